@@ -1,0 +1,2 @@
+//! No-alloc inference.
+#![no_std]
