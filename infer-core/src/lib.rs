@@ -1,2 +1,7 @@
 //! No-alloc inference.
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod preprocess;
