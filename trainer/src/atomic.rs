@@ -1,0 +1,52 @@
+//! Output files that are either whole or absent: written under a temporary name in the target's own folder,
+//! then renamed over it, so that neither a reader nor a crash ever meets half a file.
+
+use std::{fs::File, io, path::Path};
+
+/// Creates or replaces the file at `path` with what `fill` writes.
+///
+/// Where `fill` fails, nothing is left behind and a file that was there stays as it was.
+///
+/// # Errors
+/// What `fill` returns, or why the file could not be created or renamed.
+pub fn write<E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(".tmp");
+    // The default of temporary files is readable by their owner only; these are to be ordinary files.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    fill(file.as_file_mut())?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write::<io::Error>(&path, |file| file.write_all(b"old")).unwrap();
+        let failed: Result<(), io::Error> = write(&path, |file| {
+            file.write_all(b"new, but")?;
+            Err(io::Error::other("the disk is full"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "the disk is full");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        write::<io::Error>(&path, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+}

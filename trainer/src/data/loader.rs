@@ -1,0 +1,238 @@
+//! From a data set to the training loop: which images are held out, in which order the others come in each
+//! epoch, and batches that are preprocessed on another thread while the network works on the one before.
+//!
+//! Every choice follows from the seed alone, through generators that are independent of each other: the
+//! order of an epoch does not depend on how many random numbers anything else has drawn.
+
+use std::{sync::mpsc, thread};
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+use super::LabelledImages;
+
+/// Batches that may wait, preprocessed, for the network. At 224×224 one of 256 images takes 51 MB.
+const BATCHES_AHEAD: usize = 2;
+
+/// The division of the training images, as positions in the data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Images to learn from.
+    pub train: Vec<usize>,
+    /// Images held out, to choose the best epoch by.
+    pub validation: Vec<usize>,
+}
+
+/// Preprocessed images with their labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The network's inputs, one image after the other.
+    pub images: Vec<f32>,
+    /// Their labels.
+    pub labels: Vec<u8>,
+}
+
+impl Split {
+    /// Holds `validation` of `images` images out at random and keeps at most `limit` of the rest.
+    ///
+    /// Both parts are a random sample, each in ascending order. The held-out images depend on the seed and on
+    /// `validation`, not on `limit`, so that runs of different size are judged by the same images.
+    /// Where fewer than `validation + 1` images exist, `None`: nothing would be left to learn from.
+    pub fn new(images: usize, validation: usize, limit: Option<usize>, seed: u64) -> Option<Self> {
+        if validation >= images {
+            return None;
+        }
+        let mut order: Vec<usize> = (0..images).collect();
+        order.shuffle(&mut generator(seed, b"division", 0));
+        let mut train = order.split_off(validation);
+        train.truncate(limit.unwrap_or(images));
+        let mut validation = order;
+        train.sort_unstable();
+        validation.sort_unstable();
+        Some(Self { train, validation })
+    }
+
+    /// The training images in the order of an epoch: each exactly once.
+    pub fn epoch_order(&self, seed: u64, epoch: usize) -> Vec<usize> {
+        let mut order = self.train.clone();
+        order.shuffle(&mut generator(seed, b"shuffled", epoch as u64));
+        order
+    }
+}
+
+/// A generator of its own for each purpose and epoch.
+fn generator(seed: u64, purpose: &[u8; 8], epoch: u64) -> StdRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(purpose);
+    bytes[16..24].copy_from_slice(&epoch.to_le_bytes());
+    StdRng::from_seed(bytes)
+}
+
+/// Calls `consume` with the images at the positions `order`, `batch_size` at a time, the last batch smaller
+/// where they do not divide evenly.
+///
+/// `preprocess` turns one image's gray values into `input_length` network inputs. It runs on another thread,
+/// up to [`BATCHES_AHEAD`] batches ahead.
+///
+/// # Errors
+/// The first error of `preprocess` or `consume`; nothing more is consumed then.
+///
+/// # Panics
+/// Where `order` holds a position that `data` does not have, as indexing a slice does.
+pub fn for_each_batch<E: Send>(
+    data: &LabelledImages,
+    order: &[usize],
+    batch_size: usize,
+    input_length: usize,
+    preprocess: impl Fn(&[u8], &mut [f32]) -> Result<(), E> + Send,
+    mut consume: impl FnMut(Batch) -> Result<(), E>,
+) -> Result<(), E> {
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
+        scope.spawn(move || {
+            for positions in order.chunks(batch_size.max(1)) {
+                let batch = assemble(data, positions, input_length, &preprocess);
+                let failed = batch.is_err();
+                // Sending fails when the consumer has stopped; so does this thread then.
+                if sender.send(batch).is_err() || failed {
+                    break;
+                }
+            }
+        });
+        for batch in receiver {
+            consume(batch?)?;
+        }
+        Ok(())
+    })
+}
+
+fn assemble<E>(
+    data: &LabelledImages,
+    positions: &[usize],
+    input_length: usize,
+    preprocess: &impl Fn(&[u8], &mut [f32]) -> Result<(), E>,
+) -> Result<Batch, E> {
+    let mut batch = Batch {
+        images: vec![0.0; positions.len() * input_length],
+        labels: Vec::with_capacity(positions.len()),
+    };
+    let inputs = batch.images.chunks_exact_mut(input_length.max(1));
+    for (input, &position) in inputs.zip(positions) {
+        preprocess(data.image(position), input)?;
+        batch.labels.push(data.labels()[position]);
+    }
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::idx::Idx;
+
+    /// One-pixel images: pixel and label tell the position.
+    fn numbered(count: u8) -> LabelledImages {
+        LabelledImages::new(
+            Idx::new([count.into(), 1, 1], (0..count).collect()).unwrap(),
+            Idx::new([count.into()], (0..count).collect()).unwrap(),
+            256,
+            [Path::new("images"), Path::new("labels")],
+        )
+        .unwrap()
+    }
+
+    fn copy(image: &[u8], input: &mut [f32]) -> Result<(), String> {
+        input.fill(image[0].into());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn an_epoch_has_every_sample_once_and_none_held_out(
+            images in 1_usize..400,
+            validation in 0_usize..400,
+            limit in proptest::option::of(1_usize..400),
+            seed: u64,
+            epoch in 0_usize..1000,
+        ) {
+            let Some(split) = Split::new(images, validation, limit, seed) else {
+                prop_assert!(validation >= images);
+                return Ok(());
+            };
+            let held_out: BTreeSet<_> = split.validation.iter().copied().collect();
+            prop_assert_eq!(held_out.len(), validation);
+            let order = split.epoch_order(seed, epoch);
+            let learnt: BTreeSet<_> = order.iter().copied().collect();
+            prop_assert_eq!(order.len(), learnt.len());
+            prop_assert_eq!(learnt.len(), limit.unwrap_or(images).min(images - validation));
+            prop_assert!(learnt.is_disjoint(&held_out));
+            prop_assert!(learnt.union(&held_out).all(|&position| position < images));
+            prop_assert_eq!(learnt, split.train.into_iter().collect());
+        }
+
+        #[test]
+        fn batches_cover_the_order_with_the_last_one_smaller(count in 1_u8..60, batch_size in 1_usize..20) {
+            let data = numbered(count);
+            let order = Split::new(count.into(), 0, None, 7).unwrap().epoch_order(7, 1);
+            let mut labels = Vec::new();
+            let mut sizes = Vec::new();
+            for_each_batch(&data, &order, batch_size, 3, copy, |batch| {
+                let expected = batch.labels.iter().flat_map(|&label| [f32::from(label); 3]);
+                assert!(batch.images.iter().copied().eq(expected));
+                sizes.push(batch.labels.len());
+                labels.extend(batch.labels);
+                Ok(())
+            })
+            .unwrap();
+            prop_assert!(labels.iter().map(|&label| usize::from(label)).eq(order));
+            let (last, full) = sizes.split_last().unwrap();
+            prop_assert!(full.iter().all(|&size| size == batch_size));
+            prop_assert_eq!(*last, (usize::from(count) - 1) % batch_size + 1);
+        }
+    }
+
+    #[test]
+    fn orders_depend_on_seed_and_epoch_only() {
+        let split = Split::new(100, 10, None, 1).unwrap();
+        assert_eq!(split, Split::new(100, 10, None, 1).unwrap());
+        assert_ne!(split, Split::new(100, 10, None, 2).unwrap());
+        assert_eq!(split.epoch_order(1, 5), split.epoch_order(1, 5));
+        assert_ne!(split.epoch_order(1, 5), split.epoch_order(1, 6));
+        assert_ne!(split.epoch_order(1, 5), split.epoch_order(2, 5));
+        // The limit changes what is learnt from, not what is held out.
+        assert_eq!(
+            split.validation,
+            Split::new(100, 10, Some(3), 1).unwrap().validation
+        );
+    }
+
+    #[test]
+    fn the_first_error_ends_the_batches() {
+        let data = numbered(50);
+        let order: Vec<usize> = (0..50).collect();
+        let refuse_20 = |image: &[u8], input: &mut [f32]| match image[0] {
+            20 => Err("image 20".to_string()),
+            _ => copy(image, input),
+        };
+        let mut seen = 0;
+        let result = for_each_batch(&data, &order, 8, 1, refuse_20, |batch| {
+            seen += batch.labels.len();
+            Ok(())
+        });
+        assert_eq!((result, seen), (Err("image 20".to_string()), 16));
+
+        let mut calls = 0;
+        let result = for_each_batch(&data, &order, 8, 1, copy, |_| {
+            calls += 1;
+            if calls == 2 {
+                Err("enough".to_string())
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!((result, calls), (Err("enough".to_string()), 2));
+    }
+}

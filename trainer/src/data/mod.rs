@@ -1,0 +1,288 @@
+//! Training data: where it comes from ([`source`]), how its files are read ([`idx`]), and how it reaches the
+//! training loop as shuffled, preprocessed batches ([`loader`]).
+
+pub mod idx;
+pub mod loader;
+pub mod source;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use self::idx::{Idx, IdxError};
+
+/// The classes of Fashion-MNIST in the order of their labels.
+pub const CLASS_NAMES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+/// Grayscale images of one size with their labels.
+#[derive(Debug, Clone)]
+pub struct LabelledImages {
+    height: usize,
+    width: usize,
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+}
+
+/// A file that was read, identified by its content.
+#[derive(Debug, Clone, Serialize)]
+pub struct DataFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// SHA-256 of its uncompressed content, hexadecimal.
+    pub sha256: String,
+}
+
+/// Images to train on, images to test on, and what their labels mean.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// The images that training may learn from and choose by.
+    pub train: LabelledImages,
+    /// The images that only measure.
+    pub test: LabelledImages,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// The files it was read from.
+    pub files: Vec<DataFile>,
+}
+
+/// Why a data set cannot be used. Messages name the file.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file could not be opened.
+    #[error("{path}: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A file is not a well-formed IDX file of the kind wanted.
+    #[error("{path}: {source}")]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: IdxError,
+    },
+    /// Images and labels do not belong together.
+    #[error("{images} holds {image_count} images, but {labels} holds {label_count} labels")]
+    Counts {
+        /// The file of images.
+        images: PathBuf,
+        /// Images in it.
+        image_count: usize,
+        /// The file of labels.
+        labels: PathBuf,
+        /// Labels in it.
+        label_count: usize,
+    },
+    /// A label names no class.
+    #[error("{path}: label {label} of image {index} is out of range: expected 0 to {last}")]
+    Label {
+        /// The file of labels.
+        path: PathBuf,
+        /// Position in the file, from 0.
+        index: usize,
+        /// The label found.
+        label: u8,
+        /// The largest label that names a class.
+        last: usize,
+    },
+}
+
+impl LabelledImages {
+    /// Joins images with their labels.
+    ///
+    /// # Errors
+    /// [`DataError::Counts`] and [`DataError::Label`], with `files` (images, labels) named in them.
+    pub fn new(
+        images: Idx<3>,
+        labels: Idx<1>,
+        classes: usize,
+        files: [&Path; 2],
+    ) -> Result<Self, DataError> {
+        let [count, height, width] = images.dimensions();
+        let labels = labels.into_elements();
+        if labels.len() != count {
+            return Err(DataError::Counts {
+                images: files[0].to_path_buf(),
+                image_count: count,
+                labels: files[1].to_path_buf(),
+                label_count: labels.len(),
+            });
+        }
+        if let Some(index) = labels
+            .iter()
+            .position(|&label| usize::from(label) >= classes)
+        {
+            return Err(DataError::Label {
+                path: files[1].to_path_buf(),
+                index,
+                label: labels[index],
+                last: classes.saturating_sub(1),
+            });
+        }
+        Ok(Self {
+            height,
+            width,
+            pixels: images.into_elements(),
+            labels,
+        })
+    }
+
+    /// Number of images, at least 1.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image; never true.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Height of every image in pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Width of every image in pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The `height × width` gray values of one image, row by row.
+    ///
+    /// # Panics
+    /// Where `index` is not less than [`len`](Self::len), as indexing a slice does.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let size = self.height * self.width;
+        &self.pixels[index * size..][..size]
+    }
+
+    /// The labels of all images.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+}
+
+impl Dataset {
+    /// Reads and checks the four files of a data set published as MNIST is.
+    ///
+    /// # Errors
+    /// [`DataError`] naming the file that cannot be used and why.
+    pub fn read(files: &source::Files) -> Result<Self, DataError> {
+        let mut read = Vec::new();
+        let mut pair = |images_path: &Path, labels_path: &Path| {
+            let images = open::<3>(images_path)?;
+            let labels = open::<1>(labels_path)?;
+            for (path, sha256) in [
+                (images_path, images.sha256()),
+                (labels_path, labels.sha256()),
+            ] {
+                read.push(DataFile {
+                    path: path.to_path_buf(),
+                    sha256,
+                });
+            }
+            LabelledImages::new(
+                images,
+                labels,
+                CLASS_NAMES.len(),
+                [images_path, labels_path],
+            )
+        };
+        let train = pair(&files.train_images, &files.train_labels)?;
+        let test = pair(&files.test_images, &files.test_labels)?;
+        Ok(Self {
+            train,
+            test,
+            classes: CLASS_NAMES.map(String::from).to_vec(),
+            files: read,
+        })
+    }
+}
+
+/// The name of the folder for a class: every character that is neither ASCII alphanumeric nor `-` becomes
+/// `_`, so that it is safe in a path on every system. "T-shirt/top" becomes "T-shirt_top". Whoever reads such
+/// folders maps each class name the same way and compares.
+pub fn class_directory(class: &str) -> String {
+    class
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+fn open<const RANK: usize>(path: &Path) -> Result<Idx<RANK>, DataError> {
+    let file = File::open(path).map_err(|source| DataError::Open {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Idx::read(file).map_err(|source| DataError::Idx {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(images: u32, labels: Vec<u8>) -> Result<LabelledImages, DataError> {
+        LabelledImages::new(
+            Idx::new([images, 2, 3], vec![9; 6 * images as usize]).unwrap(),
+            Idx::new([labels.len() as u32], labels).unwrap(),
+            10,
+            [Path::new("the-images"), Path::new("the-labels")],
+        )
+    }
+
+    #[test]
+    fn images_come_with_their_labels() {
+        let images = labelled(2, vec![0, 9]).unwrap();
+        assert_eq!((images.len(), images.height(), images.width()), (2, 2, 3));
+        assert_eq!(images.labels(), [0, 9]);
+        assert_eq!(images.image(1), [9; 6]);
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_refused_by_name() {
+        assert_eq!(
+            labelled(3, vec![1, 2]).unwrap_err().to_string(),
+            "the-images holds 3 images, but the-labels holds 2 labels"
+        );
+        assert_eq!(
+            labelled(3, vec![1, 10, 2]).unwrap_err().to_string(),
+            "the-labels: label 10 of image 1 is out of range: expected 0 to 9"
+        );
+    }
+
+    #[test]
+    fn class_directories_are_safe_and_distinct() {
+        let directories = CLASS_NAMES.map(class_directory);
+        assert_eq!(directories[0], "T-shirt_top");
+        assert_eq!(directories[9], "Ankle_boot");
+        assert_eq!(class_directory("../é a"), "_____a");
+        let distinct: std::collections::BTreeSet<_> = directories.iter().collect();
+        assert_eq!(distinct.len(), CLASS_NAMES.len());
+    }
+}
