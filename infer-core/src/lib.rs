@@ -1,7 +1,28 @@
-//! No-alloc inference.
+//! Forward passes of convolutional networks where there is no heap and no operating system.
+//!
+//! Images flow through it so:
+//!
+//! ```text
+//! pixels ─▶ preprocess ─▶ alexnet / lenet5 (layers chained) ─▶ classify (softmax, top-k)
+//!                                 ▲
+//!           weights file ─▶ safetensors (read in place)
+//! ```
+//!
+//! Nothing is allocated: weights are borrowed from wherever they lie (flash, a memory-mapped file), outputs are written
+//! into a workspace that the caller owns and whose size is a constant. Shapes are const generics: layers that do not fit do
+//! not compile. No function panics, on any input.
+//!
+//! A network of your own is a struct of [`layers`] and a function that calls them in turn; [`lenet5`] is the example to
+//! follow.
 #![no_std]
 
 #[cfg(test)]
 extern crate std;
 
+pub mod alexnet;
+pub mod classify;
+pub mod layers;
+pub mod lenet5;
 pub mod preprocess;
+pub mod safetensors;
+pub mod tensor;

@@ -9,10 +9,7 @@ use std::{fs::File, io, path::Path};
 ///
 /// # Errors
 /// What `fill` returns, or why the file could not be created or renamed.
-pub fn write<E: From<io::Error>>(
-    path: &Path,
-    fill: impl FnOnce(&mut File) -> Result<(), E>,
-) -> Result<(), E> {
+pub fn write<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&mut File) -> Result<(), E>) -> Result<(), E> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

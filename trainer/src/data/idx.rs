@@ -45,9 +45,7 @@ pub enum IdxError {
         found: u8,
     },
     /// The number of dimensions differs.
-    #[error(
-        "wrong number of dimensions: expected {expected}, found {found} (are images and labels swapped?)"
-    )]
+    #[error("wrong number of dimensions: expected {expected}, found {found} (are images and labels swapped?)")]
     Rank {
         /// Dimensions wanted.
         expected: usize,
@@ -61,9 +59,7 @@ pub enum IdxError {
         dimensions: Vec<u32>,
     },
     /// The declared dimensions exceed [`MAX_ELEMENTS`].
-    #[error(
-        "too large: the declared dimensions are {dimensions:?}, at most {MAX_ELEMENTS} elements are accepted"
-    )]
+    #[error("too large: the declared dimensions are {dimensions:?}, at most {MAX_ELEMENTS} elements are accepted")]
     TooLarge {
         /// The dimensions as declared.
         dimensions: Vec<u32>,
@@ -109,10 +105,7 @@ impl<const RANK: usize> Idx<RANK> {
         match elements.len() {
             found if found < expected => Err(IdxError::Truncated { expected, found }),
             found if found > expected => Err(IdxError::Trailing { expected }),
-            _ => Ok(Self {
-                dimensions: dimensions.map(|dimension| dimension as usize),
-                elements,
-            }),
+            _ => Ok(Self { dimensions: dimensions.map(|dimension| dimension as usize), elements }),
         }
     }
 
@@ -132,17 +125,12 @@ impl<const RANK: usize> Idx<RANK> {
             reader.by_ref().take(dimensions).read_to_end(&mut header)?;
         }
         if header.len() < Self::HEADER {
-            return Err(IdxError::Header {
-                expected: Self::HEADER,
-                found: header.len(),
-            });
+            return Err(IdxError::Header { expected: Self::HEADER, found: header.len() });
         }
         let dimensions = std::array::from_fn(|i| big_endian(&header[4 + 4 * i..]));
         let expected = element_count(&dimensions)?;
         let mut elements = Vec::new();
-        reader
-            .take(expected as u64 + 1)
-            .read_to_end(&mut elements)?;
+        reader.take(expected as u64 + 1).read_to_end(&mut elements)?;
         elements.shrink_to_fit();
         Self::new(dimensions, elements)
     }
@@ -169,12 +157,7 @@ impl<const RANK: usize> Idx<RANK> {
 
     /// SHA-256 of the uncompressed file in hexadecimal: the same however the file was compressed.
     pub fn sha256(&self) -> String {
-        hexadecimal(
-            &Sha256::new()
-                .chain_update(self.header())
-                .chain_update(&self.elements)
-                .finalize(),
-        )
+        hexadecimal(&Sha256::new().chain_update(self.header()).chain_update(&self.elements).finalize())
     }
 
     fn header(&self) -> Vec<u8> {
@@ -196,11 +179,7 @@ pub fn decompressed<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read +
     reader.by_ref().take(2).read_to_end(&mut start)?;
     let gzipped = start == [0x1f, 0x8b];
     let whole = Cursor::new(start).chain(reader);
-    Ok(if gzipped {
-        Box::new(MultiGzDecoder::new(whole))
-    } else {
-        Box::new(whole)
-    })
+    Ok(if gzipped { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -214,14 +193,9 @@ fn check_magic(header: &[u8], expected: u32) -> Result<(), IdxError> {
     if zero != 0 || zero_too != 0 {
         Err(IdxError::Magic { expected, found })
     } else if element_type != UNSIGNED_BYTE {
-        Err(IdxError::ElementType {
-            found: element_type,
-        })
+        Err(IdxError::ElementType { found: element_type })
     } else if u32::from(rank) != expected & 0xff {
-        Err(IdxError::Rank {
-            expected: (expected & 0xff) as usize,
-            found: usize::from(rank),
-        })
+        Err(IdxError::Rank { expected: (expected & 0xff) as usize, found: usize::from(rank) })
     } else {
         Ok(())
     }
@@ -229,26 +203,18 @@ fn check_magic(header: &[u8], expected: u32) -> Result<(), IdxError> {
 
 fn element_count(dimensions: &[u32]) -> Result<usize, IdxError> {
     if dimensions.contains(&0) {
-        return Err(IdxError::Empty {
-            dimensions: dimensions.to_vec(),
-        });
+        return Err(IdxError::Empty { dimensions: dimensions.to_vec() });
     }
     dimensions
         .iter()
-        .try_fold(1_usize, |product, &dimension| {
-            product.checked_mul(dimension.try_into().ok()?)
-        })
+        .try_fold(1_usize, |product, &dimension| product.checked_mul(dimension.try_into().ok()?))
         .filter(|&count| count <= MAX_ELEMENTS)
-        .ok_or_else(|| IdxError::TooLarge {
-            dimensions: dimensions.to_vec(),
-        })
+        .ok_or_else(|| IdxError::TooLarge { dimensions: dimensions.to_vec() })
 }
 
 /// The number in the first four bytes; callers have checked that there are four.
 fn big_endian(bytes: &[u8]) -> u32 {
-    bytes[..4]
-        .iter()
-        .fold(0, |number, &byte| number << 8 | u32::from(byte))
+    bytes[..4].iter().fold(0, |number, &byte| number << 8 | u32::from(byte))
 }
 
 #[cfg(test)]
@@ -324,10 +290,7 @@ mod tests {
     #[test]
     fn each_refusal_says_what_was_expected_and_found() {
         assert_eq!(error(b""), "truncated header: expected 16 bytes, found 0");
-        assert_eq!(
-            error(&[0, 0, 8, 3, 0, 0]),
-            "truncated header: expected 16 bytes, found 6"
-        );
+        assert_eq!(error(&[0, 0, 8, 3, 0, 0]), "truncated header: expected 16 bytes, found 6");
         assert_eq!(
             error(b"\x89PNG1234567890123456"),
             "bad magic number: expected 0x00000803, found 0x89504e47; not an IDX file"
@@ -358,17 +321,11 @@ mod tests {
     fn huge_declarations_are_refused_before_any_allocation() {
         let mut bytes = vec![0, 0, 8, 3];
         bytes.extend([0xff; 12]);
-        assert!(matches!(
-            Idx::<3>::read(&bytes[..]),
-            Err(IdxError::TooLarge { .. })
-        ));
+        assert!(matches!(Idx::<3>::read(&bytes[..]), Err(IdxError::TooLarge { .. })));
         // The largest accepted declaration over an empty body costs nothing.
         let mut bytes = vec![0, 0, 8, 1];
         bytes.extend((MAX_ELEMENTS as u32).to_be_bytes());
-        assert!(matches!(
-            Idx::<1>::read(&bytes[..]),
-            Err(IdxError::Truncated { found: 0, .. })
-        ));
+        assert!(matches!(Idx::<1>::read(&bytes[..]), Err(IdxError::Truncated { found: 0, .. })));
     }
 
     #[test]

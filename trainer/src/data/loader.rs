@@ -112,10 +112,8 @@ fn assemble<E>(
     input_length: usize,
     preprocess: &impl Fn(&[u8], &mut [f32]) -> Result<(), E>,
 ) -> Result<Batch, E> {
-    let mut batch = Batch {
-        images: vec![0.0; positions.len() * input_length],
-        labels: Vec::with_capacity(positions.len()),
-    };
+    let mut batch =
+        Batch { images: vec![0.0; positions.len() * input_length], labels: Vec::with_capacity(positions.len()) };
     let inputs = batch.images.chunks_exact_mut(input_length.max(1));
     for (input, &position) in inputs.zip(positions) {
         preprocess(data.image(position), input)?;
@@ -203,10 +201,7 @@ mod tests {
         assert_ne!(split.epoch_order(1, 5), split.epoch_order(1, 6));
         assert_ne!(split.epoch_order(1, 5), split.epoch_order(2, 5));
         // The limit changes what is learnt from, not what is held out.
-        assert_eq!(
-            split.validation,
-            Split::new(100, 10, Some(3), 1).unwrap().validation
-        );
+        assert_eq!(split.validation, Split::new(100, 10, Some(3), 1).unwrap().validation);
     }
 
     #[test]
@@ -227,11 +222,7 @@ mod tests {
         let mut calls = 0;
         let result = for_each_batch(&data, &order, 8, 1, copy, |_| {
             calls += 1;
-            if calls == 2 {
-                Err("enough".to_string())
-            } else {
-                Ok(())
-            }
+            if calls == 2 { Err("enough".to_string()) } else { Ok(()) }
         });
         assert_eq!((result, calls), (Err("enough".to_string()), 2));
     }

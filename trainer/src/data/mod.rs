@@ -15,18 +15,8 @@ use serde::Serialize;
 use self::idx::{Idx, IdxError};
 
 /// The classes of Fashion-MNIST in the order of their labels.
-pub const CLASS_NAMES: [&str; 10] = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-];
+pub const CLASS_NAMES: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
 /// Grayscale images of one size with their labels.
 #[derive(Debug, Clone)]
@@ -109,12 +99,7 @@ impl LabelledImages {
     ///
     /// # Errors
     /// [`DataError::Counts`] and [`DataError::Label`], with `files` (images, labels) named in them.
-    pub fn new(
-        images: Idx<3>,
-        labels: Idx<1>,
-        classes: usize,
-        files: [&Path; 2],
-    ) -> Result<Self, DataError> {
+    pub fn new(images: Idx<3>, labels: Idx<1>, classes: usize, files: [&Path; 2]) -> Result<Self, DataError> {
         let [count, height, width] = images.dimensions();
         let labels = labels.into_elements();
         if labels.len() != count {
@@ -125,10 +110,7 @@ impl LabelledImages {
                 label_count: labels.len(),
             });
         }
-        if let Some(index) = labels
-            .iter()
-            .position(|&label| usize::from(label) >= classes)
-        {
+        if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes) {
             return Err(DataError::Label {
                 path: files[1].to_path_buf(),
                 index,
@@ -136,12 +118,7 @@ impl LabelledImages {
                 last: classes.saturating_sub(1),
             });
         }
-        Ok(Self {
-            height,
-            width,
-            pixels: images.into_elements(),
-            labels,
-        })
+        Ok(Self { height, width, pixels: images.into_elements(), labels })
     }
 
     /// Number of images, at least 1.
@@ -189,30 +166,14 @@ impl Dataset {
         let mut pair = |images_path: &Path, labels_path: &Path| {
             let images = open::<3>(images_path)?;
             let labels = open::<1>(labels_path)?;
-            for (path, sha256) in [
-                (images_path, images.sha256()),
-                (labels_path, labels.sha256()),
-            ] {
-                read.push(DataFile {
-                    path: path.to_path_buf(),
-                    sha256,
-                });
+            for (path, sha256) in [(images_path, images.sha256()), (labels_path, labels.sha256())] {
+                read.push(DataFile { path: path.to_path_buf(), sha256 });
             }
-            LabelledImages::new(
-                images,
-                labels,
-                CLASS_NAMES.len(),
-                [images_path, labels_path],
-            )
+            LabelledImages::new(images, labels, CLASS_NAMES.len(), [images_path, labels_path])
         };
         let train = pair(&files.train_images, &files.train_labels)?;
         let test = pair(&files.test_images, &files.test_labels)?;
-        Ok(Self {
-            train,
-            test,
-            classes: CLASS_NAMES.map(String::from).to_vec(),
-            files: read,
-        })
+        Ok(Self { train, test, classes: CLASS_NAMES.map(String::from).to_vec(), files: read })
     }
 }
 
@@ -220,27 +181,12 @@ impl Dataset {
 /// `_`, so that it is safe in a path on every system. "T-shirt/top" becomes "T-shirt_top". Whoever reads such
 /// folders maps each class name the same way and compares.
 pub fn class_directory(class: &str) -> String {
-    class
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    class.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 fn open<const RANK: usize>(path: &Path) -> Result<Idx<RANK>, DataError> {
-    let file = File::open(path).map_err(|source| DataError::Open {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    Idx::read(file).map_err(|source| DataError::Idx {
-        path: path.to_path_buf(),
-        source,
-    })
+    let file = File::open(path).map_err(|source| DataError::Open { path: path.to_path_buf(), source })?;
+    Idx::read(file).map_err(|source| DataError::Idx { path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]

@@ -31,22 +31,10 @@ const MAX_DOWNLOAD: u64 = 64 << 20;
 
 /// The published files: name and SHA-256 of the uncompressed content.
 const PUBLISHED: [(&str, &str); 4] = [
-    (
-        "train-images-idx3-ubyte",
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    ),
-    (
-        "train-labels-idx1-ubyte",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    ),
-    (
-        "t10k-images-idx3-ubyte",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    ),
-    (
-        "t10k-labels-idx1-ubyte",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
+    ("train-images-idx3-ubyte", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+    ("train-labels-idx1-ubyte", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+    ("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+    ("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
 
 /// The four files of a data set published as MNIST is, each gzipped or plain.
@@ -93,13 +81,11 @@ train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10
 without .gz) into one folder and name it with --data, or name another mirror with --data-url.";
 
 fn listed(tried: &[(String, String)]) -> String {
-    tried
-        .iter()
-        .fold(String::new(), |mut list, (place, reason)| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(list, "  {place}: {reason}");
-            list
-        })
+    tried.iter().fold(String::new(), |mut list, (place, reason)| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(list, "  {place}: {reason}");
+        list
+    })
 }
 
 impl Lookup {
@@ -112,17 +98,11 @@ impl Lookup {
         if let Some(data) = data {
             return Self {
                 folders: vec![data.to_path_buf()],
-                download: url.map(|url| Download {
-                    url: url.to_string(),
-                    into: data.to_path_buf(),
-                }),
+                download: url.map(|url| Download { url: url.to_string(), into: data.to_path_buf() }),
             };
         }
         // `Cargo.lock` lies only at the root of a workspace, `Cargo.toml` in each member too.
-        let root = current
-            .ancestors()
-            .find(|folder| folder.join("Cargo.lock").is_file())
-            .unwrap_or(current);
+        let root = current.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(current);
         let mut folders = vec![current.join(WORKSPACE_FOLDER)];
         if root != current {
             folders.push(root.join(WORKSPACE_FOLDER));
@@ -169,9 +149,8 @@ fn in_folder(folder: &Path) -> Result<Files, String> {
     if !folder.is_dir() {
         return Err("no such folder".into());
     }
-    let find = |(name, _): (&str, &str)| {
-        present(folder, name).ok_or_else(|| format!("it has neither {name} nor {name}.gz"))
-    };
+    let find =
+        |(name, _): (&str, &str)| present(folder, name).ok_or_else(|| format!("it has neither {name} nor {name}.gz"));
     let [train_images, train_labels, test_images, test_labels] = PUBLISHED.map(find);
     Ok(Files {
         train_images: train_images?,
@@ -182,15 +161,12 @@ fn in_folder(folder: &Path) -> Result<Files, String> {
 }
 
 fn present(folder: &Path, name: &str) -> Option<PathBuf> {
-    [folder.join(name), folder.join(format!("{name}.gz"))]
-        .into_iter()
-        .find(|path| path.is_file())
+    [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
 }
 
 impl Download {
     fn run(&self) -> Result<(), String> {
-        fs::create_dir_all(&self.into)
-            .map_err(|error| format!("{}: {error}", self.into.display()))?;
+        fs::create_dir_all(&self.into).map_err(|error| format!("{}: {error}", self.into.display()))?;
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(15)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
@@ -202,8 +178,7 @@ impl Download {
             if present(&self.into, name).is_none() {
                 let file = format!("{name}.gz");
                 let url = format!("{}/{file}", self.url.trim_end_matches('/'));
-                fetch(&agent, &url, &self.into.join(&file), sha256)
-                    .map_err(|error| format!("{file}: {error}"))?;
+                fetch(&agent, &url, &self.into.join(&file), sha256).map_err(|error| format!("{file}: {error}"))?;
             }
         }
         Ok(())
@@ -220,9 +195,7 @@ enum FetchError {
     TooLarge,
     #[error("the download ended early: expected {expected} bytes, got {found}")]
     Short { expected: u64, found: u64 },
-    #[error(
-        "wrong checksum: expected SHA-256 {expected} of the uncompressed content, found {found}"
-    )]
+    #[error("wrong checksum: expected SHA-256 {expected} of the uncompressed content, found {found}")]
     Checksum { expected: String, found: String },
 }
 
@@ -244,10 +217,7 @@ fn fetch(agent: &ureq::Agent, url: &str, path: &Path, sha256: &str) -> Result<()
         file.rewind()?;
         let content = content_sha256(&*file)?;
         if content != sha256 {
-            return Err(FetchError::Checksum {
-                expected: sha256.to_string(),
-                found: content,
-            });
+            return Err(FetchError::Checksum { expected: sha256.to_string(), found: content });
         }
         bar.finish_and_clear();
         Ok(())
@@ -258,17 +228,10 @@ fn fetch(agent: &ureq::Agent, url: &str, path: &Path, sha256: &str) -> Result<()
 fn progress_bar(length: Option<u64>, path: &Path) -> ProgressBar {
     let bar = ProgressBar::new(length.unwrap_or(0));
     // The template is a constant that the download tests run through.
-    if let Ok(style) =
-        ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-    {
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_message(
-        path.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-    );
+    bar.set_message(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
     bar
 }
 
@@ -302,18 +265,13 @@ mod tests {
     /// The files that every machine which runs these tests must have.
     fn published(name: &str) -> Vec<u8> {
         let lookup = Lookup::new(None, None, &std::env::current_dir().unwrap());
-        let path = lookup
-            .folders
-            .iter()
-            .find_map(|folder| present(folder, name));
+        let path = lookup.folders.iter().find_map(|folder| present(folder, name));
         let path = path.unwrap_or_else(|| panic!("{HELP}"));
         fs::read(path).unwrap()
     }
 
     /// A server on loopback that answers each request path through `answer`; `None` is a 404.
-    fn serve(
-        answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static,
-    ) -> (String, Arc<Mutex<Vec<String>>>) {
+    fn serve(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
         let server = Server::http("127.0.0.1:0").unwrap();
         let url = format!("http://{}/mirror/", server.server_addr());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -336,19 +294,13 @@ mod tests {
     fn download(url: &str, into: &Path) -> Result<Files, NotFound> {
         let lookup = Lookup {
             folders: vec![into.to_path_buf()],
-            download: Some(Download {
-                url: url.into(),
-                into: into.into(),
-            }),
+            download: Some(Download { url: url.into(), into: into.into() }),
         };
         lookup.locate(&|_| {})
     }
 
     fn entries(folder: &Path) -> Vec<PathBuf> {
-        fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect()
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
     #[test]
@@ -375,20 +327,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let into = folder.path().join("data");
         let message = download(&url, &into).unwrap_err().to_string();
-        assert!(
-            message.contains(&format!("{}: no such folder", into.display())),
-            "{message}"
-        );
-        assert!(
-            message.contains(&format!(
-                "{url}: train-images-idx3-ubyte.gz: http status: 404"
-            )),
-            "{message}"
-        );
-        assert!(
-            message.contains("apt install dataset-fashion-mnist"),
-            "{message}"
-        );
+        assert!(message.contains(&format!("{}: no such folder", into.display())), "{message}");
+        assert!(message.contains(&format!("{url}: train-images-idx3-ubyte.gz: http status: 404")), "{message}");
+        assert!(message.contains("apt install dataset-fashion-mnist"), "{message}");
         assert_eq!(entries(&into), [] as [PathBuf; 0]);
     }
 
@@ -397,10 +338,7 @@ mod tests {
         let (url, _) = serve(|_| Some(published("t10k-labels-idx1-ubyte")));
         let folder = tempfile::tempdir().unwrap();
         let message = download(&url, folder.path()).unwrap_err().to_string();
-        assert!(
-            message.contains("train-images-idx3-ubyte.gz: wrong checksum: expected SHA-256 c59f"),
-            "{message}"
-        );
+        assert!(message.contains("train-images-idx3-ubyte.gz: wrong checksum: expected SHA-256 c59f"), "{message}");
         assert!(message.contains("found 0402a96d"), "{message}");
         assert_eq!(entries(folder.path()), [] as [PathBuf; 0]);
     }
@@ -413,9 +351,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
             assert!(stream.read(&mut request).unwrap() > 0);
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n\x1f\x8bhalf")
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n\x1f\x8bhalf").unwrap();
         });
         let folder = tempfile::tempdir().unwrap();
         let message = download(&url, folder.path()).unwrap_err().to_string();
@@ -438,11 +374,7 @@ mod tests {
         let lookup = Lookup::new(Some(Path::new("/somewhere")), None, Path::new("/"));
         assert_eq!(lookup.folders, [Path::new("/somewhere")]);
         assert_eq!(lookup.download, None);
-        let lookup = Lookup::new(
-            Some(Path::new("/somewhere")),
-            Some("http://mirror"),
-            Path::new("/"),
-        );
+        let lookup = Lookup::new(Some(Path::new("/somewhere")), Some("http://mirror"), Path::new("/"));
         assert_eq!(lookup.download.unwrap().into, Path::new("/somewhere"));
     }
 
@@ -453,11 +385,7 @@ mod tests {
         fs::create_dir(&member).unwrap();
         fs::write(workspace.path().join("Cargo.lock"), "").unwrap();
         let lookup = Lookup::new(None, None, &member);
-        let expected = [
-            member.join(WORKSPACE_FOLDER),
-            workspace.path().join(WORKSPACE_FOLDER),
-            SYSTEM_FOLDER.into(),
-        ];
+        let expected = [member.join(WORKSPACE_FOLDER), workspace.path().join(WORKSPACE_FOLDER), SYSTEM_FOLDER.into()];
         assert_eq!(lookup.folders, expected);
         let download = lookup.download.unwrap();
         assert_eq!(download.url, OFFICIAL_URL);
@@ -467,11 +395,7 @@ mod tests {
     #[test]
     fn plain_and_gzipped_files_mix() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [
-            "train-images-idx3-ubyte.gz",
-            "train-labels-idx1-ubyte",
-            "t10k-images-idx3-ubyte",
-        ] {
+        for name in ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         assert_eq!(
@@ -480,13 +404,7 @@ mod tests {
         );
         fs::write(folder.path().join("t10k-labels-idx1-ubyte.gz"), "").unwrap();
         let files = in_folder(folder.path()).unwrap();
-        assert_eq!(
-            files.train_labels,
-            folder.path().join("train-labels-idx1-ubyte")
-        );
-        assert_eq!(
-            files.test_labels,
-            folder.path().join("t10k-labels-idx1-ubyte.gz")
-        );
+        assert_eq!(files.train_labels, folder.path().join("train-labels-idx1-ubyte"));
+        assert_eq!(files.test_labels, folder.path().join("t10k-labels-idx1-ubyte.gz"));
     }
 }

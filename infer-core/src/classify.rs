@@ -1,0 +1,133 @@
+//! From logits to an answer: softmax and the best classes. The last step of the flow.
+
+use heapless::Vec;
+use micromath::F32Ext;
+
+/// A class and how likely it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// Index of the class, as in the weights file's metadata.
+    pub class: usize,
+    /// 0 to 1.
+    pub probability: f32,
+}
+
+/// Probabilities of the classes: `p[i] = exp(x[i] − max x) / Σ exp(x[j] − max x)`.
+///
+/// The exponential function is micromath's, which needs no libm; its relative error is below 0.25 %, so that each
+/// probability is within 0.002 of the exact one. They add up to 1.
+#[must_use]
+pub fn softmax<const N: usize>(logits: &[f32; N]) -> [f32; N] {
+    softmax_with(logits, F32Ext::exp)
+}
+
+/// [`softmax`] by an exponential function of the caller's, such as `f32::exp` where there is a standard library.
+#[must_use]
+pub fn softmax_with<const N: usize>(logits: &[f32; N], exp: impl Fn(f32) -> f32) -> [f32; N] {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut probabilities = logits.map(|logit| exp(logit - max));
+    let sum: f32 = probabilities.iter().sum();
+    for probability in &mut probabilities {
+        *probability /= sum;
+    }
+    probabilities
+}
+
+/// The `K` most likely classes by their logits, the best first, of equals the one with the lower index; fewer where there
+/// are fewer. Probabilities are those of [`softmax`].
+///
+/// ```
+/// let top = infer_core::classify::top_k::<2, 3>(&[0.5, 2.0, 1.0]);
+/// assert_eq!((top[0].class, top[1].class), (1, 2));
+/// ```
+#[must_use]
+pub fn top_k<const K: usize, const N: usize>(logits: &[f32; N]) -> Vec<Prediction, K> {
+    rank(logits, &softmax(logits))
+}
+
+/// [`top_k`] with the probabilities of [`softmax_with`].
+#[must_use]
+pub fn top_k_with<const K: usize, const N: usize>(logits: &[f32; N], exp: impl Fn(f32) -> f32) -> Vec<Prediction, K> {
+    rank(logits, &softmax_with(logits, exp))
+}
+
+/// Ranks by logits, which are exact where an approximate exponential function could swap two that are close.
+fn rank<const K: usize, const N: usize>(logits: &[f32; N], probabilities: &[f32; N]) -> Vec<Prediction, K> {
+    let mut top = Vec::<(f32, Prediction), K>::new();
+    for (class, (&logit, &probability)) in logits.iter().zip(probabilities).enumerate() {
+        let place = top.iter().take_while(|(better, _)| better.total_cmp(&logit).is_ge()).count();
+        if place == K {
+            continue;
+        }
+        if top.is_full() {
+            top.pop();
+        }
+        // There is room, and the place is within it or at its end.
+        let _ = top.insert(place, (logit, Prediction { class, probability }));
+    }
+    top.into_iter().map(|(_, prediction)| prediction).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn exact(logits: &[f32; 10]) -> [f64; 10] {
+        let max = logits.iter().fold(f64::NEG_INFINITY, |max, x| max.max(f64::from(*x)));
+        let exps = logits.map(|x| (f64::from(x) - max).exp());
+        exps.map(|e| e / exps.iter().sum::<f64>())
+    }
+
+    proptest! {
+        #[test]
+        fn softmax_is_within_its_stated_error(logits in proptest::array::uniform10(-100.0_f32..100.0), scale in 0.0_f32..1.0) {
+            let logits = logits.map(|x| x * scale);
+            let exact = exact(&logits);
+            let (micro, libm) = (softmax(&logits), softmax_with(&logits, f32::exp));
+            prop_assert!((micro.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            for i in 0..10 {
+                prop_assert!((f64::from(micro[i]) - exact[i]).abs() < 2e-3, "{} is not {}", micro[i], exact[i]);
+                prop_assert!((f64::from(libm[i]) - exact[i]).abs() < 1e-6, "{} is not {}", libm[i], exact[i]);
+            }
+        }
+
+        #[test]
+        fn the_exponential_is_within_its_stated_error(x in -80.0_f32..0.0) {
+            let exact = f64::from(x).exp();
+            prop_assert!((f64::from(F32Ext::exp(x)) - exact).abs() / exact < 2.5e-3);
+        }
+
+        #[test]
+        fn top_k_is_a_stable_sort(logits in proptest::array::uniform8((0_u8..6).prop_map(f32::from))) {
+            let mut classes = [0, 1, 2, 3, 4, 5, 6, 7];
+            classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+            let probabilities = softmax_with(&logits, f32::exp);
+            let top = top_k_with::<5, 8>(&logits, f32::exp);
+            prop_assert_eq!(top.len(), 5);
+            for (prediction, class) in top.iter().zip(classes) {
+                prop_assert_eq!(*prediction, Prediction { class, probability: probabilities[class] });
+            }
+        }
+
+        #[test]
+        fn close_logits_keep_their_order(logits in proptest::array::uniform4(-0.7_f32..-0.69)) {
+            let top = top_k::<4, 4>(&logits);
+            prop_assert!(top.windows(2).all(|pair| logits[pair[0].class] >= logits[pair[1].class]));
+        }
+    }
+
+    #[test]
+    fn softmax_of_equals_and_of_extremes() {
+        assert_eq!(softmax(&[3.0; 4]), [0.25; 4]);
+        let p = softmax(&[-1e30, 0.0, 1e30]);
+        assert_eq!(p, [0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn top_none_is_empty() {
+        assert!(top_k::<0, 1>(&[1.0]).is_empty());
+        assert!(top_k::<3, 0>(&[]).is_empty());
+        assert_eq!(top_k::<3, 1>(&[1.0]).len(), 1);
+    }
+}

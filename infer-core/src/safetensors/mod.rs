@@ -1,0 +1,232 @@
+//! Reader of the safetensors format: tensors are found and checked in place, nothing is copied.
+//!
+//! The format (<https://huggingface.co/docs/safetensors>): 8 bytes, the header's length as a little-endian `u64`; the
+//! header, a JSON object of `"name": {"dtype": …, "shape": […], "data_offsets": [begin, end]}` and an optional
+//! `"__metadata__"` object of strings; the data. Whatever this reader accepts, the safetensors crate accepts; it also
+//! refuses what that crate lets pass: names that stand twice, unknown fields, values that are not aligned, and, for the
+//! weights of a network, NaN and infinity.
+
+mod dtype;
+mod error;
+mod json;
+
+pub use dtype::{Dtype, MAX_RANK, Shape};
+pub use error::{TensorName, WeightsError};
+pub use json::JsonStr;
+
+use crate::tensor::{FloatArray, floats};
+use heapless::Vec;
+use json::{Cursor, Unexpected};
+
+/// The longest header that is read, in bytes, as in the safetensors crate.
+pub const MAX_HEADER: u64 = 100_000_000;
+
+/// A tensor in the file.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorView<'a> {
+    /// Its name.
+    pub name: JsonStr<'a>,
+    /// The type of its values.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: Shape,
+    /// Offsets of its bytes from the first byte of data: begin, end.
+    pub offsets: (u64, u64),
+    /// Its bytes, row-major, little-endian.
+    pub bytes: &'a [u8],
+}
+
+/// The tensors of a file, `CAPACITY` at most, in the order of their data.
+#[derive(Debug, Clone)]
+pub struct SafeTensors<'a, const CAPACITY: usize> {
+    tensors: Vec<TensorView<'a>, CAPACITY>,
+    metadata: Option<Cursor<'a>>,
+}
+
+impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
+    /// Reads and checks the header.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file's structure. The tensors' values are not looked at.
+    pub fn parse(file: &'a [u8]) -> Result<Self, WeightsError> {
+        let (header, data) = split(file)?;
+        let mut this = Self { tensors: Vec::new(), metadata: None };
+        let mut cursor = Cursor::new(header);
+        cursor.object(|cursor, name| {
+            if name.is("__metadata__") {
+                if this.metadata.replace(*cursor).is_some() {
+                    return Err(WeightsError::Duplicate { name: name.into() });
+                }
+                return cursor.object(|cursor, _| Ok(cursor.string().map(|_| ())?));
+            }
+            if this.tensors.iter().any(|tensor| tensor.name.same(name)) {
+                return Err(WeightsError::Duplicate { name: name.into() });
+            }
+            let tensor = entry(cursor, name)?;
+            this.tensors.push(tensor).map_err(|_| WeightsError::TooManyTensors { limit: CAPACITY })
+        })?;
+        cursor.end()?;
+
+        this.tensors.sort_unstable_by_key(|tensor| tensor.offsets);
+        let mut expected = 0;
+        for tensor in &mut this.tensors {
+            let (begin, end) = tensor.offsets;
+            let name = TensorName::from(tensor.name);
+            if begin > expected {
+                return Err(WeightsError::Gap { tensor: name, expected, found: begin });
+            }
+            if begin < expected {
+                return Err(WeightsError::Overlap { tensor: name, expected, found: begin });
+            }
+            tensor.bytes = usize::try_from(begin)
+                .ok()
+                .zip(usize::try_from(end).ok())
+                .and_then(|(begin, end)| data.get(begin..end))
+                .ok_or(WeightsError::Truncated { tensor: name, expected: end, found: data.len() as u64 })?;
+            expected = end;
+        }
+        match data.len() as u64 - expected {
+            0 => Ok(this),
+            count => Err(WeightsError::TrailingBytes { count }),
+        }
+    }
+
+    /// The tensors, in the order of their data.
+    #[must_use]
+    pub fn tensors(&self) -> &[TensorView<'a>] {
+        &self.tensors
+    }
+
+    /// The tensor of that name.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&TensorView<'a>> {
+        self.tensors.iter().find(|tensor| tensor.name.is(name))
+    }
+
+    /// Calls `entry` with each key and value of the metadata, in the order of the file.
+    pub fn for_each_metadata(&self, mut entry: impl FnMut(JsonStr<'a>, JsonStr<'a>)) {
+        if let Some(mut cursor) = self.metadata {
+            // Checked by `parse`: no error is left to find.
+            let _: Result<(), Unexpected> = cursor.object(|cursor, key| {
+                entry(key, cursor.string()?);
+                Ok(())
+            });
+        }
+    }
+
+    /// The metadata's value for `key`, the last one where it stands more than once.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<JsonStr<'a>> {
+        let mut found = None;
+        self.for_each_metadata(|k, value| {
+            if k.is(key) {
+                found = Some(value);
+            }
+        });
+        found
+    }
+
+    /// The tensor `name` as a nested array of the same shape, read in place.
+    ///
+    /// # Errors
+    /// The tensor is missing, of another type or shape, misaligned, or holds a value that is not finite.
+    pub fn array<A: FloatArray>(&self, name: &'static str) -> Result<&'a A, WeightsError> {
+        let tensor = self.tensor(name).ok_or(WeightsError::Missing { tensor: name })?;
+        if tensor.dtype != Dtype::F32 {
+            return Err(WeightsError::Dtype { tensor: name, expected: Dtype::F32, found: tensor.dtype });
+        }
+        let expected = Shape::new(A::SIZES).unwrap_or_default();
+        let wrong_shape = WeightsError::Shape { tensor: name, expected, found: tensor.shape };
+        if tensor.shape != expected {
+            return Err(wrong_shape);
+        }
+        let values = floats(tensor.bytes).ok_or(WeightsError::Misaligned { tensor: name })?;
+        if let Some(index) = first_not_finite(values) {
+            return Err(WeightsError::NotFinite { tensor: name, index });
+        }
+        A::slice(values).first().ok_or(wrong_shape)
+    }
+
+    /// Refuses a file with tensors that are not among `names`.
+    ///
+    /// # Errors
+    /// Names the first such tensor.
+    pub fn only(&self, names: &[&str]) -> Result<(), WeightsError> {
+        match self.tensors.iter().find(|tensor| !names.iter().any(|name| tensor.name.is(name))) {
+            Some(tensor) => Err(WeightsError::Unexpected { tensor: tensor.name.into() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The header's text and the data.
+fn split(file: &[u8]) -> Result<(&str, &[u8]), WeightsError> {
+    let (length, rest) = file.split_first_chunk().ok_or(WeightsError::NoHeader { found: file.len() })?;
+    let length = u64::from_le_bytes(*length);
+    if length > MAX_HEADER {
+        return Err(WeightsError::HeaderTooLong { found: length });
+    }
+    let (header, data) = usize::try_from(length)
+        .ok()
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or(WeightsError::HeaderTruncated { expected: length, found: rest.len() })?;
+    let header = core::str::from_utf8(header).map_err(|e| WeightsError::HeaderNotUtf8 { offset: e.valid_up_to() })?;
+    if !header.starts_with('{') {
+        return Err(WeightsError::HeaderSyntax { offset: 0 });
+    }
+    Ok((header, data))
+}
+
+/// Reads a tensor's entry; its bytes are filled in later.
+fn entry<'a>(cursor: &mut Cursor<'a>, name: JsonStr<'a>) -> Result<TensorView<'a>, WeightsError> {
+    let tensor = TensorName::from(name);
+    let overflow = WeightsError::Overflow { tensor };
+    let twice_or_unknown = WeightsError::UnexpectedField { tensor };
+    let (mut dtype, mut shape, mut offsets) = (None, None, None);
+    cursor.object(|cursor, field| {
+        if field.is("dtype") && dtype.is_none() {
+            let text = cursor.string()?;
+            dtype = Some(Dtype::find(|name| text.is(name)).ok_or(WeightsError::UnknownDtype { tensor })?);
+        } else if field.is("shape") && shape.is_none() {
+            let mut sizes = Shape::default();
+            cursor.array(|cursor| {
+                let size = cursor.unsigned()?.and_then(|size| u32::try_from(size).ok()).ok_or(overflow)?;
+                sizes.push(size).ok_or(WeightsError::TooManyDimensions { tensor })
+            })?;
+            shape = Some(sizes);
+        } else if field.is("data_offsets") && offsets.is_none() {
+            cursor.expect(b'[')?;
+            let begin = cursor.unsigned()?.ok_or(overflow)?;
+            cursor.expect(b',')?;
+            let end = cursor.unsigned()?.ok_or(overflow)?;
+            cursor.expect(b']')?;
+            offsets = Some((begin, end));
+        } else {
+            return Err(twice_or_unknown);
+        }
+        Ok(())
+    })?;
+    let missing = |field| WeightsError::MissingField { tensor, field };
+    let dtype = dtype.ok_or(missing("dtype"))?;
+    let shape = shape.ok_or(missing("shape"))?;
+    let offsets = offsets.ok_or(missing("data_offsets"))?;
+    let bits = shape.values().and_then(|values| values.checked_mul(dtype.bits())).ok_or(overflow)?;
+    let expected = bits.div_ceil(8);
+    let found = offsets.1.saturating_sub(offsets.0);
+    if found != expected || offsets.0 > offsets.1 || bits % 8 != 0 {
+        return Err(WeightsError::Size { tensor, expected, found });
+    }
+    Ok(TensorView { name, dtype, shape, offsets, bytes: &[] })
+}
+
+/// Index of the first NaN or infinity.
+fn first_not_finite(values: &[f32]) -> Option<usize> {
+    // A block is looked at as a whole, which the compiler turns into vector instructions.
+    const BLOCK: usize = 1024;
+    let block = values.chunks(BLOCK).position(|block| block.iter().fold(false, |any, v| any | !v.is_finite()))?;
+    let start = block * BLOCK;
+    values.iter().skip(start).position(|v| !v.is_finite()).map(|i| start + i)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Fixed-shape tensors: plain nested arrays, so that the compiler checks every shape, and the casts between flat memory
+//! and those arrays. Every layer reads and writes these; the only unsafe code outside of the kernels is here.
+
+/// `C` channels of `H` rows of `W` columns, in channel, row, column order.
+pub type Tensor<const C: usize, const H: usize, const W: usize> = [[[f32; W]; H]; C];
+
+/// Views a tensor as a vector of its `N = C·H·W` values, in channel, row, column order.
+///
+/// A wrong `N` does not compile.
+#[must_use]
+pub fn flatten<const C: usize, const H: usize, const W: usize, const N: usize>(tensor: &Tensor<C, H, W>) -> &[f32; N] {
+    const { assert!(N == C * H * W, "a tensor has C·H·W values") };
+    // SAFETY: nested arrays have no padding, so the tensor is N contiguous floats, as the assertion says, with the same
+    // alignment and lifetime.
+    unsafe { &*core::ptr::from_ref(tensor).cast() }
+}
+
+/// Memory for `N` floats that layers write their outputs into, one tensor at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scratch<const N: usize>([f32; N]);
+
+impl<const N: usize> Scratch<N> {
+    /// Zeroed memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([0.0; N])
+    }
+
+    /// The first values as a tensor, for the time of the borrow. Its contents are whatever was there before.
+    ///
+    /// A tensor that does not fit does not compile.
+    pub fn tensor<const C: usize, const H: usize, const W: usize>(&mut self) -> &mut Tensor<C, H, W> {
+        const { assert!(C * H * W <= N, "the tensor does not fit into this scratch memory") };
+        // SAFETY: nested arrays have no padding, so the tensor is C·H·W contiguous floats, which the assertion keeps
+        // within the N borrowed here exclusively; alignment and lifetime are the same.
+        unsafe { &mut *core::ptr::from_mut(&mut self.0).cast() }
+    }
+
+    /// The first values as a vector, for the time of the borrow. Its contents are whatever was there before.
+    ///
+    /// A vector that does not fit does not compile.
+    pub fn vector<const M: usize>(&mut self) -> &mut [f32; M] {
+        &mut self.tensor::<1, 1, M>()[0][0]
+    }
+}
+
+impl<const N: usize> Default for Scratch<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Nested arrays of floats: what layers work on, and what the tensors of a file are read as.
+pub trait FloatArray: Sized {
+    /// The size of each dimension, outermost first.
+    const SIZES: &'static [usize];
+
+    /// All values, row-major.
+    fn values_mut(&mut self) -> &mut [f32];
+
+    /// Floats viewed as arrays, one after the other; those that make no whole array are left out.
+    fn slice(floats: &[f32]) -> &[Self];
+}
+
+impl<const A: usize> FloatArray for [f32; A] {
+    const SIZES: &'static [usize] = &[A];
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        self
+    }
+
+    fn slice(floats: &[f32]) -> &[Self] {
+        floats.as_chunks().0
+    }
+}
+
+impl<const A: usize, const B: usize> FloatArray for [[f32; B]; A] {
+    const SIZES: &'static [usize] = &[A, B];
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        self.as_flattened_mut()
+    }
+
+    fn slice(floats: &[f32]) -> &[Self] {
+        <[f32; B]>::slice(floats).as_chunks().0
+    }
+}
+
+impl<const A: usize, const B: usize, const C: usize> FloatArray for [[[f32; C]; B]; A] {
+    const SIZES: &'static [usize] = &[A, B, C];
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        self.as_flattened_mut().as_flattened_mut()
+    }
+
+    fn slice(floats: &[f32]) -> &[Self] {
+        <[f32; C]>::slice(floats).as_chunks::<B>().0.as_chunks().0
+    }
+}
+
+impl<const A: usize, const B: usize, const C: usize, const D: usize> FloatArray for [[[[f32; D]; C]; B]; A] {
+    const SIZES: &'static [usize] = &[A, B, C, D];
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        self.as_flattened_mut().as_flattened_mut().as_flattened_mut()
+    }
+
+    fn slice(floats: &[f32]) -> &[Self] {
+        <[f32; D]>::slice(floats).as_chunks::<C>().0.as_chunks::<B>().0.as_chunks().0
+    }
+}
+
+/// Little-endian bytes viewed as floats, without copying. `None` where the address is not a multiple of four or the
+/// length is not.
+#[must_use]
+pub(crate) fn floats(bytes: &[u8]) -> Option<&[f32]> {
+    const { assert!(cfg!(target_endian = "little"), "weights are little-endian and read in place") };
+    // SAFETY: every bit pattern is a valid f32, and `align_to` hands out only what is aligned.
+    let (before, floats, after) = unsafe { bytes.align_to::<f32>() };
+    (before.is_empty() && after.is_empty()).then_some(floats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flattening_goes_channel_row_column() {
+        let tensor: Tensor<2, 2, 3> = [[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0]]];
+        let flat: &[f32; 12] = flatten(&tensor);
+        assert!(flat.iter().enumerate().all(|(i, v)| *v == i as f32));
+    }
+
+    #[test]
+    fn scratch_is_one_memory() {
+        let mut scratch = Scratch::<12>::new();
+        scratch.tensor::<2, 1, 3>()[1][0][2] = 7.0;
+        assert_eq!(scratch.vector::<12>()[5], 7.0);
+    }
+
+    #[test]
+    fn floats_need_alignment_and_whole_values() {
+        let memory = [1.5_f32, -2.0, 3.25];
+        // SAFETY: the bytes of three floats.
+        let bytes: &[u8] = unsafe { core::slice::from_raw_parts(memory.as_ptr().cast(), 12) };
+        assert_eq!(floats(bytes), Some(&memory[..]));
+        assert_eq!(floats(&bytes[1..9]), None);
+        assert_eq!(floats(&bytes[..7]), None);
+    }
+}
