@@ -1,5 +1,5 @@
 //! LeNet-5 (LeCun et al. 1998, section II.B) in its present form, ReLU and max pooling, for one gray image of 28×28: small
-//! enough (44,426 parameters, 178 KB) for a microcontroller, and an example of another network from the same layers.
+//! enough (61,706 parameters, 247 KB) for a microcontroller, and an example of another network from the same layers.
 //!
 //! | layer | kernel / stride / padding | output |
 //! |---|---|---|

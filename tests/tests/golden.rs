@@ -1,0 +1,92 @@
+//! Values that PyTorch and torchvision made, see `tests/pytorch/golden.py`.
+
+use infer_core::tensor::FloatArray;
+use infer_core::{alexnet, lenet5, preprocess};
+use serde_json::Value;
+use tests::{file, formula};
+
+fn golden(name: &str) -> Value {
+    let path = format!("{}/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(&path).expect(&path)).expect(&path)
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number")).collect()
+}
+
+/// Both within 1e-4 of the largest logit, by contract; the f64 logits within much less.
+fn assert_logits(name: &str, logits: &[f32]) {
+    let golden = golden(name);
+    for key in ["logits_f32", "logits_f64"] {
+        let expected = numbers(&golden[key]);
+        let largest = expected.iter().fold(0.0_f64, |max, v| max.max(v.abs()));
+        assert!((1.0..20.0).contains(&largest), "logits of that size would prove nothing: {largest}");
+        assert_eq!(logits.len(), expected.len());
+        for (found, expected) in logits.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5 * largest, "{name}: {found} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn alexnet_gives_pytorchs_logits() {
+    let file = file::by_formula(&file::ALEXNET);
+    let network = alexnet::AlexNet::from_safetensors(file.bytes()).unwrap();
+    let image = formula::image(alexnet::SIDE);
+    let image = alexnet::Image::slice(&image).first().unwrap();
+    // The workspace is too large for the stack of a test's thread in a debug build.
+    let workspace: &mut alexnet::Workspace = Box::leak(Box::default());
+    assert_logits("alexnet.json", &network.forward(image, workspace));
+}
+
+#[test]
+fn lenet5_gives_pytorchs_logits() {
+    let file = file::by_formula(&file::LENET5);
+    let network = lenet5::LeNet5::from_safetensors(file.bytes()).unwrap();
+    let image = formula::image(lenet5::SIDE);
+    let image = lenet5::Image::slice(&image).first().unwrap();
+    assert_logits("lenet5.json", &network.forward(image, &mut lenet5::Workspace::new()));
+}
+
+#[test]
+fn the_file_tables_are_complete() {
+    let count = |tensors: &[(&str, &[usize])]| tensors.iter().map(|(_, s)| s.iter().product::<usize>()).sum::<usize>();
+    assert_eq!(golden("alexnet.json")["parameters"], count(&file::ALEXNET));
+    assert_eq!(golden("lenet5.json")["parameters"], count(&file::LENET5));
+    assert!(file::ALEXNET.iter().map(|(name, _)| *name).eq(alexnet::TENSORS));
+    assert!(file::LENET5.iter().map(|(name, _)| *name).eq(lenet5::TENSORS));
+}
+
+#[test]
+fn resize_gives_torchvisions_values() {
+    let golden = golden("resize.json");
+    let cases = golden["cases"].as_array().expect("cases");
+    assert!(cases.len() >= 7);
+    for (stream, case) in cases.iter().enumerate() {
+        let size = |key: &str| usize::try_from(case[key].as_u64().expect(key)).expect(key);
+        let (height, width, side, step) = (size("height"), size("width"), size("side"), size("step"));
+        let source = formula::unit(2000 + stream as u64, height * width);
+        let pixel = |x: usize, y: usize| source[y * width + x];
+        let resized = match side {
+            28 => resize::<28>(width, height, pixel),
+            224 => resize::<224>(width, height, pixel),
+            _ => panic!("no such network"),
+        };
+        let found: Vec<_> = resized.iter().step_by(step).collect();
+        let expected = numbers(&case["values"]);
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            // A hundredth of a gray level: torchvision rounds its positions to f32.
+            assert!(
+                (f64::from(**found) - expected).abs() < 0.01 / 255.0,
+                "{width}×{height}: {found} is not {expected}"
+            );
+        }
+    }
+}
+
+fn resize<const SIDE: usize>(width: usize, height: usize, pixel: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+    let mut output = vec![[0.0; SIDE]; SIDE];
+    preprocess::resize_bilinear(width, height, pixel, &mut output).unwrap();
+    output.into_flattened()
+}
