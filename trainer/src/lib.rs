@@ -1,3 +1,7 @@
-//! Placeholder of the skeleton.
-pub mod atomic;
+//! Trains image classifiers with shapes checked by the compiler, and exports their weights as safetensors.
+
 pub mod data;
+pub mod export;
+pub mod model;
+pub mod nn;
+pub mod ops;

@@ -1,0 +1,58 @@
+//! PyTorch's default initialisation, drawn on the host so that a seed means the same network on every device.
+
+use dfdx::{
+    nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut},
+    shapes::{HasShape, Shape},
+    tensor::Tensor,
+    tensor_ops::Device,
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+/// Fills every tensor of `module` with PyTorch's default for `nn.Conv2d` and `nn.Linear`: weights and biases uniform within
+/// ±1/√fan_in, `fan_in` being the number of products that one output value sums.
+///
+/// A tensor of more than one dimension is a weight; a vector is the bias of the weight before it. Each tensor has random
+/// numbers of its own, so that one does not depend on the sizes of those before it.
+///
+/// # Errors
+/// The device's own.
+pub fn initialise<D: Device<f32>, M: TensorCollection<f32, D>>(module: &mut M, seed: u64) -> Result<(), D::Err> {
+    let mut visitor = Initialise { seed, tensors: 0, fan_in: 1 };
+    M::iter_tensors(&mut RecursiveWalker { m: module, f: &mut visitor }).map(|_| ())
+}
+
+struct Initialise {
+    seed: u64,
+    /// Tensors filled so far.
+    tensors: u64,
+    /// Of the last weight.
+    fan_in: usize,
+}
+
+impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise {
+    type Viewer = ViewTensorMut;
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        tensor: &mut Tensor<S, f32, D>,
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        let sizes = tensor.shape().concrete();
+        if S::NUM_DIMS > 1 {
+            self.fan_in = sizes.as_ref()[1..].iter().product();
+        }
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&self.seed.to_le_bytes());
+        key[8..16].copy_from_slice(&self.tensors.to_le_bytes());
+        self.tensors += 1;
+
+        let mut random = StdRng::from_seed(key);
+        let bound = (self.fan_in.max(1) as f32).sqrt().recip();
+        let values: Vec<f32> = (0..tensor.shape().num_elements()).map(|_| random.gen_range(-bound..bound)).collect();
+        tensor.copy_from(&values);
+        Ok(None)
+    }
+}

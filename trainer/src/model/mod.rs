@@ -1,0 +1,136 @@
+//! The networks: [`AlexNet`] and [`LeNet5`], what all networks have in common ([`Network`]), and what they cost
+//! ([`Summary`]).
+
+mod alexnet;
+mod initialise;
+mod lenet5;
+mod summary;
+
+use dfdx::{
+    nn::TensorCollection,
+    shapes::Const,
+    tensor::{Gradients, NoneTape, OwnedTape},
+};
+use infer_core::preprocess::{PreprocessError, gray, resize_bilinear};
+
+pub use alexnet::AlexNet;
+pub use initialise::initialise;
+pub use lenet5::LeNet5;
+pub use summary::{Row, Summary};
+
+use crate::{
+    nn::{FeatureMaps, Vectors},
+    ops::ConvDevice,
+};
+
+/// Number of classes that the networks tell apart.
+pub const CLASSES: usize = 10;
+
+/// What a network answers: batch × [`CLASSES`], before softmax.
+pub type Logits<D, T = NoneTape> = Vectors<CLASSES, D, T>;
+
+/// An image classifier that can be trained, with one-channel square images.
+pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
+    /// Name in weight files and on the command line.
+    const ARCHITECTURE: &'static str;
+    /// Height and width of the input.
+    const SIDE: usize;
+
+    /// A new network with PyTorch's default initialisation. The same `seed` gives the same values on every device.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn init(device: &D, seed: u64) -> Result<Self, ModelError>;
+
+    /// Evaluation: no dropout, no tape. `images` is batch × 1 × [`Self::SIDE`] × [`Self::SIDE`] values from 0 to 1, row
+    /// after row.
+    ///
+    /// # Errors
+    /// An empty batch or one of another size, or the device's own.
+    fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError>;
+
+    /// Training: as [`Network::logits`] with dropout, recorded for the backward pass. Dropout draws from the device's
+    /// random numbers (`Cpu::seed_from_u64`).
+    ///
+    /// # Errors
+    /// As [`Network::logits`].
+    fn logits_traced(
+        &mut self,
+        images: impl AsRef<[f32]>,
+        batch: usize,
+        gradients: Gradients<f32, D>,
+    ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError>;
+
+    /// Turns one grayscale image (`height` rows of `width` bytes) into the [`Self::SIDE`]² values of a network's input.
+    ///
+    /// # Errors
+    /// Sizes that do not fit the slices, or an image that cannot be resized.
+    fn preprocess(width: usize, height: usize, pixels: &[u8], output: &mut [f32]) -> Result<(), ModelError>;
+
+    /// Layers, sizes and costs, worked out from the layers' types.
+    fn summary() -> Summary;
+}
+
+/// Why a network cannot do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// A batch of no images.
+    #[error("a batch needs at least one image")]
+    EmptyBatch,
+    /// A slice that is not as long as the sizes given with it.
+    #[error("{what}: expected {expected} values, found {found}")]
+    Length {
+        /// Which slice.
+        what: &'static str,
+        /// Its length by the sizes.
+        expected: usize,
+        /// Its length.
+        found: usize,
+    },
+    /// The image cannot be resized.
+    #[error("the image cannot be preprocessed: {0}")]
+    Preprocess(PreprocessError),
+    /// The device failed, as it does when it runs out of memory.
+    #[error("the device failed: {0}")]
+    Device(String),
+}
+
+impl ModelError {
+    /// Wraps an error of any dfdx device.
+    pub fn device(error: impl std::fmt::Display) -> Self {
+        Self::Device(error.to_string())
+    }
+
+    fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Self> {
+        if expected == found { Ok(()) } else { Err(Self::Length { what, expected, found }) }
+    }
+}
+
+/// Copies a batch of one-channel images to the device.
+fn upload<const SIDE: usize, D: ConvDevice>(
+    device: &D,
+    images: &[f32],
+    batch: usize,
+) -> Result<FeatureMaps<1, SIDE, D>, ModelError> {
+    if batch == 0 {
+        return Err(ModelError::EmptyBatch);
+    }
+    ModelError::length("a batch of images", batch.saturating_mul(SIDE * SIDE), images.len())?;
+    let mut tensor: FeatureMaps<1, SIDE, D> =
+        device.try_zeros_like(&(batch, Const, Const, Const)).map_err(ModelError::device)?;
+    tensor.copy_from(images);
+    Ok(tensor)
+}
+
+/// [`Network::preprocess`] for a network of input side `SIDE`.
+fn preprocess<const SIDE: usize>(
+    width: usize,
+    height: usize,
+    pixels: &[u8],
+    output: &mut [f32],
+) -> Result<(), ModelError> {
+    ModelError::length("the pixels of an image", width.saturating_mul(height), pixels.len())?;
+    ModelError::length("a network's input", SIDE * SIDE, output.len())?;
+    let (rows, _) = output.as_chunks_mut::<SIDE>();
+    resize_bilinear(width, height, |x, y| gray(pixels[y * width + x]), rows).map_err(ModelError::Preprocess)
+}

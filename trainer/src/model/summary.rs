@@ -1,0 +1,152 @@
+//! What a network is made of and costs, in the form that torchinfo prints. Every number comes from the layers' types.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::nn::Layer;
+
+/// Bytes of one value.
+const VALUE: usize = size_of::<f32>();
+
+/// A network's layers and costs, for one image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The network's name.
+    pub network: &'static str,
+    /// Sizes of its input, without the batch.
+    pub input: Vec<usize>,
+    /// Its layers, in the order in which they run.
+    pub layers: Vec<Row>,
+}
+
+/// One layer of a [`Summary`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Name in weight files; empty for a layer without weights.
+    pub name: &'static str,
+    /// What the layer does, as `Conv2d`.
+    pub kind: &'static str,
+    /// Sizes of its output, without the batch.
+    pub output: Vec<usize>,
+    /// Trainable values.
+    pub parameters: usize,
+    /// Multiply-adds of a forward pass, biases counted as torchinfo does.
+    pub multiply_adds: usize,
+}
+
+impl Summary {
+    /// A network without layers yet, that takes an input of these sizes (without the batch).
+    #[must_use]
+    pub fn new(network: &'static str, input: &[usize]) -> Self {
+        Self { network, input: input.to_vec(), layers: Vec::new() }
+    }
+
+    /// Adds a layer; one that names no output of its own keeps the shape it gets.
+    pub fn add<L: Layer>(&mut self, name: &'static str) -> &mut Self {
+        let output = if L::OUTPUT.is_empty() {
+            self.layers.last().map_or_else(|| self.input.clone(), |before| before.output.clone())
+        } else {
+            L::OUTPUT.to_vec()
+        };
+        self.layers.push(Row {
+            name,
+            kind: L::KIND,
+            output,
+            parameters: L::PARAMETERS,
+            multiply_adds: L::MULTIPLY_ADDS,
+        });
+        self
+    }
+
+    /// Trainable values of all layers.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(|layer| layer.parameters).sum()
+    }
+
+    /// Multiply-adds of all layers.
+    #[must_use]
+    pub fn multiply_adds(&self) -> usize {
+        self.layers.iter().map(|layer| layer.multiply_adds).sum()
+    }
+
+    /// Bytes of the input.
+    #[must_use]
+    pub fn input_bytes(&self) -> usize {
+        VALUE * self.input.iter().product::<usize>()
+    }
+
+    /// Bytes of the outputs of all layers with weights and of their gradients: torchinfo's forward/backward pass size.
+    #[must_use]
+    pub fn activation_bytes(&self) -> usize {
+        let layers = self.layers.iter().filter(|layer| layer.parameters > 0);
+        2 * VALUE * layers.map(|layer| layer.output.iter().product::<usize>()).sum::<usize>()
+    }
+
+    /// Bytes of the weights.
+    #[must_use]
+    pub fn parameter_bytes(&self) -> usize {
+        VALUE * self.parameters()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WIDTH: usize = 82;
+        let line = "=".repeat(WIDTH);
+        let row = |f: &mut fmt::Formatter<'_>, layer: &str, output: &str, parameters: &str, multiply_adds: &str| {
+            writeln!(f, "{layer:<26}{output:<20}{parameters:>16}{multiply_adds:>20}")
+        };
+        writeln!(f, "{line}")?;
+        row(f, "Layer (type: name)", "Output Shape", "Param #", "Mult-Adds")?;
+        writeln!(f, "{line}")?;
+        let output = self.layers.last().map_or(&self.input, |layer| &layer.output);
+        row(f, self.network, &shape(output), "--", "--")?;
+        for layer in &self.layers {
+            let title = if layer.name.is_empty() {
+                format!("├─{}", layer.kind)
+            } else {
+                format!("├─{}: {}", layer.kind, layer.name)
+            };
+            row(f, &title, &shape(&layer.output), &count(layer.parameters), &count(layer.multiply_adds))?;
+        }
+        writeln!(f, "{line}")?;
+        let mega = |value: usize| value as f64 / 1e6;
+        writeln!(f, "Total params: {}", thousands(self.parameters()))?;
+        writeln!(f, "Trainable params: {}", thousands(self.parameters()))?;
+        writeln!(f, "Non-trainable params: 0")?;
+        writeln!(f, "Total mult-adds (M): {:.2}", mega(self.multiply_adds()))?;
+        writeln!(f, "{line}")?;
+        writeln!(f, "Input size (MB): {:.2}", mega(self.input_bytes()))?;
+        writeln!(f, "Forward/backward pass size (MB): {:.2}", mega(self.activation_bytes()))?;
+        writeln!(f, "Params size (MB): {:.2}", mega(self.parameter_bytes()))?;
+        let total = self.input_bytes() + self.activation_bytes() + self.parameter_bytes();
+        writeln!(f, "Estimated Total Size (MB): {:.2}", mega(total))?;
+        write!(f, "{line}")
+    }
+}
+
+/// A shape with a batch of one, as `[1, 96, 54, 54]`.
+fn shape(sizes: &[usize]) -> String {
+    let sizes: Vec<String> = std::iter::once(&1).chain(sizes).map(usize::to_string).collect();
+    format!("[{}]", sizes.join(", "))
+}
+
+/// A number, or `--` for none.
+fn count(value: usize) -> String {
+    if value == 0 { "--".to_owned() } else { thousands(value) }
+}
+
+/// A number with commas, as `46,764,746`.
+fn thousands(value: usize) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,138 @@
+//! Convolution and max-pooling composed of dfdx's public operations: for any dfdx device.
+//!
+//! Both are a `gather` with indices worked out on the host, so that gradients come from dfdx itself. Of the memory that
+//! the tape keeps, the unfolded windows of a convolution are the largest part (kernel² / stride² times its input); pooling
+//! keeps one index for each output.
+
+use dfdx::{
+    shapes::{Axes2, Axes3, Axis, HasShape},
+    tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor},
+    tensor_ops::{
+        BroadcastTo, ChooseFrom, GatherTo, PermuteTo, ReshapeTo, TryAdd, TryConcatAlong, TryGt, TryMatMul, TryNe,
+    },
+};
+
+use super::{Conv2d, ConvDevice, ConvSizes, Images, MaxPool2d, Plane};
+
+/// A matrix with sizes known at run time.
+type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
+
+/// Convolution: windows gathered into rows, one matrix product, a bias for each column.
+///
+/// # Errors
+/// The device's own.
+pub fn conv2d<D: ConvDevice, T: Tape<f32, D>>(call: Conv2d<D, T>) -> Result<Images<D, T>, D::Err> {
+    let sizes = call.sizes();
+    let Conv2d { input, weight, bias, options, .. } = call;
+    let ConvSizes { batch, filters, plane, .. } = sizes;
+    let device = input.device().clone();
+
+    let rows = if options.input_gradient {
+        windows(input, sizes, &device)?
+    } else {
+        let (input, tape) = input.split_tape();
+        windows(input, sizes, &device)?.put_tape(tape)
+    };
+    let weight = weight.retaped::<T>().try_reshape_like(&(filters, sizes.taps()))?;
+    let output = rows.try_matmul(weight.try_permute::<_, Axes2<1, 0>>()?)?;
+    let bias = bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(output.shape())?;
+    let output = output
+        .try_add(bias)?
+        .try_reshape_like(&(batch, plane.positions(), filters))?
+        .try_permute::<(usize, usize, usize), Axes3<0, 2, 1>>()?
+        .try_reshape_like(&(batch, filters, plane.rows, plane.columns))?;
+    if options.relu { output.try_relu() } else { Ok(output) }
+}
+
+/// What lies under the window at each position: (batch · positions) × taps.
+fn windows<D: ConvDevice, T: Tape<f32, D>>(
+    input: Images<D, T>,
+    sizes: ConvSizes,
+    device: &D,
+) -> Result<Matrix<D, T>, D::Err> {
+    let ConvSizes { batch, channels, plane, .. } = sizes;
+    let Plane { height, width, window, .. } = plane;
+    let mut image = input.try_reshape_like(&(batch, sizes.input()))?;
+    let zero = sizes.input();
+    if window.padding > 0 {
+        image = (image, device.try_zeros_like(&(batch, 1))?).try_concat_along(Axis::<1>)?;
+    }
+
+    let mut indices = Vec::with_capacity(plane.positions() * sizes.taps());
+    for row in 0..plane.rows {
+        for column in 0..plane.columns {
+            for channel in 0..channels {
+                for k in 0..window.kernel {
+                    for l in 0..window.kernel {
+                        let source = window.source(row, k, height).zip(window.source(column, l, width));
+                        indices.push(source.map_or(zero, |(y, x)| (channel * height + y) * width + x));
+                    }
+                }
+            }
+        }
+    }
+    let count = indices.len();
+    let indices = device.try_tensor_from_vec(indices, (count,))?.try_broadcast_like::<_, Axis<0>>(&(batch, count))?;
+    image.try_gather::<(usize, usize), _>(indices)?.try_reshape_like(&(batch * plane.positions(), sizes.taps()))
+}
+
+/// Max-pooling: the index of each window's first largest value, found without a tape, then one gather.
+///
+/// # Errors
+/// The device's own.
+pub fn max_pool2d<D: ConvDevice, T: Tape<f32, D>>(call: MaxPool2d<D, T>) -> Result<Images<D, T>, D::Err> {
+    let MaxPool2d { input, window } = call;
+    let (batch, channels, height, width) = *input.shape();
+    let plane = Plane::new(height, width, window);
+    let shape = (batch * channels, plane.positions());
+    let device = input.device().clone();
+
+    let planes = input.try_reshape_like(&(batch * channels, height * width))?;
+    let (values, tape) = planes.split_tape();
+    let mut best: Option<Matrix<D>> = None;
+    let mut best_index: Option<Matrix<D>> = None;
+    for k in 0..window.kernel {
+        for l in 0..window.kernel {
+            let sources = tap_sources(plane, k, l);
+            let as_floats = sources.iter().map(|source| *source as f32).collect();
+            let index = device.try_tensor_from_vec(as_floats, (shape.1,))?.try_broadcast_like::<_, Axis<0>>(&shape)?;
+            let sources = device.try_tensor_from_vec(sources, (shape.1,))?;
+            let value =
+                values.clone().try_gather::<(usize, usize), _>(sources.try_broadcast_like::<_, Axis<0>>(&shape)?)?;
+            (best, best_index) = match (best, best_index) {
+                (Some(best), Some(best_index)) => {
+                    let wins = value.try_gt(&best)? | value.try_ne(&value)?;
+                    (Some(wins.clone().try_choose(value, best)?), Some(wins.try_choose(index, best_index)?))
+                }
+                _ => (Some(value), Some(index)),
+            };
+        }
+    }
+    // dfdx's conversion of a tensor to indices cannot be named in a bound, so the indices pass through the host.
+    let indices = best_index.map_or_else(Vec::new, |index| index.as_vec());
+    let indices = device.try_tensor_from_vec(indices.into_iter().map(|index| index as usize).collect(), shape)?;
+    values.put_tape(tape).try_gather::<(usize, usize), _>(indices)?.try_reshape_like(&(
+        batch,
+        channels,
+        plane.rows,
+        plane.columns,
+    ))
+}
+
+/// The index in the plane of tap (`k`, `l`) at each position of the window. A tap in the padding stands for the first value
+/// that the window does cover, so that it can never be a new maximum.
+fn tap_sources(plane: Plane, k: usize, l: usize) -> Vec<usize> {
+    let Plane { height, width, window, rows, columns } = plane;
+    let first = |position: usize| (position * window.stride).saturating_sub(window.padding);
+    let mut sources = Vec::with_capacity(plane.positions());
+    for row in 0..rows {
+        for column in 0..columns {
+            let (y, x) = window
+                .source(row, k, height)
+                .zip(window.source(column, l, width))
+                .unwrap_or((first(row), first(column)));
+            sources.push(y * width + x);
+        }
+    }
+    sources
+}

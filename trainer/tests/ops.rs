@@ -1,0 +1,335 @@
+//! Convolution and max-pooling: the fast CPU path, the portable path and a naive one in `f64` agree on outputs and on all
+//! gradients, over shapes, strides, paddings, batch sizes and values.
+
+use dfdx::prelude::*;
+use proptest::prelude::*;
+use trainer::ops::{self, Conv2d, ConvDevice, ConvOptions, Images, MaxPool2d, ShapeError, Window, portable};
+
+/// A window, an input size that it fits, channels and a batch.
+#[derive(Debug, Clone)]
+struct Case {
+    batch: usize,
+    channels: usize,
+    filters: usize,
+    height: usize,
+    width: usize,
+    window: Window,
+    seed: u64,
+}
+
+fn case(pool: bool) -> impl Strategy<Value = Case> {
+    (1..=5_usize, 1..=4_usize, 1..=3_usize).prop_flat_map(move |(kernel, stride, batch)| {
+        let padding = 0..=if pool { kernel / 2 } else { kernel + 1 };
+        let side = kernel..=kernel + 9;
+        (padding, side.clone(), side, 1..=4_usize, 1..=5_usize, any::<u64>()).prop_flat_map(
+            move |(padding, height, width, channels, filters, seed)| {
+                // Sizes down to the least that fits with its padding.
+                let least = kernel.saturating_sub(2 * padding).max(1);
+                (least..=height, least..=width).prop_map(move |(height, width)| Case {
+                    batch: batch + (seed % 4) as usize,
+                    channels,
+                    filters,
+                    height,
+                    width,
+                    window: Window { kernel, stride, padding },
+                    seed,
+                })
+            },
+        )
+    })
+}
+
+/// Deterministic values within ±1; with `steps`, few enough of them that ties are common.
+fn values(count: usize, seed: u64, steps: Option<u64>) -> Vec<f32> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 16
+    };
+    (0..count)
+        .map(|_| match steps {
+            Some(steps) => (next() % (2 * steps + 1)) as f32 / steps as f32 - 1.0,
+            None => (next() % (1 << 24)) as f32 / (1 << 23) as f32 - 1.0,
+        })
+        .collect()
+}
+
+/// Output, and gradients of the input, the weight and the bias.
+type Results = [Vec<f64>; 4];
+
+type Convolution = fn(Conv2d<Cpu, OwnedTape<f32, Cpu>>) -> Result<Images<Cpu, OwnedTape<f32, Cpu>>, CpuError>;
+
+/// Runs a convolution forward, and backward from a loss `Σ scale · output`.
+fn convolve(case: &Case, options: ConvOptions, convolution: Convolution) -> Results {
+    let Case { batch, channels, filters, height, width, window, seed } = *case;
+    let device = Cpu::default();
+    let tensor = |shape: (usize, usize, usize, usize), seed| {
+        device.tensor_from_vec(values(shape.0 * shape.1 * shape.2 * shape.3, seed, None), shape)
+    };
+    let input = tensor((batch, channels, height, width), seed);
+    let weight = tensor((filters, channels, window.kernel, window.kernel), seed ^ 0xabcd);
+    let bias = device.tensor_from_vec(values(filters, seed ^ 0x1234, None), (filters,));
+    let call = Conv2d::new(input.leaky_trace(), weight.clone(), bias.clone(), window, options).unwrap();
+    let output = convolution(call).unwrap();
+    let scale = tensor(*output.shape(), seed ^ 0x7777);
+    let result = output.as_vec();
+    let gradients = (output * scale).sum().backward();
+    let input_gradient = if options.input_gradient { gradients.get(&input).as_vec() } else { Vec::new() };
+    [result, input_gradient, gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()]
+        .map(|values| values.into_iter().map(f64::from).collect())
+}
+
+/// The same by the definition, in `f64`.
+fn convolve_naively(case: &Case, options: ConvOptions) -> Results {
+    let Case { batch, channels, filters, height, width, window, seed } = *case;
+    let Window { kernel, stride, padding } = window;
+    let (rows, columns) = (window.positions(height), window.positions(width));
+    let double = |count, seed| -> Vec<f64> { values(count, seed, None).into_iter().map(f64::from).collect() };
+    let input = double(batch * channels * height * width, seed);
+    let weight = double(filters * channels * kernel * kernel, seed ^ 0xabcd);
+    let bias = double(filters, seed ^ 0x1234);
+    let scale = double(batch * filters * rows * columns, seed ^ 0x7777);
+
+    let mut output = vec![0.0; scale.len()];
+    let (mut input_gradient, mut weight_gradient, mut bias_gradient) =
+        (vec![0.0; input.len()], vec![0.0; weight.len()], vec![0.0; filters]);
+    for n in 0..batch {
+        for o in 0..filters {
+            for i in 0..rows {
+                for j in 0..columns {
+                    let at = ((n * filters + o) * rows + i) * columns + j;
+                    let mut sources = Vec::new();
+                    for c in 0..channels {
+                        for k in 0..kernel {
+                            for l in 0..kernel {
+                                let (y, x) = (i * stride + k, j * stride + l);
+                                if (padding..padding + height).contains(&y) && (padding..padding + width).contains(&x) {
+                                    let pixel = ((n * channels + c) * height + y - padding) * width + x - padding;
+                                    sources.push((pixel, ((o * channels + c) * kernel + k) * kernel + l));
+                                }
+                            }
+                        }
+                    }
+                    let sum = bias[o] + sources.iter().map(|(x, w)| input[*x] * weight[*w]).sum::<f64>();
+                    output[at] = if options.relu { sum.max(0.0) } else { sum };
+                    let gradient = if options.relu && sum <= 0.0 { 0.0 } else { scale[at] };
+                    bias_gradient[o] += gradient;
+                    for (x, w) in sources {
+                        input_gradient[x] += gradient * weight[w];
+                        weight_gradient[w] += gradient * input[x];
+                    }
+                }
+            }
+        }
+    }
+    if !options.input_gradient {
+        input_gradient.clear();
+    }
+    [output, input_gradient, weight_gradient, bias_gradient]
+}
+
+fn assert_close(left: &[f64], right: &[f64], what: &str) {
+    assert_eq!(left.len(), right.len(), "{what}");
+    let largest = right.iter().fold(1.0_f64, |largest, value| largest.max(value.abs()));
+    for (index, (left, right)) in left.iter().zip(right).enumerate() {
+        assert!((left - right).abs() <= 2e-5 * largest, "{what}[{index}]: {left} and {right}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn convolutions_agree(case in case(false), relu: bool, input_gradient: bool) {
+        let options = ConvOptions { relu, input_gradient };
+        let fast = convolve(&case, options, Cpu::conv2d);
+        let composed = convolve(&case, options, portable::conv2d);
+        let naive = convolve_naively(&case, options);
+        for (index, what) in ["output", "input", "weight", "bias"].into_iter().enumerate() {
+            assert_close(&fast[index], &naive[index], what);
+            assert_close(&composed[index], &naive[index], what);
+        }
+    }
+
+    #[test]
+    fn poolings_agree(case in case(true), ties: bool) {
+        let fast = pool(&case, ties, Cpu::max_pool2d);
+        let composed = pool(&case, ties, portable::max_pool2d);
+        let naive = pool_naively(&case, ties);
+        prop_assert_eq!(&fast, &naive);
+        prop_assert_eq!(&composed, &naive);
+    }
+}
+
+type Pooling = fn(MaxPool2d<Cpu, OwnedTape<f32, Cpu>>) -> Result<Images<Cpu, OwnedTape<f32, Cpu>>, CpuError>;
+
+/// Output and gradient of the input. Scales are multiples of 1/8, so that their sums are exact in any order.
+fn pool(case: &Case, ties: bool, pooling: Pooling) -> [Vec<f32>; 2] {
+    let Case { batch, channels, height, width, window, seed, .. } = *case;
+    let device = Cpu::default();
+    let pixels = values(batch * channels * height * width, seed, ties.then_some(2));
+    let input = device.tensor_from_vec(pixels, (batch, channels, height, width));
+    let output = pooling(MaxPool2d::new(input.leaky_trace(), window).unwrap()).unwrap();
+    let shape = *output.shape();
+    let scale = values(shape.0 * shape.1 * shape.2 * shape.3, seed ^ 0x7777, Some(8));
+    let scale = device.tensor_from_vec(scale, shape);
+    let result = output.as_vec();
+    let gradients = (output * scale).sum().backward();
+    [result, gradients.get(&input).as_vec()]
+}
+
+fn pool_naively(case: &Case, ties: bool) -> [Vec<f32>; 2] {
+    let Case { batch, channels, height, width, window, seed, .. } = *case;
+    let Window { kernel, stride, padding } = window;
+    let (rows, columns) = (window.positions(height), window.positions(width));
+    let input = values(batch * channels * height * width, seed, ties.then_some(2));
+    let scale = values(batch * channels * rows * columns, seed ^ 0x7777, Some(8));
+    let (mut output, mut gradient) = (Vec::new(), vec![0.0; input.len()]);
+    for plane in 0..batch * channels {
+        for i in 0..rows {
+            for j in 0..columns {
+                let mut best: Option<usize> = None;
+                for k in 0..kernel {
+                    for l in 0..kernel {
+                        let (y, x) = (i * stride + k, j * stride + l);
+                        if (padding..padding + height).contains(&y) && (padding..padding + width).contains(&x) {
+                            let at = (plane * height + y - padding) * width + x - padding;
+                            if best.is_none_or(|best| input[at] > input[best]) {
+                                best = Some(at);
+                            }
+                        }
+                    }
+                }
+                let best = best.expect("every window covers a pixel");
+                gradient[best] += scale[output.len()];
+                output.push(input[best]);
+            }
+        }
+    }
+    [output, gradient]
+}
+
+#[test]
+fn gradients_accumulate() {
+    let device = Cpu::default();
+    let window = Window { kernel: 3, stride: 1, padding: 1 };
+    let input = device.tensor_from_vec(values(2 * 3 * 25, 5, None), (2, 3, 5, 5));
+    let weight = device.tensor_from_vec(values(4 * 27, 6, None), (4, 3, 3, 3));
+    let bias = device.tensor_from_vec(values(4, 7, None), (4,));
+    let once = |gradients| {
+        let options = ConvOptions { relu: true, input_gradient: true };
+        let call = Conv2d::new(input.trace(gradients), weight.clone(), bias.clone(), window, options).unwrap();
+        let pooled = Cpu::max_pool2d(MaxPool2d::new(Cpu::conv2d(call).unwrap(), window).unwrap()).unwrap();
+        pooled.sum().backward()
+    };
+    let first = once(Gradients::leaky());
+    let second = once(first.clone());
+    for (first, second) in [
+        (first.get(&input).as_vec(), second.get(&input).as_vec()),
+        (first.get(&weight).as_vec(), second.get(&weight).as_vec()),
+        (first.get(&bias).as_vec(), second.get(&bias).as_vec()),
+    ] {
+        let doubled: Vec<f64> = first.iter().map(|value| 2.0 * f64::from(*value)).collect();
+        assert!(doubled.iter().any(|value| *value != 0.0));
+        assert_close(&second.iter().copied().map(f64::from).collect::<Vec<_>>(), &doubled, "accumulated");
+    }
+}
+
+#[test]
+fn nan_propagates() {
+    let device = Cpu::default();
+    let window = Window { kernel: 2, stride: 2, padding: 0 };
+    let input = device.tensor_from_vec(vec![1.0, f32::NAN, 0.0, 2.0, 3.0, 4.0, 5.0, 6.0], (1, 2, 2, 2));
+    for pooling in [Cpu::max_pool2d::<NoneTape>, portable::max_pool2d::<Cpu, NoneTape>] {
+        let output = pooling(MaxPool2d::new(input.clone(), window).unwrap()).unwrap().as_vec();
+        assert!(output[0].is_nan());
+        assert_eq!(output[1], 6.0);
+    }
+    let weight = device.tensor_from_vec(vec![1.0; 8], (1, 2, 2, 2));
+    let bias = device.tensor_from_vec(vec![0.0], (1,));
+    let options = ConvOptions { relu: true, input_gradient: false };
+    let output = Cpu::conv2d(Conv2d::new(input, weight, bias, window, options).unwrap()).unwrap();
+    assert!(output.as_vec()[0].is_nan());
+}
+
+#[test]
+fn same_threads_same_bits() {
+    let case = Case {
+        batch: 7,
+        channels: 3,
+        filters: 5,
+        height: 19,
+        width: 17,
+        window: Window { kernel: 3, stride: 1, padding: 1 },
+        seed: 99,
+    };
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| convolve(&case, ConvOptions { relu: true, input_gradient: true }, Cpu::conv2d))
+    };
+    for threads in [1, 2, 3] {
+        assert_eq!(run(threads), run(threads));
+    }
+    let naive = convolve_naively(&case, ConvOptions { relu: true, input_gradient: true });
+    for (index, values) in run(3).iter().enumerate() {
+        assert_close(values, &naive[index], "three threads");
+    }
+}
+
+#[test]
+fn transposed_tensors_are_read_in_their_own_order() {
+    let device = Cpu::default();
+    let window = Window { kernel: 2, stride: 1, padding: 0 };
+    let rows_first = device.tensor_from_vec(values(2 * 3 * 4 * 5, 3, None), (2, 3, 5, 4));
+    let input = rows_first.permute::<(usize, usize, usize, usize), Axes4<0, 1, 3, 2>>();
+    let weight = device.tensor_from_vec(values(2 * 3 * 4, 4, None), (2, 3, 2, 2));
+    let weight = weight.permute::<(usize, usize, usize, usize), Axes4<0, 1, 3, 2>>();
+    let bias = device.tensor_from_vec(vec![0.5, -0.5], (2,));
+    let call = || Conv2d::new(input.clone(), weight.clone(), bias.clone(), window, ConvOptions::default()).unwrap();
+    let fast = Cpu::conv2d(call()).unwrap().as_vec();
+    let composed = portable::conv2d(call()).unwrap().as_vec();
+    let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+    assert_close(&double(fast), &double(composed), "transposed");
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused() {
+    let device = Cpu::default();
+    let images =
+        |batch, channels, height, width| -> Images<Cpu> { device.zeros_like(&(batch, channels, height, width)) };
+    let window = Window { kernel: 3, stride: 1, padding: 0 };
+    let conv = |input: Images<Cpu>, weight: Images<Cpu>, bias: usize, window| {
+        Conv2d::new(input, weight, device.zeros_like(&(bias,)), window, ConvOptions::default()).err()
+    };
+    assert_eq!(conv(images(1, 2, 5, 5), images(4, 2, 3, 3), 4, window), None);
+    assert_eq!(
+        conv(images(1, 2, 2, 5), images(4, 2, 3, 3), 4, window),
+        Some(ShapeError::Window { kernel: 3, input: 2, padding: 0 })
+    );
+    assert_eq!(
+        conv(images(1, 2, 5, 5), images(4, 3, 3, 3), 4, window),
+        Some(ShapeError::Weight { expected: (4, 2, 3, 3), found: (4, 3, 3, 3) })
+    );
+    assert_eq!(
+        conv(images(1, 2, 5, 5), images(4, 2, 3, 3), 5, window),
+        Some(ShapeError::Bias { expected: 4, found: 5 })
+    );
+    assert_eq!(
+        conv(images(1, 2, 5, 5), images(4, 2, 3, 3), 4, Window { stride: 0, ..window }),
+        Some(ShapeError::Zero("the stride"))
+    );
+    assert_eq!(conv(images(0, 2, 5, 5), images(4, 2, 3, 3), 4, window), Some(ShapeError::Zero("the batch")));
+    assert_eq!(
+        conv(images(1, 2, 5, 5), images(0, 2, 3, 3), 0, window),
+        Some(ShapeError::Zero("the number of output channels"))
+    );
+    let pool = |window| MaxPool2d::new(images(1, 2, 5, 5), window).err();
+    assert_eq!(pool(Window { padding: 1, ..window }), None);
+    assert_eq!(pool(Window { padding: 2, ..window }), Some(ShapeError::PoolPadding { kernel: 3, padding: 2 }));
+    assert_eq!(pool(Window { kernel: 0, ..window }), Some(ShapeError::Zero("the kernel")));
+    assert_eq!(pool(Window { kernel: 6, ..window }), Some(ShapeError::Window { kernel: 6, input: 5, padding: 0 }));
+    let plane = MaxPool2d::new(images(1, 1, ops::MAX_PLANE + 3, 3), window).err();
+    assert_eq!(plane, Some(ShapeError::Plane { height: ops::MAX_PLANE + 3, width: 3 }));
+}
