@@ -25,7 +25,8 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use tempfile::NamedTempFile;
+
+use crate::atomic;
 
 /// Why a weight file cannot be written or is refused.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +125,7 @@ pub fn save<D: Device<f32>, M: TensorCollection<f32, D>>(
     let mut bytes =
         safetensors::serialize(collect.tensors, Some(metadata)).map_err(|error| write(io::Error::other(error)))?;
     sort_header(&mut bytes).map_err(|error| write(error.into()))?;
-    write_atomically(path, &bytes).map_err(write)
+    atomic::write(path, |file| file.write_all(&bytes)).map_err(write)
 }
 
 /// Reads the network's tensors from `path` and returns the file's metadata. The network is unchanged where this fails.
@@ -195,16 +196,6 @@ fn sort_header(bytes: &mut [u8]) -> serde_json::Result<()> {
     let mut sorted = serde_json::to_vec(&header)?;
     sorted.resize(length, b' ');
     rest[..length].copy_from_slice(&sorted);
-    Ok(())
-}
-
-/// Writes to a temporary file beside `path` and renames it.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Trains image classifiers with shapes checked by the compiler, and exports their weights as safetensors.
 
+pub mod atomic;
 pub mod data;
 pub mod export;
 pub mod model;
