@@ -1,0 +1,72 @@
+//! Forward passes of infer-core: each layer of AlexNet in multiply-adds a second, and both networks in images a second.
+//!
+//! `cargo bench -p benches --bench forward`
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use infer_core::alexnet::AlexNet;
+use infer_core::layers::MaxPool2d;
+use infer_core::tensor::{FloatArray, Scratch, flatten};
+use infer_core::{alexnet, lenet5};
+use std::hint::black_box;
+use tests::{file, formula};
+
+/// The largest output of a layer of AlexNet.
+const LARGEST: usize = 96 * 54 * 54;
+
+fn networks(c: &mut Criterion) {
+    let mut group = c.benchmark_group("forward");
+    group.sample_size(10).throughput(Throughput::Elements(1));
+
+    let weights = file::by_formula(&file::ALEXNET);
+    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
+    let image = formula::image(alexnet::SIDE);
+    let image = alexnet::Image::slice(&image).first().expect("an image");
+    let mut workspace = Box::<alexnet::Workspace>::default();
+    group.bench_function("alexnet", |b| b.iter(|| network.forward(black_box(image), &mut workspace)));
+
+    let weights = file::by_formula(&file::LENET5);
+    let network = lenet5::LeNet5::from_safetensors(weights.bytes()).expect("the weights fit");
+    let image = formula::image(lenet5::SIDE);
+    let image = lenet5::Image::slice(&image).first().expect("an image");
+    let mut workspace = lenet5::Workspace::new();
+    group.bench_function("lenet5", |b| b.iter(|| network.forward(black_box(image), &mut workspace)));
+    group.finish();
+}
+
+fn layers(c: &mut Criterion) {
+    let weights = file::by_formula(&file::ALEXNET);
+    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
+    let image = formula::image(alexnet::SIDE);
+    let image = alexnet::Image::slice(&image).first().expect("an image");
+    let mut input = Box::<Scratch<LARGEST>>::default();
+    input.vector::<LARGEST>().copy_from_slice(&formula::unit(0, LARGEST));
+    let mut output = Box::<Scratch<LARGEST>>::default();
+    let mut group = c.benchmark_group("alexnet");
+    group.sample_size(10);
+
+    macro_rules! layer {
+        ($name:literal, $layer:expr, $operations:expr, $input:expr, $output:expr) => {
+            group.throughput(Throughput::Elements($operations as u64));
+            group.bench_function($name, |b| {
+                b.iter(|| {
+                    black_box($layer.forward(black_box($input), $output));
+                })
+            });
+        };
+    }
+    let AlexNet { conv1, conv2, conv3, conv4, conv5, linear1, linear2, linear3 } = network;
+    layer!("conv1", conv1, conv1.multiply_adds(), image, output.tensor());
+    layer!("pool1", MaxPool2d::<3, 2, 54, 26>, 96 * 26 * 26 * 9, input.tensor::<96, 54, 54>(), output.tensor());
+    layer!("conv2", conv2, conv2.multiply_adds(), input.tensor(), output.tensor());
+    layer!("pool2", MaxPool2d::<3, 2, 26, 12>, 256 * 12 * 12 * 9, input.tensor::<256, 26, 26>(), output.tensor());
+    layer!("conv3", conv3, conv3.multiply_adds(), input.tensor(), output.tensor());
+    layer!("conv4", conv4, conv4.multiply_adds(), input.tensor(), output.tensor());
+    layer!("conv5", conv5, conv5.multiply_adds(), input.tensor(), output.tensor());
+    layer!("linear1", linear1, linear1.multiply_adds(), flatten(input.tensor::<256, 5, 5>()), output.vector());
+    layer!("linear2", linear2, linear2.multiply_adds(), input.vector(), output.vector());
+    layer!("linear3", linear3, linear3.multiply_adds(), input.vector(), output.vector());
+    group.finish();
+}
+
+criterion_group!(benches, networks, layers);
+criterion_main!(benches);
