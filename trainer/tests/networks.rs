@@ -1,0 +1,237 @@
+//! The networks: their sizes, their initialisation, and the whole of AlexNet at full size on both paths of the operations.
+
+use std::collections::BTreeMap;
+
+use dfdx::prelude::*;
+use trainer::{
+    model::{AlexNet, CLASSES, LeNet5, Logits, ModelError, Network},
+    ops::{Conv2d, ConvOptions, MaxPool2d, Window, portable},
+};
+
+type Traced = OwnedTape<f32, Cpu>;
+
+/// Images that are anything but flat.
+fn images<N: Network<Cpu>>(batch: usize) -> Vec<f32> {
+    let side = N::SIDE;
+    (0..batch * side * side)
+        .map(|index| {
+            let (image, y, x) = (index / (side * side), index / side % side, index % side);
+            (((x * (3 + image) + y * y) % 97) as f32 / 96.0 + ((x ^ y) & 15) as f32 / 15.0) / 2.0
+        })
+        .collect()
+}
+
+/// The values of every tensor, or of its gradient, by name.
+struct Tensors<'a> {
+    gradients: Option<&'a Gradients<f32, Cpu>>,
+    values: BTreeMap<String, Vec<f32>>,
+}
+
+impl TensorVisitor<f32, Cpu> for Tensors<'_> {
+    type Viewer = (ViewTensorRef, ViewTensorName);
+    type Err = CpuError;
+    type E2 = f32;
+    type D2 = Cpu;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, Cpu>,
+        (tensor, name): (&Tensor<S, f32, Cpu>, String),
+    ) -> Result<Option<Tensor<S, f32, Cpu>>, CpuError> {
+        let values = self.gradients.map_or_else(|| tensor.as_vec(), |gradients| gradients.get(tensor).as_vec());
+        self.values.insert(name, values);
+        Ok(None)
+    }
+}
+
+fn tensors<N: Network<Cpu>>(network: &N, gradients: Option<&Gradients<f32, Cpu>>) -> BTreeMap<String, Vec<f32>> {
+    let mut tensors = Tensors { gradients, values: BTreeMap::new() };
+    N::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut tensors }).unwrap();
+    tensors.values
+}
+
+fn assert_close(left: &[f32], right: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(left.len(), right.len(), "{what}");
+    let largest = right.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    assert!(largest > 0.0, "{what} is all zero");
+    for (index, (left, right)) in left.iter().zip(right).enumerate() {
+        assert!((left - right).abs() <= tolerance * largest, "{what}[{index}]: {left} and {right} of {largest}");
+    }
+}
+
+/// AlexNet's training pass by the portable operations only, from its weights.
+fn portable_alexnet(
+    network: &AlexNet<Cpu>,
+    images: Vec<f32>,
+    batch: usize,
+    gradients: Gradients<f32, Cpu>,
+) -> Logits<Cpu, Traced> {
+    let device = network.conv1.weight.device();
+    let pool = Window { kernel: 3, stride: 2, padding: 0 };
+    let mut x = device.tensor_from_vec(images, (batch, 1, 224, 224)).traced(gradients);
+    macro_rules! conv {
+        ($layer:ident, $kernel:literal, $stride:literal, $padding:literal, $pool:literal) => {
+            let window = Window { kernel: $kernel, stride: $stride, padding: $padding };
+            let weight = network.$layer.weight.clone();
+            let (o, i, k, l) = (weight.shape().0.size(), weight.shape().1.size(), $kernel, $kernel);
+            let weight = weight.try_reshape_like(&(o, i, k, l)).unwrap();
+            let bias = network.$layer.bias.clone().try_reshape_like(&(o,)).unwrap();
+            let options = ConvOptions { relu: true, input_gradient: true };
+            x = portable::conv2d(Conv2d::new(x, weight, bias, window, options).unwrap()).unwrap();
+            if $pool {
+                x = portable::max_pool2d(MaxPool2d::new(x, pool).unwrap()).unwrap();
+            }
+        };
+    }
+    conv!(conv1, 11, 4, 1, true);
+    conv!(conv2, 5, 1, 2, true);
+    conv!(conv3, 3, 1, 1, false);
+    conv!(conv4, 3, 1, 1, false);
+    conv!(conv5, 3, 1, 1, true);
+    let x = x.try_reshape_like(&(batch, Const::<6400>)).unwrap();
+    let x = network.linear1.forward(x).relu().dropout(0.5);
+    let x = network.linear2.forward(x).relu().dropout(0.5);
+    network.linear3.forward(x)
+}
+
+#[test]
+fn alexnet_is_the_same_on_both_paths() {
+    let batch = 2;
+    let targets = |device: &Cpu| {
+        let mut targets = vec![0.0; batch * CLASSES];
+        targets[3] = 1.0;
+        targets[CLASSES + 8] = 1.0;
+        device.tensor_from_vec(targets, (batch, Const::<CLASSES>))
+    };
+    // Two devices with one seed: the same dropout masks.
+    let device = Cpu::seed_from_u64(11);
+    let mut network = AlexNet::init(&device, 5).unwrap();
+    let logits = network.logits_traced(images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads()).unwrap();
+    let fast = logits.as_vec();
+    let gradients = cross_entropy_with_logits_loss(logits, targets(&device)).backward();
+    let fast_gradients = tensors(&network, Some(&gradients));
+
+    let device = Cpu::seed_from_u64(11);
+    let network = AlexNet::init(&device, 5).unwrap();
+    let logits = portable_alexnet(&network, images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads());
+    assert_close(&fast, &logits.as_vec(), 1e-4, "logits");
+    let gradients = cross_entropy_with_logits_loss(logits, targets(&device)).backward();
+    let portable_gradients = tensors(&network, Some(&gradients));
+
+    assert_eq!(fast_gradients.len(), 16);
+    for (name, fast) in &fast_gradients {
+        assert_close(fast, &portable_gradients[name], 1e-4, name);
+    }
+}
+
+#[test]
+fn dropout_is_for_training_only() {
+    let device = Cpu::seed_from_u64(1);
+    let mut network = LeNet5::init(&device, 3).unwrap();
+    let evaluated = network.logits(images::<LeNet5<Cpu>>(3), 3).unwrap().as_vec();
+    let gradients = network.alloc_grads();
+    let trained = network.logits_traced(images::<LeNet5<Cpu>>(3), 3, gradients).unwrap().as_vec();
+    assert_eq!(evaluated, trained);
+
+    let traced = |seed| {
+        let mut network = AlexNet::init(&Cpu::seed_from_u64(seed), 3).unwrap();
+        let images = images::<AlexNet<Cpu>>(1);
+        let gradients = network.alloc_grads();
+        let trained = network.logits_traced(&images, 1, gradients).unwrap().as_vec();
+        (network.logits(images, 1).unwrap().as_vec(), trained)
+    };
+    let (first, second, other) = (traced(1), traced(1), traced(2));
+    assert_eq!(first, second);
+    assert_eq!(first.0, other.0);
+    assert_ne!(first.1, other.1);
+    assert_ne!(first.0, first.1);
+}
+
+#[test]
+fn initialisation_is_pytorchs_default_and_seeded() {
+    let values = tensors(&AlexNet::init(&Cpu::default(), 42).unwrap(), None);
+    let fan_in = |layer: &str| match layer {
+        "conv1" => 121,
+        "conv2" => 96 * 25,
+        "conv3" => 256 * 9,
+        "conv4" | "conv5" => 384 * 9,
+        "linear1" => 6400,
+        _ => 4096,
+    };
+    for (name, values) in &values {
+        let bound = 1.0 / f64::from(fan_in(name.split('.').next().unwrap())).sqrt();
+        let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(f64::from(*value).abs()));
+        assert!(largest <= bound * 1.000_001, "{name}: {largest} is beyond {bound}");
+        let count = values.len() as f64;
+        if count < 50.0 {
+            continue;
+        }
+        assert!(largest >= bound * (1.0 - 5.0 / count), "{name}: {largest} is well within {bound}");
+        // Mean 0 and variance bound²/3, both within five standard errors.
+        let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+        let variance = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / count;
+        assert!(mean.abs() <= 5.0 * bound / (3.0 * count).sqrt(), "{name}: mean {mean}");
+        let expected = bound * bound / 3.0;
+        assert!((variance / expected - 1.0).abs() <= 5.0 * (0.8 / count).sqrt(), "{name}: variance {variance}");
+    }
+    let lenet = |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed ^ 9), seed).unwrap(), None);
+    assert_eq!(lenet(7), lenet(7));
+    for (name, values) in lenet(7) {
+        assert_ne!(values, lenet(8)[&name], "{name}");
+    }
+}
+
+#[test]
+fn initialisation_does_not_depend_on_the_device() {
+    let network = |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed), 7).unwrap(), None);
+    assert_eq!(network(1), network(2));
+}
+
+#[test]
+fn summaries_add_up() {
+    let summary = <AlexNet<Cpu> as Network<Cpu>>::summary();
+    assert_eq!(summary.parameters(), 46_764_746);
+    assert_eq!(summary.multiply_adds(), 938_754_826);
+    let text = summary.to_string();
+    for line in
+        ["Total params: 46,764,746", "Total mult-adds (M): 938.75", "Input size (MB): 0.20", "Params size (MB): 187.06"]
+    {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+
+    fn counted<N: Network<Cpu>>() -> (usize, usize) {
+        let network = N::init(&Cpu::default(), 0).unwrap();
+        (N::summary().parameters(), network.num_trainable_params())
+    }
+    let (summed, counted_) = counted::<AlexNet<Cpu>>();
+    assert_eq!(summed, counted_);
+    let (summed, counted_) = counted::<LeNet5<Cpu>>();
+    assert_eq!(summed, counted_);
+    assert_eq!(summed, 61_706);
+}
+
+#[test]
+fn batches_of_the_wrong_size_are_refused() {
+    let network = LeNet5::init(&Cpu::default(), 0).unwrap();
+    assert_eq!(network.logits([], 0).unwrap_err(), ModelError::EmptyBatch);
+    let error = network.logits(vec![0.0; 28 * 28], 2).unwrap_err();
+    assert_eq!(error.to_string(), "a batch of images: expected 1568 values, found 784");
+}
+
+#[test]
+fn images_are_preprocessed_to_the_networks_size() {
+    let (width, height) = (9, 5);
+    let pixels: Vec<u8> = (0..width * height).map(|index| (index * 5) as u8).collect();
+    let mut output = vec![0.0; 28 * 28];
+    <LeNet5<Cpu> as Network<Cpu>>::preprocess(width, height, &pixels, &mut output).unwrap();
+    let mut expected = [[0.0; 28]; 28];
+    let pixel = |x: usize, y: usize| f32::from(pixels[y * width + x]) / 255.0;
+    infer_core::preprocess::resize_bilinear(width, height, pixel, &mut expected).unwrap();
+    assert_eq!(output, expected.as_flattened());
+
+    let refused = <LeNet5<Cpu> as Network<Cpu>>::preprocess(width, height + 1, &pixels, &mut output).unwrap_err();
+    assert_eq!(refused.to_string(), "the pixels of an image: expected 54 values, found 45");
+    let refused = <LeNet5<Cpu> as Network<Cpu>>::preprocess(width, height, &pixels, &mut output[1..]).unwrap_err();
+    assert_eq!(refused.to_string(), "a network's input: expected 784 values, found 783");
+    assert!(<LeNet5<Cpu> as Network<Cpu>>::preprocess(0, 0, &[], &mut output).is_err());
+}
