@@ -1,8 +1,10 @@
 //! Trains image classifiers with shapes checked by the compiler, and exports their weights as safetensors.
 
 pub mod atomic;
+pub mod cli;
 pub mod data;
 pub mod export;
 pub mod model;
 pub mod nn;
 pub mod ops;
+pub mod training;

@@ -1,3 +1,5 @@
-//! The program.
+//! The `trainer` program; everything it does is in the library's `cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    trainer::cli::run()
+}

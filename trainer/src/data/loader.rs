@@ -72,7 +72,7 @@ fn generator(seed: u64, purpose: &[u8; 8], epoch: u64) -> StdRng {
 /// where they do not divide evenly.
 ///
 /// `preprocess` turns one image's gray values into `input_length` network inputs. It runs on another thread,
-/// up to [`BATCHES_AHEAD`] batches ahead.
+/// a few batches ahead.
 ///
 /// # Errors
 /// The first error of `preprocess` or `consume`; nothing more is consumed then.

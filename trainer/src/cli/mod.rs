@@ -1,0 +1,176 @@
+//! The command line: what can be asked for, one file for each command, and how results and errors leave the
+//! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a failure, 2 a
+//! command line that asks for something impossible.
+
+mod evaluate;
+mod samples;
+mod summary;
+mod train;
+
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+
+use crate::{
+    data::{Dataset, source::Lookup},
+    training::progress::say,
+};
+
+/// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
+const MAX_BATCH: u64 = 8192;
+
+const EXAMPLES: &str = "\
+Examples:
+  trainer --quick                          a few minutes on two cores, for a first look
+  trainer                                  AlexNet, 10 epochs, into runs/alexnet
+  trainer train --network lenet5 --epochs 3 --out runs/small
+  trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
+  trainer evaluate --weights runs/alexnet/alexnet.safetensors
+  trainer samples --out samples --count 100
+
+Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage.";
+
+/// Trains AlexNet (or LeNet-5) on Fashion-MNIST and exports safetensors weights.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: train::TrainArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a network; what is done without a command
+    Train(train::TrainArgs),
+    /// Measure weights by the test images: loss, accuracy, confusion matrix
+    Evaluate(evaluate::EvaluateArgs),
+    /// Show a network's layers, shapes, parameters and multiply-adds
+    Summary(summary::SummaryArgs),
+    /// Write test images as PNG files into folders named after their classes
+    Samples(samples::SamplesArgs),
+}
+
+/// The networks, as the command line names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NetworkName {
+    // Comments and no documentation, which would blow `--help` up into its long form.
+    // AlexNet of "Dive into Deep Learning" on 1×224×224.
+    Alexnet,
+    // LeNet-5 on 1×28×28.
+    Lenet5,
+}
+
+/// Where the data comes from.
+#[derive(Debug, Args)]
+struct DataArgs {
+    /// Folder of the four IDX files, gzipped or plain; no other place is looked at then [default:
+    /// data/fashion-mnist, /usr/share/datasets/fashion-mnist, or a download]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to download missing files from, into --data, or else into data/fashion-mnist [default: the data set's
+    /// own site, and no download with --data]
+    #[arg(long, value_name = "URL")]
+    data_url: Option<String>,
+}
+
+/// How much of the machine to use.
+#[derive(Debug, Args)]
+struct ThreadArgs {
+    /// Threads to compute with [default: all cores]
+    #[arg(long, value_name = "N", value_parser = number(1, 1024))]
+    threads: Option<usize>,
+}
+
+/// A command line that parsed, but asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Runs the program with the process's arguments and says how it ended.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => cli.train.run(),
+        Some(Command::Train(arguments)) => arguments.run(),
+        Some(Command::Evaluate(arguments)) => arguments.run(),
+        Some(Command::Summary(arguments)) => arguments.run(),
+        Some(Command::Samples(arguments)) => arguments.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+        }
+    }
+}
+
+impl DataArgs {
+    /// Finds, reads and checks the data set.
+    fn read(&self) -> anyhow::Result<Dataset> {
+        let current = env::current_dir().context("cannot tell the current folder")?;
+        let lookup = Lookup::new(self.data.as_deref(), self.data_url.as_deref(), &current);
+        let dataset = Dataset::read(&lookup.locate(&say)?)?;
+        Ok(dataset)
+    }
+}
+
+impl ThreadArgs {
+    /// Sets the number of threads of everything that follows. Returns it.
+    fn apply(&self) -> anyhow::Result<usize> {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads.unwrap_or(0))
+            .build_global()
+            .context("cannot start the threads")?;
+        Ok(rayon::current_num_threads())
+    }
+}
+
+/// Prints a result to stdout.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A parser of whole numbers within a range, which it names where it refuses.
+fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_train() {
+        let cli = Cli::try_parse_from(["trainer", "--epochs", "3"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.train.resolve().epochs, 3);
+        let cli = Cli::try_parse_from(["trainer", "train", "--epochs", "3"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Train(arguments)) if arguments.resolve().epochs == 3));
+        assert!(Cli::try_parse_from(["trainer", "--epochs", "3", "summary"]).is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! `samples`: test images as PNG files, for programs that read images.
+
+use std::{
+    fs,
+    io::{self, BufWriter},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+use super::{DataArgs, number};
+use crate::{atomic, data::class_directory, training::progress::say};
+
+/// Options of `samples`.
+#[derive(Debug, Args)]
+pub(super) struct SamplesArgs {
+    /// Folder to write to; it gets a folder for each class, with every character of the class's name that is
+    /// neither an ASCII letter or digit nor - replaced by _ ("T-shirt/top" becomes T-shirt_top)
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How many images, from the first test image on; each file is named after its position
+    #[arg(long, value_name = "N", default_value = "100", value_parser = number(1, 1_000_000))]
+    count: usize,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+impl SamplesArgs {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let dataset = self.data.read()?;
+        let test = &dataset.test;
+        ensure!(self.count <= test.len(), "--count {}: there are only {} test images", self.count, test.len());
+        let size = (u32::try_from(test.width())?, u32::try_from(test.height())?);
+        for (position, &label) in test.labels().iter().enumerate().take(self.count) {
+            let folder = self.out.join(class_directory(&dataset.classes[usize::from(label)]));
+            fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
+            let path = folder.join(format!("{position:05}.png"));
+            write_png(&path, test.image(position), size).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        say(&format!("Wrote {} images to {}", self.count, self.out.display()));
+        Ok(())
+    }
+}
+
+fn write_png(path: &Path, gray: &[u8], (width, height): (u32, u32)) -> io::Result<()> {
+    atomic::write(path, |file| {
+        PngEncoder::new(BufWriter::new(file))
+            .write_image(gray, width, height, ExtendedColorType::L8)
+            .map_err(io::Error::other)
+    })
+}

@@ -1,0 +1,193 @@
+//! What training measures: the scores of a pass over images, the line an epoch adds to `metrics.csv`, and
+//! the rule that picks the best epoch.
+
+use std::{cmp::Ordering, io};
+
+use crate::model::CLASSES;
+
+/// Mean loss and accuracy over some images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores {
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+    /// Share of images whose largest logit is their class's, 0 to 1.
+    pub accuracy: f64,
+}
+
+/// Scores in the making: every image's loss, and which class was taken for which.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tally {
+    loss: f64,
+    confusion: [[u64; CLASSES]; CLASSES],
+}
+
+/// One epoch's measurements: a line of `metrics.csv`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EpochMetrics {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Scores over the training images while they were learnt from (with dropout, weights changing).
+    pub train: Scores,
+    /// Scores over the held-out images after the epoch, where any are held out.
+    pub validation: Option<Scores>,
+    /// Scores over the test images after the epoch. They choose nothing.
+    pub test: Scores,
+    /// Training images a second, evaluation not counted.
+    pub images_per_second: f64,
+    /// Wall-clock seconds of the whole epoch, evaluation included.
+    pub seconds: f64,
+}
+
+impl Tally {
+    /// Adds a batch: `logits` holds [`CLASSES`] values for each label. Returns the batch's summed loss.
+    ///
+    /// The loss of an image is `ln Σⱼ exp(zⱼ) − z_label`, with the largest logit taken out of the sum so that
+    /// no exponential overflows.
+    pub fn add(&mut self, logits: &[f32], labels: &[u8]) -> f64 {
+        let mut sum = 0.0;
+        for (logits, &label) in logits.chunks_exact(CLASSES).zip(labels) {
+            let label = usize::from(label);
+            let (predicted, largest) = largest(logits);
+            let exponentials: f64 = logits.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
+            sum += exponentials.ln() + largest - f64::from(logits[label]);
+            self.confusion[label][predicted] += 1;
+        }
+        self.loss += sum;
+        sum
+    }
+
+    /// Images added.
+    pub fn images(&self) -> u64 {
+        self.confusion.iter().flatten().sum()
+    }
+
+    /// Mean loss and accuracy; zero where no image was added.
+    pub fn scores(&self) -> Scores {
+        let images = self.images().max(1) as f64;
+        let correct: u64 = (0..CLASSES).map(|class| self.confusion[class][class]).sum();
+        Scores { loss: self.loss / images, accuracy: correct as f64 / images }
+    }
+
+    /// How many images of each class (first index) were taken for each class (second index).
+    pub fn confusion(&self) -> &[[u64; CLASSES]; CLASSES] {
+        &self.confusion
+    }
+}
+
+/// Position and value of the largest logit, the first of equals.
+fn largest(logits: &[f32]) -> (usize, f64) {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (class, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (class, logit);
+        }
+    }
+    (best.0, best.1.into())
+}
+
+impl EpochMetrics {
+    /// Whether this epoch's weights are better than `other`'s: by validation accuracy, among equals by
+    /// validation loss; where nothing is held out, by training loss. Among equals the earlier epoch stays.
+    pub fn better_than(&self, other: &Self) -> bool {
+        let order = match (&self.validation, &other.validation) {
+            (Some(this), Some(that)) => this.accuracy.total_cmp(&that.accuracy).then(that.loss.total_cmp(&this.loss)),
+            _ => other.train.loss.total_cmp(&self.train.loss),
+        };
+        order == Ordering::Greater
+    }
+
+    /// The epoch's values by column name, in the order of the columns; an absent value is empty.
+    pub fn columns(&self) -> [(&'static str, String); 9] {
+        let held_out =
+            |value: fn(&Scores) -> f64| self.validation.as_ref().map_or(String::new(), |s| decimal(value(s)));
+        [
+            ("epoch", self.epoch.to_string()),
+            ("train_loss", decimal(self.train.loss)),
+            ("validation_loss", held_out(|scores| scores.loss)),
+            ("test_loss", decimal(self.test.loss)),
+            ("train_accuracy", decimal(self.train.accuracy)),
+            ("validation_accuracy", held_out(|scores| scores.accuracy)),
+            ("test_accuracy", decimal(self.test.accuracy)),
+            ("images_per_second", format!("{:.1}", self.images_per_second)),
+            ("seconds", format!("{:.2}", self.seconds)),
+        ]
+    }
+}
+
+fn decimal(value: f64) -> String {
+    format!("{value:.6}")
+}
+
+/// Writes epochs as CSV with a header line.
+///
+/// # Errors
+/// Where `writer` cannot be written to.
+pub fn write_csv(epochs: &[EpochMetrics], writer: impl io::Write) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(writer);
+    for (i, epoch) in epochs.iter().enumerate() {
+        let columns = epoch.columns();
+        if i == 0 {
+            csv.write_record(columns.each_ref().map(|(name, _)| *name))?;
+        }
+        csv.write_record(columns.each_ref().map(|(_, value)| value))?;
+    }
+    csv.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(number: usize, accuracy: f64, loss: f64) -> EpochMetrics {
+        EpochMetrics {
+            epoch: number,
+            train: Scores { loss: 1.25, accuracy: 0.5 },
+            validation: Some(Scores { loss, accuracy }),
+            test: Scores { loss: 0.75, accuracy: 1.0 / 3.0 },
+            images_per_second: 1234.56,
+            seconds: 7.891,
+        }
+    }
+
+    #[test]
+    fn a_tally_counts_and_averages() {
+        let mut tally = Tally::default();
+        let mut logits = [0.0; 2 * CLASSES];
+        logits[3] = 2.0;
+        logits[CLASSES + 4] = 1e4;
+        let sum = tally.add(&logits, &[3, 5]);
+        // −ln(e² / (e² + 9)), and a difference that no exponential survives.
+        let first = (1.0 + 9.0 * (-2.0_f64).exp()).ln();
+        assert!((sum - first - 1e4).abs() < 1e-9);
+        let scores = tally.scores();
+        assert!((scores.loss - sum / 2.0).abs() < 1e-12);
+        assert_eq!((tally.images(), scores.accuracy), (2, 0.5));
+        assert_eq!((tally.confusion()[3][3], tally.confusion()[5][4]), (1, 1));
+        tally.add(&[f32::NAN; CLASSES], &[0]);
+        assert!(tally.scores().loss.is_nan());
+    }
+
+    #[test]
+    fn the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss() {
+        assert!(epoch(2, 0.9, 1.0).better_than(&epoch(1, 0.8, 0.1)));
+        assert!(epoch(2, 0.9, 0.5).better_than(&epoch(1, 0.9, 0.6)));
+        assert!(!epoch(2, 0.9, 0.5).better_than(&epoch(1, 0.9, 0.5)));
+        let without =
+            |loss| EpochMetrics { validation: None, train: Scores { loss, accuracy: 0.5 }, ..epoch(1, 0.0, 0.0) };
+        assert!(without(0.4).better_than(&without(0.5)));
+        assert!(!without(0.5).better_than(&without(0.5)));
+    }
+
+    #[test]
+    fn csv_has_one_line_an_epoch_and_leaves_absent_values_empty() {
+        let mut epochs = [epoch(1, 0.8, 0.5), epoch(2, 0.9, 0.4)];
+        epochs[1].validation = None;
+        let mut bytes = Vec::new();
+        write_csv(&epochs, &mut bytes).unwrap();
+        let expected = "epoch,train_loss,validation_loss,test_loss,train_accuracy,validation_accuracy,test_accuracy,images_per_second,seconds
+1,1.250000,0.500000,0.750000,0.500000,0.800000,0.333333,1234.6,7.89
+2,1.250000,,0.750000,0.500000,,0.333333,1234.6,7.89
+";
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    }
+}

@@ -1,0 +1,131 @@
+//! The folder of a run: weights of the best epoch so far, metrics, curves and configuration. Each file is
+//! replaced as a whole, so that whatever happens the folder holds the last good state.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    config::RunConfig,
+    curves,
+    metrics::{self, EpochMetrics},
+};
+use crate::{
+    atomic,
+    export::{self, ExportError},
+    model::Network,
+    ops::ConvDevice,
+};
+
+/// Where a run's files go, and what its weights file says about it.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+    metadata: BTreeMap<String, String>,
+}
+
+/// Why a run's files cannot be written. Messages name the file.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The folder or a file in it could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The weights could not be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+}
+
+impl RunFolder {
+    /// Makes the folder where it is missing and proves that files can be written to it, before hours are
+    /// spent on results that could not be kept. `metadata` goes into every weights file.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`] naming the folder.
+    pub fn create(path: &Path, metadata: BTreeMap<String, String>) -> Result<Self, OutputError> {
+        fs::create_dir_all(path)
+            .and_then(|()| tempfile::tempfile_in(path))
+            .map_err(|source| OutputError::Write { path: path.to_path_buf(), source })?;
+        Ok(Self { path: path.to_path_buf(), metadata })
+    }
+
+    /// The weights file of a network: named after its architecture.
+    pub fn weights_path(&self, architecture: &str) -> PathBuf {
+        self.path.join(format!("{architecture}.safetensors"))
+    }
+
+    /// Writes `config.json`.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`] naming the file.
+    pub fn write_config(&self, config: &RunConfig) -> Result<(), OutputError> {
+        self.write("config.json", |file| {
+            serde_json::to_writer_pretty(&mut *file, config)?;
+            io::Write::write_all(file, b"\n")
+        })
+    }
+
+    /// Writes `metrics.csv` and `curves.svg` anew from all epochs so far.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`] naming the file.
+    pub fn write_epochs(&self, title: &str, epochs: &[EpochMetrics]) -> Result<(), OutputError> {
+        self.write("metrics.csv", |file| metrics::write_csv(epochs, file))?;
+        self.write("curves.svg", |file| {
+            let svg = curves::draw(title, epochs).map_err(io::Error::other)?;
+            io::Write::write_all(file, svg.as_bytes())
+        })
+    }
+
+    /// Writes the weights after `epoch`, with its measurements among the metadata. Returns the file's path.
+    ///
+    /// # Errors
+    /// [`OutputError::Export`] naming the file.
+    pub fn write_weights<D: ConvDevice, N: Network<D>>(
+        &self,
+        network: &N,
+        epoch: &EpochMetrics,
+    ) -> Result<PathBuf, OutputError> {
+        let mut metadata = self.metadata.clone();
+        for (name, value) in epoch.columns() {
+            // How long it took is the run's affair; the rest says what these weights are.
+            if !value.is_empty() && !matches!(name, "images_per_second" | "seconds") {
+                metadata.insert(name.to_string(), value);
+            }
+        }
+        let path = self.weights_path(N::ARCHITECTURE);
+        export::save(&path, network, &metadata)?;
+        Ok(path)
+    }
+
+    fn write(&self, name: &str, fill: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<(), OutputError> {
+        let path = self.path.join(name);
+        atomic::write(&path, fill).map_err(|source| OutputError::Write { path, source })
+    }
+}
+
+/// What a weights file says about itself before anything is measured: format, architecture, classes,
+/// preprocessing to `side`×`side`, seed, command and producer.
+pub fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
+    let preprocessing = format!(
+        r#"{{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":{side},"width":{side}}}"#
+    );
+    [
+        ("format", "pt".to_string()),
+        ("architecture", architecture.to_string()),
+        ("classes", serde_json::Value::from(classes).to_string()),
+        ("preprocessing", preprocessing),
+        ("epochs", config.options.epochs.to_string()),
+        ("seed", config.options.seed.to_string()),
+        ("command", super::config::shell_line(&config.command)),
+        ("producer", config.producer.to_string()),
+    ]
+    .map(|(key, value)| (key.to_string(), value))
+    .into()
+}
