@@ -42,10 +42,10 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH))]
     batch_size: Option<usize>,
     /// Adam's step size [default: 0.001]
-    #[arg(long, value_name = "RATE", value_parser = learning_rate)]
+    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// L2 regularisation: this share of each weight is added to its gradient
-    #[arg(long, value_name = "FACTOR", default_value = "0", value_parser = weight_decay)]
+    #[arg(long, value_name = "FACTOR", default_value = "0", value_parser = weight_decay, allow_negative_numbers = true)]
     weight_decay: f64,
     /// What initial weights, held-out images, order and dropout follow from
     #[arg(long, value_name = "N", default_value = "0")]

@@ -1,0 +1,297 @@
+//! The `trainer` program as its users meet it: real files, real processes, output, messages and exit status.
+
+mod common;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+fn trainer(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trainer")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs the program and demands an exit status. Returns stdout and stderr.
+fn status(expected: i32, arguments: &[&str]) -> (String, String) {
+    let output = trainer(arguments);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(expected), "{arguments:?}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Trains LeNet-5 briefly into a folder.
+fn train(out: &Path, more: &[&str]) -> (String, String) {
+    let mut arguments = vec!["--network", "lenet5", "--epochs", "2", "--train-limit", "1000", "--batch-size", "32"];
+    arguments.extend(["--validation", "200", "--test-limit", "500", "--learning-rate", "0.002", "--threads", "2"]);
+    arguments.extend(["--out", utf8(out)]);
+    arguments.extend(more);
+    status(0, &arguments)
+}
+
+/// A folder with Fashion-MNIST's files, to break one of them.
+fn copy_of_the_data() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let files = common::files();
+    for path in [files.train_images, files.train_labels, files.test_images, files.test_labels] {
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn help_goes_to_stdout_and_names_everything() {
+    let (help, errors) = status(0, &["--help"]);
+    for word in ["train", "evaluate", "summary", "samples", "--epochs <N>", "[default: 256]", "--quick", "Examples:"] {
+        assert!(help.contains(word), "{word}");
+    }
+    assert_eq!(errors, "");
+    assert!(status(0, &["evaluate", "--help"]).0.contains("--weights <FILE>"));
+    assert!(status(0, &["--version"]).0.starts_with("trainer "));
+}
+
+#[test]
+fn impossible_arguments_are_refused_with_status_2() {
+    let cases: [(&[&str], &str); 12] = [
+        (&["--epochs", "0"], "0 is not in 1..="),
+        (&["--batch-size", "0"], "0 is not in 1..=8192"),
+        (&["--batch-size", "100000"], "100000 is not in 1..=8192"),
+        (&["--learning-rate", "-1"], "expected a number greater than 0 and at most 10"),
+        (&["--learning-rate=NaN"], "expected a number greater than 0 and at most 10"),
+        (&["--weight-decay", "2"], "expected a number from 0 to 1"),
+        (&["--threads", "0"], "0 is not in 1..="),
+        (&["--train-limit", "0"], "0 is not in 1..="),
+        (&["--network", "resnet"], "possible values: alexnet, lenet5"),
+        (&["--device", "cuda"], "no CUDA support"),
+        (&["evaluate"], "--weights"),
+        (&["samples", "--out", "x", "--count", "0"], "0 is not in 1..="),
+    ];
+    for (arguments, message) in cases {
+        let (output, errors) = status(2, arguments);
+        assert_eq!(output, "");
+        assert!(errors.contains(message), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn what_is_trained_is_what_is_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("deep/run");
+    let (output, errors) = train(&out, &[]);
+    assert_eq!(output, "");
+    assert!(errors.contains("epoch 2/2: training loss"), "{errors}");
+    let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["config.json", "curves.svg", "lenet5.safetensors", "metrics.csv"]);
+
+    let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["options"]["train_limit"], 1000);
+    assert_eq!(config["images"]["train"], 1000);
+    assert_eq!(config["threads"], 2);
+    assert_eq!(config["command"][0], "trainer");
+    assert_eq!(config["data"].as_array().unwrap().len(), 4);
+    assert_eq!(config["data"][3]["sha256"], "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34");
+
+    // The file says what it is; a reader needs nothing else.
+    let weights = out.join("lenet5.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    assert_eq!((metadata["format"].as_str(), metadata["architecture"].as_str()), ("pt", "lenet5"));
+    assert_eq!(
+        metadata["preprocessing"],
+        r#"{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":28,"width":28}"#
+    );
+    let classes: Vec<String> = serde_json::from_str(&metadata["classes"]).unwrap();
+    assert_eq!((classes.len(), classes[9].as_str()), (10, "Ankle boot"));
+    assert_eq!((metadata["seed"].as_str(), metadata["epochs"].as_str()), ("0", "2"));
+    assert!(metadata["command"].starts_with("trainer --network lenet5 --epochs 2"));
+    assert!(metadata["producer"].starts_with("trainer "));
+
+    // Evaluation finds what training measured in the epoch that the file names.
+    let evaluate = ["evaluate", "--weights", utf8(&weights), "--test-limit", "500"];
+    let (json, _) = status(0, &[&evaluate[..], &["--json", "--batch-size", "7"]].concat());
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let near = |name: &str, key: &str| {
+        let value = report[name].as_f64().unwrap();
+        let known: f64 = metadata[key].parse().unwrap();
+        assert!((value - known).abs() < 2e-6, "{name}: {value} and {known}");
+    };
+    near("accuracy", "test_accuracy");
+    near("loss", "test_loss");
+    assert_eq!((report["network"].as_str(), report["images"].as_u64()), (Some("lenet5"), Some(500)));
+    let number = |value: &Value| value.as_u64().unwrap();
+    let rows = report["confusion"].as_array().unwrap();
+    let mut correct = 0;
+    for (class, row) in rows.iter().enumerate() {
+        let row: Vec<u64> = row.as_array().unwrap().iter().map(number).collect();
+        let described = &report["classes"][class];
+        assert_eq!(described["label"], classes[class]);
+        assert_eq!(number(&described["images"]), row.iter().sum::<u64>());
+        assert_eq!(number(&described["correct"]), row[class]);
+        correct += row[class];
+    }
+    assert_eq!(correct as f64 / 500.0, report["accuracy"].as_f64().unwrap());
+    assert!(correct > 250, "{correct} of 500");
+
+    let (table, _) = status(0, &evaluate);
+    for text in ["lenet5", "500 test images", "accuracy", "0 T-shirt/top", "9 Ankle boot"] {
+        assert!(table.contains(text), "{text} is missing from\n{table}");
+    }
+}
+
+#[test]
+fn training_goes_on_from_a_file_and_its_network_is_known_without_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), &[]);
+    let bytes = fs::read(folder.path().join("lenet5.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let bare = folder.path().join("bare.safetensors");
+    safetensors::serialize_to_file(tensors.tensors(), None::<HashMap<String, String>>, &bare).unwrap();
+    let (table, _) = status(0, &["evaluate", "--weights", utf8(&bare), "--test-limit", "100"]);
+    assert!(table.contains("(lenet5)"), "{table}");
+
+    let first_loss = |out: &Path| -> f64 {
+        let csv = fs::read_to_string(out.join("metrics.csv")).unwrap();
+        csv.lines().nth(1).unwrap().split(',').nth(1).unwrap().parse().unwrap()
+    };
+    let out = folder.path().join("more");
+    train(&out, &["--init", utf8(&bare)]);
+    assert!(first_loss(&out) < first_loss(folder.path()));
+    let (_, errors) =
+        status(1, &["--network", "alexnet", "--init", utf8(&bare), "--out", utf8(&folder.path().join("x"))]);
+    assert!(errors.contains("bare.safetensors"), "{errors}");
+}
+
+#[test]
+fn missing_data_is_reported_with_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let out = folder.path().join("out");
+    for command in ["train", "samples"] {
+        let (_, errors) = status(1, &[command, "--data", utf8(&nowhere), "--out", utf8(&out)]);
+        assert!(errors.contains(&format!("{}: no such folder", nowhere.display())), "{errors}");
+        assert!(errors.contains("dataset-fashion-mnist"), "{errors}");
+        assert!(!out.exists());
+    }
+}
+
+#[test]
+fn corrupt_data_is_refused_by_name() {
+    let folder = copy_of_the_data();
+    let refusal = |message: &str| {
+        let out = folder.path().join("out");
+        let (_, errors) = status(1, &["--data", utf8(folder.path()), "--out", utf8(&out)]);
+        assert!(errors.contains(utf8(folder.path())) && errors.contains(message), "{errors}");
+    };
+    // Plain files come before gzipped ones of the same name.
+    let labels = folder.path().join("train-labels-idx1-ubyte");
+    let header = [0, 0, 8, 1, 0, 0, 0xea, 0x60];
+    fs::write(&labels, header).unwrap();
+    refusal("train-labels-idx1-ubyte: truncated: the header declares 60000 elements, found 0");
+    fs::write(&labels, [&header[..], &[10; 60_000]].concat()).unwrap();
+    refusal("train-labels-idx1-ubyte: label 10 of image 0 is out of range: expected 0 to 9");
+    fs::write(&labels, [0, 0, 8, 1, 0, 0, 0, 1, 5]).unwrap();
+    refusal("holds 60000 images, but");
+    fs::write(&labels, "labels").unwrap();
+    refusal("train-labels-idx1-ubyte: bad magic number: expected 0x00000801");
+    fs::remove_file(&labels).unwrap();
+    let images = folder.path().join("t10k-images-idx3-ubyte.gz");
+    let bytes = fs::read(&images).unwrap();
+    fs::write(&images, &bytes[..bytes.len() / 2]).unwrap();
+    refusal("t10k-images-idx3-ubyte.gz: ");
+    fs::remove_file(&images).unwrap();
+    refusal("neither t10k-images-idx3-ubyte nor t10k-images-idx3-ubyte.gz");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    let out = file.join("run");
+    for command in ["train", "samples"] {
+        let (_, errors) = status(1, &[command, "--out", utf8(&out)]);
+        assert!(errors.contains(&format!("cannot write {}", out.display())), "{errors}");
+        assert!(!errors.contains("Training"), "{errors}");
+    }
+}
+
+#[test]
+fn more_held_out_than_there_is_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, errors) = status(1, &["--validation", "60000", "--out", utf8(folder.path())]);
+    assert!(errors.contains("--validation 60000 leaves no image to learn from"), "{errors}");
+}
+
+#[test]
+fn unusable_weights_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let refusal = |message: &str| {
+        let (output, errors) = status(1, &["evaluate", "--weights", utf8(&path)]);
+        assert_eq!(output, "");
+        assert!(errors.contains(utf8(&path)) && errors.contains(message), "{errors}");
+    };
+    refusal("No such file");
+    fs::write(&path, "no weights at all").unwrap();
+    refusal("not a safetensors file");
+    let save = |metadata: Option<HashMap<String, String>>| {
+        let none: [(&str, safetensors::tensor::TensorView<'_>); 0] = [];
+        fs::write(&path, safetensors::serialize(none, metadata).unwrap()).unwrap();
+    };
+    save(None);
+    refusal("neither AlexNet nor LeNet-5");
+    save(Some([("architecture".to_string(), "vgg".to_string())].into()));
+    refusal("unknown architecture \"vgg\"");
+    save(Some([("architecture".to_string(), "lenet5".to_string())].into()));
+    refusal("conv1.weight");
+}
+
+#[test]
+fn samples_are_the_same_images_every_time() {
+    let data = common::dataset();
+    let folder = tempfile::tempdir().unwrap();
+    for out in ["a", "b"] {
+        let out = folder.path().join(out);
+        let (output, errors) = status(0, &["samples", "--out", utf8(&out), "--count", "40"]);
+        assert_eq!(output, "");
+        assert!(errors.contains("Wrote 40 images"), "{errors}");
+    }
+    for position in 0..40 {
+        let class = &data.classes[usize::from(data.test.labels()[position])];
+        let name: PathBuf = [class.replace(['/', ' '], "_"), format!("{position:05}.png")].iter().collect();
+        let bytes = fs::read(folder.path().join("a").join(&name)).unwrap();
+        assert!(bytes == fs::read(folder.path().join("b").join(&name)).unwrap());
+        let image = image::load_from_memory(&bytes).unwrap();
+        assert_eq!((image.width(), image.height(), image.color()), (28, 28, image::ColorType::L8));
+        assert_eq!(image.as_bytes(), data.test.image(position));
+    }
+    let (_, errors) = status(1, &["samples", "--out", utf8(folder.path()), "--count", "10001"]);
+    assert!(errors.contains("--count 10001: there are only 10000 test images"), "{errors}");
+}
+
+#[test]
+fn summary_counts_the_parameters() {
+    assert!(status(0, &["summary"]).0.contains("46,764,746"));
+    assert!(status(0, &["summary", "--network", "lenet5"]).0.contains("61,706"));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    let output = command.arg("summary").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
