@@ -20,9 +20,11 @@
 extern crate std;
 
 pub mod alexnet;
+mod arch;
 pub mod classify;
 pub mod layers;
 pub mod lenet5;
+pub mod packed;
 pub mod preprocess;
 pub mod safetensors;
 pub mod tensor;

@@ -1,0 +1,86 @@
+//! NEON: vectors of 4 floats. Every aarch64 CPU with floats has it.
+
+use super::f16::F16;
+use super::vector::Vector;
+use super::{Kernels, kernels};
+use core::arch::aarch64::*;
+
+impl Vector for float32x4_t {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vdupq_n_f32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(pointer: *const f32) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON, and the floats can be read.
+        unsafe { vld1q_f32(pointer) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(pointer: *const F16) -> Self {
+        let wide: Self;
+        // SAFETY: the caller knows that the CPU has NEON, and the floats can be read. Widening half-width floats (FCVTL) is
+        // in the base instruction set; its intrinsic is not stable.
+        unsafe {
+            let half = vld1_u16(pointer.cast());
+            core::arch::asm!("fcvtl {wide:v}.4s, {half:v}.4h", wide = out(vreg) wide, half = in(vreg) half,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        wide
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, pointer: *mut f32) {
+        // SAFETY: the caller knows that the CPU has NEON, and the floats can be written.
+        unsafe { vst1q_f32(pointer, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vaddq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vsubq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vmulq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vfmaq_f32(addend, self, factor) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vmaxq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(pointer: *const u8) {
+        // SAFETY: a hint, which takes any address.
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{pointer}]", pointer = in(reg) pointer,
+                options(readonly, nostack, preserves_flags));
+        }
+    }
+}
+
+// 32 registers: 8 · 3 sums, 3 inputs (a lane of one each), weights.
+kernels!(neon: Neon, float32x4_t, registers: 8, rows: 3, "neon");
+
+/// The kernels of NEON.
+pub(super) static NEON: Kernels = neon::KERNELS;

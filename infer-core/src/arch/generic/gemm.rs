@@ -1,0 +1,149 @@
+//! The matrix product that does nearly all of the arithmetic: of the linear layers, and of the Winograd convolutions once
+//! their inputs are transformed.
+
+use crate::arch::vector::{Vector, Weight};
+use crate::arch::{BLOCK, Gemm};
+
+/// How far down the inputs a block of weights goes: 16 KB of f32, half of a small L1 cache.
+const DEPTH: usize = 128;
+
+/// `C[o][r] = Σ over k of A[r][k] · W[o][k]` for all blocks `o` of 32 outputs and rows `r`, see [`Gemm`].
+///
+/// A block of weights, `DEPTH` deep, serves all rows before the next one is read, and while it does, that next one, which
+/// lies right behind it, is fetched into the cache. `REGISTERS` vectors of 32 / `REGISTERS` lanes hold a row of outputs,
+/// and up to `ROWS` rows are computed at once, so that `REGISTERS · ROWS` accumulators fill the register file.
+///
+/// # Safety
+/// The sizes of `product` hold (see [`Gemm::fits`]), and the CPU has the instructions of `V`.
+#[inline(always)]
+pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const ROWS: usize>(
+    product: Gemm<'_, W>,
+) {
+    const { assert!(REGISTERS * V::LANES == BLOCK) };
+    let Gemm { a, stride, weights, depth, rows, c } = product;
+    if rows == 0 || depth == 0 {
+        return;
+    }
+    // Groups of rows as equal as can be: 3 + 2 + 2 rather than 3 + 3 + 1, as a single row waits for its own sums.
+    let groups = rows.div_ceil(ROWS);
+    let (small, larger) = (rows / groups, rows % groups);
+    for (weights, c) in weights.chunks_exact(BLOCK * depth).zip(c.chunks_exact_mut(BLOCK * rows)) {
+        let mut start = 0;
+        while start < depth {
+            let depth = DEPTH.min(depth - start);
+            // SAFETY: `start` is below the depth of the chunk of weights.
+            let weights = unsafe { weights.as_ptr().add(start * BLOCK) };
+            let mut next = weights.wrapping_add(depth * BLOCK).cast::<u8>();
+            // Bytes of the next block that each four steps down this one fetch.
+            let fetch = (4 * BLOCK * size_of::<W>()).div_ceil(groups);
+            let mut row = 0;
+            for group in 0..groups {
+                let count = small + usize::from(group < larger);
+                // SAFETY: rows `row..row + count` are within `rows`, depths `start..start + depth` within the whole, and
+                // `fits` says that `a` and `c` hold them; `weights` holds `depth` more rows of a block.
+                unsafe {
+                    let a = a.as_ptr().add(row * stride + start);
+                    let c = c.as_mut_ptr().add(row * BLOCK);
+                    let tile = Tile { a, stride, weights, depth, c, first: start == 0, next, fetch };
+                    match count {
+                        1 => tile.compute::<V, REGISTERS, 1>(),
+                        2 if ROWS >= 2 => tile.compute::<V, REGISTERS, 2>(),
+                        3 if ROWS >= 3 => tile.compute::<V, REGISTERS, 3>(),
+                        4 if ROWS >= 4 => tile.compute::<V, REGISTERS, 4>(),
+                        5 if ROWS >= 5 => tile.compute::<V, REGISTERS, 5>(),
+                        6 if ROWS >= 6 => tile.compute::<V, REGISTERS, 6>(),
+                        7 if ROWS >= 7 => tile.compute::<V, REGISTERS, 7>(),
+                        8 if ROWS >= 8 => tile.compute::<V, REGISTERS, 8>(),
+                        9 if ROWS >= 9 => tile.compute::<V, REGISTERS, 9>(),
+                        _ => (),
+                    }
+                }
+                next = next.wrapping_add(fetch * depth / 4);
+                row += count;
+            }
+            start += depth;
+        }
+    }
+}
+
+/// What one pass of the innermost loop works on: some rows, one block of outputs, one block of depth.
+struct Tile<W> {
+    a: *const f32,
+    stride: usize,
+    weights: *const W,
+    depth: usize,
+    c: *mut f32,
+    first: bool,
+    next: *const u8,
+    fetch: usize,
+}
+
+impl<W: Weight> Tile<W> {
+    /// # Safety
+    /// `a` can be read for `ROWS` rows of `depth` values `stride` apart, `weights` for `depth` rows of 32, `c` be written for
+    /// `ROWS` rows of 32; the CPU has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn compute<V: Vector, const REGISTERS: usize, const ROWS: usize>(self) {
+        // SAFETY: all offsets are within what the caller says can be read and written.
+        unsafe {
+            let mut sums = [[V::splat(0.0); REGISTERS]; ROWS];
+            if !self.first {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = V::load(self.c.add(r * BLOCK + v * V::LANES));
+                    }
+                }
+            }
+            let mut a = self.a;
+            let mut weights = self.weights;
+            let mut next = self.next;
+            for _ in 0..self.depth / 4 {
+                let mut line = 0;
+                while line < self.fetch {
+                    V::prefetch(next.wrapping_add(line));
+                    line += 64;
+                }
+                next = next.wrapping_add(self.fetch);
+                for step in 0..4 {
+                    multiply_add(&mut sums, a.add(step), self.stride, weights.add(step * BLOCK));
+                }
+                a = a.add(4);
+                weights = weights.add(4 * BLOCK);
+            }
+            for step in 0..self.depth % 4 {
+                multiply_add(&mut sums, a.add(step), self.stride, weights.add(step * BLOCK));
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    sum.store(self.c.add(r * BLOCK + v * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// One step down: `sums[r] += a[r · stride] · weights` for each row.
+///
+/// # Safety
+/// As [`Tile::compute`], for one step.
+#[inline(always)]
+unsafe fn multiply_add<V: Vector, W: Weight, const REGISTERS: usize, const ROWS: usize>(
+    sums: &mut [[V; REGISTERS]; ROWS],
+    a: *const f32,
+    stride: usize,
+    weights: *const W,
+) {
+    // SAFETY: the caller says that the inputs and weights of this step can be read.
+    unsafe {
+        let mut inputs = [V::splat(0.0); ROWS];
+        for (r, input) in inputs.iter_mut().enumerate() {
+            *input = V::splat(*a.add(r * stride));
+        }
+        for v in 0..REGISTERS {
+            let weight = W::load::<V>(weights.add(v * V::LANES));
+            for (sums, input) in sums.iter_mut().zip(inputs) {
+                sums[v] = input.mul_add(weight, sums[v]);
+            }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Kernels of the packed network: the inner loops, once for every kind of CPU, and the choice between them.
+//!
+//! ```text
+//! generic   gemm, Winograd transforms, pooling: written once over `Vector`
+//!    │
+//! scalar (any CPU)   x86_64 (AVX2, AVX-512)   aarch64 (NEON): thin wrappers with the CPU's instructions
+//!    │
+//! Kernels   a table of functions, had from `Backend::kernels` only where the CPU has the instructions
+//! ```
+//!
+//! All unsafe code of the packed network is in this module. What a kernel reads and writes is described by a struct of
+//! slices and sizes ([`Gemm`], [`InputTile`], [`OutputTiles`], [`PoolRow`]) that is checked once a call, so that the methods of
+//! [`Kernels`] are safe: where the sizes do not hold, nothing is computed.
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod f16;
+mod generic;
+mod line;
+mod parallel;
+mod toom_cook;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use f16::F16;
+pub use line::Line;
+pub(crate) use line::{Number, numbers, numbers_mut};
+pub(crate) use parallel::for_each_chunk;
+pub use parallel::{Parallel, Serial};
+pub(crate) use toom_cook::Winograd;
+
+use core::fmt;
+use vector::Portable;
+
+/// Output channels that are computed together and whose weights lie together: the same on every CPU, so that packed
+/// weights can be used on all of them.
+pub(crate) const BLOCK: usize = 32;
+
+/// Floats left free behind each plane of a transformed tile, and each plane of products: without them, planes would lie a
+/// power of two apart and compete for the same places of the cache.
+pub(crate) const PAD: usize = 16;
+
+/// `C[o][r][l] = Σ over k of A[r][k] · W[o][k][l]` for every block `o` of 32 outputs `l`, and every row `r`.
+#[derive(Debug)]
+pub(crate) struct Gemm<'a, W> {
+    /// `A`: rows of `depth` values, `stride` apart.
+    pub(crate) a: &'a [f32],
+    /// From one row of `A` to the next.
+    pub(crate) stride: usize,
+    /// `W`: `[blocks][depth][32]`; their length says how many blocks there are.
+    pub(crate) weights: &'a [W],
+    /// Terms of each sum.
+    pub(crate) depth: usize,
+    /// Rows of `A`.
+    pub(crate) rows: usize,
+    /// `C`: `[blocks][rows][32]`
+    pub(crate) c: &'a mut [f32],
+}
+
+impl<W> Gemm<'_, W> {
+    /// Whether `A` holds all rows. (`W` and `C` are taken block by block, as many as both hold.)
+    fn fits(&self) -> bool {
+        let needed = self.rows.checked_sub(1).and_then(|last| last.checked_mul(self.stride)?.checked_add(self.depth));
+        let blocks = self.depth.checked_mul(BLOCK).is_some() && self.rows.checked_mul(BLOCK).is_some();
+        blocks && needed.is_some_and(|needed| needed <= self.a.len())
+    }
+}
+
+/// One tile of a Winograd convolution's input, all channels: `V = Bᵀ·d·B`.
+#[derive(Debug)]
+pub(crate) struct InputTile<'a> {
+    /// `[height][width][channels]`
+    pub(crate) image: &'a [f32],
+    /// Rows of the image.
+    pub(crate) height: usize,
+    /// Columns of the image.
+    pub(crate) width: usize,
+    /// A multiple of 16, at most [`MAX_CHANNELS`](Self::MAX_CHANNELS).
+    pub(crate) channels: usize,
+    /// The tile's first row, which may lie outside of the image, where values are zero.
+    pub(crate) top: isize,
+    /// The tile's first column.
+    pub(crate) left: isize,
+    /// `[N][N][channels + PAD]`
+    pub(crate) output: &'a mut [f32],
+}
+
+impl InputTile<'_> {
+    /// The most channels of an image.
+    pub(crate) const MAX_CHANNELS: usize = 384;
+
+    fn fits(&self, n: usize) -> bool {
+        let image = self.height.checked_mul(self.width).and_then(|pixels| pixels.checked_mul(self.channels));
+        let far = self.top.unsigned_abs().max(self.left.unsigned_abs()) > u32::MAX as usize / 4;
+        self.channels % 16 == 0
+            && self.channels <= Self::MAX_CHANNELS
+            && !far
+            && image == Some(self.image.len())
+            && self.output.len() >= n * n * (self.channels + PAD)
+    }
+}
+
+/// One row of tiles of a Winograd convolution's output, all channels: `Y = max(Aᵀ·m·A + b, 0)`.
+#[derive(Debug)]
+pub(crate) struct OutputTiles<'a> {
+    /// `[N][N][channels / 32][tiles][32]`, `plane` from one of the N·N to the next.
+    pub(crate) products: &'a [f32],
+    /// At least `channels · tiles`.
+    pub(crate) plane: usize,
+    /// Tiles in each plane.
+    pub(crate) tiles: usize,
+    /// The first one of this row.
+    pub(crate) first: usize,
+    /// One value a channel, a multiple of 32 of them.
+    pub(crate) bias: &'a [f32],
+    /// Columns of the output; the row has as many tiles as they need.
+    pub(crate) width: usize,
+    /// `[M][width][channels]`
+    pub(crate) output: &'a mut [f32],
+}
+
+impl OutputTiles<'_> {
+    fn fits(&self, m: usize, n: usize) -> bool {
+        let channels = self.bias.len();
+        let last = self.first.checked_add(self.width.div_ceil(m));
+        let values = channels.checked_mul(self.tiles);
+        let products = self.plane.checked_mul(n * n - 1).zip(values).and_then(|(planes, last)| planes.checked_add(last));
+        let output = channels.checked_mul(self.width).and_then(|row| row.checked_mul(m));
+        channels % BLOCK == 0
+            && last.is_some_and(|last| last <= self.tiles)
+            && values.is_some_and(|values| values <= self.plane)
+            && products.is_some_and(|products| products <= self.products.len())
+            && output == Some(self.output.len())
+    }
+}
+
+/// One row of outputs of a 3×3 max pool with stride 2, all channels.
+#[derive(Debug)]
+pub(crate) struct PoolRow<'a> {
+    /// `[3][width][channels]`
+    pub(crate) input: &'a [f32],
+    /// Columns of the input.
+    pub(crate) width: usize,
+    /// A multiple of 16.
+    pub(crate) channels: usize,
+    /// `[columns][channels]` with `2·columns + 1 <= width`.
+    pub(crate) output: &'a mut [f32],
+}
+
+impl PoolRow<'_> {
+    fn fits(&self) -> bool {
+        let input = self.width.checked_mul(self.channels).and_then(|row| row.checked_mul(3));
+        self.channels > 0
+            && self.channels % 16 == 0
+            && input.is_some_and(|input| input <= self.input.len())
+            && self.output.len() / self.channels <= self.width.saturating_sub(1) / 2
+    }
+}
+
+/// Sizes of Winograd convolution for which there are transforms: F(M×M, R×R).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the sizes")]
+pub(crate) enum Tile {
+    F2x3,
+    F3x3,
+    F4x3,
+    F6x3,
+    F4x5,
+    F5x5,
+}
+
+impl Tile {
+    /// All of them, in the order of the tables.
+    pub(crate) const ALL: [Self; 6] = [Self::F2x3, Self::F3x3, Self::F4x3, Self::F6x3, Self::F4x5, Self::F5x5];
+
+    /// Rows and columns of outputs.
+    pub(crate) const fn outputs(self) -> usize {
+        match self {
+            Self::F2x3 => 2,
+            Self::F3x3 => 3,
+            Self::F4x3 | Self::F4x5 => 4,
+            Self::F5x5 => 5,
+            Self::F6x3 => 6,
+        }
+    }
+
+    /// Rows and columns of the filter.
+    pub(crate) const fn taps(self) -> usize {
+        match self {
+            Self::F2x3 | Self::F3x3 | Self::F4x3 | Self::F6x3 => 3,
+            Self::F4x5 | Self::F5x5 => 5,
+        }
+    }
+
+    /// Rows and columns of inputs.
+    pub(crate) const fn inputs(self) -> usize {
+        self.outputs() + self.taps() - 1
+    }
+
+    /// Multiplications a tile and pair of channels, and planes of products.
+    pub(crate) const fn planes(self) -> usize {
+        self.inputs() * self.inputs()
+    }
+}
+
+/// The functions of a backend. To have a reference to one is the proof that the CPU has its instructions.
+pub(crate) struct Kernels {
+    backend: Backend,
+    gemm: unsafe fn(Gemm<'_, f32>),
+    gemm_f16: unsafe fn(Gemm<'_, F16>),
+    input: [unsafe fn(InputTile<'_>); Tile::ALL.len()],
+    output: [unsafe fn(OutputTiles<'_>); Tile::ALL.len()],
+    max_pool: unsafe fn(PoolRow<'_>),
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernels").field(&self.backend).finish()
+    }
+}
+
+impl Kernels {
+    /// The backend whose functions these are.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// A matrix product.
+    pub(crate) fn gemm(&self, product: Gemm<'_, f32>) {
+        debug_assert!(product.fits(), "{product:?}");
+        if product.fits() {
+            // SAFETY: the sizes hold, and the CPU has the instructions.
+            unsafe { (self.gemm)(product) }
+        }
+    }
+
+    /// A matrix product with half-width weights.
+    pub(crate) fn gemm_f16(&self, product: Gemm<'_, F16>) {
+        debug_assert!(product.fits(), "{product:?}");
+        if product.fits() {
+            // SAFETY: the sizes hold, and the CPU has the instructions.
+            unsafe { (self.gemm_f16)(product) }
+        }
+    }
+
+    /// Transforms a tile of inputs.
+    pub(crate) fn input(&self, size: Tile, tile: InputTile<'_>) {
+        debug_assert!(tile.fits(size.inputs()));
+        if tile.fits(size.inputs()) {
+            // SAFETY: the sizes hold, and the CPU has the instructions.
+            unsafe { (self.input[size as usize])(tile) }
+        }
+    }
+
+    /// Transforms a row of tiles of products to outputs.
+    pub(crate) fn output(&self, size: Tile, tiles: OutputTiles<'_>) {
+        debug_assert!(tiles.fits(size.outputs(), size.inputs()));
+        if tiles.fits(size.outputs(), size.inputs()) {
+            // SAFETY: the sizes hold, and the CPU has the instructions.
+            unsafe { (self.output[size as usize])(tiles) }
+        }
+    }
+
+    /// A row of a max pool.
+    pub(crate) fn max_pool(&self, row: PoolRow<'_>) {
+        debug_assert!(row.fits());
+        if row.fits() {
+            // SAFETY: the sizes hold, and the CPU has the instructions.
+            unsafe { (self.max_pool)(row) }
+        }
+    }
+}
+
+/// Makes a module of the generic kernels, compiled for the instructions named: `KERNELS` is their table.
+macro_rules! kernels {
+    ($name:ident: $backend:ident, $vector:ty, registers: $registers:literal, rows: $rows:literal $(, $features:literal)?) => {
+        mod $name {
+            use super::*;
+            use $crate::arch::generic::{gemm, pool, winograd};
+            use $crate::arch::{Backend, F16, Gemm, InputTile, Kernels, OutputTiles, PoolRow};
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn gemm_f32(product: Gemm<'_, f32>) {
+                // SAFETY: the caller checked the sizes and has the instructions.
+                unsafe { gemm::gemm::<$vector, f32, $registers, $rows>(product) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn gemm_f16(product: Gemm<'_, F16>) {
+                // SAFETY: the caller checked the sizes and has the instructions.
+                unsafe { gemm::gemm::<$vector, F16, $registers, $rows>(product) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn input<const M: usize, const R: usize, const N: usize>(tile: InputTile<'_>) {
+                // SAFETY: the caller checked the sizes and has the instructions.
+                unsafe { winograd::input::<$vector, M, R, N>(tile) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn output<const M: usize, const R: usize, const N: usize>(tiles: OutputTiles<'_>) {
+                // SAFETY: the caller checked the sizes and has the instructions.
+                unsafe { winograd::output::<$vector, M, R, N>(tiles) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn max_pool(row: PoolRow<'_>) {
+                // SAFETY: the caller checked the sizes and has the instructions.
+                unsafe { pool::max_pool::<$vector>(row) }
+            }
+
+            pub(super) const KERNELS: Kernels = Kernels {
+                backend: Backend::$backend,
+                gemm: gemm_f32,
+                gemm_f16,
+                input: [input::<2, 3, 4>, input::<3, 3, 5>, input::<4, 3, 6>, input::<6, 3, 8>, input::<4, 5, 8>, input::<5, 5, 9>],
+                output: [output::<2, 3, 4>, output::<3, 3, 5>, output::<4, 3, 6>, output::<6, 3, 8>, output::<4, 5, 8>, output::<5, 5, 9>],
+                max_pool,
+            };
+        }
+    };
+}
+use kernels;
+
+kernels!(scalar: Scalar, Portable<4>, registers: 8, rows: 1);
+static SCALAR: Kernels = scalar::KERNELS;
+
+/// The instructions that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Those that every CPU of the target has: plain Rust.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C: Intel since Haswell (2013), AMD since Excavator (2015).
+    Avx2,
+    /// x86-64 with AVX-512 F as well.
+    Avx512,
+    /// aarch64 with NEON: all of them.
+    Neon,
+}
+
+impl Backend {
+    /// All of them, the fastest first. Most machines have only some.
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+
+    /// Whether this CPU has the instructions.
+    #[must_use]
+    pub fn available(self) -> bool {
+        self.kernels().is_some()
+    }
+
+    /// The fastest one that is available.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::ALL.into_iter().find(|backend| backend.available()).unwrap_or(Self::Scalar)
+    }
+
+    /// Its functions, where the CPU has the instructions.
+    pub(crate) fn kernels(self) -> Option<&'static Kernels> {
+        match self {
+            Self::Scalar => Some(&SCALAR),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86_64::detect().avx2.then_some(&x86_64::AVX2),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => x86_64::detect().avx512.then_some(&x86_64::AVX512),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Some(&aarch64::NEON),
+            _ => None,
+        }
+    }
+}
+
+/// As `avx2`.
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The operations that kernels are written in: a vector of floats, whatever its width.
+
+use super::f16::F16;
+
+/// A vector of [`LANES`](Self::LANES) floats.
+///
+/// # Safety
+/// Each method may use instructions that not every CPU has, so all are unsafe: the caller is a kernel of a backend whose
+/// instructions were found on this CPU. Pointers need no alignment beyond their type's.
+pub(super) trait Vector: Copy {
+    /// Floats in a vector; divides 16.
+    const LANES: usize;
+
+    /// `value` in every lane.
+    unsafe fn splat(value: f32) -> Self;
+    /// Reads `LANES` floats from `pointer`, which must be readable.
+    unsafe fn load(pointer: *const f32) -> Self;
+    /// Reads `LANES` half-width floats from `pointer`, which must be readable.
+    unsafe fn load_f16(pointer: *const F16) -> Self;
+    /// Writes `LANES` floats to `pointer`, which must be writable.
+    unsafe fn store(self, pointer: *mut f32);
+    /// `self + other`
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self − other`
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `self · other`
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self · factor + addend`, rounded once where the CPU can.
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The greater of each two values; where one is NaN, at least a NaN in `other` stays.
+    unsafe fn max(self, other: Self) -> Self;
+    /// Hints that the cache line at `pointer`, which may be any address, is read soon.
+    unsafe fn prefetch(pointer: *const u8);
+}
+
+/// What weights are stored as.
+pub(super) trait Weight: Copy {
+    /// Reads a vector's worth of weights.
+    ///
+    /// # Safety
+    /// As [`Vector::load`].
+    unsafe fn load<V: Vector>(pointer: *const Self) -> V;
+}
+
+impl Weight for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(pointer: *const Self) -> V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { V::load(pointer) }
+    }
+}
+
+impl Weight for F16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(pointer: *const Self) -> V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { V::load_f16(pointer) }
+    }
+}
+
+/// A vector that needs no particular instructions: an array, of which the compiler makes what the target has.
+#[derive(Clone, Copy)]
+pub(super) struct Portable<const LANES: usize>([f32; LANES]);
+
+impl<const LANES: usize> Portable<LANES> {
+    #[inline(always)]
+    fn zip(mut self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a = operation(*a, b);
+        }
+        self
+    }
+}
+
+impl<const LANES: usize> Vector for Portable<LANES> {
+    const LANES: usize = LANES;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    #[inline(always)]
+    unsafe fn load(pointer: *const f32) -> Self {
+        // SAFETY: the caller says that `LANES` floats can be read.
+        Self(unsafe { pointer.cast::<[f32; LANES]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(pointer: *const F16) -> Self {
+        // SAFETY: the caller says that `LANES` half-width floats can be read.
+        Self(unsafe { pointer.cast::<[F16; LANES]>().read() }.map(F16::to_f32))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, pointer: *mut f32) {
+        // SAFETY: the caller says that `LANES` floats can be written.
+        unsafe { pointer.cast::<[f32; LANES]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        self.zip(factor, |a, b| a * b).zip(addend, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(_: *const u8) {}
+}

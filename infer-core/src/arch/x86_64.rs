@@ -1,0 +1,152 @@
+//! AVX2 and AVX-512: vectors of 8 and 16 floats, and how their presence is found without a standard library.
+
+use super::f16::F16;
+use super::vector::Vector;
+use super::{Kernels, kernels};
+use core::arch::x86_64::*;
+
+/// What the CPU and the operating system offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Features {
+    /// AVX2, FMA and F16C, with the state of 256-bit registers kept.
+    pub(super) avx2: bool,
+    /// AVX-512 F, with the state of 512-bit registers kept.
+    pub(super) avx512: bool,
+}
+
+/// Asks CPUID and XGETBV (Intel SDM volume 1, sections 14.3, 14.7.1 and 15.2).
+pub(super) fn detect() -> Features {
+    const fn bit(register: u32, number: u32) -> bool {
+        register >> number & 1 == 1
+    }
+    let none = Features { avx2: false, avx512: false };
+    if cfg!(miri) || __cpuid(0).eax < 7 {
+        return none;
+    }
+    let (one, seven) = (__cpuid(1), __cpuid_count(7, 0));
+    if !bit(one.ecx, 27) {
+        return none; // no OSXSAVE: the operating system has not switched XGETBV on
+    }
+    // SAFETY: OSXSAVE says that XGETBV can be executed.
+    let state = unsafe { extended_state() };
+    let (ymm, zmm) = (state & 0b110 == 0b110, state & 0b1110_0110 == 0b1110_0110);
+    // F16C is bit 29, FMA 12.
+    let avx2 = ymm && bit(one.ecx, 29) && bit(one.ecx, 12) && bit(seven.ebx, 5);
+    Features { avx2, avx512: avx2 && zmm && bit(seven.ebx, 16) }
+}
+
+/// The register states that the operating system keeps: XCR0.
+///
+/// # Safety
+/// CPUID must report OSXSAVE.
+#[target_feature(enable = "xsave")]
+unsafe fn extended_state() -> u64 {
+    // SAFETY: the caller knows that the instruction is there.
+    unsafe { _xgetbv(0) }
+}
+
+macro_rules! vector {
+    ($type:ty, $lanes:literal, $splat:ident, $load:ident, $widen:expr, $store:ident, $add:ident, $sub:ident, $mul:ident,
+     $mul_add:ident, $max:ident) => {
+        impl Vector for $type {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn splat(value: f32) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                unsafe { $splat(value) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(pointer: *const f32) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction, and the floats can be read.
+                unsafe { $load(pointer) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_f16(pointer: *const F16) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction, and the floats can be read.
+                unsafe { $widen(pointer) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, pointer: *mut f32) {
+                // SAFETY: the caller knows that the CPU has the instruction, and the floats can be written.
+                unsafe { $store(pointer, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                unsafe { $add(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                unsafe { $sub(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn mul(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                unsafe { $mul(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                unsafe { $mul_add(self, factor, addend) }
+            }
+
+            #[inline(always)]
+            unsafe fn max(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                unsafe { $max(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn prefetch(pointer: *const u8) {
+                // SAFETY: a hint that every x86-64 has; any address will do.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast()) }
+            }
+        }
+    };
+}
+
+vector!(
+    __m256,
+    8,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    |pointer: *const F16| _mm256_cvtph_ps(_mm_loadu_si128(pointer.cast())),
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_mul_ps,
+    _mm256_fmadd_ps,
+    _mm256_max_ps
+);
+vector!(
+    __m512,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    |pointer: *const F16| _mm512_cvtph_ps(_mm256_loadu_si256(pointer.cast())),
+    _mm512_storeu_ps,
+    _mm512_add_ps,
+    _mm512_sub_ps,
+    _mm512_mul_ps,
+    _mm512_fmadd_ps,
+    _mm512_max_ps
+);
+
+// 16 registers: 4 · 3 sums, 3 inputs, 1 vector of weights. 32 registers: 2 · 9 sums and 2 vectors of weights; inputs are
+// operands in memory.
+kernels!(avx2: Avx2, __m256, registers: 4, rows: 3, "avx2,fma,f16c");
+kernels!(avx512: Avx512, __m512, registers: 2, rows: 9, "avx2,fma,f16c,avx512f");
+
+/// The kernels of AVX2.
+pub(super) static AVX2: Kernels = avx2::KERNELS;
+/// The kernels of AVX-512.
+pub(super) static AVX512: Kernels = avx512::KERNELS;

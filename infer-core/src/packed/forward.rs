@@ -1,0 +1,150 @@
+//! The forward pass: the steps of a layer, each split into tasks that write memory of their own.
+
+use super::layout::{Conv, STRIDE};
+use crate::alexnet::{Image, SIDE};
+use crate::arch::{BLOCK, F16, Gemm, InputTile, Kernels, OutputTiles, PAD, Parallel, PoolRow, for_each_chunk};
+
+/// Weights of a linear layer, `[outputs / 32][inputs][32]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Weights<'w> {
+    F32(&'w [f32]),
+    F16(&'w [F16]),
+}
+
+/// What runs the steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Engine<'p, P> {
+    pub(super) kernels: &'static Kernels,
+    pub(super) parallel: &'p P,
+}
+
+/// Floats of a tile of transformed inputs.
+const fn tile_len(conv: &Conv) -> usize {
+    conv.tile.planes() * (conv.inputs + PAD)
+}
+
+/// Floats of a plane of products.
+const fn plane_len(conv: &Conv, images: usize) -> usize {
+    conv.outputs * images * conv.across() * conv.across() + PAD
+}
+
+/// Floats of transformed inputs of a convolution, and of products.
+pub(super) const fn scratch_len(conv: &Conv, images: usize) -> (usize, usize) {
+    (images * conv.across() * conv.across() * tile_len(conv), conv.tile.planes() * plane_len(conv, images))
+}
+
+/// Rows and columns of conv1's input.
+const GRID: usize = SIDE / STRIDE;
+
+impl<P: Parallel> Engine<'_, P> {
+    /// Lays each 4×4 pixels of an image into the channels of one position: `[56][56][16]`. The image is moved by one row and
+    /// one column, which is conv1's padding; the last ones that fall out are not looked at.
+    pub(super) fn space_to_depth(&self, image: &Image, output: &mut [f32]) {
+        let [plane] = image;
+        for_each_chunk(self.parallel, output, GRID * STRIDE * STRIDE, GRID, |y, row| {
+            for (x, position) in row.as_chunks_mut::<{ STRIDE * STRIDE }>().0.iter_mut().enumerate() {
+                for (i, channels) in position.as_chunks_mut::<STRIDE>().0.iter_mut().enumerate() {
+                    let pixels = (STRIDE * y + i).checked_sub(1).and_then(|y| plane.get(y));
+                    *channels = match (pixels, (STRIDE * x).checked_sub(1)) {
+                        (None, _) => [0.0; STRIDE],
+                        (Some(pixels), None) => [0.0, pixels[0], pixels[1], pixels[2]],
+                        (Some(pixels), Some(x)) => {
+                            pixels.get(x..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
+                        }
+                    };
+                }
+            }
+        });
+    }
+
+    /// A convolution and ReLU of `images` images.
+    pub(super) fn conv(
+        &self,
+        conv: &Conv,
+        weights: &[f32],
+        bias: &[f32],
+        images: usize,
+        input: &[f32],
+        transformed: &mut [f32],
+        products: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let Conv { tile, inputs, outputs, input_side: side, .. } = *conv;
+        let across = conv.across();
+        let tiles = images * across * across;
+
+        for_each_chunk(self.parallel, transformed, tile_len(conv), tiles, |number, output| {
+            let (image, number) = (number / (across * across), number % (across * across));
+            let Some(image) = input.chunks_exact(side * side * inputs).nth(image) else { return };
+            let corner = |tiles: usize| (tiles * tile.outputs()) as isize - conv.padding as isize;
+            let (top, left) = (corner(number / across), corner(number % across));
+            self.kernels.input(tile, InputTile { image, height: side, width: side, channels: inputs, top, left, output });
+        });
+
+        let transformed = &*transformed;
+        let plane = plane_len(conv, images);
+        for_each_chunk(self.parallel, products, plane, tile.planes(), |number, c| {
+            let a = transformed.get(number * (inputs + PAD)..).unwrap_or_default();
+            let Some(weights) = weights.chunks_exact(inputs * outputs).nth(number) else { return };
+            self.kernels.gemm(Gemm { a, stride: tile_len(conv), weights, depth: inputs, rows: tiles, c });
+        });
+
+        let products = &*products;
+        let strip = tile.outputs() * conv.output_side * outputs;
+        for_each_chunk(self.parallel, output, strip, images * across, |number, output| {
+            let first = number * across;
+            self.kernels.output(tile, OutputTiles { products, plane, tiles, first, bias, width: conv.output_side, output });
+        });
+    }
+
+    /// The 3×3 max pool of stride 2 of `images` images of a convolution's output.
+    pub(super) fn max_pool(&self, conv: &Conv, images: usize, input: &[f32], output: &mut [f32]) {
+        let Conv { outputs: channels, output_side: width, .. } = *conv;
+        let side = (width - 1) / 2;
+        for_each_chunk(self.parallel, output, side * channels, images * side, |row, output| {
+            let start = row / side * conv.output_len() + 2 * (row % side) * width * channels;
+            let input = input.get(start..).unwrap_or_default();
+            self.kernels.max_pool(PoolRow { input, width, channels, output });
+        });
+    }
+
+    /// A linear layer of `rows` vectors, `[rows][inputs]`, to `[outputs / 32][rows][32]`, without bias.
+    pub(super) fn linear(&self, weights: Weights<'_>, inputs: usize, rows: usize, input: &[f32], output: &mut [f32]) {
+        let (blocks, depth) = (BLOCK * inputs, inputs);
+        let count = match weights {
+            Weights::F32(weights) => weights.len(),
+            Weights::F16(weights) => weights.len(),
+        };
+        for_each_chunk(self.parallel, output, BLOCK * rows, count / blocks, |block, c| match weights {
+            Weights::F32(weights) => {
+                let Some(weights) = weights.chunks_exact(blocks).nth(block) else { return };
+                self.kernels.gemm(Gemm { a: input, stride: inputs, weights, depth, rows, c });
+            }
+            Weights::F16(weights) => {
+                let Some(weights) = weights.chunks_exact(blocks).nth(block) else { return };
+                self.kernels.gemm_f16(Gemm { a: input, stride: inputs, weights, depth, rows, c });
+            }
+        });
+    }
+}
+
+/// Adds the bias to the products of a linear layer, `[outputs / 32][rows][32]`, and passes each block of each row to
+/// `store(row, block, values)`.
+pub(super) fn with_bias(
+    products: &[f32],
+    bias: &[f32],
+    rows: usize,
+    mut store: impl FnMut(usize, usize, [f32; BLOCK]),
+) {
+    let (products, _) = products.as_chunks::<BLOCK>();
+    let (bias, _) = bias.as_chunks::<BLOCK>();
+    for (block, (products, bias)) in products.chunks(rows.max(1)).zip(bias).enumerate() {
+        for (row, products) in products.iter().enumerate() {
+            let mut values = *products;
+            for (value, bias) in values.iter_mut().zip(bias) {
+                *value += bias;
+            }
+            store(row, block, values);
+        }
+    }
+}
