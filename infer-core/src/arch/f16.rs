@@ -25,6 +25,11 @@ impl F16 {
         Self(sign | magnitude as u16)
     }
 
+    /// Whether it is neither infinity nor NaN.
+    pub(crate) fn is_finite(self) -> bool {
+        self.0 & 0x7C00 != 0x7C00
+    }
+
     /// The value, exactly.
     #[inline(always)]
     pub(crate) fn to_f32(self) -> f32 {

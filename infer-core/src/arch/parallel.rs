@@ -63,7 +63,8 @@ pub(crate) fn for_each_chunk<T: Send>(
     let next = AtomicUsize::new(0);
     // Takes the next task and does it; whether there was one.
     let step = || {
-        let Ok(number) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < tasks).then_some(n + 1)) else {
+        let Ok(number) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < tasks).then_some(n + 1))
+        else {
             return false;
         };
         let start = number * length;
@@ -107,7 +108,7 @@ mod tests {
                 }
             });
             for (i, value) in data.into_iter().enumerate() {
-                assert_eq!(value, if length == 0 { 0 } else { i / length + 1 });
+                assert_eq!(value, i.checked_div(length).map_or(0, |number| number + 1));
             }
         }
     }

@@ -124,3 +124,48 @@ impl<const M: usize, const R: usize, const N: usize> Winograd<M, R, N> {
         matrix
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The identity that the matrices stand for, in f64: exact but for the rounding of `Bᵀ` and `Aᵀ` to f32, of which only
+    /// numbers with few digits occur.
+    #[allow(clippy::needless_range_loop, reason = "as in the formula")]
+    fn check<const M: usize, const R: usize, const N: usize>() {
+        let (input, filter, output) =
+            (Winograd::<M, R, N>::INPUT, Winograd::<M, R, N>::FILTER, Winograd::<M, R, N>::OUTPUT);
+        // Both sides are linear in d and in g: unit vectors are enough.
+        for d in 0..N {
+            for g in 0..R {
+                for (i, row) in output.iter().enumerate() {
+                    let found: f64 = (0..N).map(|j| f64::from(row[j]) * filter[j][g] * f64::from(input[j][d])).sum();
+                    let expected = if d == i + g { 1.0 } else { 0.0 };
+                    assert!((found - expected).abs() < 1e-12, "F({M}, {R}): {found} is not {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_matrices_are_a_filter() {
+        check::<2, 3, 4>();
+        check::<3, 3, 5>();
+        check::<4, 3, 6>();
+        check::<6, 3, 8>();
+        check::<4, 5, 8>();
+        check::<5, 5, 9>();
+    }
+
+    #[test]
+    fn f23_is_the_one_of_the_literature() {
+        // Lavin & Gray 2016, eq. 6 to 8, but for the order of the points and the scale of the rows.
+        type F23 = Winograd<2, 3, 4>;
+        assert_eq!(
+            F23::INPUT,
+            [[-1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, -1.0, 0.0, 1.0]]
+        );
+        assert_eq!(F23::OUTPUT, [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, 1.0]]);
+        assert_eq!(F23::FILTER, [[-1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]]);
+    }
+}

@@ -11,6 +11,13 @@ pub(super) enum Weights<'w> {
     F16(&'w [F16]),
 }
 
+/// Transformed filters of a convolution, `[planes][outputs / 32][inputs][32]`, and one bias an output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConvWeights<'w> {
+    pub(super) weights: &'w [f32],
+    pub(super) bias: &'w [f32],
+}
+
 /// What runs the steps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Engine<'p, P> {
@@ -61,12 +68,10 @@ impl<P: Parallel> Engine<'_, P> {
     pub(super) fn conv(
         &self,
         conv: &Conv,
-        weights: &[f32],
-        bias: &[f32],
+        ConvWeights { weights, bias }: ConvWeights<'_>,
         images: usize,
         input: &[f32],
-        transformed: &mut [f32],
-        products: &mut [f32],
+        (transformed, products): (&mut [f32], &mut [f32]),
         output: &mut [f32],
     ) {
         let Conv { tile, inputs, outputs, input_side: side, .. } = *conv;
@@ -78,7 +83,8 @@ impl<P: Parallel> Engine<'_, P> {
             let Some(image) = input.chunks_exact(side * side * inputs).nth(image) else { return };
             let corner = |tiles: usize| (tiles * tile.outputs()) as isize - conv.padding as isize;
             let (top, left) = (corner(number / across), corner(number % across));
-            self.kernels.input(tile, InputTile { image, height: side, width: side, channels: inputs, top, left, output });
+            self.kernels
+                .input(tile, InputTile { image, height: side, width: side, channels: inputs, top, left, output });
         });
 
         let transformed = &*transformed;
@@ -93,7 +99,8 @@ impl<P: Parallel> Engine<'_, P> {
         let strip = tile.outputs() * conv.output_side * outputs;
         for_each_chunk(self.parallel, output, strip, images * across, |number, output| {
             let first = number * across;
-            self.kernels.output(tile, OutputTiles { products, plane, tiles, first, bias, width: conv.output_side, output });
+            self.kernels
+                .output(tile, OutputTiles { products, plane, tiles, first, bias, width: conv.output_side, output });
         });
     }
 

@@ -119,10 +119,9 @@ pub(super) fn read_header(lines: &[Line]) -> Result<LinearWeights, PackedError> 
         [_, _, version, _, ..] if *version != MAGIC[2] => {
             Err(PackedError::Version { expected: MAGIC[2], found: *version })
         }
-        [_, _, _, size, ..] => LinearWeights::ALL
-            .into_iter()
-            .find(|weights| weights.size() as u32 == *size)
-            .ok_or(PackedError::NotPacked),
+        [_, _, _, size, ..] => {
+            LinearWeights::ALL.into_iter().find(|weights| weights.size() as u32 == *size).ok_or(PackedError::NotPacked)
+        }
         _ => Err(PackedError::NotPacked),
     }
 }

@@ -28,10 +28,8 @@ pub use crate::arch::{Backend, Line, Parallel, Serial};
 use crate::alexnet::{AlexNet, CLASSES, Image};
 use crate::arch::{BLOCK, Kernels, numbers_mut};
 use core::fmt;
-use forward::{Engine, Weights, scratch_len, with_bias};
-use layout::{
-    CONV1, CONV2, CONV3, CONV4, CONV5, CONVS, LAST_SIDE, LINEARS, Sections, packed_len, read_header,
-};
+use forward::{ConvWeights, Engine, Weights, scratch_len, with_bias};
+use layout::{CONV1, CONV2, CONV3, CONV4, CONV5, CONVS, LAST_SIDE, LINEARS, Sections, packed_len, read_header};
 
 /// What the weights of linear1, linear2 and linear3 are stored as. Arithmetic is f32 in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,7 +107,10 @@ impl fmt::Display for PackedError {
         match *self {
             Self::NotPacked => f.write_str("this is not a packed AlexNet"),
             Self::Version { expected, found } => {
-                write!(f, "packed in version {found} of the layout, where this program reads version {expected}: pack again")
+                write!(
+                    f,
+                    "packed in version {found} of the layout, where this program reads version {expected}: pack again"
+                )
             }
             Self::Length { expected, found } => write!(
                 f,
@@ -154,13 +155,6 @@ pub struct PackedAlexNet<'w> {
     linear_weights: LinearWeights,
     convs: [ConvWeights<'w>; CONVS.len()],
     linears: [(Weights<'w>, &'w [f32]); LINEARS.len()],
-}
-
-/// `[planes][outputs / 32][inputs][32]`, and one bias an output.
-#[derive(Debug, Clone, Copy, Default)]
-struct ConvWeights<'w> {
-    weights: &'w [f32],
-    bias: &'w [f32],
 }
 
 /// Images that conv3 to conv5 take at once, so that one reading of their weights serves all of them.
@@ -295,6 +289,9 @@ impl<'w> PackedAlexNet<'w> {
         if logits.len() != batch {
             return Err(PackedError::Batch { images: batch, logits: logits.len() });
         }
+        if batch == 0 {
+            return Ok(());
+        }
         let (expected, found) = (Self::workspace_len(batch), workspace.len());
         if found < expected {
             return Err(PackedError::Workspace { expected, found });
@@ -307,9 +304,9 @@ impl<'w> PackedAlexNet<'w> {
         let (pooled, features) = (part(parts.pooled), part(parts.features));
 
         let engine = Engine { kernels: self.kernels, parallel };
-        let [conv1, conv2, conv3, conv4, conv5] = &self.convs;
-        let mut conv = |layer, w: &ConvWeights<'_>, images, input: &[f32], output: &mut [f32]| {
-            engine.conv(layer, w.weights, w.bias, images, input, transformed, products, output);
+        let [conv1, conv2, conv3, conv4, conv5] = self.convs;
+        let mut conv = |layer, weights, images, input: &[f32], output: &mut [f32]| {
+            engine.conv(layer, weights, images, input, (transformed, products), output);
         };
         let chunk_features = CHUNK * LAST_SIDE * LAST_SIDE * CONV5.outputs;
         for (images, features) in images.chunks(CHUNK).zip(features.chunks_mut(chunk_features)) {

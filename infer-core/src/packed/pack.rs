@@ -34,8 +34,7 @@ pub(super) fn pack(network: &AlexNet<'_>, weights: LinearWeights, lines: &mut [L
                 ("linear2.weight", network.linear2.weight.as_flattened()),
                 ("linear3.weight", network.linear3.weight.as_flattened()),
             ] {
-                // From here on the nearest half-width float is infinity.
-                if let Some(index) = weights.iter().position(|weight| !(weight.abs() < 65520.0)) {
+                if let Some(index) = weights.iter().position(|weight| !F16::from_f32(*weight).is_finite()) {
                     return Err(PackedError::TooLarge { tensor, index });
                 }
             }
@@ -47,7 +46,7 @@ pub(super) fn pack(network: &AlexNet<'_>, weights: LinearWeights, lines: &mut [L
 }
 
 /// The weights of a convolution, given as `weight(output, input, row, column)`: `U = G·g·Gᵀ`, and its bias.
-fn pack_conv(
+pub(super) fn pack_conv(
     sections: &mut SectionsMut<'_>,
     conv: &Conv,
     bias: &[f32],

@@ -21,7 +21,7 @@ pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize,
 ) {
     const { assert!(REGISTERS * V::LANES == BLOCK) };
     let Gemm { a, stride, weights, depth, rows, c } = product;
-    if rows == 0 || depth == 0 {
+    if depth == 0 {
         return;
     }
     // Groups of rows as equal as can be: 3 + 2 + 2 rather than 3 + 3 + 1, as a single row waits for its own sums.

@@ -1,6 +1,8 @@
 //! The transforms of a Winograd convolution: a tile of inputs before the matrix product, a row of tiles after it.
 //! Channels are innermost, so each vector holds one value of as many channels and no lanes are ever exchanged.
 
+#![allow(clippy::needless_range_loop, reason = "rows and columns of matrices go by their indices, as in the formulas")]
+
 use crate::arch::toom_cook::Winograd;
 use crate::arch::vector::Vector;
 use crate::arch::{BLOCK, InputTile, OutputTiles, PAD};

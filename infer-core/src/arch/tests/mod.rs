@@ -1,1 +1,114 @@
+//! Every backend by the same properties: against sums in f64, and against plain Rust.
 
+mod properties;
+
+use super::*;
+use properties::{check_gemm, check_input, check_output, check_pool};
+
+/// The properties, for the kernels that an expression gives.
+macro_rules! backend {
+    ($name:ident, $kernels:expr) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn matrix_products_equal_the_sums_in_f64() {
+                if let Some(kernels) = $kernels {
+                    check_gemm(kernels);
+                }
+            }
+
+            #[test]
+            fn inputs_are_transformed_by_the_matrices() {
+                if let Some(kernels) = $kernels {
+                    check_input(kernels);
+                }
+            }
+
+            #[test]
+            fn outputs_are_transformed_by_the_matrices() {
+                if let Some(kernels) = $kernels {
+                    check_output(kernels);
+                }
+            }
+
+            #[test]
+            fn pools_are_the_greatest_of_nine() {
+                if let Some(kernels) = $kernels {
+                    check_pool(kernels);
+                }
+            }
+        }
+    };
+}
+
+backend!(backend_scalar, Some(&SCALAR));
+backend!(backend_avx2, Backend::Avx2.kernels());
+backend!(backend_avx512, Backend::Avx512.kernels());
+backend!(backend_neon, Backend::Neon.kernels());
+
+// What AVX-512 does with its 16 lanes, on any CPU.
+kernels!(wide: Scalar, Portable<16>, registers: 2, rows: 9);
+static WIDE: Kernels = wide::KERNELS;
+backend!(backend_wide, Some(&WIDE));
+
+/// A machine that runs these tests has the common instructions; those that not every machine has are said to be untested.
+#[test]
+fn backends_are_there_where_the_cpu_has_them() {
+    assert!(Backend::Scalar.available());
+    assert!(Backend::best().available());
+    if cfg!(target_arch = "aarch64") {
+        assert_eq!(Backend::best(), Backend::Neon);
+    }
+    if cfg!(all(target_arch = "x86_64", not(miri))) {
+        assert!(Backend::Avx2.available(), "these tests need a CPU with AVX2, FMA and F16C");
+        if let Ok(cpu) = std::fs::read_to_string("/proc/cpuinfo") {
+            let listed = cpu.split_whitespace().any(|flag| flag == "avx512f");
+            assert_eq!(Backend::Avx512.available(), listed);
+            assert_eq!(Backend::best(), if listed { Backend::Avx512 } else { Backend::Avx2 });
+            if !listed {
+                std::eprintln!("AVX-512 was not exercised: this CPU has none");
+            }
+        }
+    }
+}
+
+/// Kernels are safe to call because of these checks.
+#[test]
+fn sizes_that_do_not_hold_are_seen() {
+    let a = [0.0; 64];
+    let weights = [0.0; 64];
+    let gemm = |stride, depth, rows| Gemm { a: &a, stride, weights: &weights[..], depth, rows, c: &mut [] }.fits();
+    assert!(gemm(2, 2, 32) && gemm(0, 64, 9) && gemm(30, 4, 3));
+    assert!(
+        !gemm(2, 3, 32) && !gemm(64, 1, 2) && !gemm(usize::MAX, 2, 3) && !gemm(1, usize::MAX, 1) && !gemm(0, 65, 1)
+    );
+
+    let image = [0.0; 64];
+    let mut output = [0.0; 16 * 32];
+    let mut tile = |height, width, channels, top| {
+        InputTile { image: &image, height, width, channels, top, left: 0, output: &mut output }.fits(4)
+    };
+    assert!(tile(2, 2, 16, -1));
+    assert!(!tile(2, 3, 16, 0) && !tile(4, 2, 8, 0) && !tile(2, 1, 32, 0) && !tile(2, 2, 16, isize::MIN));
+    assert!(!tile(usize::MAX, usize::MAX, 16, 0));
+
+    let products = [0.0; 16 * 64];
+    let mut output = [0.0; 256];
+    let mut tiles = |plane, tiles, first, width: usize, channels: usize| {
+        let output = &mut output[..(2 * width * channels).min(256)];
+        OutputTiles { products: &products, plane, tiles, first, bias: &weights[..channels], width, output }.fits(2, 4)
+    };
+    assert!(tiles(64, 2, 0, 4, 32) && tiles(64, 2, 1, 2, 32));
+    assert!(!tiles(64, 2, 1, 4, 32) && !tiles(63, 2, 0, 4, 32) && !tiles(65, 2, 0, 4, 32) && !tiles(64, 2, 0, 4, 16));
+    assert!(!tiles(64, 2, 0, 5, 32) && !tiles(usize::MAX, 2, 0, 4, 32) && !tiles(64, 2, usize::MAX, 4, 32));
+
+    let mut output = [0.0; 32];
+    let mut row = |width, channels, columns: usize| {
+        PoolRow { input: &image, width, channels, output: &mut output[..columns * 16] }.fits()
+    };
+    assert!(row(1, 16, 0));
+    assert!(
+        !row(1, 16, 1) && !row(3, 16, 1) && !row(0, 16, 1) && !row(1, 8, 0) && !row(1, 0, 1) && !row(usize::MAX, 16, 1)
+    );
+}
