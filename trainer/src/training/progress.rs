@@ -109,18 +109,10 @@ impl Progress {
         }
     }
 
-    /// The pass in words: where it stands, its scores and its speed.
+    /// Scores and speed of the pass in words.
     fn describe(&self, scores: Scores) -> String {
-        let pass = &self.pass;
-        let seconds = pass.started.elapsed().as_secs_f64().max(1e-9);
-        format!(
-            "{}/{} images, loss {:.4}, accuracy {:.2} %, {:.1} images/s",
-            pass.done,
-            pass.images,
-            scores.loss,
-            100.0 * scores.accuracy,
-            pass.done as f64 / seconds
-        )
+        let speed = self.pass.done as f64 / self.pass.started.elapsed().as_secs_f64().max(1e-9);
+        format!("{speed:.1} images/s, loss {:.4}, accuracy {:.2} %", scores.loss, 100.0 * scores.accuracy)
     }
 
     fn title(&self) -> String {
@@ -176,11 +168,13 @@ impl Observer for Progress {
         let description = self.describe(scores);
         if let Some(bar) = &self.bar {
             bar.set_position(self.work_done);
-            bar.set_message(format!("{description}, {} left", HumanDuration(self.time_left())));
+            // The most wanted first: a narrow terminal cuts the end off.
+            bar.set_message(format!("{:#} left, {description}", HumanDuration(self.time_left())));
         } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
-            let left = HumanDuration(self.time_left());
-            self.line(&format!("{}: {description}, {left} left", self.title()));
+            let (title, left) = (self.title(), HumanDuration(self.time_left()));
+            let Pass { done, images, .. } = self.pass;
+            self.line(&format!("{title}: {done}/{images} images, {description}, {left} left"));
         }
     }
 
@@ -214,7 +208,7 @@ impl Drop for Progress {
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     // The template is a constant; were it wrong, indicatif's own style would show.
-    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:16}] {percent:>3} %  {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:8}] {percent:>3}% {wide_msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
     bar
