@@ -126,7 +126,7 @@ impl Progress {
     /// The time left if the rest goes as fast as what is done.
     fn time_left(&self) -> Duration {
         let left = self.work.saturating_sub(self.work_done) as f64 / self.work_done.max(1) as f64;
-        self.started.elapsed().mul_f64(left)
+        Duration::try_from_secs_f64(left * self.started.elapsed().as_secs_f64()).unwrap_or(Duration::MAX)
     }
 
     fn line(&self, line: &str) {
@@ -140,8 +140,8 @@ impl Progress {
 impl Observer for Progress {
     fn start(&mut self, epochs: usize, images: ImageCounts) {
         self.epochs = epochs;
-        self.work =
-            epochs.max(1) as u64 * (TRAINING_WORK * images.train as u64 + (images.validation + images.test) as u64);
+        let epoch = TRAINING_WORK * images.train as u64 + (images.validation + images.test) as u64;
+        self.work = epoch.saturating_mul(epochs.max(1) as u64);
         self.started = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_length(self.work);
