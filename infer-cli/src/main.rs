@@ -1,3 +1,43 @@
-//! The program.
+//! `infer-cli`: a thin program over infer-core that classifies images and looks into weights files.
+//!
+//! ```text
+//! args ─▶ classify: find ─▶ pipeline (decode ─▶ network) ─▶ output, evaluate
+//!     └─▶ inspect
+//! ```
+//!
+//! Results go to the standard output, everything else to the standard error. The exit status is 0 if all went well, 1 if
+//! some images failed, 2 if nothing could be done or written.
 
-fn main() {}
+mod args;
+mod classify;
+mod decode;
+mod evaluate;
+mod find;
+mod inspect;
+mod network;
+mod output;
+mod pipeline;
+mod text;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let result = match args::Cli::parse().command {
+        args::Command::Classify(args) => classify::run(*args),
+        args::Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        // Whoever read the output has seen enough, as `head` does; that is no error.
+        if error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_broken_pipe) {
+            return ExitCode::SUCCESS;
+        }
+        text::complain(&format!("error: {error:#}"));
+        ExitCode::from(2)
+    })
+}
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}

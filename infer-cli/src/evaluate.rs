@@ -1,0 +1,170 @@
+//! Accuracy and confusion matrix of images that lie in folders named after their class.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use anyhow::bail;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::{network::CLASSES, pipeline::Record, text::printable};
+
+/// Counts of what was right and wrong.
+#[derive(Debug)]
+pub struct Evaluation {
+    labels: Vec<String>,
+    /// The class of a folder's name.
+    folders: HashMap<String, usize>,
+    /// `[class][predicted]`: images.
+    confusion: [[u64; CLASSES]; CLASSES],
+    /// Images that failed.
+    failed: u64,
+    /// Images in folders with other names.
+    unknown: u64,
+}
+
+impl Evaluation {
+    /// An evaluation for classes with these labels.
+    ///
+    /// # Errors
+    /// Two classes would have the same folder.
+    pub fn new(labels: &[String]) -> anyhow::Result<Self> {
+        let mut folders = HashMap::new();
+        for (class, label) in labels.iter().enumerate() {
+            if let Some(other) = folders.insert(folder_name(label), class) {
+                bail!("--evaluate: the classes {:?} and {label:?} would have the same folder", labels[other]);
+            }
+        }
+        let confusion = [[0; CLASSES]; CLASSES];
+        Ok(Self { labels: labels.to_vec(), folders, confusion, failed: 0, unknown: 0 })
+    }
+
+    /// Counts a record.
+    pub fn record(&mut self, record: &Record) {
+        let class = self.class_of(&record.path);
+        match (&record.outcome, class) {
+            (Err(_), _) => self.failed += 1,
+            (Ok(_), None) => self.unknown += 1,
+            (Ok(answer), Some(class)) => self.confusion[class][answer.ranking[0].class] += 1,
+        }
+    }
+
+    /// The class that an image's folder names.
+    fn class_of(&self, path: &Path) -> Option<usize> {
+        let folder = path.parent()?.file_name()?.to_string_lossy();
+        self.folders.get(&folder_name(&folder)).copied()
+    }
+}
+
+/// The name with everything but letters, digits and `-` of ASCII as `_`, as a class's folder is called.
+fn folder_name(label: &str) -> String {
+    label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total: u64 = self.confusion.iter().flatten().sum();
+        let right: u64 = (0..CLASSES).map(|class| self.confusion[class][class]).sum();
+        if total == 0 {
+            let folders: Vec<_> = self.labels.iter().map(|label| folder_name(label)).collect();
+            writeln!(f, "No classified image lies in a folder with the name of a class ({}).", folders.join(", "))?;
+        } else {
+            writeln!(f, "Accuracy {} ({right} of {total} images)", percent(right, total))?;
+            writeln!(f, "\nPredicted class (columns) by class (rows):\n{}", self.table())?;
+        }
+        if self.unknown > 0 {
+            writeln!(f, "Not counted: {} in folders without the name of a class", images(self.unknown))?;
+        }
+        if self.failed > 0 {
+            writeln!(f, "Not counted: {} that could not be classified", images(self.failed))?;
+        }
+        Ok(())
+    }
+}
+
+impl Evaluation {
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        let classes = (0..CLASSES).map(|class| class.to_string());
+        table.set_header(["".into(), "".into()].into_iter().chain(classes).chain(["images".into(), "accuracy".into()]));
+        for (class, row) in self.confusion.iter().enumerate() {
+            let images: u64 = row.iter().sum();
+            let counts = row.iter().map(|count| if *count == 0 { "·".into() } else { count.to_string() });
+            table.add_row(
+                [class.to_string(), printable(&self.labels[class])]
+                    .into_iter()
+                    .chain(counts)
+                    .chain([images.to_string(), percent(row[class], images)]),
+            );
+        }
+        for column in table.column_iter_mut().skip(2) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+}
+
+fn percent(part: u64, of: u64) -> String {
+    if of == 0 { "-".into() } else { format!("{:.2} %", 100.0 * part as f64 / of as f64) }
+}
+
+fn images(count: u64) -> String {
+    format!("{count} image{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Answer;
+    use infer_core::classify::Prediction;
+
+    fn labels() -> Vec<String> {
+        ["T-shirt/top", "Trouser", "Ankle boot", "3", "4", "5", "6", "7", "8", "9"].map(String::from).to_vec()
+    }
+
+    fn record(path: &str, class: Option<usize>) -> Record {
+        let answer = |class| Answer { ranking: vec![Prediction { class, probability: 1.0 }], logits: [0.0; 10] };
+        Record { path: path.into(), outcome: class.map(answer).ok_or_else(String::new) }
+    }
+
+    #[test]
+    fn folders_tell_the_class() {
+        let mut evaluation = Evaluation::new(&labels()).unwrap();
+        for (path, class) in [
+            ("x/T-shirt_top/1.png", Some(0)),
+            ("T-shirt_top/2.png", Some(1)),
+            ("Ankle boot/1.png", Some(2)),
+            ("Ankle_boot/1.png", Some(2)),
+            ("elsewhere/1.png", Some(2)),
+            ("1.png", Some(2)),
+            ("Trouser/1.png", None),
+        ] {
+            evaluation.record(&record(path, class));
+        }
+        assert_eq!(evaluation.confusion[0][..3], [1, 1, 0]);
+        assert_eq!(evaluation.confusion[2][2], 2);
+        let text = evaluation.to_string();
+        assert!(text.starts_with("Accuracy 75.00 % (3 of 4 images)\n"), "{text}");
+        assert!(text.contains("Not counted: 2 images in folders without the name of a class"), "{text}");
+        assert!(text.contains("Not counted: 1 image that could not be classified"), "{text}");
+        let shirts: Vec<_> =
+            text.lines().find(|line| line.contains("T-shirt/top")).unwrap().split_whitespace().collect();
+        assert_eq!(shirts, ["0", "T-shirt/top", "1", "1", "·", "·", "·", "·", "·", "·", "·", "·", "2", "50.00", "%"]);
+    }
+
+    #[test]
+    fn says_what_to_do_where_no_folder_fits() {
+        let text = Evaluation::new(&labels()).unwrap().to_string();
+        assert!(text.contains("(T-shirt_top, Trouser, Ankle_boot, 3"), "{text}");
+    }
+
+    #[test]
+    fn classes_that_share_a_folder_are_refused() {
+        let mut labels = labels();
+        labels[1] = "T-shirt_top".into();
+        let error = Evaluation::new(&labels).unwrap_err().to_string();
+        assert!(
+            error.ends_with(r#"the classes "T-shirt/top" and "T-shirt_top" would have the same folder"#),
+            "{error}"
+        );
+    }
+}

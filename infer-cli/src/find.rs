@@ -1,0 +1,213 @@
+//! Finds the images: walks the paths of the command line and of lists in a stable order, one image at a time, so that
+//! memory does not grow with their number.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use walkdir::{DirEntry, WalkDir};
+
+/// Extensions of image files in folders, in lower case.
+const EXTENSIONS: [&str; 17] = [
+    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "bmp", "dib", "gif", "webp", "pnm", "pbm", "pgm", "ppm", "pam", "tif",
+    "tiff",
+];
+
+/// How folders are searched.
+#[derive(Debug, Clone, Copy)]
+pub struct Search {
+    /// With all that is below them.
+    pub recursive: bool,
+    /// Hidden files and folders too.
+    pub hidden: bool,
+}
+
+/// A path that should be an image.
+#[derive(Debug)]
+pub struct Candidate {
+    /// As given, or the folder as given joined with the way to the file.
+    pub path: PathBuf,
+    /// Why it cannot even be tried.
+    pub problem: Option<String>,
+}
+
+impl Search {
+    /// The images that `root`, an image or a folder, stands for. One that is given is tried whatever its name.
+    pub fn images(self, root: PathBuf) -> Box<dyn Iterator<Item = Candidate> + Send> {
+        let is_folder = match fs::metadata(&root) {
+            Ok(metadata) => metadata.is_dir(),
+            Err(error) => {
+                return Box::new([Candidate { path: root, problem: Some(error.to_string()) }].into_iter());
+            }
+        };
+        if !is_folder {
+            return Box::new([Candidate { path: root, problem: None }].into_iter());
+        }
+        let walk = WalkDir::new(&root)
+            .follow_links(true)
+            .sort_by_file_name()
+            .max_depth(if self.recursive { usize::MAX } else { 1 })
+            .into_iter()
+            .filter_entry(move |entry| self.hidden || entry.depth() == 0 || !is_hidden(entry));
+        Box::new(walk.filter_map(move |entry| self.candidate(entry, &root)))
+    }
+
+    fn candidate(self, entry: walkdir::Result<DirEntry>, root: &Path) -> Option<Candidate> {
+        match entry {
+            Ok(entry) => (entry.file_type().is_file() && is_image(entry.path()))
+                .then(|| Candidate { path: entry.into_path(), problem: None }),
+            Err(error) => {
+                let path = error.path().unwrap_or(root).to_path_buf();
+                let hidden =
+                    path != root && path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+                // A link that leads nowhere is nobody's concern unless it is called an image.
+                let dangling =
+                    fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink()) && error.loop_ancestor().is_none();
+                if (hidden && !self.hidden) || (dangling && !is_image(&path)) {
+                    return None;
+                }
+                let problem = match error.loop_ancestor() {
+                    Some(ancestor) => {
+                        format!("this link leads back to {}, which is being searched", ancestor.display())
+                    }
+                    None => error.io_error().map_or_else(|| error.to_string(), ToString::to_string),
+                };
+                Some(Candidate { path, problem: Some(problem) })
+            }
+        }
+    }
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
+/// Whether the name is that of an image.
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// A list of paths, read as it is needed.
+pub struct List {
+    name: String,
+    reader: Box<dyn BufRead + Send>,
+    end: u8,
+}
+
+impl List {
+    /// Opens a list of paths, one a line, or ended by NUL characters; `-` is the standard input.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(path: &Path, null: bool) -> anyhow::Result<Self> {
+        let end = if null { 0 } else { b'\n' };
+        if path == "-" {
+            return Ok(Self { name: "the standard input".into(), reader: Box::new(BufReader::new(io::stdin())), end });
+        }
+        let name = path.display().to_string();
+        let file = File::open(path).with_context(|| format!("cannot open the list of files {name}"))?;
+        Ok(Self { name, reader: Box::new(BufReader::new(file)), end })
+    }
+}
+
+impl Iterator for List {
+    type Item = anyhow::Result<PathBuf>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut line = Vec::new();
+            match self.reader.read_until(self.end, &mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => {
+                    return Some(Err(error).with_context(|| format!("cannot read the list of files {}", self.name)));
+                }
+            }
+            line.pop_if(|last| *last == self.end);
+            if self.end == b'\n' {
+                // Lists written on Windows.
+                line.pop_if(|last| *last == b'\r');
+            }
+            if !line.is_empty() {
+                return Some(Ok(path(line)));
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn path(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(search: Search, root: &Path) -> Vec<String> {
+        search
+            .images(root.to_path_buf())
+            .map(|candidate| {
+                let path = candidate.path.strip_prefix(root).unwrap().display().to_string();
+                format!("{path}{}", if candidate.problem.is_some() { "!" } else { "" })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn images_come_sorted_and_hidden_files_only_when_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("b/c")).unwrap();
+        fs::create_dir_all(root.join(".hidden")).unwrap();
+        for file in
+            ["z.PNG", "a.jpeg", "b/2.gif", "b/10.tif", "b/c/x.webp", "notes.txt", "png", ".hidden/y.png", ".q.bmp"]
+        {
+            fs::write(root.join(file), "").unwrap();
+        }
+        let all = Search { recursive: true, hidden: false };
+        assert_eq!(found(all, root), ["a.jpeg", "b/10.tif", "b/2.gif", "b/c/x.webp", "z.PNG"]);
+        assert_eq!(found(Search { recursive: false, ..all }, root), ["a.jpeg", "z.PNG"]);
+        let hidden = found(Search { hidden: true, ..all }, root);
+        assert_eq!(hidden[..2], [".hidden/y.png", ".q.bmp"]);
+        assert_eq!(hidden.len(), 7);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_loops_reported() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("set")).unwrap();
+        fs::write(root.join("set/1.png"), "").unwrap();
+        symlink("1.png", root.join("set/2.png")).unwrap();
+        symlink("..", root.join("set/loop")).unwrap();
+        symlink("nowhere", root.join("set/3.png")).unwrap();
+        symlink("nowhere", root.join("set/other")).unwrap();
+        let search = Search { recursive: true, hidden: false };
+        assert_eq!(found(search, root), ["set/1.png", "set/2.png", "set/3.png!", "set/loop!"]);
+    }
+
+    #[test]
+    fn lists_are_read_by_lines_or_nul_characters() {
+        let list = |text: &'static [u8], end| {
+            let list = List { name: String::new(), reader: Box::new(text), end };
+            list.map(|path| path.unwrap().display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(list(b"a b.png\r\n\nc.png", b'\n'), ["a b.png", "c.png"]);
+        assert_eq!(list(b"a\nb.png\0c.png\0", 0), ["a\nb.png", "c.png"]);
+    }
+}

@@ -1,0 +1,181 @@
+//! `infer-cli inspect`: what a safetensors file holds, and whether it is one of the networks.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    thread,
+};
+
+use anyhow::Context;
+use comfy_table::{CellAlignment, Table, presets};
+use infer_core::{
+    alexnet::AlexNet,
+    lenet5::LeNet5,
+    safetensors::{SafeTensors, WeightsError},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{args::Inspect, network, text::printable};
+
+/// The most tensors that a file may have.
+const MOST_TENSORS: usize = 4096;
+
+/// Stack for a header of that many tensors, which infer-core keeps in an array.
+const STACK: usize = 64 * MOST_TENSORS * 64;
+
+/// Runs the command.
+///
+/// # Errors
+/// The file cannot be read or is no safetensors file.
+pub fn run(args: &Inspect) -> anyhow::Result<()> {
+    let file = network::map(&args.file)?;
+    let describe = || Contents::of(&file);
+    let contents = thread::scope(|scope| -> anyhow::Result<Contents> {
+        let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, describe)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+    })
+    .with_context(|| format!("cannot use {}", args.file.display()))?;
+    let text = if args.json {
+        let mut value = contents.json();
+        value["file"] = args.file.to_string_lossy().into();
+        format!("{value:#}\n")
+    } else {
+        contents.text()
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the standard output")
+}
+
+/// A tensor's row.
+struct Tensor {
+    name: String,
+    dtype: String,
+    shape: Vec<u32>,
+    bytes: u64,
+}
+
+/// What a file holds.
+struct Contents {
+    size: usize,
+    tensors: Vec<Tensor>,
+    metadata: Vec<(String, String)>,
+    /// A network's key and name, and why it is another.
+    networks: [(&'static str, &'static str, Option<WeightsError>); 2],
+}
+
+impl Contents {
+    fn of(file: &[u8]) -> Result<Self, WeightsError> {
+        let header = SafeTensors::<MOST_TENSORS>::parse(file)?;
+        let tensors = header.tensors().iter().map(|tensor| Tensor {
+            name: tensor.name.to_string(),
+            dtype: tensor.dtype.to_string(),
+            shape: tensor.shape.sizes().to_vec(),
+            bytes: tensor.bytes.len() as u64,
+        });
+        let mut metadata = Vec::new();
+        header.for_each_metadata(|key, value| metadata.push((key.to_string(), value.to_string())));
+        metadata.sort();
+        Ok(Self {
+            size: file.len(),
+            tensors: tensors.collect(),
+            metadata,
+            networks: [
+                ("alexnet", "AlexNet", AlexNet::from_safetensors(file).err()),
+                ("lenet5", "LeNet-5", LeNet5::from_safetensors(file).err()),
+            ],
+        })
+    }
+
+    /// Values and bytes of all tensors.
+    fn totals(&self) -> (u64, u64) {
+        (self.tensors.iter().map(Tensor::values).sum(), self.tensors.iter().map(|tensor| tensor.bytes).sum())
+    }
+
+    fn json(&self) -> Value {
+        let tensors: Vec<_> = self
+            .tensors
+            .iter()
+            .map(
+                |t| json!({"name": t.name, "dtype": t.dtype, "shape": t.shape, "values": t.values(), "bytes": t.bytes}),
+            )
+            .collect();
+        let networks = self.networks.iter().map(|(key, _, error)| {
+            let reason = error.map_or(Value::Null, |error| error.to_string().into());
+            ((*key).to_owned(), json!({"fits": error.is_none(), "reason": reason}))
+        });
+        let metadata: Map<_, _> = self.metadata.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+        let (values, bytes) = self.totals();
+        json!({
+            "file": "",
+            "size": self.size,
+            "values": values,
+            "bytes": bytes,
+            "tensors": tensors,
+            "metadata": metadata,
+            "networks": networks.collect::<Map<_, _>>(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["TENSOR", "DTYPE", "SHAPE", "VALUES", "BYTES"]);
+        for tensor in &self.tensors {
+            let (values, bytes) = (grouped(tensor.values()), grouped(tensor.bytes));
+            let shape = format!("{:?}", tensor.shape);
+            table.add_row([printable(&tensor.name), tensor.dtype.clone(), shape, values, bytes]);
+        }
+        let (values, bytes) = self.totals();
+        let count = format!("{} tensors", self.tensors.len());
+        table.add_row([count, String::new(), String::new(), grouped(values), grouped(bytes)]);
+        for column in table.column_iter_mut().skip(3) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut text = table.trim_fmt() + "\n";
+        if !self.metadata.is_empty() {
+            text += "\nMetadata\n";
+        }
+        for (key, value) in &self.metadata {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {}: {}", printable(key), printable(value));
+        }
+        text += "\nNetworks\n";
+        for (_, name, error) in &self.networks {
+            let _ = match error {
+                None => writeln!(text, "  {name}: fits"),
+                Some(error) => writeln!(text, "  {name}: does not fit: {error}"),
+            };
+        }
+        text
+    }
+}
+
+impl Tensor {
+    /// How many there are; the file has been checked to hold them.
+    fn values(&self) -> u64 {
+        self.shape.iter().map(|size| u64::from(*size)).product()
+    }
+}
+
+/// The number with a comma between groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!([0, 999, 1000, 46_764_746].map(grouped), ["0", "999", "1,000", "46,764,746"]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Columns for people. Labels are known beforehand, so that columns line up while lines stream; the path comes last.
+
+use std::io::{self, Write};
+
+use super::{Layout, Writer};
+use crate::{
+    network::CLASSES,
+    pipeline::Record,
+    text::{padded, printable, width},
+};
+
+const BOLD: &str = "\u{1b}[1m";
+const RED: &str = "\u{1b}[31m";
+const RESET: &str = "\u{1b}[0m";
+
+/// Stands in the place of the label where an image failed.
+const ERROR: &str = "error";
+
+/// Width of a probability, `100.00%`, and its heading.
+const PROBABILITY: (usize, &str) = (7, "PROB.");
+
+/// Width of a logit.
+const LOGIT: usize = 9;
+
+/// Writes a table.
+pub struct Table<W> {
+    out: W,
+    layout: Layout,
+    color: bool,
+    /// Width of a label.
+    label: usize,
+}
+
+impl<W: Write> Table<W> {
+    pub fn new(out: W, mut layout: Layout, color: bool) -> Self {
+        for label in &mut layout.labels {
+            *label = printable(label);
+        }
+        let label = layout.labels.iter().map(|label| width(label)).max().unwrap_or(0).max("LABEL 10".len());
+        Self { out, layout, color, label }
+    }
+
+    /// The columns before the path where there is no answer.
+    fn blank(&self) -> usize {
+        let logits = if self.layout.logits { CLASSES * (LOGIT + 2) } else { 0 };
+        self.layout.top_k * (self.label + PROBABILITY.0 + 4) + logits
+    }
+
+    fn line(&mut self, style: &str, text: &str) -> io::Result<()> {
+        if self.color && !style.is_empty() {
+            writeln!(self.out, "{style}{text}{RESET}")
+        } else {
+            writeln!(self.out, "{text}")
+        }
+    }
+}
+
+impl<W: Write> Writer for Table<W> {
+    fn begin(&mut self) -> io::Result<()> {
+        let mut line = String::new();
+        for place in 1..=self.layout.top_k {
+            let label = if place == 1 { "LABEL".into() } else { format!("LABEL {place}") };
+            line += &format!("{}  {:>2$}  ", padded(&label, self.label), PROBABILITY.1, PROBABILITY.0);
+        }
+        for class in 0..if self.layout.logits { CLASSES } else { 0 } {
+            line += &format!("{:>LOGIT$}  ", format!("LOGIT {class}"));
+        }
+        line += "PATH";
+        self.line(BOLD, &line)
+    }
+
+    fn record(&mut self, record: &Record) -> io::Result<()> {
+        let path = printable(&record.path.to_string_lossy());
+        let answer = match &record.outcome {
+            Ok(answer) => answer,
+            Err(error) => {
+                let line = format!("{}{path}: {}", padded(ERROR, self.blank()), printable(error));
+                return self.line(RED, &line);
+            }
+        };
+        let mut line = String::new();
+        for prediction in &answer.ranking[..self.layout.top_k] {
+            let label = padded(&self.layout.labels[prediction.class], self.label);
+            let percent = format!("{:.2}%", prediction.probability * 100.0);
+            line += &format!("{label}  {percent:>0$}  ", PROBABILITY.0);
+        }
+        for logit in answer.logits.iter().filter(|_| self.layout.logits) {
+            line += &format!("{logit:>LOGIT$.4}  ");
+        }
+        line += &path;
+        self.line("", &line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        args::Format,
+        output::testing::{written, written_with},
+    };
+
+    #[test]
+    fn columns_line_up() {
+        let text = written(Format::Table, 2, false, false);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "LABEL       PROB.  LABEL 2     PROB.  PATH");
+        assert_eq!(lines[1], "label 9    39.61%  label 8    24.03%  a/b.png");
+        assert_eq!(lines[2], "error                                 bad.png: cut, \"short\"");
+        let logits = written(Format::Table, 1, true, false);
+        let columns: Vec<_> = logits.lines().map(|line| line.find(&line[line.len() - 4..]).unwrap()).collect();
+        assert!(logits.lines().nth(1).unwrap().contains("   4.5000  a/b.png"), "{logits}");
+        assert_eq!(columns.len(), 3);
+    }
+
+    #[test]
+    fn colour_only_where_it_is_wanted_and_no_escapes_but_ours() {
+        let coloured = written(Format::Table, 1, false, true);
+        assert!(coloured.starts_with(BOLD) && coloured.contains(RED));
+        let labels = vec!["\u{1b}[2J大".to_string(); 10];
+        let plain = written_with(Format::Table, 1, false, false, "\u{1b}]0;x\u{7}.png", labels);
+        assert!(!plain.contains(['\u{1b}', '\u{7}']), "{plain}");
+        assert!(plain.contains("\\u{1b}[2J大  ") && plain.contains("\\u{1b}]0;x\\u{7}.png"), "{plain}");
+    }
+}

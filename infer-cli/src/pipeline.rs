@@ -1,0 +1,222 @@
+//! From paths to results, in order and in bounded memory.
+//!
+//! ```text
+//! candidates ─▶ one thread ─▶ tasks ─▶ threads: read, decode, preprocess, forward ─┐
+//!                    └───▶ slots, in order ─▶ the calling thread ◀── one answer a slot ┘
+//! ```
+//!
+//! Each candidate gets a slot, a channel for one record. Slots queue up in order while threads fill them in any order, and
+//! the queue's length bounds how many images are under way: one that takes long holds up the others' results, not their
+//! work, and never more than that many wait for it.
+
+use std::{
+    io,
+    ops::ControlFlow,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::{find::Candidate, network::Answer};
+
+/// Images under way for each thread. Enough to even out how long they take; a path and a record each.
+const SLOTS_PER_THREAD: usize = 32;
+
+/// Name of the threads whose panics become records.
+const WORKER: &str = "worker";
+
+/// The result for an image.
+#[derive(Debug)]
+pub struct Record {
+    /// As the candidate's.
+    pub path: PathBuf,
+    /// What the network says, or why it was not asked.
+    pub outcome: Result<Answer, String>,
+}
+
+/// What happens to records, in the order of the candidates.
+pub trait Consumer {
+    /// Takes a record; may end the run.
+    ///
+    /// # Errors
+    /// The record cannot be written, which ends the run too.
+    fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>>;
+
+    /// No record is ready yet: a good time to pass on what was held back.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn idle(&mut self) -> io::Result<()>;
+}
+
+struct Task {
+    path: PathBuf,
+    slot: Sender<Record>,
+}
+
+/// Classifies all candidates on that many threads. Each thread makes a `worker` of its own, which turns a path into an
+/// answer.
+///
+/// # Errors
+/// What `consumer` returns, the first error among the candidates (after the records before it), or that no thread can be
+/// started.
+pub fn run<W: FnMut(&Path) -> anyhow::Result<Answer>>(
+    candidates: impl Iterator<Item = anyhow::Result<Candidate>> + Send,
+    worker: impl Fn() -> W + Sync,
+    threads: usize,
+    consumer: &mut impl Consumer,
+) -> anyhow::Result<()> {
+    silence_workers();
+    let (tasks, work) = bounded(threads);
+    let (slots, records) = bounded(threads * SLOTS_PER_THREAD);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (work, worker) = (work.clone(), &worker);
+            thread::Builder::new()
+                .name(WORKER.into())
+                .spawn_scoped(scope, move || answer(&work, worker()))
+                .context("cannot start a thread")?;
+        }
+        // The threads hold the only receivers, so that tasks cannot be sent once they are gone.
+        drop(work);
+        let finder = scope.spawn(move || send(candidates, &tasks, &slots));
+        consume(records, consumer)?;
+        finder.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+    })
+}
+
+/// Gives each candidate a slot and a task. Ends early when nobody takes slots any more.
+fn send(
+    candidates: impl Iterator<Item = anyhow::Result<Candidate>>,
+    tasks: &Sender<Task>,
+    slots: &Sender<Receiver<Record>>,
+) -> anyhow::Result<()> {
+    for candidate in candidates {
+        let Candidate { path, problem } = candidate?;
+        let (slot, record) = bounded(1);
+        if slots.send(record).is_err() {
+            break;
+        }
+        let sent = match problem {
+            // There is room for one record, and its receiver may be gone only when the run has ended.
+            Some(problem) => slot.send(Record { path, outcome: Err(problem) }).is_ok(),
+            None => tasks.send(Task { path, slot }).is_ok(),
+        };
+        if !sent {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Works on tasks until there are no more.
+fn answer(work: &Receiver<Task>, mut worker: impl FnMut(&Path) -> anyhow::Result<Answer>) {
+    for Task { path, slot } in work {
+        // A worker writes all it reads anew for each image, so that it is as good as new after a panic.
+        let outcome = match panic::catch_unwind(AssertUnwindSafe(|| worker(&path))) {
+            Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
+            Err(_) => Err("an internal error: please report it together with this image".into()),
+        };
+        // Nobody waits for it if the run has ended.
+        let _ = slot.send(Record { path, outcome });
+    }
+}
+
+/// Passes records on in order. Dropping the slots at the end stops the other threads.
+fn consume(records: Receiver<Receiver<Record>>, consumer: &mut impl Consumer) -> io::Result<()> {
+    while let Some(slot) = next(&records, consumer)? {
+        let record = next(&slot, consumer)?.ok_or_else(|| io::Error::other("a thread ended too early"))?;
+        if consumer.record(record)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The channel's next item; `None` if there will be none.
+fn next<T>(channel: &Receiver<T>, consumer: &mut impl Consumer) -> io::Result<Option<T>> {
+    if channel.is_empty() {
+        consumer.idle()?;
+    }
+    Ok(channel.recv().ok())
+}
+
+/// Panics of workers become records and are not to be printed between results.
+fn silence_workers() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() != Some(WORKER) {
+            default(panic);
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    struct Collect {
+        paths: Vec<String>,
+        failed: usize,
+        most: usize,
+    }
+
+    impl Consumer for Collect {
+        fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>> {
+            self.paths.push(record.path.display().to_string());
+            self.failed += usize::from(record.outcome.is_err());
+            Ok(if self.paths.len() == self.most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        }
+
+        fn idle(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn candidates(count: usize) -> impl Iterator<Item = anyhow::Result<Candidate>> {
+        (0..count).map(|i| Ok(Candidate { path: i.to_string().into(), problem: (i % 10 == 9).then(String::new) }))
+    }
+
+    /// Takes longer for some than for others, and panics on some.
+    fn worker(path: &Path) -> anyhow::Result<Answer> {
+        let number: u64 = path.to_str().unwrap().parse()?;
+        thread::sleep(Duration::from_micros(number * 7919 % 500));
+        assert_ne!(number % 10, 8, "some do not work");
+        Ok(Answer { ranking: Vec::new(), logits: [0.0; 10] })
+    }
+
+    #[test]
+    fn records_come_in_order_and_a_panic_is_one() {
+        let mut collect = Collect { paths: Vec::new(), failed: 0, most: usize::MAX };
+        run(candidates(1000), || worker, 8, &mut collect).unwrap();
+        assert!(collect.paths.into_iter().eq((0..1000).map(|i| i.to_string())));
+        assert_eq!(collect.failed, 200);
+    }
+
+    #[test]
+    fn the_search_runs_ahead_by_the_slots_and_no_further() {
+        let found = AtomicUsize::new(0);
+        let mut collect = Collect { paths: Vec::new(), failed: 0, most: 100 };
+        let candidates = candidates(1_000_000).inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
+        run(candidates, || worker, 3, &mut collect).unwrap();
+        assert_eq!(collect.paths.len(), 100);
+        // The one that the consumer holds, those in the queue, and the one that waits to get in.
+        assert!(found.into_inner() <= 100 + 3 * SLOTS_PER_THREAD + 1);
+    }
+
+    #[test]
+    fn an_error_of_the_search_comes_after_the_records_before_it() {
+        let mut collect = Collect { paths: Vec::new(), failed: 0, most: usize::MAX };
+        let candidates = candidates(5).chain([Err(anyhow::anyhow!("the list is gone"))]);
+        let error = run(candidates, || worker, 2, &mut collect).unwrap_err();
+        assert_eq!(error.to_string(), "the list is gone");
+        assert_eq!(collect.paths.len(), 5);
+    }
+}
