@@ -1,0 +1,67 @@
+//! The programs one after the other on real data: train, evaluate, write samples, classify them. The accuracy that infer-cli
+//! finds on the images that trainer wrote is the accuracy that trainer finds on the data set.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Builds a program of the workspace the way the tests are built.
+fn program(name: &str) -> PathBuf {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let build = escargot::CargoBuild::new().manifest_path(manifest).package(name).bin(name);
+    build.run().expect("the program builds").path().to_owned()
+}
+
+fn run(program: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(program).args(arguments).output().expect("the program starts");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {arguments:?}: {}\n{message}", program.display(), output.status);
+    output
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Trains `network` on `train` images and classifies the first `test` test images in both programs.
+fn train_and_classify(network: &str, train: usize, test: usize, batch: usize) -> f64 {
+    let (trainer, infer_cli) = (program("trainer"), program("infer-cli"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (out, samples) = (path("run"), path("samples"));
+    let weights = format!("{out}/{network}.safetensors");
+    let (train, test_limit, batch) = (train.to_string(), test.to_string(), batch.to_string());
+
+    let options = ["train", "--network", network, "--epochs", "1", "--validation", "32", "--batch-size", &batch];
+    run(&trainer, &[&options[..], &["--train-limit", &train, "--test-limit", &test_limit, "--out", &out]].concat());
+    let evaluated = json(&run(&trainer, &["evaluate", "--json", "--weights", &weights, "--test-limit", &test_limit]));
+    run(&trainer, &["samples", "--out", &samples, "--count", &test_limit]);
+    let inspected = json(&run(&infer_cli, &["inspect", "--json", &weights]));
+    assert_eq!(inspected["metadata"]["architecture"], network);
+
+    let classified = run(&infer_cli, &["classify", "--weights", &weights, "--format", "jsonl", &samples]);
+    let records: Vec<Value> = String::from_utf8(classified.stdout)
+        .expect("UTF-8")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object"))
+        .collect();
+    assert_eq!(records.len(), test);
+    let right = records.iter().filter(|record| {
+        let label: String = record["label"].as_str().expect("a label").replace(['/', ' '], "_");
+        Path::new(record["path"].as_str().expect("a path")).parent().expect("a folder").ends_with(label)
+    });
+    let accuracy = right.count() as f64 / test as f64;
+    assert_eq!(evaluated["accuracy"].as_f64().expect("an accuracy"), accuracy);
+    accuracy
+}
+
+#[test]
+fn lenet5_from_data_to_classified_images() {
+    let accuracy = train_and_classify("lenet5", 8000, 500, 64);
+    assert!(accuracy > 0.6, "one pass over 8000 images must teach it more than {accuracy}");
+}
+
+#[test]
+fn alexnet_from_data_to_classified_images() {
+    train_and_classify("alexnet", 64, 24, 32);
+}
