@@ -6,8 +6,9 @@ mod common;
 use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
 
 use dfdx::tensor::Cpu;
+use safetensors::{Dtype, tensor::TensorView};
 use trainer::{
-    data::Dataset,
+    data::{Dataset, LabelledImages, idx::Idx},
     export,
     model::{LeNet5, Network},
     training::{
@@ -188,4 +189,81 @@ fn an_observer_hears_of_every_batch_the_last_smaller_one_too() {
     assert_eq!(record.phases, [(1, Phase::Train, 90), (1, Phase::Validate, 50), (1, Phase::Test, 30)]);
     assert_eq!(record.batches, [40, 40, 10, 40, 10, 30]);
     assert_eq!(record.epochs, [(1, true)]);
+}
+
+/// Values from −0.5 to 0.5, as `wave` in `pytorch/losses.py`.
+fn wave(count: usize, seed: u64) -> impl Iterator<Item = f32> {
+    (0..count as u64).map(move |i| ((i * 7919 + i * i * 104_729 + seed * 15_485_863) % 1009) as f32 / 1009.0 - 0.5)
+}
+
+/// The network that `pytorch/losses.py` makes.
+fn network_by_formula(folder: &Path) -> Net {
+    let shapes: [(&str, &[usize]); 10] = [
+        ("conv1.weight", &[6, 1, 5, 5]),
+        ("conv1.bias", &[6]),
+        ("conv2.weight", &[16, 6, 5, 5]),
+        ("conv2.bias", &[16]),
+        ("linear1.weight", &[120, 400]),
+        ("linear1.bias", &[120]),
+        ("linear2.weight", &[84, 120]),
+        ("linear2.bias", &[84]),
+        ("linear3.weight", &[10, 84]),
+        ("linear3.bias", &[10]),
+    ];
+    let values: Vec<Vec<u8>> = (0..)
+        .zip(shapes)
+        .map(|(seed, (_, shape))| {
+            let fan_in: usize = if shape.len() > 1 { shape[1..].iter().product() } else { 64 };
+            let scale = (4.0 / (fan_in as f64).sqrt()) as f32;
+            wave(shape.iter().product(), seed).flat_map(|value| (value * scale).to_le_bytes()).collect()
+        })
+        .collect();
+    let tensors = shapes
+        .iter()
+        .zip(&values)
+        .map(|((name, shape), values)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), values).unwrap()));
+    let path = folder.join("formula.safetensors");
+    fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let mut network = Net::init(&Cpu::default(), 0).unwrap();
+    export::load(&path, &mut network).unwrap();
+    network
+}
+
+/// Loss, gradients, Adam and L2 regularisation together, step by step.
+#[test]
+fn ten_steps_give_the_losses_that_pytorch_gives() {
+    // From pytorch/losses.py with PyTorch 2.9.1.
+    const LOSSES: [f64; 10] =
+        [2.316980, 2.273398, 2.248321, 2.225475, 2.202707, 2.180207, 2.155857, 2.129176, 2.101231, 2.073827];
+    const IMAGES: u32 = 48;
+    let pixels = (0..u64::from(IMAGES) * 28 * 28).map(|i| ((i * 31 + i * i / 97) % 256) as u8).collect();
+    let labels = (0..IMAGES).map(|i| (i * 7 % 10) as u8).collect();
+    let images = LabelledImages::new(
+        Idx::new([IMAGES, 28, 28], pixels).unwrap(),
+        Idx::new([IMAGES], labels).unwrap(),
+        10,
+        [Path::new("images"), Path::new("labels")],
+    )
+    .unwrap();
+    let data = Dataset { train: images.clone(), test: images, classes: Vec::new(), files: Vec::new() };
+    // One batch holds everything, so that an epoch is a step and no order matters.
+    let options = Options {
+        epochs: 10,
+        batch_size: 64,
+        learning_rate: 0.001,
+        weight_decay: 0.01,
+        seed: 0,
+        validation: 0,
+        train_limit: None,
+        test_limit: None,
+    };
+    let network = network_by_formula(tempfile::tempdir().unwrap().path());
+    let outcome = training::train(&Cpu::default(), network, &data, &options, None, &mut ()).unwrap();
+    for (epoch, expected) in outcome.epochs.iter().zip(LOSSES) {
+        assert!((epoch.train.loss - expected).abs() < 2e-5, "{epoch:?}, expected {expected}");
+    }
+    // The test images are the same ones, seen after the step: as the next epoch sees them.
+    for pair in outcome.epochs.windows(2) {
+        assert!((pair[0].test.loss - pair[1].train.loss).abs() < 1e-6);
+    }
 }

@@ -88,12 +88,13 @@ impl TrainArgs {
                 train_limit: None,
                 test_limit: None,
             },
+            // Small batches: so few images must make many steps to leave the plateau that this network starts on.
             (true, NetworkName::Alexnet) => Preset {
-                epochs: 3,
-                batch_size: 32,
+                epochs: 2,
+                batch_size: 16,
                 learning_rate: 0.0003,
-                validation: 500,
-                train_limit: Some(1500),
+                validation: 200,
+                train_limit: Some(1600),
                 test_limit: Some(500),
             },
             (true, NetworkName::Lenet5) => Preset {
