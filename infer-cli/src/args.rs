@@ -20,15 +20,16 @@ pub enum Command {
 
 const CLASSIFY_NOTES: &str = "\
 Images:
-  PNG, JPEG, BMP, GIF, WebP, PNM and TIFF; the content decides, not the name. Of an animation the first
-  frame is taken. Colour becomes gray by ITU-R BT.601 luma; transparency and EXIF orientation are ignored
-  (as torchvision does); then the image is resized to the network's input, bilinear and antialiased.
+PNG, JPEG, BMP, GIF, WebP, PNM and TIFF; the content decides, not the name. Of an animation the first frame is taken. \
+Colour becomes gray by ITU-R BT.601 luma; transparency and EXIF orientation are ignored, as torchvision ignores them; then \
+the image is resized to the network's input, bilinear and antialiased. Files, and decoded images, of more than 512 MiB are \
+refused.
 
-  In folders, files are known by their extension (in upper or lower case) and hidden ones are passed over;
-  links are followed. Entries are sorted by name, folder by folder, and results come out in that order.
-  A file named on the command line or in a list is tried whatever it is called, /dev/stdin too.
+In folders, images are known by their extension, in upper or lower case; hidden files are passed over and links followed. \
+Results come in the order of the paths, within folders sorted by name. A file named on the command line or in a list is tried \
+whatever it is called, /dev/stdin too.
 
-  An image that cannot be read becomes an error record; the others are classified all the same.
+An image that cannot be read becomes an error record; the others are classified all the same.
 
 Exit status:
   0  every image was classified

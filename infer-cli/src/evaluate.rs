@@ -81,7 +81,7 @@ impl fmt::Display for Evaluation {
 }
 
 impl Evaluation {
-    fn table(&self) -> Table {
+    fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         let classes = (0..CLASSES).map(|class| class.to_string());
@@ -96,10 +96,11 @@ impl Evaluation {
                     .chain([images.to_string(), percent(row[class], images)]),
             );
         }
-        for column in table.column_iter_mut().skip(2) {
-            column.set_cell_alignment(CellAlignment::Right);
+        for (i, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 2));
+            column.set_cell_alignment(if i < 2 { CellAlignment::Left } else { CellAlignment::Right });
         }
-        table
+        table.trim_fmt()
     }
 }
 

@@ -128,8 +128,9 @@ impl Contents {
         let (values, bytes) = self.totals();
         let count = format!("{} tensors", self.tensors.len());
         table.add_row([count, String::new(), String::new(), grouped(values), grouped(bytes)]);
-        for column in table.column_iter_mut().skip(3) {
-            column.set_cell_alignment(CellAlignment::Right);
+        for (i, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 2));
+            column.set_cell_alignment(if i < 3 { CellAlignment::Left } else { CellAlignment::Right });
         }
         let mut text = table.trim_fmt() + "\n";
         if !self.metadata.is_empty() {

@@ -1,0 +1,178 @@
+//! What the tests of the command line share: weights made by a formula, pictures, and the program itself.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use assert_cmd::Command;
+use image::{GrayImage, Luma};
+use safetensors::{Dtype, View, serialize_to_file};
+use tempfile::TempDir;
+
+/// Names and shapes of LeNet-5's tensors.
+pub const LENET5: [(&str, &[usize]); 10] = [
+    ("conv1.weight", &[6, 1, 5, 5]),
+    ("conv1.bias", &[6]),
+    ("conv2.weight", &[16, 6, 5, 5]),
+    ("conv2.bias", &[16]),
+    ("linear1.weight", &[120, 400]),
+    ("linear1.bias", &[120]),
+    ("linear2.weight", &[84, 120]),
+    ("linear2.bias", &[84]),
+    ("linear3.weight", &[10, 84]),
+    ("linear3.bias", &[10]),
+];
+
+/// Names and shapes of AlexNet's tensors.
+pub const ALEXNET: [(&str, &[usize]); 16] = [
+    ("conv1.weight", &[96, 1, 11, 11]),
+    ("conv1.bias", &[96]),
+    ("conv2.weight", &[256, 96, 5, 5]),
+    ("conv2.bias", &[256]),
+    ("conv3.weight", &[384, 256, 3, 3]),
+    ("conv3.bias", &[384]),
+    ("conv4.weight", &[384, 384, 3, 3]),
+    ("conv4.bias", &[384]),
+    ("conv5.weight", &[256, 384, 3, 3]),
+    ("conv5.bias", &[256]),
+    ("linear1.weight", &[4096, 6400]),
+    ("linear1.bias", &[4096]),
+    ("linear2.weight", &[4096, 4096]),
+    ("linear2.bias", &[4096]),
+    ("linear3.weight", &[10, 4096]),
+    ("linear3.bias", &[10]),
+];
+
+/// A tensor in memory.
+pub struct Tensor(pub Vec<usize>, pub Vec<f32>);
+
+impl View for Tensor {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        self.1.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.1.len() * 4
+    }
+}
+
+/// Values between -1 and 1 that look random, times `√(6 / fan-in)`, so that they neither fade nor grow from layer to layer.
+pub fn tensors(network: &[(&'static str, &[usize])]) -> Vec<(&'static str, Tensor)> {
+    let mut state = 1_u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    let mut tensor = |shape: &[usize]| {
+        let fan_in: usize = shape[1..].iter().product();
+        let scale = if shape.len() == 1 { 0.1 } else { (6.0 / fan_in as f32).sqrt() };
+        Tensor(shape.to_vec(), (0..shape.iter().product()).map(|_| random() * scale).collect())
+    };
+    network.iter().map(|(name, shape)| (*name, tensor(shape))).collect()
+}
+
+/// Writes a weights file.
+pub fn write(path: &Path, tensors: Vec<(&'static str, Tensor)>, metadata: &[(&str, &str)]) {
+    let metadata: HashMap<_, _> = metadata.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    serialize_to_file(tensors, Some(metadata), path).unwrap();
+}
+
+/// The classes of Fashion-MNIST.
+pub const CLASSES: &str =
+    r#"["T-shirt/top","Trouser","Pullover","Dress","Coat","Sandal","Shirt","Sneaker","Bag","Ankle boot"]"#;
+
+/// A folder of its own for each test, with LeNet-5's weights in it.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        let folder = Self(TempDir::new().unwrap());
+        write(
+            &folder.path("lenet5.safetensors"),
+            tensors(&LENET5),
+            &[
+                ("architecture", "lenet5"),
+                ("classes", CLASSES),
+                (
+                    "preprocessing",
+                    r#"{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":28,"width":28}"#,
+                ),
+            ],
+        );
+        folder
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file, and the folders it lies in.
+    pub fn file(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Writes a picture in the format of its extension.
+    pub fn picture(&self, name: &str, seed: u32) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        picture(seed).save(path).unwrap();
+    }
+
+    /// The program, run in this folder.
+    pub fn program(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_infer-cli"));
+        command.current_dir(self.0.path()).args(args).env_remove("NO_COLOR");
+        command
+    }
+
+    /// `infer-cli classify` with LeNet-5.
+    pub fn classify(&self, args: &[&str]) -> Command {
+        let mut command = self.program(&["classify", "--weights", "lenet5.safetensors"]);
+        command.args(args);
+        command
+    }
+
+    /// The records of `infer-cli classify --format jsonl`, and its exit status.
+    pub fn records(&self, args: &[&str]) -> (Vec<serde_json::Value>, i32) {
+        let output = self.classify(&["--format", "jsonl"]).args(args).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (records, output.status.code().unwrap())
+    }
+
+    /// Names of the files in it.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A gray picture of 28×28: a bright bar whose place and slant depend on the seed, with some noise.
+pub fn picture(seed: u32) -> GrayImage {
+    GrayImage::from_fn(28, 28, |x, y| {
+        let noise = (x * 31 + y * 17 + seed).wrapping_mul(2_654_435_761) >> 27;
+        let bar = (x + y * (seed % 4) + seed * 5) % 28 < 6 + seed % 5;
+        Luma([if bar { 220 + noise as u8 } else { noise as u8 }])
+    })
+}
+
+/// The paths of records.
+pub fn paths(records: &[serde_json::Value]) -> Vec<&str> {
+    records.iter().map(|record| record["path"].as_str().unwrap()).collect()
+}
