@@ -223,6 +223,7 @@ fn a_folder_that_cannot_be_written_is_refused_before_training() {
         let (_, errors) = status(1, &[command, "--out", utf8(&out)]);
         assert!(errors.contains(&format!("cannot write {}", out.display())), "{errors}");
         assert!(!errors.contains("Training"), "{errors}");
+        assert_eq!(errors.matches("os error").count(), 1, "{errors}");
     }
 }
 
@@ -294,4 +295,14 @@ fn a_reader_that_has_gone_is_no_error() {
     let output = command.arg("summary").stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    let output = command.arg("summary").stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write to stdout: "));
 }

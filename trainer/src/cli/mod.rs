@@ -106,10 +106,8 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say(&format!("error: {}", message(&error)));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }
@@ -136,16 +134,20 @@ impl ThreadArgs {
     }
 }
 
-/// Prints a result to stdout.
+/// Prints a result to stdout. A reader that has gone has seen enough: that is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
-    Ok(())
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// An error with its causes, but for those that it already ends with.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |message, cause| {
+        if message.ends_with(&cause) { message } else { format!("{message}: {cause}") }
+    })
 }
 
 /// A parser of whole numbers within a range, which it names where it refuses.
@@ -158,10 +160,20 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::data::DataError;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_message_names_each_cause_once() {
+        let cause = || io::Error::other("the disk is full");
+        let error = anyhow::Error::new(cause()).context("cannot write x");
+        assert_eq!(message(&error), "cannot write x: the disk is full");
+        let source = DataError::Open { path: "x".into(), source: cause() };
+        assert_eq!(message(&source.into()), "x: the disk is full");
     }
 
     #[test]
