@@ -53,19 +53,22 @@ pub fn top_k_with<const K: usize, const N: usize>(logits: &[f32; N], exp: impl F
 
 /// Ranks by logits, which are exact where an approximate exponential function could swap two that are close.
 fn rank<const K: usize, const N: usize>(logits: &[f32; N], probabilities: &[f32; N]) -> Vec<Prediction, K> {
-    let mut top = Vec::<(f32, Prediction), K>::new();
-    for (class, (&logit, &probability)) in logits.iter().zip(probabilities).enumerate() {
-        let place = top.iter().take_while(|(better, _)| better.total_cmp(&logit).is_ge()).count();
-        if place == K {
-            continue;
+    // An order without equals: the greater logit first, then the lower index.
+    let order = |a: (usize, f32), b: (usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    let mut top = Vec::new();
+    let mut last = None;
+    // The best class of those behind the last one found, until there is none or no room. Nothing here can panic, not even
+    // by what the optimiser sees, which the no-panic link test of the bare-metal example holds it to.
+    while let Some(((class, logit), probability)) = (logits.iter().copied().enumerate().zip(probabilities))
+        .filter(|(found, _)| last.is_none_or(|last| order(last, *found).is_lt()))
+        .min_by(|(a, _), (b, _)| order(*a, *b))
+    {
+        if top.push(Prediction { class, probability: *probability }).is_err() {
+            break;
         }
-        if top.is_full() {
-            top.pop();
-        }
-        // There is room, and the place is within it or at its end.
-        let _ = top.insert(place, (logit, Prediction { class, probability }));
+        last = Some((class, logit));
     }
-    top.into_iter().map(|(_, prediction)| prediction).collect()
+    top
 }
 
 #[cfg(test)]
