@@ -1,0 +1,50 @@
+//! What the programs on the board share, and share with the workstation that checks them: the camera, the linked
+//! weights, the errors.
+#![no_std]
+
+pub mod camera;
+
+use core::fmt;
+use infer_core::{preprocess::PreprocessError, safetensors::WeightsError};
+
+/// Bytes at an address that is a multiple of four, as the floats in a weights file must be. `include_bytes!` alone
+/// promises no alignment.
+#[repr(C, align(4))]
+struct Aligned<Bytes: ?Sized>(Bytes);
+
+static LENET5: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/lenet5.safetensors")));
+
+/// LeNet-5's weights file. On the board it lies in flash, and the network reads it there.
+pub static LENET5_WEIGHTS: &[u8] = &LENET5.0;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Error {
+    /// The weights are refused.
+    Weights(WeightsError),
+    /// The picture is refused.
+    Picture(PreprocessError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Weights(error) => write!(f, "weights: {error}"),
+            Self::Picture(error) => write!(f, "picture: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<WeightsError> for Error {
+    fn from(error: WeightsError) -> Self {
+        Self::Weights(error)
+    }
+}
+
+impl From<PreprocessError> for Error {
+    fn from(error: PreprocessError) -> Self {
+        Self::Picture(error)
+    }
+}
