@@ -20,10 +20,13 @@
 extern crate std;
 
 pub mod alexnet;
+#[cfg(target_has_atomic = "ptr")]
 mod arch;
 pub mod classify;
 pub mod layers;
 pub mod lenet5;
+// Threads share its tasks by an atomic counter, which the smallest CPUs (Cortex-M0) lack.
+#[cfg(target_has_atomic = "ptr")]
 pub mod packed;
 pub mod preprocess;
 pub mod safetensors;

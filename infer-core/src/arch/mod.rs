@@ -339,6 +339,7 @@ macro_rules! kernels {
         }
     };
 }
+#[allow(unused_imports, reason = "a CPU without vector instructions has no other file that uses it")]
 use kernels;
 
 kernels!(scalar: Scalar, Portable<4>, registers: 8, rows: 1);
