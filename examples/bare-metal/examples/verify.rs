@@ -1,5 +1,5 @@
 //! Reads what a program on the board printed and compares its logits with those of this machine:
-//! `… | cargo run --release --example verify -- lenet5`, or `-- alexnet alexnet.safetensors`.
+//! `… | cargo run --example verify -- lenet5`, or `-- alexnet alexnet.safetensors`.
 
 use firmware::{LENET5_WEIGHTS, camera};
 use infer_core::{alexnet, classify::top_k, lenet5};

@@ -1,4 +1,4 @@
-//! Writes AlexNet's weights, made by a formula: `cargo run --release --example weights -- alexnet.safetensors`.
+//! Writes AlexNet's weights, made by a formula: `cargo run --example weights -- alexnet.safetensors`.
 
 #[path = "../src/formula.rs"]
 mod formula;
