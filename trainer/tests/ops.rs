@@ -287,11 +287,19 @@ fn transposed_tensors_are_read_in_their_own_order() {
     let weight = device.tensor_from_vec(values(2 * 3 * 4, 4, None), (2, 3, 2, 2));
     let weight = weight.permute::<(usize, usize, usize, usize), Axes4<0, 1, 3, 2>>();
     let bias = device.tensor_from_vec(vec![0.5, -0.5], (2,));
-    let call = || Conv2d::new(input.clone(), weight.clone(), bias.clone(), window, ConvOptions::default()).unwrap();
-    let fast = Cpu::conv2d(call()).unwrap().as_vec();
-    let composed = portable::conv2d(call()).unwrap().as_vec();
-    let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
-    assert_close(&double(fast), &double(composed), "transposed");
+    let run = |convolution: Convolution| {
+        let options = ConvOptions { relu: true, input_gradient: true };
+        let call = Conv2d::new(input.leaky_trace(), weight.clone(), bias.clone(), window, options).unwrap();
+        let output = convolution(call).unwrap();
+        let result = output.as_vec();
+        let gradients = output.square().sum().backward();
+        [result, gradients.get(&input).as_vec(), gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()]
+            .map(|values| values.into_iter().map(f64::from).collect::<Vec<_>>())
+    };
+    for (fast, composed) in run(Cpu::conv2d).iter().zip(&run(portable::conv2d)) {
+        assert!(fast.iter().any(|value| *value != 0.0));
+        assert_close(fast, composed, "transposed");
+    }
 }
 
 #[test]

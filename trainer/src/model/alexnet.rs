@@ -2,7 +2,7 @@
 
 use dfdx::{
     nn::{
-        BuildModule, Module, ModuleMut, ModuleVisitor, TensorCollection,
+        Module, ModuleMut, ModuleVisitor, TensorCollection,
         modules::{DropoutOneIn, Linear, ReLU},
     },
     shapes::Dtype,
@@ -96,9 +96,7 @@ impl<D: ConvDevice> Network<D> for AlexNet<D> {
     const SIDE: usize = SIDE;
 
     fn init(device: &D, seed: u64) -> Result<Self, ModelError> {
-        let mut network = Self::try_build(device).map_err(ModelError::device)?;
-        initialise(&mut network, seed).map_err(ModelError::device)?;
-        Ok(network)
+        initialise(device, seed)
     }
 
     fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError> {

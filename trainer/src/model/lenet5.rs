@@ -4,7 +4,7 @@
 
 use dfdx::{
     nn::{
-        BuildModule, Module, ModuleVisitor, TensorCollection,
+        Module, ModuleVisitor, TensorCollection,
         modules::{Linear, ReLU},
     },
     shapes::Dtype,
@@ -66,9 +66,7 @@ impl<D: ConvDevice> Network<D> for LeNet5<D> {
     const SIDE: usize = SIDE;
 
     fn init(device: &D, seed: u64) -> Result<Self, ModelError> {
-        let mut network = Self::try_build(device).map_err(ModelError::device)?;
-        initialise(&mut network, seed).map_err(ModelError::device)?;
-        Ok(network)
+        initialise(device, seed)
     }
 
     fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError> {
