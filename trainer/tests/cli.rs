@@ -167,6 +167,9 @@ fn training_goes_on_from_a_file_and_its_network_is_known_without_metadata() {
     let out = folder.path().join("more");
     train(&out, &["--init", utf8(&bare)]);
     assert!(first_loss(&out) < first_loss(folder.path()));
+    let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["init"]["path"], utf8(&bare));
+    assert_eq!(config["init"]["sha256"].as_str().unwrap().len(), 64);
     let (_, errors) =
         status(1, &["--network", "alexnet", "--init", utf8(&bare), "--out", utf8(&folder.path().join("x"))]);
     assert!(errors.contains("bare.safetensors"), "{errors}");

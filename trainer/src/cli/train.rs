@@ -8,6 +8,7 @@ use dfdx::tensor::Cpu;
 
 use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, UsageError, number};
 use crate::{
+    data::DataFile,
     export,
     model::{AlexNet, LeNet5, Network},
     training::{
@@ -143,7 +144,7 @@ impl TrainArgs {
             platform: config::platform(),
             images,
             data: dataset.files.clone(),
-            init: self.init.clone(),
+            init: self.init.as_deref().map(DataFile::of).transpose()?,
             options,
         };
         let device = Cpu::seed_from_u64(config.options.seed);

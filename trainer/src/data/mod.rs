@@ -6,11 +6,12 @@ pub mod loader;
 pub mod source;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use self::idx::{Idx, IdxError};
 
@@ -92,6 +93,18 @@ pub enum DataError {
         /// The largest label that names a class.
         last: usize,
     },
+}
+
+impl DataFile {
+    /// Identifies a file of any kind.
+    ///
+    /// # Errors
+    /// [`DataError::Open`] where it cannot be read.
+    pub fn of(path: &Path) -> Result<Self, DataError> {
+        let open = |source| DataError::Open { path: path.to_path_buf(), source };
+        let bytes = fs::read(path).map_err(open)?;
+        Ok(Self { path: path.to_path_buf(), sha256: idx::hexadecimal(&Sha256::digest(bytes)) })
+    }
 }
 
 impl LabelledImages {

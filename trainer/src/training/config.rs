@@ -1,8 +1,6 @@
 //! Everything a run depends on: the resolved options, and `config.json`, which records them with the data,
 //! the command and the circumstances, so that the run can be made again.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use crate::data::DataFile;
@@ -53,7 +51,7 @@ pub struct RunConfig {
     /// The data's files.
     pub data: Vec<DataFile>,
     /// The weights it started from, where not from random ones.
-    pub init: Option<PathBuf>,
+    pub init: Option<DataFile>,
 }
 
 /// Numbers of images in each role.
