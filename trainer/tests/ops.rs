@@ -333,6 +333,10 @@ fn sizes_that_do_not_fit_are_refused() {
         conv(images(1, 2, 5, 5), images(0, 2, 3, 3), 0, window),
         Some(ShapeError::Zero("the number of output channels"))
     );
+    assert_eq!(
+        conv(images(1, 2, 5, 5), images(4, 2, 3, 3), 4, Window { padding: usize::MAX, ..window }),
+        Some(ShapeError::Window { kernel: 3, input: 5, padding: usize::MAX })
+    );
     let pool = |window| MaxPool2d::new(images(1, 2, 5, 5), window).err();
     assert_eq!(pool(Window { padding: 1, ..window }), None);
     assert_eq!(pool(Window { padding: 2, ..window }), Some(ShapeError::PoolPadding { kernel: 3, padding: 2 }));

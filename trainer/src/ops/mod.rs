@@ -107,10 +107,11 @@ pub struct Window {
 
 impl Window {
     /// Number of positions along a side of `input`: `(input + 2·padding − kernel) / stride + 1`, rounded down; zero where
-    /// the window does not fit or has a size of zero.
+    /// the window does not fit, has a size of zero, or has more padding than can be counted.
     #[must_use]
     pub const fn positions(self, input: usize) -> usize {
-        let padded = input + 2 * self.padding;
+        let Some(padding) = self.padding.checked_mul(2) else { return 0 };
+        let Some(padded) = input.checked_add(padding) else { return 0 };
         if self.kernel == 0 || self.stride == 0 || padded < self.kernel {
             return 0;
         }
