@@ -5,11 +5,13 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Builds a program of the workspace the way the tests are built.
+/// A program of the workspace. `cargo test --workspace` builds it beside the tests.
 fn program(name: &str) -> PathBuf {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    let build = escargot::CargoBuild::new().manifest_path(manifest).package(name).bin(name);
-    build.run().expect("the program builds").path().to_owned()
+    let test = std::env::current_exe().expect("the test has a path");
+    let folder = test.ancestors().nth(2).expect("the test lies in target/PROFILE/deps");
+    let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is missing: run `cargo test --workspace`", path.display());
+    path
 }
 
 fn run(program: &Path, arguments: &[&str]) -> Output {
