@@ -1,0 +1,56 @@
+//! candle, with the layers of candle-nn.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
+
+use crate::{Forward, Task};
+
+struct AlexNet {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    conv3: Conv2d,
+    conv4: Conv2d,
+    conv5: Conv2d,
+    linear1: Linear,
+    linear2: Linear,
+    linear3: Linear,
+}
+
+impl AlexNet {
+    fn new(weights: &VarBuilder) -> candle_core::Result<Self> {
+        let conv = |name, channels, filters, kernel, stride, padding| {
+            let config = Conv2dConfig { stride, padding, ..Default::default() };
+            conv2d(channels, filters, kernel, config, weights.pp(name))
+        };
+        Ok(Self {
+            conv1: conv("conv1", 1, 96, 11, 4, 1)?,
+            conv2: conv("conv2", 96, 256, 5, 1, 2)?,
+            conv3: conv("conv3", 256, 384, 3, 1, 1)?,
+            conv4: conv("conv4", 384, 384, 3, 1, 1)?,
+            conv5: conv("conv5", 384, 256, 3, 1, 1)?,
+            linear1: linear(6400, 4096, weights.pp("linear1"))?,
+            linear2: linear(4096, 4096, weights.pp("linear2"))?,
+            linear3: linear(4096, 10, weights.pp("linear3"))?,
+        })
+    }
+
+    fn forward(&self, images: &Tensor) -> candle_core::Result<Tensor> {
+        let pool = |x: Tensor| x.max_pool2d_with_stride(3, 2);
+        let x = pool(self.conv1.forward(images)?.relu()?)?;
+        let x = pool(self.conv2.forward(&x)?.relu()?)?;
+        let x = self.conv3.forward(&x)?.relu()?;
+        let x = self.conv4.forward(&x)?.relu()?;
+        let x = pool(self.conv5.forward(&x)?.relu()?)?.flatten_from(1)?;
+        let x = self.linear1.forward(&x)?.relu()?;
+        let x = self.linear2.forward(&x)?.relu()?;
+        self.linear3.forward(&x)
+    }
+}
+
+pub fn forward<'a>(task: &Task<'a>) -> anyhow::Result<Forward<'a>> {
+    let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;
+    let weights = VarBuilder::from_buffered_safetensors(file, DType::F32, &Device::Cpu)?;
+    let network = AlexNet::new(&weights)?;
+    let images = Tensor::from_slice(task.images, (task.batch, 1, 224, 224), &Device::Cpu)?;
+    Ok(Box::new(move || Ok(network.forward(&images)?.flatten_all()?.to_vec1()?)))
+}

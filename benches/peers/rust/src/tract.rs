@@ -1,0 +1,17 @@
+//! tract, from the ONNX file.
+
+use anyhow::Context;
+use tract_onnx::prelude::*;
+
+use crate::{Forward, Task};
+
+pub fn forward<'a>(task: &Task<'a>) -> anyhow::Result<Forward<'a>> {
+    let path = task.folder.join(format!("alexnet-{}.onnx", task.batch));
+    let model = tract_onnx::onnx().model_for_path(path)?.into_optimized()?.into_runnable()?;
+    let images = Tensor::from_shape(&[task.batch, 1, 224, 224], task.images)?;
+    Ok(Box::new(move || {
+        let outputs = model.run(tvec!(images.clone().into()))?;
+        let logits = outputs.first().context("no output")?;
+        Ok(logits.to_plain_array_view::<f32>()?.iter().copied().collect())
+    }))
+}
