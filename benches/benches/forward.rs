@@ -55,16 +55,16 @@ fn layers(c: &mut Criterion) {
         };
     }
     let AlexNet { conv1, conv2, conv3, conv4, conv5, linear1, linear2, linear3 } = network;
-    layer!("conv1", conv1, conv1.multiply_adds(), image, output.tensor());
+    layer!("conv1", conv1, alexnet::Conv1::MULTIPLY_ADDS, image, output.tensor());
     layer!("pool1", MaxPool2d::<3, 2, 54, 26>, 96 * 26 * 26 * 9, input.tensor::<96, 54, 54>(), output.tensor());
-    layer!("conv2", conv2, conv2.multiply_adds(), input.tensor(), output.tensor());
+    layer!("conv2", conv2, alexnet::Conv2::MULTIPLY_ADDS, input.tensor(), output.tensor());
     layer!("pool2", MaxPool2d::<3, 2, 26, 12>, 256 * 12 * 12 * 9, input.tensor::<256, 26, 26>(), output.tensor());
-    layer!("conv3", conv3, conv3.multiply_adds(), input.tensor(), output.tensor());
-    layer!("conv4", conv4, conv4.multiply_adds(), input.tensor(), output.tensor());
-    layer!("conv5", conv5, conv5.multiply_adds(), input.tensor(), output.tensor());
-    layer!("linear1", linear1, linear1.multiply_adds(), flatten(input.tensor::<256, 5, 5>()), output.vector());
-    layer!("linear2", linear2, linear2.multiply_adds(), input.vector(), output.vector());
-    layer!("linear3", linear3, linear3.multiply_adds(), input.vector(), output.vector());
+    layer!("conv3", conv3, alexnet::Conv3::MULTIPLY_ADDS, input.tensor(), output.tensor());
+    layer!("conv4", conv4, alexnet::Conv4::MULTIPLY_ADDS, input.tensor(), output.tensor());
+    layer!("conv5", conv5, alexnet::Conv5::MULTIPLY_ADDS, input.tensor(), output.tensor());
+    layer!("linear1", linear1, alexnet::Linear1::MULTIPLY_ADDS, flatten(input.tensor::<256, 5, 5>()), output.vector());
+    layer!("linear2", linear2, alexnet::Linear2::MULTIPLY_ADDS, input.vector(), output.vector());
+    layer!("linear3", linear3, alexnet::Linear3::MULTIPLY_ADDS, input.vector(), output.vector());
     group.finish();
 }
 

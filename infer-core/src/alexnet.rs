@@ -48,18 +48,33 @@ pub const TENSORS: [&str; 16] = [
     "linear3.bias",
 ];
 
+#[allow(missing_docs, reason = "the module's table says what each layer is")]
+mod layers {
+    use super::{CLASSES, Conv2d, Linear};
+
+    pub type Conv1<'w> = Conv2d<'w, 1, 96, 11, 4, 1, 224, 54>;
+    pub type Conv2<'w> = Conv2d<'w, 96, 256, 5, 1, 2, 26, 26>;
+    pub type Conv3<'w> = Conv2d<'w, 256, 384, 3, 1, 1, 12, 12>;
+    pub type Conv4<'w> = Conv2d<'w, 384, 384, 3, 1, 1, 12, 12>;
+    pub type Conv5<'w> = Conv2d<'w, 384, 256, 3, 1, 1, 12, 12>;
+    pub type Linear1<'w> = Linear<'w, 6400, 4096>;
+    pub type Linear2<'w> = Linear<'w, 4096, 4096>;
+    pub type Linear3<'w> = Linear<'w, 4096, CLASSES>;
+}
+pub use layers::*;
+
 /// The network. Its weights are borrowed: from a weights file in memory, from flash, from arrays.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "the module's table says what each layer is")]
 pub struct AlexNet<'w> {
-    pub conv1: Conv2d<'w, 1, 96, 11, 4, 1, 224, 54>,
-    pub conv2: Conv2d<'w, 96, 256, 5, 1, 2, 26, 26>,
-    pub conv3: Conv2d<'w, 256, 384, 3, 1, 1, 12, 12>,
-    pub conv4: Conv2d<'w, 384, 384, 3, 1, 1, 12, 12>,
-    pub conv5: Conv2d<'w, 384, 256, 3, 1, 1, 12, 12>,
-    pub linear1: Linear<'w, 6400, 4096>,
-    pub linear2: Linear<'w, 4096, 4096>,
-    pub linear3: Linear<'w, 4096, CLASSES>,
+    pub conv1: Conv1<'w>,
+    pub conv2: Conv2<'w>,
+    pub conv3: Conv3<'w>,
+    pub conv4: Conv4<'w>,
+    pub conv5: Conv5<'w>,
+    pub linear1: Linear1<'w>,
+    pub linear2: Linear2<'w>,
+    pub linear3: Linear3<'w>,
 }
 
 /// The memory of a forward pass. The layers' outputs lie in its two parts by turns.

@@ -73,14 +73,14 @@ impl Vector for float32x4_t {
     unsafe fn prefetch(pointer: *const u8) {
         // SAFETY: a hint, which takes any address.
         unsafe {
-            core::arch::asm!("prfm pldl1keep, [{pointer}]", pointer = in(reg) pointer,
+            core::arch::asm!("prfm pldl2keep, [{pointer}]", pointer = in(reg) pointer,
                 options(readonly, nostack, preserves_flags));
         }
     }
 }
 
-// 32 registers: 8 · 3 sums, 3 inputs (a lane of one each), weights.
-kernels!(neon: Neon, float32x4_t, registers: 8, rows: 3, "neon");
+// 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
+kernels!(neon: Neon, float32x4_t, registers: 4, rows: 6, "neon");
 
 /// The kernels of NEON.
 pub(super) static NEON: Kernels = neon::KERNELS;

@@ -230,6 +230,7 @@ pub(crate) struct Kernels {
     input: [unsafe fn(InputTile<'_>); Tile::ALL.len()],
     output: [unsafe fn(OutputTiles<'_>); Tile::ALL.len()],
     max_pool: unsafe fn(PoolRow<'_>),
+    multiply_adds: unsafe fn(usize) -> u64,
 }
 
 impl fmt::Debug for Kernels {
@@ -295,7 +296,7 @@ macro_rules! kernels {
     ($name:ident: $backend:ident, $vector:ty, registers: $registers:literal, rows: $rows:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
-            use $crate::arch::generic::{gemm, pool, winograd};
+            use $crate::arch::generic::{gemm, peak, pool, winograd};
             use $crate::arch::{Backend, F16, Gemm, InputTile, Kernels, OutputTiles, PoolRow};
 
             $(#[target_feature(enable = $features)])?
@@ -328,6 +329,12 @@ macro_rules! kernels {
                 unsafe { pool::max_pool::<$vector>(row) }
             }
 
+            $(#[target_feature(enable = $features)])?
+            unsafe fn multiply_adds(rounds: usize) -> u64 {
+                // SAFETY: the caller has the instructions.
+                unsafe { peak::multiply_adds::<$vector>(rounds) }
+            }
+
             pub(super) const KERNELS: Kernels = Kernels {
                 backend: Backend::$backend,
                 gemm: gemm_f32,
@@ -335,6 +342,7 @@ macro_rules! kernels {
                 input: [input::<2, 3, 4>, input::<3, 3, 5>, input::<4, 3, 6>, input::<6, 3, 8>, input::<4, 5, 8>, input::<5, 5, 9>],
                 output: [output::<2, 3, 4>, output::<3, 3, 5>, output::<4, 3, 6>, output::<6, 3, 8>, output::<4, 5, 8>, output::<5, 5, 9>],
                 max_pool,
+                multiply_adds,
             };
         }
     };
@@ -372,6 +380,16 @@ impl Backend {
     #[must_use]
     pub fn best() -> Self {
         Self::ALL.into_iter().find(|backend| backend.available()).unwrap_or(Self::Scalar)
+    }
+
+    /// Does multiply-adds in registers, without memory, and returns how many: at least `least`. How long they take says what
+    /// this CPU can do at most with these instructions. `None` where it does not have them.
+    #[must_use]
+    pub fn multiply_adds(self, least: u32) -> Option<u64> {
+        // As in `kernels`: a reference is the proof that the CPU has the instructions.
+        let kernels = self.kernels()?;
+        // SAFETY: the CPU has the instructions.
+        Some(unsafe { (kernels.multiply_adds)(least as usize / 16) })
     }
 
     /// Its functions, where the CPU has the instructions.

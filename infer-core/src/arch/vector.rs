@@ -29,7 +29,7 @@ pub(super) trait Vector: Copy {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// The greater of each two values; where one is NaN, at least a NaN in `other` stays.
     unsafe fn max(self, other: Self) -> Self;
-    /// Hints that the cache line at `pointer`, which may be any address, is read soon.
+    /// Hints that the cache line at `pointer`, which may be any address, is read soon: it belongs into the second cache.
     unsafe fn prefetch(pointer: *const u8);
 }
 

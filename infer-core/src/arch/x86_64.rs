@@ -108,7 +108,7 @@ macro_rules! vector {
             #[inline(always)]
             unsafe fn prefetch(pointer: *const u8) {
                 // SAFETY: a hint that every x86-64 has; any address will do.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast()) }
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(pointer.cast()) }
             }
         }
     };
@@ -141,9 +141,9 @@ vector!(
     _mm512_max_ps
 );
 
-// 16 registers: 4 · 3 sums, 3 inputs, 1 vector of weights. 32 registers: 2 · 9 sums and 2 vectors of weights; inputs are
-// operands in memory.
-kernels!(avx2: Avx2, __m256, registers: 4, rows: 3, "avx2,fma,f16c");
+// 16 registers: 2 · 6 sums, 2 vectors of weights, 1 input. 32 registers: 2 · 9 sums, of the 13 that there is room for: the
+// convolutions of one image have 9 tiles.
+kernels!(avx2: Avx2, __m256, registers: 2, rows: 6, "avx2,fma,f16c");
 kernels!(avx512: Avx512, __m512, registers: 2, rows: 9, "avx2,fma,f16c,avx512f");
 
 /// The kernels of AVX2.

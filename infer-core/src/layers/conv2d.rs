@@ -58,10 +58,7 @@ impl<
     );
 
     /// Multiply-adds of one forward pass.
-    #[must_use]
-    pub const fn multiply_adds(&self) -> usize {
-        CO * OUT * OUT * CI * KERNEL * KERNEL
-    }
+    pub const MULTIPLY_ADDS: usize = CO * OUT * OUT * CI * KERNEL * KERNEL;
 
     /// The layer with the tensors `weight` and `bias` of a file, read in place.
     ///

@@ -16,10 +16,7 @@ const LANES: usize = 16;
 
 impl<'w, const IN: usize, const OUT: usize> Linear<'w, IN, OUT> {
     /// Multiply-adds of one forward pass.
-    #[must_use]
-    pub const fn multiply_adds(&self) -> usize {
-        IN * OUT
-    }
+    pub const MULTIPLY_ADDS: usize = IN * OUT;
 
     /// The layer with the tensors `weight` and `bias` of a file, read in place.
     ///

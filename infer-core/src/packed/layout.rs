@@ -34,6 +34,11 @@ impl Conv {
         self.across() * self.tile.outputs() * self.output_side * self.outputs
     }
 
+    /// Multiply-adds of its matrix products.
+    pub(super) const fn products(&self) -> u64 {
+        (self.across() * self.across() * self.weights_len()) as u64
+    }
+
     /// Floats of its weights: `[planes][outputs / 32][inputs][32]`.
     pub(super) const fn weights_len(&self) -> usize {
         self.tile.planes() * self.outputs * self.inputs

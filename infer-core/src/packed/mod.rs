@@ -17,6 +17,7 @@
 //! The unpacked [`AlexNet`] needs no second copy of its weights, but is many times slower.
 
 mod forward;
+mod layer;
 mod layout;
 mod pack;
 
@@ -24,9 +25,11 @@ mod pack;
 mod tests;
 
 pub use crate::arch::{Backend, Line, Parallel, Serial};
+pub use layer::Layer;
 
-use crate::alexnet::{AlexNet, CLASSES, Image};
+use crate::alexnet::{self, AlexNet, CLASSES, Image};
 use crate::arch::{BLOCK, Kernels, numbers_mut};
+use crate::safetensors::{Dtype, SafeTensors, WeightsError};
 use core::fmt;
 use forward::{ConvWeights, Engine, Weights, scratch_len, with_bias};
 use layout::{CONV1, CONV2, CONV3, CONV4, CONV5, CONVS, LAST_SIDE, LINEARS, Sections, packed_len, read_header};
@@ -46,7 +49,7 @@ impl LinearWeights {
     pub const ALL: [Self; 2] = [Self::F32, Self::F16];
 
     /// Bytes of a weight.
-    const fn size(self) -> usize {
+    pub(crate) const fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,
@@ -58,6 +61,10 @@ impl LinearWeights {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PackedError {
+    /// The file is not a safetensors file of packed weights.
+    File(WeightsError),
+    /// The packed weights in the file do not begin at a multiple of 64 bytes in memory.
+    Misaligned,
     /// The packed memory does not begin as it should.
     NotPacked,
     /// The memory was packed by another version of this crate.
@@ -105,6 +112,10 @@ pub enum PackedError {
 impl fmt::Display for PackedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::File(error) => error.fmt(f),
+            Self::Misaligned => {
+                write!(f, "the packed weights do not begin at a multiple of {} bytes", Line::SIZE)
+            }
             Self::NotPacked => f.write_str("this is not a packed AlexNet"),
             Self::Version { expected, found } => {
                 write!(
@@ -131,6 +142,12 @@ impl fmt::Display for PackedError {
 }
 
 impl core::error::Error for PackedError {}
+
+impl From<WeightsError> for PackedError {
+    fn from(error: WeightsError) -> Self {
+        Self::File(error)
+    }
+}
 
 /// AlexNet with packed weights, which are borrowed, and kernels for this CPU.
 ///
@@ -233,6 +250,30 @@ impl<'w> PackedAlexNet<'w> {
         pack::pack(network, weights, packed)
     }
 
+    /// The tensor of a safetensors file that holds packed weights: bytes, beginning at a multiple of 64 of the file.
+    pub const TENSOR: &'static str = "alexnet.packed";
+
+    /// The network of a file of packed weights, [`TENSOR`](Self::TENSOR) and no other tensor, which stay where they are: in a
+    /// file that is mapped into memory, say. Nothing but the file's header is looked at.
+    ///
+    /// # Errors
+    /// [`File`](PackedError::File), [`Misaligned`](PackedError::Misaligned), and those of
+    /// [`from_packed`](Self::from_packed).
+    pub fn from_safetensors(file: &'w [u8], backend: Backend) -> Result<Self, PackedError> {
+        let name = Self::TENSOR;
+        // Room for as many as unpacked weights have, so that those get a better error than that there are too many.
+        let file = SafeTensors::<'w, { 2 * alexnet::TENSORS.len() }>::parse(file)?;
+        let tensor = file.tensor(name).ok_or(WeightsError::Missing { tensor: name })?;
+        if tensor.dtype != Dtype::U8 {
+            return Err(WeightsError::Dtype { tensor: name, expected: Dtype::U8, found: tensor.dtype }.into());
+        }
+        file.only(&[name])?;
+        if !tensor.bytes.len().is_multiple_of(Line::SIZE) {
+            return Err(PackedError::NotPacked);
+        }
+        Self::from_packed(Line::from_bytes(tensor.bytes).ok_or(PackedError::Misaligned)?, backend)
+    }
+
     /// The network of packed weights, which stay where they are. Nothing but their header is looked at.
     ///
     /// # Errors
@@ -285,6 +326,22 @@ impl<'w> PackedAlexNet<'w> {
         workspace: &mut [Line],
         parallel: &impl Parallel,
     ) -> Result<(), PackedError> {
+        self.forward_observed(images, logits, workspace, parallel, &mut |_| ())
+    }
+
+    /// The same as [`forward`](Self::forward), and calls `done` whenever a layer is: to measure how long each one takes. The
+    /// layers of one image may come several times, when the batch is worked on in parts.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_observed(
+        &self,
+        images: &[Image],
+        logits: &mut [[f32; CLASSES]],
+        workspace: &mut [Line],
+        parallel: &impl Parallel,
+        done: &mut impl FnMut(Layer),
+    ) -> Result<(), PackedError> {
         let batch = images.len();
         if logits.len() != batch {
             return Err(PackedError::Batch { images: batch, logits: logits.len() });
@@ -314,28 +371,39 @@ impl<'w> PackedAlexNet<'w> {
             for (image, pooled) in images.iter().zip(pooled.chunks_exact_mut(pooled_len)) {
                 engine.space_to_depth(image, even);
                 conv(&CONV1, conv1, 1, even, odd);
+                done(Layer::Conv1);
                 engine.max_pool(&CONV1, 1, odd, even);
+                done(Layer::Pool1);
                 conv(&CONV2, conv2, 1, even, odd);
+                done(Layer::Conv2);
                 engine.max_pool(&CONV2, 1, odd, pooled);
+                done(Layer::Pool2);
             }
             conv(&CONV3, conv3, images.len(), pooled, even);
+            done(Layer::Conv3);
             conv(&CONV4, conv4, images.len(), even, odd);
+            done(Layer::Conv4);
             conv(&CONV5, conv5, images.len(), odd, even);
+            done(Layer::Conv5);
             engine.max_pool(&CONV5, images.len(), even, features);
+            done(Layer::Pool5);
         }
 
         let [(weights1, bias1), (weights2, bias2), (weights3, bias3)] = self.linears;
         let products = &mut products[..];
         engine.linear(weights1, LINEARS[0].inputs, batch, features, products);
         with_bias(products, bias1, batch, |row, block, values| store(even, LINEARS[0].outputs, row, block, values));
+        done(Layer::Linear1);
         engine.linear(weights2, LINEARS[1].inputs, batch, even, products);
         with_bias(products, bias2, batch, |row, block, values| store(odd, LINEARS[1].outputs, row, block, values));
+        done(Layer::Linear2);
         engine.linear(weights3, LINEARS[2].inputs, batch, odd, products);
         with_bias(products, bias3, batch, |row, block, values| {
             if let (Some(logits), 0) = (logits.get_mut(row), block) {
                 logits.copy_from_slice(&values[..CLASSES]);
             }
         });
+        done(Layer::Linear3);
         Ok(())
     }
 }

@@ -159,3 +159,58 @@ fn what_does_not_fit_the_batch_is_refused() {
     );
     assert_eq!(network.forward(&[], &mut [], &mut [], &Serial), Ok(()));
 }
+
+/// A safetensors file of one tensor, which begins at a multiple of 64 plus `shift`, in memory that does too.
+fn file(name: &str, dtype: &str, data: &[u8], shift: usize) -> (Vec<Line>, std::ops::Range<usize>) {
+    let mut header =
+        std::format!(r#"{{"{name}":{{"dtype":"{dtype}","shape":[{0}],"data_offsets":[0,{0}]}}}}"#, data.len());
+    while (8 + header.len()) % Line::SIZE != shift {
+        header.push(' ');
+    }
+    let length = 8 + header.len() + data.len();
+    let mut lines = vec![Line::ZERO; Line::count(length)];
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat();
+    for (place, bytes) in numbers_mut::<u32>(&mut lines).iter_mut().zip(bytes.chunks(4)) {
+        let mut four = [0; 4];
+        four[..bytes.len()].copy_from_slice(bytes);
+        *place = u32::from_le_bytes(four);
+    }
+    (lines, 0..length)
+}
+
+#[test]
+fn files_of_packed_weights_are_used_in_place_or_refused() {
+    let mut packed = vec![Line::ZERO; PackedAlexNet::packed_len(LinearWeights::F16)];
+    layout::write_header(&mut packed, LinearWeights::F16);
+    let open = |(lines, range): (Vec<Line>, std::ops::Range<usize>)| {
+        PackedAlexNet::from_safetensors(&Line::bytes(&lines)[range], Backend::Scalar)
+            .map(|network| network.linear_weights())
+    };
+    let bytes = Line::bytes(&packed);
+    let name = PackedAlexNet::TENSOR;
+    assert_eq!(open(file(name, "U8", bytes, 0)), Ok(LinearWeights::F16));
+    assert_eq!(open(file(name, "U8", bytes, 8)), Err(PackedError::Misaligned));
+    assert_eq!(open(file(name, "U8", &bytes[..bytes.len() - 1], 0)), Err(PackedError::NotPacked));
+    assert!(matches!(open(file(name, "U8", &bytes[..640], 0)), Err(PackedError::Length { found: 10, .. })));
+    assert_eq!(
+        open(file(name, "I8", bytes, 0)),
+        Err(PackedError::File(WeightsError::Dtype { tensor: name, expected: Dtype::U8, found: Dtype::I8 }))
+    );
+    assert_eq!(open(file("other", "U8", bytes, 0)), Err(PackedError::File(WeightsError::Missing { tensor: name })));
+    assert!(matches!(open((packed, 0..7)), Err(PackedError::File(WeightsError::NoHeader { found: 7 }))));
+}
+
+#[test]
+fn multiply_adds_are_counted() {
+    for backend in Backend::ALL {
+        match backend.multiply_adds(100_000) {
+            Some(count) => assert!(count >= 100_000 && backend.available()),
+            None => assert!(!backend.available()),
+        }
+    }
+    // 33,872,256 + 415,334,400 + 127,401,984 + 191,102,976 + 127,401,984 + 26,214,400 + 16,777,216 + 40,960.
+    assert_eq!(Layer::ALL.map(Layer::multiply_adds).iter().sum::<u64>(), 938_146_176);
+    for layer in Layer::ALL {
+        assert!(layer.products() <= layer.multiply_adds());
+    }
+}

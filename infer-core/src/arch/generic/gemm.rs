@@ -10,8 +10,9 @@ const DEPTH: usize = 128;
 /// `C[o][r] = Σ over k of A[r][k] · W[o][k]` for all blocks `o` of 32 outputs and rows `r`, see [`Gemm`].
 ///
 /// A block of weights, `DEPTH` deep, serves all rows before the next one is read, and while it does, that next one, which
-/// lies right behind it, is fetched into the cache. `REGISTERS` vectors of 32 / `REGISTERS` lanes hold a row of outputs,
-/// and up to `ROWS` rows are computed at once, so that `REGISTERS · ROWS` accumulators fill the register file.
+/// lies right behind it, is fetched into the cache (the second one: in the first, both would not fit). `REGISTERS` vectors
+/// hold a row of outputs, or a half of it, and up to `ROWS` rows are computed at once, so that the register file is filled
+/// by `REGISTERS · ROWS` accumulators, `REGISTERS` vectors of weights and one input.
 ///
 /// # Safety
 /// The sizes of `product` hold (see [`Gemm::fits`]), and the CPU has the instructions of `V`.
@@ -19,7 +20,7 @@ const DEPTH: usize = 128;
 pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const ROWS: usize>(
     product: Gemm<'_, W>,
 ) {
-    const { assert!(REGISTERS * V::LANES == BLOCK) };
+    const { assert!(BLOCK.is_multiple_of(REGISTERS * V::LANES)) };
     let Gemm { a, stride, weights, depth, rows, c } = product;
     if depth == 0 {
         return;
@@ -35,30 +36,36 @@ pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize,
             let weights = unsafe { weights.as_ptr().add(start * BLOCK) };
             let mut next = weights.wrapping_add(depth * BLOCK).cast::<u8>();
             // Bytes of the next block that each four steps down this one fetch.
-            let fetch = (4 * BLOCK * size_of::<W>()).div_ceil(groups);
+            let fetch = (4 * REGISTERS * V::LANES * size_of::<W>()).div_ceil(groups);
             let mut row = 0;
             for group in 0..groups {
                 let count = small + usize::from(group < larger);
-                // SAFETY: rows `row..row + count` are within `rows`, depths `start..start + depth` within the whole, and
-                // `fits` says that `a` and `c` hold them; `weights` holds `depth` more rows of a block.
-                unsafe {
-                    let a = a.as_ptr().add(row * stride + start);
-                    let c = c.as_mut_ptr().add(row * BLOCK);
-                    let tile = Tile { a, stride, weights, depth, c, first: start == 0, next, fetch };
-                    match count {
-                        1 => tile.compute::<V, REGISTERS, 1>(),
-                        2 if ROWS >= 2 => tile.compute::<V, REGISTERS, 2>(),
-                        3 if ROWS >= 3 => tile.compute::<V, REGISTERS, 3>(),
-                        4 if ROWS >= 4 => tile.compute::<V, REGISTERS, 4>(),
-                        5 if ROWS >= 5 => tile.compute::<V, REGISTERS, 5>(),
-                        6 if ROWS >= 6 => tile.compute::<V, REGISTERS, 6>(),
-                        7 if ROWS >= 7 => tile.compute::<V, REGISTERS, 7>(),
-                        8 if ROWS >= 8 => tile.compute::<V, REGISTERS, 8>(),
-                        9 if ROWS >= 9 => tile.compute::<V, REGISTERS, 9>(),
-                        _ => (),
+                let mut lane = 0;
+                while lane < BLOCK {
+                    // SAFETY: rows `row..row + count` are within `rows`, depths `start..start + depth` within the whole, and
+                    // `fits` says that `a` and `c` hold them; `weights` holds `depth` more rows of a block, of which
+                    // `REGISTERS` vectors begin at `lane`.
+                    unsafe {
+                        let a = a.as_ptr().add(row * stride + start);
+                        let c = c.as_mut_ptr().add(row * BLOCK + lane);
+                        let weights = weights.add(lane);
+                        let tile = Tile { a, stride, weights, depth, c, first: start == 0, next, fetch };
+                        match count {
+                            1 => tile.compute::<V, REGISTERS, 1>(),
+                            2 if ROWS >= 2 => tile.compute::<V, REGISTERS, 2>(),
+                            3 if ROWS >= 3 => tile.compute::<V, REGISTERS, 3>(),
+                            4 if ROWS >= 4 => tile.compute::<V, REGISTERS, 4>(),
+                            5 if ROWS >= 5 => tile.compute::<V, REGISTERS, 5>(),
+                            6 if ROWS >= 6 => tile.compute::<V, REGISTERS, 6>(),
+                            7 if ROWS >= 7 => tile.compute::<V, REGISTERS, 7>(),
+                            8 if ROWS >= 8 => tile.compute::<V, REGISTERS, 8>(),
+                            9 if ROWS >= 9 => tile.compute::<V, REGISTERS, 9>(),
+                            _ => (),
+                        }
                     }
+                    next = next.wrapping_add(fetch * depth / 4);
+                    lane += REGISTERS * V::LANES;
                 }
-                next = next.wrapping_add(fetch * depth / 4);
                 row += count;
             }
             start += depth;
@@ -135,14 +142,14 @@ unsafe fn multiply_add<V: Vector, W: Weight, const REGISTERS: usize, const ROWS:
 ) {
     // SAFETY: the caller says that the inputs and weights of this step can be read.
     unsafe {
-        let mut inputs = [V::splat(0.0); ROWS];
-        for (r, input) in inputs.iter_mut().enumerate() {
-            *input = V::splat(*a.add(r * stride));
+        let mut lanes = [V::splat(0.0); REGISTERS];
+        for (v, lanes) in lanes.iter_mut().enumerate() {
+            *lanes = W::load::<V>(weights.add(v * V::LANES));
         }
-        for v in 0..REGISTERS {
-            let weight = W::load::<V>(weights.add(v * V::LANES));
-            for (sums, input) in sums.iter_mut().zip(inputs) {
-                sums[v] = input.mul_add(weight, sums[v]);
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let input = V::splat(*a.add(r * stride));
+            for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                *sum = input.mul_add(lanes, *sum);
             }
         }
     }

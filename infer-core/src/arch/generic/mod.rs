@@ -2,5 +2,6 @@
 //! instructions; everything here is inlined into those.
 
 pub(super) mod gemm;
+pub(super) mod peak;
 pub(super) mod pool;
 pub(super) mod winograd;
