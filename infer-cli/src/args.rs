@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and the help that explains it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use anyhow::ensure;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
+use infer_core::packed::{Backend, LinearWeights};
 
 /// Classify images with AlexNet or LeNet-5.
 #[derive(Debug, Parser)]
@@ -16,6 +18,8 @@ pub struct Cli {
 pub enum Command {
     Classify(Box<Classify>),
     Inspect(Inspect),
+    Pack(Pack),
+    Bench(Bench),
 }
 
 const CLASSIFY_NOTES: &str = "\
@@ -86,6 +90,10 @@ pub struct Classify {
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
+    /// Instructions to compute with; auto takes the fastest that this CPU has
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Kernel::Auto)]
+    pub kernel: Kernel,
+
     /// Names of the classes in order, one a line or as a JSON array, instead of those in the weights
     ///
     /// Without this and without names in the weights, classes are called 0, 1, 2, …
@@ -134,6 +142,44 @@ pub struct Classify {
     pub color: ColorChoice,
 }
 
+/// The instructions that AlexNet is computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kernel {
+    /// The fastest that this CPU has
+    Auto,
+    /// Those that every CPU of this kind has
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C
+    Avx2,
+    /// x86-64 with AVX-512
+    Avx512,
+    /// aarch64 with NEON
+    Neon,
+}
+
+impl Kernel {
+    /// As infer-core calls it.
+    ///
+    /// # Errors
+    /// This CPU does not have it.
+    pub fn backend(self) -> anyhow::Result<Backend> {
+        let backend = match self {
+            Self::Auto => Backend::best(),
+            Self::Scalar => Backend::Scalar,
+            Self::Avx2 => Backend::Avx2,
+            Self::Avx512 => Backend::Avx512,
+            Self::Neon => Backend::Neon,
+        };
+        let available = || Backend::ALL.map(|b| b.available().then(|| b.to_string())).into_iter().flatten();
+        ensure!(
+            backend.available(),
+            "--kernel {backend}: this CPU does not have the instructions, only {}",
+            available().collect::<Vec<_>>().join(", ")
+        );
+        Ok(backend)
+    }
+}
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -165,6 +211,80 @@ pub struct Inspect {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+const PACK_NOTES: &str = "\
+Packed weights open at once, as they are mapped and used in place; others are packed each time a program starts. The metadata \
+(classes, preprocessing, …) stay with them. They are good for every CPU and every --kernel, but only for this version's layout, \
+and not for training: keep the original.
+
+Examples:
+  infer-cli pack --weights alexnet.safetensors --output alexnet.packed.safetensors
+  infer-cli pack --weights alexnet.safetensors --linear-weights f16 --output alexnet.f16.safetensors
+      Half the memory, and single images half as long; logits change by less than a thousandth of the largest.";
+
+/// Write AlexNet's weights the way its kernels read them
+#[derive(Debug, Args)]
+#[command(after_long_help = PACK_NOTES)]
+pub struct Pack {
+    /// AlexNet's weights, as the trainer or PyTorch writes them [default: as classify]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+
+    /// Where to write the packed weights; the file appears when it is complete
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+
+    /// What to store the weights of the linear layers as; arithmetic is f32 in either case
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Linear::F32)]
+    pub linear_weights: Linear,
+}
+
+/// What linear weights are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Linear {
+    /// As they are
+    F32,
+    /// Rounded to half-width floats
+    F16,
+}
+
+impl From<Linear> for LinearWeights {
+    fn from(linear: Linear) -> Self {
+        match linear {
+            Linear::F32 => Self::F32,
+            Linear::F16 => Self::F16,
+        }
+    }
+}
+
+/// Measure AlexNet's speed on this machine, in all and layer by layer
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Weights of AlexNet, packed or not [default: as classify]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+
+    /// Instructions to compute with; auto takes the fastest that this CPU has
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Kernel::Auto)]
+    pub kernel: Kernel,
+
+    /// How long each of the measurements goes on, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1.5", value_parser = seconds)]
+    pub time: Duration,
+
+    /// How many threads to measure, beside one [default: the number of CPUs]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected a number from 0 to 3600".into())
 }
 
 #[cfg(test)]

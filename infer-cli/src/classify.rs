@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -14,13 +14,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     args::Classify,
-    decode,
     evaluate::Evaluation,
     find::{Candidate, List, Search},
     network::{self, Classifier},
     output::{self, Destination, Layout, Writer},
     pipeline::{self, Consumer, Record},
     text::{complain, printable},
+    worker::Worker,
 };
 
 /// Runs the command. The exit status is 0 if all images were classified, else 1.
@@ -30,7 +30,7 @@ use crate::{
 pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let weights = network::weights_path(args.weights.as_deref())?;
     let file = network::map(&weights)?;
-    let classifier = Classifier::new(&file, args.labels.as_deref())
+    let classifier = Classifier::new(&file, args.labels.as_deref(), args.kernel.backend()?)
         .with_context(|| format!("cannot use the weights in {}", weights.display()))?;
     let evaluation = args.evaluate.then(|| Evaluation::new(&classifier.labels)).transpose()?;
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
@@ -53,13 +53,11 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     };
 
     let start = Instant::now();
-    let (network, invert) = (&classifier.network, args.invert);
-    let worker = || {
-        let mut worker = network.worker();
-        move |path: &Path| worker.classify(&decode::decode(&decode::read(path)?)?, invert)
-    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    let workers = (0..threads).map(|_| Worker::new(&classifier.network, args.invert, &pool));
+    let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
-    pipeline::run(candidates(args.paths, list, search), worker, threads, &mut results)
+    pipeline::run(candidates(args.paths, list, search), workers, &mut results)
         .and_then(|()| results.writer.flush().map_err(Into::into))
         .map_err(|error| if error.is::<io::Error>() { error.context(cannot_write()) } else { error })?;
     results.progress.finish_and_clear();

@@ -115,7 +115,7 @@ fn images(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Answer;
+    use crate::worker::Answer;
     use infer_core::classify::Prediction;
 
     fn labels() -> Vec<String> {

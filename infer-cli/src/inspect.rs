@@ -11,6 +11,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use infer_core::{
     alexnet::AlexNet,
     lenet5::LeNet5,
+    packed::{Backend, PackedAlexNet},
     safetensors::{SafeTensors, WeightsError},
 };
 use serde_json::{Map, Value, json};
@@ -46,6 +47,11 @@ pub fn run(args: &Inspect) -> anyhow::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the standard output")
 }
 
+/// Why a network could not be made.
+fn reason<T>(network: Result<T, impl ToString>) -> Option<String> {
+    network.err().map(|error| error.to_string())
+}
+
 /// A tensor's row.
 struct Tensor {
     name: String,
@@ -60,7 +66,7 @@ struct Contents {
     tensors: Vec<Tensor>,
     metadata: Vec<(String, String)>,
     /// A network's key and name, and why it is another.
-    networks: [(&'static str, &'static str, Option<WeightsError>); 2],
+    networks: [(&'static str, &'static str, Option<String>); 3],
 }
 
 impl Contents {
@@ -80,8 +86,9 @@ impl Contents {
             tensors: tensors.collect(),
             metadata,
             networks: [
-                ("alexnet", "AlexNet", AlexNet::from_safetensors(file).err()),
-                ("lenet5", "LeNet-5", LeNet5::from_safetensors(file).err()),
+                ("alexnet", "AlexNet", reason(AlexNet::from_safetensors(file))),
+                ("alexnet_packed", "packed AlexNet", reason(PackedAlexNet::from_safetensors(file, Backend::Scalar))),
+                ("lenet5", "LeNet-5", reason(LeNet5::from_safetensors(file))),
             ],
         })
     }
@@ -100,7 +107,7 @@ impl Contents {
             )
             .collect();
         let networks = self.networks.iter().map(|(key, _, error)| {
-            let reason = error.map_or(Value::Null, |error| error.to_string().into());
+            let reason = error.clone().map_or(Value::Null, Into::into);
             ((*key).to_owned(), json!({"fits": error.is_none(), "reason": reason}))
         });
         let metadata: Map<_, _> = self.metadata.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();

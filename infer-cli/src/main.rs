@@ -1,14 +1,15 @@
 //! `infer-cli`: a thin program over infer-core that classifies images and looks into weights files.
 //!
 //! ```text
-//! args ─▶ classify: find ─▶ pipeline (decode ─▶ network) ─▶ output, evaluate
-//!     └─▶ inspect
+//! args ─▶ classify: find ─▶ pipeline (worker: decode ─▶ network) ─▶ output, evaluate
+//!     └─▶ inspect, pack, bench
 //! ```
 //!
 //! Results go to the standard output, everything else to the standard error. The exit status is 0 if all went well, 1 if
 //! some images failed, 2 if nothing could be done or written.
 
 mod args;
+mod bench;
 mod classify;
 mod decode;
 mod evaluate;
@@ -16,8 +17,10 @@ mod find;
 mod inspect;
 mod network;
 mod output;
+mod pack;
 mod pipeline;
 mod text;
+mod worker;
 
 use std::{io, process::ExitCode};
 
@@ -27,6 +30,8 @@ fn main() -> ExitCode {
     let result = match args::Cli::parse().command {
         args::Command::Classify(args) => classify::run(*args),
         args::Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
+        args::Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
+        args::Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         // Whoever read the output has seen enough, as `head` does; that is no error.

@@ -1,5 +1,4 @@
-//! The network: its weights mapped into memory, which of the two it is, the names of its classes, and what each thread
-//! needs to run it.
+//! The network: its weights mapped into memory, which of the two it is, and the names of its classes.
 
 use std::{
     fs::{self, File},
@@ -7,17 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
-use image::DynamicImage;
 use infer_core::{
     alexnet::{self, AlexNet},
-    classify::{Prediction, top_k_with},
     lenet5::{self, LeNet5},
+    packed::{Backend, Line, LinearWeights, PackedAlexNet},
     safetensors::SafeTensors,
 };
 use memmap2::Mmap;
 use serde::Deserialize;
-
-use crate::decode::preprocess;
 
 /// How many classes the networks tell apart.
 pub const CLASSES: usize = {
@@ -32,7 +28,7 @@ const DEFAULT_WEIGHTS: [&str; 2] = ["alexnet.safetensors", "runs/alexnet/alexnet
 const MOST_TENSORS: usize = 2 * alexnet::TENSORS.len();
 
 /// The header of a weights file.
-type Header<'w> = SafeTensors<'w, MOST_TENSORS>;
+pub type Header<'w> = SafeTensors<'w, MOST_TENSORS>;
 
 /// The weights file to use: the one that is named, else the first default that exists.
 ///
@@ -66,13 +62,45 @@ pub fn map(path: &Path) -> anyhow::Result<Mmap> {
     open().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A network, its weights borrowed from a file in memory.
+/// A network, ready to run.
 #[derive(Debug)]
 pub enum Network<'w> {
     /// AlexNet, for 224×224 pixels.
-    AlexNet(AlexNet<'w>),
-    /// LeNet-5, for 28×28 pixels.
+    AlexNet(Packed<'w>),
+    /// LeNet-5, for 28×28 pixels, its weights borrowed from a file in memory.
     LeNet5(LeNet5<'w>),
+}
+
+/// AlexNet's packed weights: made from a file's, or that file itself.
+#[derive(Debug)]
+pub enum Packed<'w> {
+    /// Made when the program started, and for which CPU.
+    Made(Vec<Line>, Backend),
+    /// Made by `infer-cli pack`.
+    Mapped(Box<PackedAlexNet<'w>>),
+}
+
+impl Packed<'_> {
+    /// The network of these weights.
+    ///
+    /// # Errors
+    /// None that was not found before.
+    pub fn network(&self) -> anyhow::Result<PackedAlexNet<'_>> {
+        Ok(match self {
+            Self::Made(lines, backend) => PackedAlexNet::from_packed(lines, *backend)?,
+            Self::Mapped(network) => **network,
+        })
+    }
+}
+
+/// AlexNet's weights, packed.
+///
+/// # Errors
+/// A weight is too large for half-width floats.
+pub fn pack(network: &AlexNet<'_>, linear: LinearWeights) -> anyhow::Result<Vec<Line>> {
+    let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(linear)];
+    PackedAlexNet::pack(network, linear, &mut lines)?;
+    Ok(lines)
 }
 
 /// A network and the names of its classes.
@@ -85,13 +113,15 @@ pub struct Classifier<'w> {
 }
 
 impl<'w> Classifier<'w> {
-    /// The classifier that a weights file describes. `labels` is a file whose names replace those in the weights.
+    /// The classifier that a weights file describes, to run on `backend`. `labels` is a file whose names replace those in the
+    /// weights.
     ///
     /// # Errors
-    /// The file is not one of the networks, or is made for other preprocessing, or the labels are not one a class.
-    pub fn new(file: &'w [u8], labels: Option<&Path>) -> anyhow::Result<Self> {
+    /// The file is not one of the networks, or is made for other preprocessing, or the labels are not one a class, or this
+    /// CPU lacks the backend's instructions.
+    pub fn new(file: &'w [u8], labels: Option<&Path>, backend: Backend) -> anyhow::Result<Self> {
         let header = Header::parse(file)?;
-        let network = Network::new(file, &header)?;
+        let network = Network::new(file, &header, backend)?;
         if let Some(text) = header.metadata("preprocessing") {
             check_preprocessing(&text.to_string(), network.side())?;
         }
@@ -109,8 +139,15 @@ impl<'w> Classifier<'w> {
 
 impl<'w> Network<'w> {
     /// The network that the metadata name, else the one whose tensors the file has.
-    fn new(file: &'w [u8], header: &Header<'w>) -> anyhow::Result<Self> {
-        let alexnet = || AlexNet::from_safetensors(file).map(Self::AlexNet).context("these are not AlexNet's weights");
+    fn new(file: &'w [u8], header: &Header<'w>, backend: Backend) -> anyhow::Result<Self> {
+        let alexnet = || -> anyhow::Result<Self> {
+            if header.tensor(PackedAlexNet::TENSOR).is_some() {
+                let network = PackedAlexNet::from_safetensors(file, backend)?;
+                return Ok(Self::AlexNet(Packed::Mapped(Box::new(network))));
+            }
+            let network = AlexNet::from_safetensors(file).context("these are not AlexNet's weights")?;
+            Ok(Self::AlexNet(Packed::Made(pack(&network, LinearWeights::F32)?, backend)))
+        };
         let lenet5 = || LeNet5::from_safetensors(file).map(Self::LeNet5).context("these are not LeNet-5's weights");
         match header.metadata("architecture").map(|name| name.to_string()).as_deref() {
             Some("alexnet") => alexnet(),
@@ -118,6 +155,7 @@ impl<'w> Network<'w> {
             Some(other) => bail!("expected the metadata `architecture` to be alexnet or lenet5, found {other:?}"),
             // A convolution that only AlexNet has.
             None if header.tensor("conv3.weight").is_some() => alexnet(),
+            None if header.tensor(PackedAlexNet::TENSOR).is_some() => alexnet(),
             None if header.tensor("conv1.weight").is_some() => lenet5(),
             None => Err(anyhow!("expected the tensors of AlexNet or LeNet-5, found neither")),
         }
@@ -129,78 +167,6 @@ impl<'w> Network<'w> {
             Self::AlexNet(_) => alexnet::SIDE,
             Self::LeNet5(_) => lenet5::SIDE,
         }
-    }
-
-    /// What a thread needs to run the network.
-    pub fn worker(&self) -> Worker<'_> {
-        match self {
-            Self::AlexNet(network) => Worker::AlexNet {
-                network,
-                input: input(),
-                // SAFETY: the workspace is an array of floats, made from zeroed memory as its documentation allows.
-                workspace: unsafe { Box::<alexnet::Workspace>::new_zeroed().assume_init() },
-            },
-            Self::LeNet5(network) => {
-                Worker::LeNet5 { network, input: input(), workspace: Box::new(lenet5::Workspace::new()) }
-            }
-        }
-    }
-}
-
-/// A zeroed image, which never lies on the stack.
-fn input<const SIDE: usize>() -> Box<[[f32; SIDE]; SIDE]> {
-    match vec![[0.0; SIDE]; SIDE].try_into() {
-        Ok(rows) => rows,
-        Err(_) => unreachable!("the vector has as many rows"),
-    }
-}
-
-/// What the network says about an image.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    /// All classes, the most likely first.
-    pub ranking: Vec<Prediction>,
-    /// The network's outputs, one a class.
-    pub logits: [f32; CLASSES],
-}
-
-/// A network with memory of its own for one image at a time.
-pub enum Worker<'n> {
-    /// AlexNet.
-    AlexNet {
-        network: &'n AlexNet<'n>,
-        input: Box<[[f32; alexnet::SIDE]; alexnet::SIDE]>,
-        workspace: Box<alexnet::Workspace>,
-    },
-    /// LeNet-5.
-    LeNet5 {
-        network: &'n LeNet5<'n>,
-        input: Box<[[f32; lenet5::SIDE]; lenet5::SIDE]>,
-        workspace: Box<lenet5::Workspace>,
-    },
-}
-
-impl Worker<'_> {
-    /// Classifies an image of any size.
-    ///
-    /// # Errors
-    /// The image cannot be made the network's input, or the network's sums overflow on it.
-    pub fn classify(&mut self, image: &DynamicImage, invert: bool) -> anyhow::Result<Answer> {
-        let logits = match self {
-            Self::AlexNet { network, input, workspace } => {
-                preprocess(image, invert, input.as_mut_slice())?;
-                network.forward(std::array::from_ref(input), workspace)
-            }
-            Self::LeNet5 { network, input, workspace } => {
-                preprocess(image, invert, input.as_mut_slice())?;
-                network.forward(std::array::from_ref(input), workspace)
-            }
-        };
-        if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
-            bail!("the network's output for class {class} is {}: its weights are too large", logits[class]);
-        }
-        let ranking = top_k_with::<CLASSES, CLASSES>(&logits, f32::exp).into_iter().collect();
-        Ok(Answer { ranking, logits })
     }
 }
 

@@ -1,29 +1,36 @@
 //! From paths to results, in order and in bounded memory.
 //!
 //! ```text
-//! candidates ─▶ one thread ─▶ tasks ─▶ threads: read, decode, preprocess, forward ─┐
-//!                    └───▶ slots, in order ─▶ the calling thread ◀── one answer a slot ┘
+//! candidates ─▶ one thread ─▶ tasks ─▶ threads: read, decode, preprocess a few ─▶ one forward pass ─┐
+//!                    └───▶ slots, in order ─▶ the calling thread ◀── one answer a slot ────────────┘
 //! ```
 //!
 //! Each candidate gets a slot, a channel for one record. Slots queue up in order while threads fill them in any order, and
 //! the queue's length bounds how many images are under way: one that takes long holds up the others' results, not their
 //! work, and never more than that many wait for it.
+//!
+//! A thread takes its share of the tasks that wait, a batch at most, and passes them through the network together. While one
+//! thread decodes, others compute; a thread that has nobody beside it computes with all of them.
 
 use std::{
     io,
     ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::{find::Candidate, network::Answer};
+use crate::{
+    find::Candidate,
+    worker::{Answer, BATCH},
+};
 
 /// Images under way for each thread. Enough to even out how long they take; a path and a record each.
-const SLOTS_PER_THREAD: usize = 32;
+const SLOTS_PER_THREAD: usize = 4 * BATCH;
 
 /// Name of the threads whose panics become records.
 const WORKER: &str = "worker";
@@ -52,32 +59,54 @@ pub trait Consumer {
     fn idle(&mut self) -> io::Result<()>;
 }
 
+/// What a thread does with its images, up to [`BATCH`] at a time.
+pub trait Worker {
+    /// Makes the image at `path` the one at `place` of the next batch.
+    ///
+    /// # Errors
+    /// What is wrong with the image.
+    fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()>;
+
+    /// The answers to the first `count` images. `alone`: no other thread is at work.
+    ///
+    /// # Errors
+    /// Why there is no answer, to one image or to all of them.
+    fn answer(&mut self, count: usize, alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>>;
+}
+
 struct Task {
     path: PathBuf,
     slot: Sender<Record>,
 }
 
-/// Classifies all candidates on that many threads. Each thread makes a `worker` of its own, which turns a path into an
-/// answer.
+impl Task {
+    fn end(self, outcome: Result<Answer, String>) {
+        // Nobody waits for it if the run has ended.
+        let _ = self.slot.send(Record { path: self.path, outcome });
+    }
+}
+
+/// Classifies all candidates on that many threads, each with a worker of its own.
 ///
 /// # Errors
 /// What `consumer` returns, the first error among the candidates (after the records before it), or that no thread can be
 /// started.
-pub fn run<W: FnMut(&Path) -> anyhow::Result<Answer>>(
+pub fn run<W: Worker + Send>(
     candidates: impl Iterator<Item = anyhow::Result<Candidate>> + Send,
-    worker: impl Fn() -> W + Sync,
-    threads: usize,
+    workers: Vec<W>,
     consumer: &mut impl Consumer,
 ) -> anyhow::Result<()> {
     silence_workers();
-    let (tasks, work) = bounded(threads);
+    let threads = workers.len();
+    let (tasks, work) = bounded(threads * BATCH);
     let (slots, records) = bounded(threads * SLOTS_PER_THREAD);
+    let busy = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for _ in 0..threads {
-            let (work, worker) = (work.clone(), &worker);
+        for worker in workers {
+            let crew = Crew { work: work.clone(), threads, busy: &busy };
             thread::Builder::new()
                 .name(WORKER.into())
-                .spawn_scoped(scope, move || answer(&work, worker()))
+                .spawn_scoped(scope, move || crew.work(worker))
                 .context("cannot start a thread")?;
         }
         // The threads hold the only receivers, so that tasks cannot be sent once they are gone.
@@ -112,16 +141,56 @@ fn send(
     Ok(())
 }
 
-/// Works on tasks until there are no more.
-fn answer(work: &Receiver<Task>, mut worker: impl FnMut(&Path) -> anyhow::Result<Answer>) {
-    for Task { path, slot } in work {
-        // A worker writes all it reads anew for each image, so that it is as good as new after a panic.
-        let outcome = match panic::catch_unwind(AssertUnwindSafe(|| worker(&path))) {
-            Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
-            Err(_) => Err("an internal error: please report it together with this image".into()),
-        };
-        // Nobody waits for it if the run has ended.
-        let _ = slot.send(Record { path, outcome });
+/// What the threads have in common.
+struct Crew<'a> {
+    work: Receiver<Task>,
+    threads: usize,
+    /// Threads that have tasks.
+    busy: &'a AtomicUsize,
+}
+
+impl Crew<'_> {
+    /// Works on tasks until there are no more.
+    fn work(&self, mut worker: impl Worker) {
+        while let Ok(task) = self.work.recv() {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            self.batch(&mut worker, task);
+            self.busy.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Works on `first` and a fair share of what waits.
+    fn batch(&self, worker: &mut impl Worker, first: Task) {
+        let share = (self.work.len() / self.threads).min(BATCH - 1);
+        let more = std::iter::from_fn(|| self.work.try_recv().ok()).take(share);
+        let mut prepared = Vec::with_capacity(BATCH);
+        for task in std::iter::once(first).chain(more) {
+            // What is prepared is written anew for each image, so that a worker is as good as new after a panic.
+            match guarded(|| worker.prepare(prepared.len(), &task.path)) {
+                Ok(()) => prepared.push(task),
+                Err(error) => task.end(Err(error)),
+            }
+        }
+        if prepared.is_empty() {
+            return;
+        }
+        let alone = self.busy.load(Ordering::Relaxed) == 1 && self.work.is_empty();
+        match guarded(|| worker.answer(prepared.len(), alone)) {
+            Ok(answers) => {
+                for (task, answer) in prepared.into_iter().zip(answers) {
+                    task.end(answer.map_err(|error| format!("{error:#}")));
+                }
+            }
+            Err(error) => prepared.into_iter().for_each(|task| task.end(Err(error.clone()))),
+        }
+    }
+}
+
+/// Errors in words, and panics as errors.
+fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> Result<T, String> {
+    match panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
+        Err(_) => Err("an internal error: please report it together with this image".into()),
     }
 }
 
@@ -157,10 +226,7 @@ fn silence_workers() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
+    use std::time::Duration;
 
     struct Collect {
         paths: Vec<String>,
@@ -170,7 +236,11 @@ mod tests {
 
     impl Consumer for Collect {
         fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>> {
-            self.paths.push(record.path.display().to_string());
+            let path = record.path.display().to_string();
+            if let Ok(answer) = &record.outcome {
+                assert_eq!(answer.logits[0].to_string(), path, "the answer to another image");
+            }
+            self.paths.push(path);
             self.failed += usize::from(record.outcome.is_err());
             Ok(if self.paths.len() == self.most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         }
@@ -184,18 +254,32 @@ mod tests {
         (0..count).map(|i| Ok(Candidate { path: i.to_string().into(), problem: (i % 10 == 9).then(String::new) }))
     }
 
-    /// Takes longer for some than for others, and panics on some.
-    fn worker(path: &Path) -> anyhow::Result<Answer> {
-        let number: u64 = path.to_str().unwrap().parse()?;
-        thread::sleep(Duration::from_micros(number * 7919 % 500));
-        assert_ne!(number % 10, 8, "some do not work");
-        Ok(Answer { ranking: Vec::new(), logits: [0.0; 10] })
+    /// Takes longer for some images than for others, and panics on some.
+    #[derive(Clone, Default)]
+    struct Numbers([f32; BATCH]);
+
+    impl Worker for Numbers {
+        fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()> {
+            let number: u64 = path.to_str().unwrap().parse()?;
+            thread::sleep(Duration::from_micros(number * 7919 % 500));
+            assert_ne!(number % 10, 8, "some do not work");
+            self.0[place] = number as f32;
+            Ok(())
+        }
+
+        fn answer(&mut self, count: usize, _alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>> {
+            Ok(self.0[..count].iter().map(|number| Ok(Answer { ranking: Vec::new(), logits: [*number; 10] })).collect())
+        }
+    }
+
+    fn workers(count: usize) -> Vec<Numbers> {
+        vec![Numbers::default(); count]
     }
 
     #[test]
     fn records_come_in_order_and_a_panic_is_one() {
         let mut collect = Collect { paths: Vec::new(), failed: 0, most: usize::MAX };
-        run(candidates(1000), || worker, 8, &mut collect).unwrap();
+        run(candidates(1000), workers(8), &mut collect).unwrap();
         assert!(collect.paths.into_iter().eq((0..1000).map(|i| i.to_string())));
         assert_eq!(collect.failed, 200);
     }
@@ -205,7 +289,7 @@ mod tests {
         let found = AtomicUsize::new(0);
         let mut collect = Collect { paths: Vec::new(), failed: 0, most: 100 };
         let candidates = candidates(1_000_000).inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
-        run(candidates, || worker, 3, &mut collect).unwrap();
+        run(candidates, workers(3), &mut collect).unwrap();
         assert_eq!(collect.paths.len(), 100);
         // The one that the consumer holds, those in the queue, and the one that waits to get in.
         assert!(found.into_inner() <= 100 + 3 * SLOTS_PER_THREAD + 1);
@@ -215,7 +299,7 @@ mod tests {
     fn an_error_of_the_search_comes_after_the_records_before_it() {
         let mut collect = Collect { paths: Vec::new(), failed: 0, most: usize::MAX };
         let candidates = candidates(5).chain([Err(anyhow::anyhow!("the list is gone"))]);
-        let error = run(candidates, || worker, 2, &mut collect).unwrap_err();
+        let error = run(candidates, workers(2), &mut collect).unwrap_err();
         assert_eq!(error.to_string(), "the list is gone");
         assert_eq!(collect.paths.len(), 5);
     }

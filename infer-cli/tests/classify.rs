@@ -310,6 +310,9 @@ fn alexnet_is_found_and_runs() {
         .unwrap()
         .join()
         .unwrap();
-    assert_eq!(found, expected);
-    assert!(found.iter().any(|logit| logit.abs() > 0.1), "{found:?}");
+    let largest = expected.iter().fold(0.0, |largest: f32, logit| largest.max(logit.abs()));
+    assert!(largest > 0.1, "{expected:?}");
+    for (found, expected) in found.into_iter().zip(expected) {
+        assert!((found - expected).abs() <= 1e-4 * largest, "{found} is not {expected}");
+    }
 }

@@ -173,7 +173,7 @@ mod testing {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::network::Answer;
+    use crate::worker::Answer;
     use infer_core::classify::top_k;
 
     /// Memory to write to that can be looked at while a writer holds it.

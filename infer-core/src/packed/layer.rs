@@ -6,7 +6,7 @@ use crate::alexnet;
 use core::fmt;
 
 /// A layer of the network, its bias and ReLU included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names are those of the layers")]
 pub enum Layer {
     Conv1,

@@ -57,6 +57,16 @@ impl LinearWeights {
     }
 }
 
+/// As `f16`.
+impl fmt::Display for LinearWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        })
+    }
+}
+
 /// Why a network could not be packed, opened or run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

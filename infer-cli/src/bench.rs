@@ -1,0 +1,198 @@
+//! `infer-cli bench`: how fast AlexNet runs on this machine, in all and layer by layer, and how near that is to what the
+//! machine can do.
+
+use std::{
+    hint::black_box,
+    io::{self, Write as _},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use infer_core::{
+    alexnet::{CLASSES, Image, SIDE},
+    packed::{Backend, Layer, Line, PackedAlexNet, Parallel, Serial},
+};
+use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
+
+use crate::{
+    args::Bench,
+    network::{self, Classifier, Network},
+    worker::{BATCH, Threads},
+};
+
+mod report;
+
+/// Passes of each measurement at least, and of its warm-up.
+const PASSES: usize = 5;
+
+/// Runs the command.
+///
+/// # Errors
+/// The weights cannot be used, or threads or output fail.
+pub fn run(args: &Bench) -> anyhow::Result<()> {
+    let path = network::weights_path(args.weights.as_deref())?;
+    let file = network::map(&path)?;
+    let backend = args.kernel.backend()?;
+    let classifier = Classifier::new(&file, None, backend)
+        .with_context(|| format!("cannot use the weights in {}", path.display()))?;
+    let Network::AlexNet(packed) = &classifier.network else {
+        bail!("cannot use the weights in {}: expected AlexNet's, found LeNet-5's", path.display());
+    };
+    let network = packed.network()?;
+    let threads = args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    let one = ThreadPoolBuilder::new().num_threads(1).build().context("cannot start threads")?;
+
+    let results = Results {
+        network,
+        threads,
+        limits: [Limits::measure(backend, &one), Limits::measure(backend, &pool)],
+        latency: [passes(&network, 1, &Serial, args.time)?, passes(&network, 1, &Threads(&pool), args.time)?],
+        batches: [passes(&network, BATCH, &Serial, args.time)?, passes(&network, BATCH, &Threads(&pool), args.time)?],
+        throughput: [throughput(&network, &one, args.time)?, throughput(&network, &pool, args.time)?],
+    };
+    let text = if args.json { format!("{:#}\n", results.json()) } else { results.text() };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the standard output")
+}
+
+/// All measurements, each by one thread and by all of them.
+struct Results<'w> {
+    network: PackedAlexNet<'w>,
+    threads: usize,
+    limits: [Limits; 2],
+    latency: [Passes; 2],
+    batches: [Passes; 2],
+    /// Images a second as `classify` does it: each thread with a batch of its own.
+    throughput: [f64; 2],
+}
+
+/// What the machine can do at most.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Multiply-adds a second in registers.
+    multiply_adds: f64,
+    /// Bytes a second from memory.
+    bytes: f64,
+}
+
+impl Limits {
+    fn measure(backend: Backend, pool: &ThreadPool) -> Self {
+        const COUNT: u32 = 100_000_000;
+        let buffer = vec![1_u64; 32 << 20];
+        let share = buffer.len() / pool.current_num_threads();
+        let threads = 0..pool.current_num_threads();
+        let mut limits = Self { multiply_adds: 0.0, bytes: 0.0 };
+        for _ in 0..5 {
+            let start = Instant::now();
+            let count: u64 = pool.install(|| {
+                threads.clone().into_par_iter().map(|_| backend.multiply_adds(COUNT).unwrap_or_default()).sum()
+            });
+            limits.multiply_adds = limits.multiply_adds.max(count as f64 / start.elapsed().as_secs_f64());
+
+            let start = Instant::now();
+            let sum: u64 = pool.install(|| buffer.par_chunks(share).map(|part| part.iter().sum::<u64>()).sum());
+            black_box(sum);
+            limits.bytes = limits.bytes.max(size_of_val(&buffer[..]) as f64 / start.elapsed().as_secs_f64());
+        }
+        limits
+    }
+}
+
+/// Medians of some passes over a batch.
+#[derive(Debug, Clone, Copy)]
+struct Passes {
+    batch: usize,
+    /// Seconds a pass.
+    total: f64,
+    /// Seconds a pass of each layer.
+    layers: [f64; Layer::ALL.len()],
+}
+
+/// Memory for passes over a batch.
+struct Memory {
+    images: Vec<Image>,
+    logits: Vec<[f32; CLASSES]>,
+    workspace: Vec<Line>,
+}
+
+impl Memory {
+    fn new(batch: usize) -> Self {
+        let mut images: Vec<Image> = vec![[[[0.0; SIDE]; SIDE]]; batch];
+        let values = images.iter_mut().flat_map(|image| image.as_flattened_mut().as_flattened_mut());
+        for (i, value) in values.enumerate() {
+            *value = (i % 251) as f32 / 250.0;
+        }
+        Self {
+            images,
+            logits: vec![[0.0; CLASSES]; batch],
+            workspace: vec![Line::ZERO; PackedAlexNet::workspace_len(batch)],
+        }
+    }
+
+    fn forward(
+        &mut self,
+        network: &PackedAlexNet<'_>,
+        parallel: &impl Parallel,
+        mut done: impl FnMut(Layer),
+    ) -> anyhow::Result<()> {
+        let Self { images, logits, workspace } = self;
+        network.forward_observed(black_box(images), logits, workspace, parallel, &mut done)?;
+        black_box(logits);
+        Ok(())
+    }
+}
+
+/// Measures passes over a batch.
+fn passes(
+    network: &PackedAlexNet<'_>,
+    batch: usize,
+    parallel: &impl Parallel,
+    time: Duration,
+) -> anyhow::Result<Passes> {
+    let mut memory = Memory::new(batch);
+    let mut totals = Vec::new();
+    let mut layers: [Vec<f64>; Layer::ALL.len()] = Default::default();
+    for _ in 0..PASSES {
+        memory.forward(network, parallel, |_| ())?;
+    }
+    let begin = Instant::now();
+    while totals.len() < PASSES || begin.elapsed() < time {
+        let mut seconds = [0.0; Layer::ALL.len()];
+        let start = Instant::now();
+        let mut last = start;
+        memory.forward(network, parallel, |layer| {
+            let now = Instant::now();
+            seconds[layer as usize] += (now - last).as_secs_f64();
+            last = now;
+        })?;
+        totals.push(start.elapsed().as_secs_f64());
+        for (all, seconds) in layers.iter_mut().zip(seconds) {
+            all.push(seconds);
+        }
+    }
+    Ok(Passes { batch, total: median(totals), layers: layers.map(median) })
+}
+
+/// Images a second where each thread of the pool works on batches of its own.
+fn throughput(network: &PackedAlexNet<'_>, pool: &ThreadPool, time: Duration) -> anyhow::Result<f64> {
+    let rates: Vec<anyhow::Result<f64>> = pool.broadcast(|_| {
+        let mut memory = Memory::new(BATCH);
+        memory.forward(network, &Serial, |_| ())?;
+        let start = Instant::now();
+        let mut images = 0;
+        while images == 0 || start.elapsed() < 2 * time {
+            memory.forward(network, &Serial, |_| ())?;
+            images += BATCH;
+        }
+        Ok(images as f64 / start.elapsed().as_secs_f64())
+    });
+    rates.into_iter().sum()
+}
+
+/// The value in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

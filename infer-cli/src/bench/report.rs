@@ -1,0 +1,161 @@
+//! The measurements as a text and as JSON.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+use infer_core::packed::Layer;
+use serde_json::{Value, json};
+
+use super::{Limits, Passes, Results};
+
+/// Images of a convolution that one reading of its weights serves.
+const SHARED: usize = 8;
+
+/// A layer's row: times are of one image.
+struct Row {
+    layer: Layer,
+    seconds: f64,
+    /// The least time that arithmetic and memory allow.
+    bound: f64,
+}
+
+impl Results<'_> {
+    fn rows(&self, passes: &Passes, limits: Limits) -> Vec<Row> {
+        let row = |(layer, seconds): (Layer, f64)| {
+            let arithmetic = layer.products() as f64 / limits.multiply_adds;
+            let readers = if layer < Layer::Linear1 { passes.batch.min(SHARED) } else { passes.batch };
+            let bytes = layer.weight_bytes(self.network.linear_weights()) as f64;
+            let memory = bytes / limits.bytes / readers as f64;
+            Row { layer, seconds: seconds / passes.batch as f64, bound: arithmetic.max(memory) }
+        };
+        Layer::ALL.into_iter().zip(passes.layers).map(row).collect()
+    }
+
+    /// One thread and all, unless that is the same.
+    fn indices(&self) -> &'static [usize] {
+        if self.threads == 1 { &[0] } else { &[0, 1] }
+    }
+
+    fn threads(&self, index: usize) -> usize {
+        [1, self.threads][index]
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        let (backend, linear) = (self.network.backend(), self.network.linear_weights());
+        let _ = writeln!(text, "AlexNet, kernel {backend}, linear weights {linear}\n");
+        let mut table = plain(["THREADS", "LATENCY", "THROUGHPUT", "ARITHMETIC", "MEMORY"]);
+        for &i in self.indices() {
+            let limits = self.limits[i];
+            table.add_row([
+                self.threads(i).to_string(),
+                format!("{:.2} ms", 1e3 * self.latency[i].total),
+                format!("{:.1} images/s", self.throughput[i]),
+                format!("{:.1} GFLOP/s", 2e-9 * limits.multiply_adds),
+                format!("{:.1} GB/s", 1e-9 * limits.bytes),
+            ]);
+        }
+        let _ = writeln!(text, "{}", table.trim_fmt());
+        for &i in self.indices() {
+            for passes in [self.latency[i], self.batches[i]] {
+                let threads = self.threads(i);
+                let (images, threads_of) = (plural(passes.batch, "image"), plural(threads, "thread"));
+                let _ = writeln!(text, "\n{images} at a time on {threads_of}:");
+                let _ = writeln!(text, "{}", self.layers(&passes, self.limits[i]));
+            }
+        }
+        text += "\nLATENCY: of one image. THROUGHPUT: 16 images at a time on each thread, as classify does it.\n\
+                 ARITHMETIC, MEMORY: what this machine can do at most, measured: multiply-adds in registers (two operations \
+                 each), reading.\n\
+                 MS: median of one image. GFLOP/S: of the layer's formula; Winograd needs fewer. BOUND: the time that the \
+                 arithmetic of\n\
+                 its matrix products, or the reading of its weights, takes at least.\n";
+        text
+    }
+
+    fn layers(&self, passes: &Passes, limits: Limits) -> String {
+        let mut table = plain(["LAYER", "MS", "SHARE", "GFLOP/S", "BOUND MS", "OF BOUND"]);
+        let total = passes.total / passes.batch as f64;
+        let mut bounds = 0.0;
+        for Row { layer, seconds, bound } in self.rows(passes, limits) {
+            bounds += bound;
+            let operations = 2e-9 * layer.multiply_adds() as f64;
+            table.add_row([layer.to_string(), milliseconds(seconds), percent(seconds / total)].into_iter().chain(
+                if operations > 0.0 {
+                    [format!("{:.1}", operations / seconds), milliseconds(bound), percent(bound / seconds)]
+                } else {
+                    Default::default()
+                },
+            ));
+        }
+        let operations: u64 = Layer::ALL.map(Layer::multiply_adds).iter().sum();
+        table.add_row([
+            "all".into(),
+            milliseconds(total),
+            percent(1.0),
+            format!("{:.1}", 2e-9 * operations as f64 / total),
+            milliseconds(bounds),
+            percent(bounds / total),
+        ]);
+        table.trim_fmt()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let measured = |i: usize| {
+            let passes = |passes: &Passes| {
+                let rows = self.rows(passes, self.limits[i]).into_iter().map(|row| {
+                    json!({
+                        "layer": row.layer.to_string(),
+                        "seconds": row.seconds,
+                        "bound_seconds": row.bound,
+                        "multiply_adds": row.layer.multiply_adds(),
+                        "products": row.layer.products(),
+                    })
+                });
+                json!({
+                    "batch": passes.batch,
+                    "seconds": passes.total / passes.batch as f64,
+                    "layers": rows.collect::<Vec<_>>(),
+                })
+            };
+            json!({
+                "threads": self.threads(i),
+                "images_per_second": self.throughput[i],
+                "multiply_adds_per_second": self.limits[i].multiply_adds,
+                "bytes_per_second": self.limits[i].bytes,
+                "latency": passes(&self.latency[i]),
+                "batch": passes(&self.batches[i]),
+            })
+        };
+        json!({
+            "network": "alexnet",
+            "kernel": self.network.backend().to_string(),
+            "linear_weights": self.network.linear_weights().to_string(),
+            "measured": self.indices().iter().map(|&i| measured(i)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A table without lines, numbers to the right.
+fn plain<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    for (i, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        column.set_cell_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    table
+}
+
+fn milliseconds(seconds: f64) -> String {
+    format!("{:.3}", 1e3 * seconds)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
+fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
