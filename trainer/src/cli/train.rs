@@ -3,14 +3,18 @@
 use std::{env, path::PathBuf};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use dfdx::tensor::Cpu;
 
 use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, UsageError, number};
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::{
     data::DataFile,
+    device::{DeviceChoice, Selected},
     export,
     model::{AlexNet, LeNet5, Network},
+    ops::ConvDevice,
     training::{
         self,
         config::{self, Options, RunConfig},
@@ -63,18 +67,13 @@ pub(super) struct TrainArgs {
     test_limit: Option<usize>,
     #[command(flatten)]
     threads: ThreadArgs,
-    /// Where to compute: the processor, or an NVIDIA GPU where the program was built for it
-    #[arg(long, value_enum, default_value = "cpu", value_name = "NAME")]
-    device: DeviceName,
+    /// Where to compute: cpu, cuda or cuda:N (an NVIDIA GPU, where the program was built for it), or auto, which takes
+    /// a GPU if it can
+    #[arg(long, default_value_t, value_name = "NAME")]
+    device: DeviceChoice,
     /// Start from these weights (safetensors with the network's tensor names, PyTorch's too)
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeviceName {
-    Cpu,
-    Cuda,
 }
 
 impl TrainArgs {
@@ -120,17 +119,25 @@ impl TrainArgs {
     }
 
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        if self.device == DeviceName::Cuda {
-            let message = "--device cuda: this build of the trainer has no CUDA support; use --device cpu";
-            return Err(UsageError(message.to_string()).into());
-        }
-        match self.network {
-            NetworkName::Alexnet => self.train::<AlexNet<Cpu>>(),
-            NetworkName::Lenet5 => self.train::<LeNet5<Cpu>>(),
+        match self.device.select(say).map_err(UsageError)? {
+            Selected::Cpu => self.train_network(&Cpu::seed_from_u64(self.seed), "cpu".to_string()),
+            #[cfg(feature = "cuda")]
+            Selected::Cuda(ordinal) => {
+                let (device, gpu) =
+                    cuda::open(ordinal, self.seed).with_context(|| format!("--device {}", self.device))?;
+                cuda::guarded(&device, || self.train_network(&device, gpu.to_string()))
+            }
         }
     }
 
-    fn train<N: Network<Cpu>>(&self) -> anyhow::Result<()> {
+    fn train_network<D: ConvDevice>(&self, device: &D, name: String) -> anyhow::Result<()> {
+        match self.network {
+            NetworkName::Alexnet => self.train::<D, AlexNet<D>>(device, name),
+            NetworkName::Lenet5 => self.train::<D, LeNet5<D>>(device, name),
+        }
+    }
+
+    fn train<D: ConvDevice, N: Network<D>>(&self, device: &D, name: String) -> anyhow::Result<()> {
         let threads = self.threads.apply()?;
         let options = self.resolve();
         let dataset = self.data.read()?;
@@ -139,7 +146,7 @@ impl TrainArgs {
             producer: config::PRODUCER,
             command: command(),
             network: N::ARCHITECTURE,
-            device: "cpu",
+            device: name,
             threads,
             platform: config::platform(),
             images,
@@ -147,8 +154,7 @@ impl TrainArgs {
             init: self.init.as_deref().map(DataFile::of).transpose()?,
             options,
         };
-        let device = Cpu::seed_from_u64(config.options.seed);
-        let mut network = N::init(&device, config.options.seed).context("cannot make the network")?;
+        let mut network = N::init(device, config.options.seed).context("cannot make the network")?;
         if let Some(path) = &self.init {
             export::load(path, &mut network)?;
         }
@@ -157,15 +163,16 @@ impl TrainArgs {
         let folder = RunFolder::create(&path, metadata)?;
         folder.write_config(&config)?;
         say(&format!(
-            "Training {} on {} images, {} held out, {} to test by, with {threads} threads; into {}",
+            "Training {} by {} on {} images, {} held out, {} to test by, with {threads} threads; into {}",
             N::ARCHITECTURE,
+            config.device,
             images.train,
             images.validation,
             images.test,
             path.display()
         ));
         let mut progress = Progress::new();
-        let outcome = training::train(&device, network, &dataset, &config.options, Some(&folder), &mut progress)?;
+        let outcome = training::train(device, network, &dataset, &config.options, Some(&folder), &mut progress)?;
         drop(progress);
         let best = &outcome.epochs[outcome.best];
         say(&format!(

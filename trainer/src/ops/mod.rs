@@ -42,6 +42,17 @@ pub trait ConvDevice: Device<f32> {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl ConvDevice for dfdx::tensor::Cuda {
+    fn conv2d<T: Tape<f32, Self>>(call: Conv2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        portable::conv2d(call)
+    }
+
+    fn max_pool2d<T: Tape<f32, Self>>(call: MaxPool2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        portable::max_pool2d(call)
+    }
+}
+
 impl ConvDevice for Cpu {
     fn conv2d<T: Tape<f32, Self>>(call: Conv2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         cpu::conv2d(call)

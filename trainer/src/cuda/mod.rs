@@ -1,0 +1,217 @@
+//! NVIDIA GPUs: opening one, or saying clearly why it cannot be used.
+//!
+//! dfdx and cudarc panic where the driver, a library or the device is missing, so everything that can be missing is looked
+//! at here first, and the first work on a new device is a trial.
+
+pub mod libraries;
+mod trial;
+
+use std::{ffi::c_int, fmt};
+
+use dfdx::tensor::Cuda;
+
+use libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary};
+
+/// Why a GPU cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CudaUnusable {
+    /// A library cannot be opened.
+    #[error("{name} is missing: {reason}; {}", advice(.name))]
+    Library {
+        /// What it is called.
+        name: &'static str,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The driver does not start.
+    #[error("the NVIDIA driver does not start: {0}")]
+    Driver(DriverCode),
+    /// There is no GPU, or none that this process may see.
+    #[error("the NVIDIA driver finds no GPU (is one hidden by CUDA_VISIBLE_DEVICES?)")]
+    NoDevice,
+    /// There are GPUs, but not with this number.
+    #[error("there is no GPU {ordinal}: the driver finds {count}, numbered from 0")]
+    NoSuchDevice {
+        /// The number asked for.
+        ordinal: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// The GPU is there, but cannot do the work.
+    #[error("GPU {ordinal}, {name}, cannot be used: {reason}")]
+    Device {
+        /// Its number.
+        ordinal: usize,
+        /// Its name.
+        name: String,
+        /// What failed.
+        reason: String,
+    },
+}
+
+fn advice(library: &str) -> &'static str {
+    if library == DRIVER.name {
+        "it comes with NVIDIA's driver package"
+    } else {
+        "it comes with the CUDA toolkit, whose folder CUDA_PATH names, or LD_LIBRARY_PATH that of its libraries"
+    }
+}
+
+/// An error of the driver, shown with its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverCode(u32);
+
+impl fmt::Display for DriverCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = std::ptr::null();
+        // SAFETY: `text` is writable, and the function leaves a static, terminated text in it.
+        let text = unsafe {
+            libraries::cuGetErrorString(self.0, &mut text);
+            std::ffi::CStr::from_ptr(text)
+        };
+        write!(f, "{} (error {})", text.to_string_lossy(), self.0)
+    }
+}
+
+fn check(code: u32) -> Result<(), DriverCode> {
+    if code == 0 { Ok(()) } else { Err(DriverCode(code)) }
+}
+
+/// What the driver says of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its number, from 0, among those that this process may see.
+    pub ordinal: usize,
+    /// The manufacturer's name for it.
+    pub name: String,
+    /// Compute capability, as 80 for 8.0.
+    pub capability: u32,
+    /// The newest version of CUDA that the driver knows, as 13000 for 13.0.
+    pub driver_version: u32,
+}
+
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cuda:{} ({}, sm_{})", self.ordinal, self.name, self.capability)
+    }
+}
+
+// Values of `CUdevice_attribute`.
+const CAPABILITY_MAJOR: u32 = 75;
+const CAPABILITY_MINOR: u32 = 76;
+
+/// `CUDA_ERROR_NO_DEVICE`.
+const NO_DEVICE: u32 = 100;
+
+/// Looks for the libraries, starts the driver, and asks for GPU `ordinal`.
+///
+/// # Errors
+/// The first thing that is missing.
+pub fn find(ordinal: usize) -> Result<Gpu, CudaUnusable> {
+    for library in [&DRIVER, &CUBLAS, &NVRTC] {
+        present(library)?;
+    }
+    let driver = |code| check(code).map_err(CudaUnusable::Driver);
+    // SAFETY: the driver may be started at any time, any number of times.
+    match unsafe { libraries::cuInit(0) } {
+        NO_DEVICE => return Err(CudaUnusable::NoDevice),
+        code => driver(code)?,
+    }
+    let mut count: c_int = 0;
+    // SAFETY: the driver has started, and `count` is writable.
+    driver(unsafe { libraries::cuDeviceGetCount(&mut count) })?;
+    let count = usize::try_from(count).unwrap_or(0);
+    if count == 0 {
+        return Err(CudaUnusable::NoDevice);
+    }
+    let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < count);
+    let number = number.ok_or(CudaUnusable::NoSuchDevice { ordinal, count })?;
+
+    let (mut device, mut version, mut name) = (0, 0, [0_u8; 256]);
+    let attribute = |device, attribute| {
+        let mut value: c_int = 0;
+        // SAFETY: the device is one that the driver named, and `value` is writable.
+        driver(unsafe { libraries::cuDeviceGetAttribute(&mut value, attribute, device) })?;
+        Ok(u32::try_from(value).unwrap_or(0))
+    };
+    // SAFETY: the driver has started, the number is one of its devices', and all places are writable, `name` with the
+    // length given.
+    unsafe {
+        driver(libraries::cuDeviceGet(&mut device, number))?;
+        driver(libraries::cuDriverGetVersion(&mut version))?;
+        driver(libraries::cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as c_int, device))?;
+    }
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(Gpu {
+        ordinal,
+        name: String::from_utf8_lossy(name).into_owned(),
+        capability: 10 * attribute(device, CAPABILITY_MAJOR)? + attribute(device, CAPABILITY_MINOR)?,
+        driver_version: u32::try_from(version).unwrap_or(0),
+    })
+}
+
+fn present(library: &NvidiaLibrary) -> Result<(), CudaUnusable> {
+    match library.open() {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(CudaUnusable::Library { name: library.name, reason: reason.to_string() }),
+    }
+}
+
+/// Opens GPU `ordinal` for dfdx, its random numbers seeded with `seed`, and lets it do a small piece of each kind of work:
+/// a kernel compiled when this program was built, one compiled now, and a matrix product.
+///
+/// # Errors
+/// What is missing, or what the trial ended with.
+pub fn open(ordinal: usize, seed: u64) -> Result<(Cuda, Gpu), CudaUnusable> {
+    let gpu = find(ordinal)?;
+    match trial::caught(|| trial::run(ordinal, seed)) {
+        Ok(device) => Ok((device, gpu)),
+        Err(reason) => {
+            Err(CudaUnusable::Device { ordinal, name: format!("{} (sm_{})", gpu.name, gpu.capability), reason })
+        }
+    }
+}
+
+/// Bytes of memory on the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Not in use by anyone.
+    pub free: usize,
+    /// All.
+    pub total: usize,
+}
+
+/// The memory of an open device.
+///
+/// # Errors
+/// The driver's.
+pub fn memory(device: &Cuda) -> Result<Memory, DriverCode> {
+    // Allocating nothing makes the device the current one of this thread.
+    let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: both places are writable.
+    check(unsafe { libraries::cuMemGetInfo_v2(&mut free, &mut total) })?;
+    Ok(Memory { free, total })
+}
+
+/// Runs `work` on an open device. Where its memory does not suffice, the error says so, and what to do, however dfdx
+/// reported it; other panics stay panics.
+///
+/// # Errors
+/// The work's own.
+pub fn guarded(device: &Cuda, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let result = trial::caught(|| Ok(work())).unwrap_or_else(|message| Err(anyhow::anyhow!("{message}")));
+    result.map_err(|error| match memory(device) {
+        Ok(memory) if out_of_memory(&format!("{error:#}")) => error.context(format!(
+            "the GPU's memory ({} MiB, of which {} MiB are free) does not suffice; use a smaller --batch-size",
+            memory.total >> 20,
+            memory.free >> 20
+        )),
+        _ => error,
+    })
+}
+
+/// Whether a message comes from the driver or cuBLAS having no memory left.
+fn out_of_memory(message: &str) -> bool {
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|name| message.contains(name))
+}
