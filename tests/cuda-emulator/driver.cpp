@@ -3,6 +3,7 @@
 // behind one (which ends the program), and new memory holds NaN.
 //
 // CUDA_EMULATOR_MEMORY    bytes of the GPU's memory [16 GiB]
+// CUDA_EMULATOR_TAKEN     bytes of it that another program took, unseen until they are needed [0]
 // CUDA_EMULATOR_DEVICES   number of GPUs [1]
 // CUDA_EMULATOR_REPORT    file that the peak of memory in use is written to, in bytes, when the program ends
 
@@ -72,7 +73,7 @@ std::size_t in_use = 0, peak = 0;
 
 unsigned allocate(std::uint64_t *pointer, std::size_t bytes) {
     std::lock_guard lock(everything);
-    if (in_use + bytes > number("CUDA_EMULATOR_MEMORY", std::size_t(16) << 30))
+    if (in_use + bytes + number("CUDA_EMULATOR_TAKEN", 0) > number("CUDA_EMULATOR_MEMORY", std::size_t(16) << 30))
         return OUT_OF_MEMORY;
     auto *memory = static_cast<unsigned char *>(std::aligned_alloc(256, (bytes + GUARD + 255) / 256 * 256));
     if (!memory)

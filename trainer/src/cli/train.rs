@@ -7,8 +7,6 @@ use clap::Args;
 use dfdx::tensor::Cpu;
 
 use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, UsageError, number};
-#[cfg(feature = "cuda")]
-use crate::cuda;
 use crate::{
     data::DataFile,
     device::{DeviceChoice, Selected},
@@ -22,6 +20,8 @@ use crate::{
         progress::{Progress, say},
     },
 };
+#[cfg(feature = "cuda")]
+use {crate::cuda, dfdx::tensor::Cuda};
 
 const NO_LIMIT: u64 = u32::MAX as u64;
 
@@ -125,7 +125,13 @@ impl TrainArgs {
             Selected::Cuda(ordinal) => {
                 let (device, gpu) =
                     cuda::open(ordinal, self.seed).with_context(|| format!("--device {}", self.device))?;
-                cuda::guarded(&device, || self.train_network(&device, gpu.to_string()))
+                let batch_size = self.resolve().batch_size;
+                match self.network {
+                    NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, batch_size),
+                    NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, batch_size),
+                }
+                .map_err(anyhow::Error::msg)?;
+                cuda::guarded(&device, batch_size, || self.train_network(&device, gpu.to_string()))
             }
         }
     }

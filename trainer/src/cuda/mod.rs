@@ -10,6 +10,8 @@ use std::{ffi::c_int, fmt};
 
 use dfdx::tensor::Cuda;
 
+use crate::model::Network;
+
 use libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary};
 
 /// Why a GPU cannot be used.
@@ -194,18 +196,50 @@ pub fn memory(device: &Cuda) -> Result<Memory, DriverCode> {
     Ok(Memory { free, total })
 }
 
-/// Runs `work` on an open device. Where its memory does not suffice, the error says so, and what to do, however dfdx
-/// reported it; other panics stay panics.
+/// Copies of all weights that training holds: weights, gradients, what the optimiser remembers, its steps on the way.
+const WEIGHT_COPIES: usize = 7;
+/// What the libraries need for themselves.
+const LIBRARIES: usize = 256 << 20;
+/// Bytes that a training step takes for each image of a batch, by architecture. The emulator counts them, and
+/// `scripts/cuda-emulate` holds that a batch which should fit does.
+const BYTES_PER_IMAGE: [(&str, usize); 2] = [("alexnet", 32 << 20), ("lenet5", 360 << 10)];
+
+/// Refuses batches that training `N` has no memory for.
+///
+/// # Errors
+/// A message that names a batch size that would do, where there is one.
+pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Result<(), String> {
+    let free = memory(device).map_err(|error| error.to_string())?.free;
+    let fixed = WEIGHT_COPIES * size_of::<f32>() * N::summary().parameters() + LIBRARIES;
+    let per_image = BYTES_PER_IMAGE.iter().find(|(name, _)| *name == N::ARCHITECTURE).map_or(0, |(_, bytes)| *bytes);
+    let needed = fixed.saturating_add(per_image.saturating_mul(batch_size));
+    if needed <= free {
+        return Ok(());
+    }
+    let advice = match free.saturating_sub(fixed).checked_div(per_image) {
+        None | Some(0) => "no batch is small enough".to_string(),
+        Some(images) => format!("--batch-size {images} would do"),
+    };
+    Err(format!(
+        "the GPU's memory does not suffice: batches of {batch_size} images need about {} MiB, {} MiB are free; {advice}",
+        needed >> 20,
+        free >> 20
+    ))
+}
+
+/// Runs `work` on an open device. Where memory runs out nevertheless, the error says so and names half of the batch size,
+/// however dfdx reported it.
 ///
 /// # Errors
 /// The work's own.
-pub fn guarded(device: &Cuda, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub fn guarded(device: &Cuda, batch_size: usize, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let result = trial::caught(|| Ok(work())).unwrap_or_else(|message| Err(anyhow::anyhow!("{message}")));
     result.map_err(|error| match memory(device) {
         Ok(memory) if out_of_memory(&format!("{error:#}")) => error.context(format!(
-            "the GPU's memory ({} MiB, of which {} MiB are free) does not suffice; use a smaller --batch-size",
+            "the GPU's memory of {} MiB ran out with batches of {batch_size} images, perhaps because another program takes \
+             a part of it; try --batch-size {}",
             memory.total >> 20,
-            memory.free >> 20
+            (batch_size / 2).max(1)
         )),
         _ => error,
     })
