@@ -38,6 +38,39 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+/// How matrix products are computed on a GPU. Weights, activations, sums and exported files are `f32` in every case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Factors as they are.
+    #[default]
+    F32,
+    /// Factors rounded to TF32, which has 10 bits of mantissa.
+    Tf32,
+    /// Factors rounded to bfloat16, which has 7 bits of mantissa.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::F32, Self::Tf32, Self::Bf16]
+            .into_iter()
+            .find(|precision| precision.to_string() == text)
+            .ok_or_else(|| "expected f32, tf32 or bf16".to_string())
+    }
+}
+
 /// Where a run computes after all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Selected {
@@ -102,6 +135,12 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda0", "CPU"] {
             assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn precisions_have_names() {
+        assert_eq!("bf16".parse(), Ok(Precision::Bf16));
+        assert!("f16".parse::<Precision>().unwrap_err().contains("tf32"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use dfdx::tensor::Cpu;
 use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, UsageError, number};
 use crate::{
     data::DataFile,
-    device::{DeviceChoice, Selected},
+    device::{DeviceChoice, Precision, Selected},
     export,
     model::{AlexNet, LeNet5, Network},
     ops::ConvDevice,
@@ -71,6 +71,9 @@ pub(super) struct TrainArgs {
     /// a GPU if it can
     #[arg(long, default_value_t, value_name = "NAME")]
     device: DeviceChoice,
+    /// On a GPU, what the factors of matrix products are rounded to: f32, tf32 or bf16; all else is f32
+    #[arg(long, default_value_t, value_name = "NAME")]
+    precision: Precision,
     /// Start from these weights (safetensors with the network's tensor names, PyTorch's too)
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -120,18 +123,23 @@ impl TrainArgs {
 
     pub(super) fn run(&self) -> anyhow::Result<()> {
         match self.device.select(say).map_err(UsageError)? {
+            Selected::Cpu if self.precision != Precision::F32 => {
+                let message = format!("--precision {}: the processor computes in f32 only", self.precision);
+                Err(UsageError(message).into())
+            }
             Selected::Cpu => self.train_network(&Cpu::seed_from_u64(self.seed), "cpu".to_string()),
             #[cfg(feature = "cuda")]
             Selected::Cuda(ordinal) => {
                 let (device, gpu) =
                     cuda::open(ordinal, self.seed).with_context(|| format!("--device {}", self.device))?;
+                cuda::libraries::set_precision(self.precision);
                 let batch_size = self.resolve().batch_size;
                 match self.network {
                     NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, batch_size),
                     NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, batch_size),
                 }
                 .map_err(anyhow::Error::msg)?;
-                cuda::guarded(&device, batch_size, || self.train_network(&device, gpu.to_string()))
+                cuda::guarded(&device, batch_size, || self.train_network(&device, format!("{gpu}, {}", self.precision)))
             }
         }
     }

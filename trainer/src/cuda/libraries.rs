@@ -18,6 +18,8 @@ use std::{
     },
 };
 
+use crate::device::Precision;
+
 /// One of NVIDIA's libraries.
 #[derive(Debug)]
 pub struct NvidiaLibrary {
@@ -79,19 +81,6 @@ fn toolkit_folders() -> impl Iterator<Item = PathBuf> {
     roots.flat_map(|root| ["lib64", "lib", "targets/x86_64-linux/lib"].map(|folder| root.join(folder)))
 }
 
-/// How matrix products of f32 values are computed. Weights, activations and sums are f32 in every case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u32)]
-pub enum Precision {
-    /// As they are.
-    #[default]
-    F32 = COMPUTE_32F,
-    /// Factors rounded to TF32 (10 bits of mantissa), on tensor cores.
-    Tf32 = COMPUTE_32F_FAST_TF32,
-    /// Factors rounded to bfloat16 (7 bits of mantissa), on tensor cores.
-    Bf16 = COMPUTE_32F_FAST_16BF,
-}
-
 // Values of `cublasComputeType_t`.
 const COMPUTE_32F: u32 = 68;
 const COMPUTE_32F_FAST_16BF: u32 = 75;
@@ -101,7 +90,12 @@ static PRECISION: AtomicU32 = AtomicU32::new(COMPUTE_32F);
 
 /// Sets how all matrix products of this process are computed from now on.
 pub fn set_precision(precision: Precision) {
-    PRECISION.store(precision as u32, Ordering::Relaxed);
+    let compute = match precision {
+        Precision::F32 => COMPUTE_32F,
+        Precision::Tf32 => COMPUTE_32F_FAST_TF32,
+        Precision::Bf16 => COMPUTE_32F_FAST_16BF,
+    };
+    PRECISION.store(compute, Ordering::Relaxed);
 }
 
 /// Errors that cudarc 0.9 has names for; drivers newer than it have more, which it would take for values of an enumeration
