@@ -257,6 +257,8 @@ unsigned cuGetErrorName(unsigned code, const char **text) {
 
 unsigned cuDevicePrimaryCtxRetain(void **context, int) { return *context = &report, SUCCESS; }
 unsigned cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+unsigned cuDeviceGetDefaultMemPool(void **pool, int) { return *pool = &report, SUCCESS; }
+unsigned cuMemPoolSetAttribute(void *, unsigned, void *) { return SUCCESS; }
 unsigned cuCtxSetCurrent(void *) { return SUCCESS; }
 
 // Everything is done when it is asked for: streams and events have nothing to wait for.

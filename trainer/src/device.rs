@@ -71,6 +71,36 @@ impl FromStr for Precision {
     }
 }
 
+/// How a network's convolutions are computed on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CudaKernels {
+    /// Composed of dfdx's operations.
+    Portable,
+    /// As one operation with kernels of its own, where the network allows it.
+    #[default]
+    Fused,
+}
+
+impl fmt::Display for CudaKernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::Fused => "fused",
+        })
+    }
+}
+
+impl FromStr for CudaKernels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Portable, Self::Fused]
+            .into_iter()
+            .find(|kernels| kernels.to_string() == text)
+            .ok_or_else(|| "expected portable or fused".to_string())
+    }
+}
+
 /// Where a run computes after all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Selected {

@@ -5,11 +5,16 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use dfdx::prelude::*;
 use trainer::{
-    cuda, export,
+    cuda,
+    device::CudaKernels,
+    export,
     model::{AlexNet, CLASSES, LeNet5, Network},
     ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Window},
     training::{self, config::Options},
@@ -175,16 +180,58 @@ fn assert_same_pass(
     }
 }
 
+/// Which kernels are used is set for the whole process: one test at a time.
+static KERNELS: Mutex<()> = Mutex::new(());
+
+/// Does the work once with each kind of kernels.
+fn with_all_kernels(mut work: impl FnMut(CudaKernels)) {
+    let _turn = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
+    for kernels in [CudaKernels::Fused, CudaKernels::Portable] {
+        cuda::set_kernels(kernels);
+        work(kernels);
+    }
+}
+
 #[test]
 fn lenet5_agrees_with_the_processor() {
     let expected = training_pass::<_, LeNet5<Cpu>>(&Cpu::seed_from_u64(11), 6);
-    assert_same_pass(&training_pass::<_, LeNet5<Cuda>>(&gpu(), 6), &expected);
+    with_all_kernels(|_| assert_same_pass(&training_pass::<_, LeNet5<Cuda>>(&gpu(), 6), &expected));
 }
 
 #[test]
 fn alexnet_agrees_with_the_processor() {
     let expected = training_pass::<_, AlexNet<Cpu>>(&Cpu::seed_from_u64(11), 2);
-    assert_same_pass(&training_pass::<_, AlexNet<Cuda>>(&gpu(), 2), &expected);
+    with_all_kernels(|_| assert_same_pass(&training_pass::<_, AlexNet<Cuda>>(&gpu(), 2), &expected));
+}
+
+#[test]
+fn evaluation_agrees_with_the_processor() {
+    let images = values(3 * 28 * 28, 21, None);
+    let expected = LeNet5::init(&Cpu::default(), 8).unwrap().logits(&images, 3).unwrap().as_vec();
+    with_all_kernels(|_| {
+        let found = LeNet5::init(&gpu(), 8).unwrap().logits(&images, 3).unwrap().as_vec();
+        assert_close(&found, &expected, 1e-4, "logits");
+    });
+}
+
+#[test]
+fn gradients_are_added_to_those_that_are_there() {
+    with_all_kernels(|kernels| {
+        let device = gpu();
+        let mut network = LeNet5::init(&device, 5).unwrap();
+        let images = values(2 * 28 * 28, 9, None);
+        let mut pass = |gradients| {
+            let logits = network.logits_traced(&images, 2, gradients).unwrap();
+            logits.square().sum().backward()
+        };
+        let once = pass(Gradients::leaky());
+        let first = once.get(&network.conv1.weight).as_vec();
+        let mut network = network.clone();
+        let logits = network.logits_traced(&images, 2, once).unwrap();
+        let twice = logits.square().sum().backward().get(&network.conv1.weight).as_vec();
+        let doubled: Vec<f32> = first.iter().map(|value| 2.0 * value).collect();
+        assert_close(&twice, &doubled, 1e-4, &format!("gradient of conv1.weight, {kernels} kernels"));
+    });
 }
 
 /// Losses of a seeded run by epoch, training and test by turns, and the trained network.
@@ -207,10 +254,15 @@ fn a_seeded_run_follows_the_processor_and_its_weights_are_exchanged() {
         train_limit: Some(160),
         test_limit: Some(32),
     };
-    let (found, on_gpu) = train::<_, LeNet5<Cuda>>(&gpu(), &options);
     let (expected, _) = train::<_, LeNet5<Cpu>>(&Cpu::seed_from_u64(options.seed), &options);
     assert!(expected[4] < 0.9 * expected[0], "the run learns something: {expected:?}");
-    assert_close(&found, &expected, 1e-3, "losses");
+    let mut trained = None;
+    with_all_kernels(|kernels| {
+        let (found, network) = train::<_, LeNet5<Cuda>>(&gpu(), &options);
+        assert_close(&found, &expected, 1e-3, &format!("losses, {kernels} kernels"));
+        trained = Some(network);
+    });
+    let on_gpu = trained.unwrap();
 
     // Weights go from one device to the other and back without a change of one bit.
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use dfdx::tensor::Cpu;
 use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, UsageError, number};
 use crate::{
     data::DataFile,
-    device::{DeviceChoice, Precision, Selected},
+    device::{CudaKernels, DeviceChoice, Precision, Selected},
     export,
     model::{AlexNet, LeNet5, Network},
     ops::ConvDevice,
@@ -74,6 +74,10 @@ pub(super) struct TrainArgs {
     /// On a GPU, what the factors of matrix products are rounded to: f32, tf32 or bf16; all else is f32
     #[arg(long, default_value_t, value_name = "NAME")]
     precision: Precision,
+    /// On a GPU, how convolutions are computed: fused into one operation with kernels of its own, or portable, composed
+    /// of dfdx's operations
+    #[arg(long, default_value_t, value_name = "NAME")]
+    cuda_kernels: CudaKernels,
     /// Start from these weights (safetensors with the network's tensor names, PyTorch's too)
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -133,13 +137,16 @@ impl TrainArgs {
                 let (device, gpu) =
                     cuda::open(ordinal, self.seed).with_context(|| format!("--device {}", self.device))?;
                 cuda::libraries::set_precision(self.precision);
+                cuda::set_kernels(self.cuda_kernels);
                 let batch_size = self.resolve().batch_size;
                 match self.network {
                     NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, batch_size),
                     NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, batch_size),
                 }
                 .map_err(anyhow::Error::msg)?;
-                cuda::guarded(&device, batch_size, || self.train_network(&device, format!("{gpu}, {}", self.precision)))
+                cuda::guarded(&device, batch_size, || {
+                    self.train_network(&device, format!("{gpu}, {}, {}", self.precision, self.cuda_kernels))
+                })
             }
         }
     }

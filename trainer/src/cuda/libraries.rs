@@ -149,6 +149,8 @@ forward! { DRIVER, missing 303, known_result;
     fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, device: c_int);
     fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, device: c_int);
     fn cuDevicePrimaryCtxRelease_v2(device: c_int);
+    fn cuDeviceGetDefaultMemPool(pool: *mut *mut c_void, device: c_int);
+    fn cuMemPoolSetAttribute(pool: *mut c_void, attribute: c_uint, value: *mut c_void);
     fn cuCtxSetCurrent(context: *mut c_void);
     fn cuEventCreate(event: *mut *mut c_void, flags: c_uint);
     fn cuEventRecord(event: *mut c_void, stream: *mut c_void);

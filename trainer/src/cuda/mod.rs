@@ -6,11 +6,15 @@
 pub mod libraries;
 mod trial;
 
-use std::{ffi::c_int, fmt};
+use std::{
+    ffi::c_int,
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use dfdx::tensor::Cuda;
 
-use crate::model::Network;
+use crate::{device::CudaKernels, model::Network};
 
 use libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary};
 
@@ -166,12 +170,43 @@ fn present(library: &NvidiaLibrary) -> Result<(), CudaUnusable> {
 /// What is missing, or what the trial ended with.
 pub fn open(ordinal: usize, seed: u64) -> Result<(Cuda, Gpu), CudaUnusable> {
     let gpu = find(ordinal)?;
+    keep_freed_memory(&gpu);
     match trial::caught(|| trial::run(ordinal, seed)) {
         Ok(device) => Ok((device, gpu)),
         Err(reason) => {
             Err(CudaUnusable::Device { ordinal, name: format!("{} (sm_{})", gpu.name, gpu.capability), reason })
         }
     }
+}
+
+/// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD`.
+const RELEASE_THRESHOLD: u32 = 4;
+
+/// Lets this process keep memory that it freed, to take it again in the next step: given back to the system whenever the
+/// host waits for the GPU, as is the default, it would have to be mapped anew. Where the driver has no such pools, nothing
+/// is to be kept.
+fn keep_freed_memory(gpu: &Gpu) {
+    let (mut device, mut pool, mut threshold) = (0, std::ptr::null_mut(), u64::MAX);
+    // SAFETY: the driver has started, the places are writable, and the attribute's value is a 64-bit number.
+    unsafe {
+        if libraries::cuDeviceGet(&mut device, gpu.ordinal as c_int) == 0
+            && libraries::cuDeviceGetDefaultMemPool(&mut pool, device) == 0
+        {
+            libraries::cuMemPoolSetAttribute(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
+        }
+    }
+}
+
+static PORTABLE: AtomicBool = AtomicBool::new(false);
+
+/// Sets how convolutions are computed from now on, in all of this process.
+pub fn set_kernels(kernels: CudaKernels) {
+    PORTABLE.store(kernels == CudaKernels::Portable, Ordering::Relaxed);
+}
+
+/// How convolutions are computed: [`CudaKernels::Fused`] unless [`set_kernels`] said otherwise.
+pub fn kernels() -> CudaKernels {
+    if PORTABLE.load(Ordering::Relaxed) { CudaKernels::Portable } else { CudaKernels::Fused }
 }
 
 /// Bytes of memory on the GPU.

@@ -22,7 +22,11 @@ pub fn run(ordinal: usize, seed: u64) -> Result<Cuda, String> {
     })()
     .map_err(|error: dfdx::tensor::CudaError| error.to_string())?;
     let (found, expected) = (result.array(), [[2.5, 2.5, 0.0], [4.0, 2.0, 0.0]]);
-    if found == expected { Ok(device) } else { Err(format!("a trial gave {found:?}, not {expected:?}")) }
+    if found != expected {
+        return Err(format!("a trial gave {found:?}, not {expected:?}"));
+    }
+    crate::ops::cuda::prepare(&device).map_err(|error| error.to_string())?;
+    Ok(device)
 }
 
 /// The result of `work`, or what it reported, be it by an error or by a panic: dfdx and cudarc panic at errors in the

@@ -2,9 +2,11 @@
 //!
 //! dfdx has neither on stable Rust. There are two implementations that share nothing but the shapes in this file:
 //! [`portable`] is composed of dfdx's own operations and runs on any dfdx device, [`cpu`] is written for speed on
-//! [`Cpu`]. [`ConvDevice`] picks one for each device. The portable one is the oracle for the other.
+//! [`Cpu`], `cuda` for GPUs. [`ConvDevice`] picks one for each device. The portable one is the oracle for the other.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod portable;
 mod tower;
 
@@ -50,6 +52,13 @@ impl ConvDevice for dfdx::tensor::Cuda {
 
     fn max_pool2d<T: Tape<f32, Self>>(call: MaxPool2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         portable::max_pool2d(call)
+    }
+
+    fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        match crate::cuda::kernels() {
+            crate::device::CudaKernels::Portable => call.one_by_one(),
+            crate::device::CudaKernels::Fused => cuda::tower(call),
+        }
     }
 }
 
