@@ -235,9 +235,9 @@ pub fn memory(device: &Cuda) -> Result<Memory, DriverCode> {
 const WEIGHT_COPIES: usize = 7;
 /// What the libraries need for themselves.
 const LIBRARIES: usize = 256 << 20;
-/// Bytes that a training step takes for each image of a batch, by architecture. The emulator counts them, and
-/// `scripts/cuda-emulate` holds that a batch which should fit does.
-const BYTES_PER_IMAGE: [(&str, usize); 2] = [("alexnet", 32 << 20), ("lenet5", 360 << 10)];
+/// Bytes that a training step takes for each image of a batch, by architecture, with fused kernels and with portable ones.
+/// The emulator counts them, and `scripts/cuda-emulate` holds that a batch which should fit does.
+const BYTES_PER_IMAGE: [(&str, usize, usize); 2] = [("alexnet", 10 << 20, 32 << 20), ("lenet5", 130 << 10, 360 << 10)];
 
 /// Refuses batches that training `N` has no memory for.
 ///
@@ -246,7 +246,11 @@ const BYTES_PER_IMAGE: [(&str, usize); 2] = [("alexnet", 32 << 20), ("lenet5", 3
 pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Result<(), String> {
     let free = memory(device).map_err(|error| error.to_string())?.free;
     let fixed = WEIGHT_COPIES * size_of::<f32>() * N::summary().parameters() + LIBRARIES;
-    let per_image = BYTES_PER_IMAGE.iter().find(|(name, _)| *name == N::ARCHITECTURE).map_or(0, |(_, bytes)| *bytes);
+    let bytes = BYTES_PER_IMAGE.iter().find(|(name, ..)| *name == N::ARCHITECTURE);
+    let per_image = bytes.map_or(0, |(_, fused, portable)| match kernels() {
+        CudaKernels::Fused => *fused,
+        CudaKernels::Portable => *portable,
+    });
     let needed = fixed.saturating_add(per_image.saturating_mul(batch_size));
     if needed <= free {
         return Ok(());
