@@ -31,3 +31,5 @@ pub mod packed;
 pub mod preprocess;
 pub mod safetensors;
 pub mod tensor;
+#[cfg(all(feature = "training", target_has_atomic = "ptr"))]
+pub mod training;

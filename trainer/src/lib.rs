@@ -2,7 +2,10 @@
 
 pub mod atomic;
 pub mod cli;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod data;
+pub mod device;
 pub mod export;
 pub mod model;
 pub mod nn;

@@ -19,6 +19,8 @@ mod generic;
 mod line;
 mod parallel;
 mod toom_cook;
+#[cfg(feature = "training")]
+pub(crate) mod transforms;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

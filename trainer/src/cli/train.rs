@@ -3,14 +3,16 @@
 use std::{env, path::PathBuf};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use dfdx::tensor::Cpu;
 
 use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, UsageError, number};
 use crate::{
     data::DataFile,
+    device::{CudaKernels, DeviceChoice, Precision, Selected},
     export,
     model::{AlexNet, LeNet5, Network},
+    ops::ConvDevice,
     training::{
         self,
         config::{self, Options, RunConfig},
@@ -18,6 +20,8 @@ use crate::{
         progress::{Progress, say},
     },
 };
+#[cfg(feature = "cuda")]
+use {crate::cuda, dfdx::tensor::Cuda};
 
 const NO_LIMIT: u64 = u32::MAX as u64;
 
@@ -63,18 +67,20 @@ pub(super) struct TrainArgs {
     test_limit: Option<usize>,
     #[command(flatten)]
     threads: ThreadArgs,
-    /// Where to compute: the processor, or an NVIDIA GPU where the program was built for it
-    #[arg(long, value_enum, default_value = "cpu", value_name = "NAME")]
-    device: DeviceName,
+    /// Where to compute: cpu, cuda or cuda:N (an NVIDIA GPU, where the program was built for it), or auto, which takes
+    /// a GPU if it can
+    #[arg(long, default_value_t, value_name = "NAME")]
+    device: DeviceChoice,
+    /// On a GPU, what the factors of matrix products are rounded to: f32, tf32 or bf16; all else is f32
+    #[arg(long, default_value_t, value_name = "NAME")]
+    precision: Precision,
+    /// On a GPU, how convolutions are computed: fused into one operation with kernels of its own, or portable, composed
+    /// of dfdx's operations
+    #[arg(long, default_value_t, value_name = "NAME")]
+    cuda_kernels: CudaKernels,
     /// Start from these weights (safetensors with the network's tensor names, PyTorch's too)
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeviceName {
-    Cpu,
-    Cuda,
 }
 
 impl TrainArgs {
@@ -120,17 +126,39 @@ impl TrainArgs {
     }
 
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        if self.device == DeviceName::Cuda {
-            let message = "--device cuda: this build of the trainer has no CUDA support; use --device cpu";
-            return Err(UsageError(message.to_string()).into());
-        }
-        match self.network {
-            NetworkName::Alexnet => self.train::<AlexNet<Cpu>>(),
-            NetworkName::Lenet5 => self.train::<LeNet5<Cpu>>(),
+        match self.device.select(say).map_err(UsageError)? {
+            Selected::Cpu if self.precision != Precision::F32 => {
+                let message = format!("--precision {}: the processor computes in f32 only", self.precision);
+                Err(UsageError(message).into())
+            }
+            Selected::Cpu => self.train_network(&Cpu::seed_from_u64(self.seed), "cpu".to_string()),
+            #[cfg(feature = "cuda")]
+            Selected::Cuda(ordinal) => {
+                let (device, gpu) =
+                    cuda::open(ordinal, self.seed).with_context(|| format!("--device {}", self.device))?;
+                cuda::libraries::set_precision(self.precision);
+                cuda::set_kernels(self.cuda_kernels);
+                let batch_size = self.resolve().batch_size;
+                match self.network {
+                    NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, batch_size),
+                    NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, batch_size),
+                }
+                .map_err(anyhow::Error::msg)?;
+                cuda::guarded(&device, batch_size, || {
+                    self.train_network(&device, format!("{gpu}, {}, {}", self.precision, self.cuda_kernels))
+                })
+            }
         }
     }
 
-    fn train<N: Network<Cpu>>(&self) -> anyhow::Result<()> {
+    fn train_network<D: ConvDevice>(&self, device: &D, name: String) -> anyhow::Result<()> {
+        match self.network {
+            NetworkName::Alexnet => self.train::<D, AlexNet<D>>(device, name),
+            NetworkName::Lenet5 => self.train::<D, LeNet5<D>>(device, name),
+        }
+    }
+
+    fn train<D: ConvDevice, N: Network<D>>(&self, device: &D, name: String) -> anyhow::Result<()> {
         let threads = self.threads.apply()?;
         let options = self.resolve();
         let dataset = self.data.read()?;
@@ -139,7 +167,7 @@ impl TrainArgs {
             producer: config::PRODUCER,
             command: command(),
             network: N::ARCHITECTURE,
-            device: "cpu",
+            device: name,
             threads,
             platform: config::platform(),
             images,
@@ -147,8 +175,7 @@ impl TrainArgs {
             init: self.init.as_deref().map(DataFile::of).transpose()?,
             options,
         };
-        let device = Cpu::seed_from_u64(config.options.seed);
-        let mut network = N::init(&device, config.options.seed).context("cannot make the network")?;
+        let mut network = N::init(device, config.options.seed).context("cannot make the network")?;
         if let Some(path) = &self.init {
             export::load(path, &mut network)?;
         }
@@ -157,15 +184,16 @@ impl TrainArgs {
         let folder = RunFolder::create(&path, metadata)?;
         folder.write_config(&config)?;
         say(&format!(
-            "Training {} on {} images, {} held out, {} to test by, with {threads} threads; into {}",
+            "Training {} by {} on {} images, {} held out, {} to test by, with {threads} threads; into {}",
             N::ARCHITECTURE,
+            config.device,
             images.train,
             images.validation,
             images.test,
             path.display()
         ));
         let mut progress = Progress::new();
-        let outcome = training::train(&device, network, &dataset, &config.options, Some(&folder), &mut progress)?;
+        let outcome = training::train(device, network, &dataset, &config.options, Some(&folder), &mut progress)?;
         drop(progress);
         let best = &outcome.epochs[outcome.best];
         say(&format!(

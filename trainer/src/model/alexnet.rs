@@ -12,8 +12,8 @@ use dfdx::{
 
 use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, upload};
 use crate::{
-    nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d, Vectors},
-    ops::{ConvDevice, ConvOptions},
+    nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d, Tower, Vectors},
+    ops::ConvDevice,
 };
 
 const SIDE: usize = 224;
@@ -59,15 +59,13 @@ pub struct AlexNet<D: Storage<E>, E: Dtype = f32> {
 impl<D: ConvDevice> AlexNet<D> {
     /// The convolutions and poolings, flattened.
     fn features<T: Tape<f32, D>>(&self, images: FeatureMaps<1, SIDE, D, T>) -> Result<Vectors<6400, D, T>, D::Err> {
-        let relu = ConvOptions { relu: true, input_gradient: true };
-        let x = self.conv1.try_forward_with(images, ConvOptions { input_gradient: false, ..relu })?;
-        let x = Pool1::default().try_forward(x)?;
-        let x = self.conv2.try_forward_with(x, relu)?;
-        let x = Pool2::default().try_forward(x)?;
-        let x = self.conv3.try_forward_with(x, relu)?;
-        let x = self.conv4.try_forward_with(x, relu)?;
-        let x = self.conv5.try_forward_with(x, relu)?;
-        let x = Pool5::default().try_forward(x)?;
+        let x = Tower::new(images)?
+            .conv_pool(&self.conv1, Pool1::default())?
+            .conv_pool(&self.conv2, Pool2::default())?
+            .conv(&self.conv3)?
+            .conv(&self.conv4)?
+            .conv_pool(&self.conv5, Pool5::default())?
+            .try_forward()?;
         Flat::default().try_forward(x)
     }
 

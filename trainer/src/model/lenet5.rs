@@ -14,8 +14,8 @@ use dfdx::{
 
 use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, upload};
 use crate::{
-    nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d},
-    ops::{ConvDevice, ConvOptions},
+    nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d, Tower},
+    ops::ConvDevice,
 };
 
 const SIDE: usize = 28;
@@ -49,11 +49,10 @@ pub struct LeNet5<D: Storage<E>, E: Dtype = f32> {
 
 impl<D: ConvDevice> LeNet5<D> {
     fn forward<T: Tape<f32, D>>(&self, images: FeatureMaps<1, SIDE, D, T>) -> Result<Logits<D, T>, D::Err> {
-        let relu = ConvOptions { relu: true, input_gradient: true };
-        let x = self.conv1.try_forward_with(images, ConvOptions { input_gradient: false, ..relu })?;
-        let x = Pool1::default().try_forward(x)?;
-        let x = self.conv2.try_forward_with(x, relu)?;
-        let x = Pool2::default().try_forward(x)?;
+        let x = Tower::new(images)?
+            .conv_pool(&self.conv1, Pool1::default())?
+            .conv_pool(&self.conv2, Pool2::default())?
+            .try_forward()?;
         let x = Flat::default().try_forward(x)?;
         let x = self.linear1.try_forward(x)?.try_relu()?;
         let x = self.linear2.try_forward(x)?.try_relu()?;

@@ -81,7 +81,7 @@ impl<
 > Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, E>
 {
     const WINDOW: Window = Window { kernel: KERNEL, stride: STRIDE, padding: PADDING };
-    const SIZES_FIT: () = assert!(
+    pub(super) const SIZES_FIT: () = assert!(
         CI > 0 && CO > 0 && OUT > 0 && OUT == Self::WINDOW.positions(IN),
         "the output size of a convolution is (IN + 2·PADDING − KERNEL) / STRIDE + 1"
     );

@@ -35,8 +35,8 @@ pub struct MaxPool2d<const C: usize, const KERNEL: usize, const STRIDE: usize, c
 impl<const C: usize, const KERNEL: usize, const STRIDE: usize, const IN: usize, const OUT: usize>
     MaxPool2d<C, KERNEL, STRIDE, IN, OUT>
 {
-    const WINDOW: Window = Window { kernel: KERNEL, stride: STRIDE, padding: 0 };
-    const SIZES_FIT: () = assert!(
+    pub(super) const WINDOW: Window = Window { kernel: KERNEL, stride: STRIDE, padding: 0 };
+    pub(super) const SIZES_FIT: () = assert!(
         OUT > 0 && OUT == Self::WINDOW.positions(IN) && IN * IN <= MAX_PLANE,
         "the output size of a max-pooling is (IN − KERNEL) / STRIDE + 1"
     );

@@ -6,6 +6,7 @@
 mod conv2d;
 mod flatten;
 mod max_pool2d;
+mod tower;
 
 use dfdx::{
     nn::modules::{Dropout, DropoutOneIn, Linear, ReLU},
@@ -16,6 +17,7 @@ use dfdx::{
 pub use conv2d::Conv2d;
 pub use flatten::Flatten;
 pub use max_pool2d::MaxPool2d;
+pub use tower::Tower;
 
 /// A batch of square feature maps: batch × `C` channels × `SIDE` × `SIDE`.
 pub type FeatureMaps<const C: usize, const SIDE: usize, D, T = NoneTape> =

@@ -2,16 +2,21 @@
 //!
 //! dfdx has neither on stable Rust. There are two implementations that share nothing but the shapes in this file:
 //! [`portable`] is composed of dfdx's own operations and runs on any dfdx device, [`cpu`] is written for speed on
-//! [`Cpu`]. [`ConvDevice`] picks one for each device. The portable one is the oracle for the other.
+//! [`Cpu`], `cuda` for GPUs. [`ConvDevice`] picks one for each device. The portable one is the oracle for the other.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod portable;
+mod tower;
 
 use dfdx::{
     shapes::HasShape,
     tensor::{Cpu, NoneTape, Tape, Tensor},
     tensor_ops::Device,
 };
+
+pub use tower::{Stage, Tower};
 
 /// A batch of images or feature maps with sizes known at run time: batch × channels × height × width.
 pub type Images<D, T = NoneTape> = Tensor<(usize, usize, usize, usize), f32, D, T>;
@@ -29,6 +34,32 @@ pub trait ConvDevice: Device<f32> {
     /// # Errors
     /// The device's own, as running out of memory.
     fn max_pool2d<T: Tape<f32, Self>>(call: MaxPool2d<Self, T>) -> Result<Images<Self, T>, Self::Err>;
+
+    /// Convolutions and poolings, one after the other; see [`Tower`]. By default each is an operation of its own.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        call.one_by_one()
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl ConvDevice for dfdx::tensor::Cuda {
+    fn conv2d<T: Tape<f32, Self>>(call: Conv2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        portable::conv2d(call)
+    }
+
+    fn max_pool2d<T: Tape<f32, Self>>(call: MaxPool2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        portable::max_pool2d(call)
+    }
+
+    fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        match crate::cuda::kernels() {
+            crate::device::CudaKernels::Portable => call.one_by_one(),
+            crate::device::CudaKernels::Fused => cuda::tower(call),
+        }
+    }
 }
 
 impl ConvDevice for Cpu {
@@ -38,6 +69,10 @@ impl ConvDevice for Cpu {
 
     fn max_pool2d<T: Tape<f32, Self>>(call: MaxPool2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         cpu::max_pool2d(call)
+    }
+
+    fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        cpu::tower(call)
     }
 }
 
@@ -185,19 +220,29 @@ impl<D: ConvDevice, T: Tape<f32, D>> Conv2d<D, T> {
         window: Window,
         options: ConvOptions,
     ) -> Result<Self, ShapeError> {
-        window.check(*input.shape())?;
-        let found = *weight.shape();
-        let expected = (found.0, input.shape().1, window.kernel, window.kernel);
-        if found != expected {
-            return Err(ShapeError::Weight { expected, found });
+        Self::check(*input.shape(), *weight.shape(), bias.shape().0, window)?;
+        Ok(Self::fitting(input, weight, bias, window, options))
+    }
+
+    /// Whether shapes of input and weight and the length of the bias fit each other.
+    fn check(
+        input: (usize, usize, usize, usize),
+        weight: (usize, usize, usize, usize),
+        bias: usize,
+        window: Window,
+    ) -> Result<(), ShapeError> {
+        window.check(input)?;
+        let expected = (weight.0, input.1, window.kernel, window.kernel);
+        if weight != expected {
+            return Err(ShapeError::Weight { expected, found: weight });
         }
-        if found.0 == 0 {
+        if weight.0 == 0 {
             return Err(ShapeError::Zero("the number of output channels"));
         }
-        if bias.shape().0 != found.0 {
-            return Err(ShapeError::Bias { expected: found.0, found: bias.shape().0 });
+        if bias != weight.0 {
+            return Err(ShapeError::Bias { expected: weight.0, found: bias });
         }
-        Ok(Self::fitting(input, weight, bias, window, options))
+        Ok(())
     }
 
     /// As [`Conv2d::new`], for tensors whose types have proved that they fit.
@@ -233,15 +278,21 @@ impl<D: ConvDevice, T: Tape<f32, D>> MaxPool2d<D, T> {
     /// Sizes that are zero or do not fit each other, padding above half of the window, more than [`MAX_PLANE`] values in a
     /// plane.
     pub fn new(input: Images<D, T>, window: Window) -> Result<Self, ShapeError> {
-        window.check(*input.shape())?;
+        Self::check(*input.shape(), window)?;
+        Ok(Self::fitting(input, window))
+    }
+
+    /// Whether a window fits an input.
+    fn check(input: (usize, usize, usize, usize), window: Window) -> Result<(), ShapeError> {
+        window.check(input)?;
         if window.padding > window.kernel / 2 {
             return Err(ShapeError::PoolPadding { kernel: window.kernel, padding: window.padding });
         }
-        let (_, _, height, width) = *input.shape();
+        let (_, _, height, width) = input;
         if height.checked_mul(width).is_none_or(|values| values > MAX_PLANE) {
             return Err(ShapeError::Plane { height, width });
         }
-        Ok(Self::fitting(input, window))
+        Ok(())
     }
 
     /// As [`MaxPool2d::new`], for an input whose type has proved that it fits.

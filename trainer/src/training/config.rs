@@ -38,8 +38,8 @@ pub struct RunConfig {
     pub command: Vec<String>,
     /// Name of the network's architecture.
     pub network: &'static str,
-    /// What it runs on.
-    pub device: &'static str,
+    /// What it runs on: "cpu", or the number and name of a GPU.
+    pub device: String,
     /// Threads used; on the CPU, results are the same again only with the same number.
     pub threads: usize,
     /// Operating system and processor family.

@@ -4,4 +4,8 @@
 pub(super) mod gemm;
 pub(super) mod peak;
 pub(super) mod pool;
+#[cfg(feature = "training")]
+pub(super) mod pool_training;
+#[cfg(feature = "training")]
+pub(super) mod transform;
 pub(super) mod winograd;

@@ -13,7 +13,7 @@ static ZEROS: [f32; InputTile::MAX_CHANNELS] = [0.0; InputTile::MAX_CHANNELS];
 /// `Bᵀ·x` for one column or row `x` of a tile. The loops over constant matrices unroll, and what multiplies a zero or a one
 /// is left out; the two rows of a pair of points share their sums, as they differ only in signs.
 #[inline(always)]
-unsafe fn input_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x: [V; N]) -> [V; N] {
+pub(in crate::arch) unsafe fn input_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x: [V; N]) -> [V; N] {
     let matrix = const { &Winograd::<M, R, N>::INPUT };
     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
     unsafe {
@@ -48,7 +48,9 @@ unsafe fn input_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x:
 /// `Aᵀ·x` for one column or row `x` of a tile of products: of a pair of points, even powers take the sum and odd powers the
 /// difference.
 #[inline(always)]
-unsafe fn output_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x: [V; N]) -> [V; M] {
+pub(in crate::arch) unsafe fn output_1d<V: Vector, const M: usize, const R: usize, const N: usize>(
+    x: [V; N],
+) -> [V; M] {
     let matrix = const { &Winograd::<M, R, N>::OUTPUT };
     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
     unsafe {
@@ -78,7 +80,7 @@ unsafe fn output_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x
 
 /// `sum + coefficient · x`, cheaper where there is no sum yet or the coefficient is ±1.
 #[inline(always)]
-unsafe fn accumulate<V: Vector>(sum: Option<V>, coefficient: f32, x: V) -> V {
+pub(in crate::arch) unsafe fn accumulate<V: Vector>(sum: Option<V>, coefficient: f32, x: V) -> V {
     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
     unsafe {
         match sum {

@@ -18,6 +18,7 @@ use super::{
     matrix::{Matrix, Mode, multiply},
     unfold::{Block, fold, unfold},
     values,
+    winograd::{self, Extras, Plan},
 };
 use crate::ops::{Conv2d, ConvOptions, ConvSizes, Images};
 
@@ -33,8 +34,13 @@ const COLUMNS: usize = 512;
 /// [`CpuError::OutOfMemory`].
 pub fn conv2d<T: Tape<f32, Cpu>>(call: Conv2d<Cpu, T>) -> Result<Images<Cpu, T>, CpuError> {
     let sizes = call.sizes();
-    let Conv2d { input, weight, bias, options, .. } = call;
+    let Conv2d { input, weight, bias, options, window } = call;
     let ConvOptions { relu, input_gradient } = options;
+    let plane = sizes.plane;
+    let extras = Extras { relu, pool: None };
+    if let Some(plan) = Plan::new((sizes.channels, plane.height, plane.width), sizes.filters, window, extras) {
+        return winograd::run(input, vec![((weight, bias), plan)], input_gradient);
+    }
     let device = input.device().clone();
     let (input, tape) = input.try_contiguous()?.split_tape();
     let (weight, weight_tape) = weight.retaped::<T>().try_contiguous()?.split_tape();

@@ -4,10 +4,12 @@
 //! gradients as plain vectors. Buffers that become tensors come from dfdx's cache, which keeps every tensor's memory for
 //! the next tensor of that size: fresh vectors would pile up there.
 
+mod buffer;
 mod conv2d;
 mod matrix;
 mod max_pool2d;
 mod unfold;
+mod winograd;
 
 use std::mem::take;
 
@@ -18,6 +20,7 @@ use dfdx::{
 
 pub use conv2d::conv2d;
 pub use max_pool2d::max_pool2d;
+pub use winograd::tower;
 
 /// Memory for a tensor of `len` values, all zero.
 fn allocate(device: &Cpu, len: usize) -> Result<Vec<f32>, CpuError> {

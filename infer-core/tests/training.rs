@@ -1,0 +1,243 @@
+//! Kernels of training, for every backend of this CPU: the transforms make a convolution, each transpose is the transpose of
+//! its transform, and poolings find the first of the largest values and carry gradients back to it.
+
+use infer_core::training::{
+    Backend, CHANNELS, MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut, WinogradSize,
+};
+use proptest::prelude::*;
+
+/// Every size by every backend.
+fn transforms() -> Vec<Transforms> {
+    let backends = Backend::ALL.into_iter().filter(|backend| backend.available());
+    backends
+        .flat_map(|backend| WinogradSize::ALL.map(|size| Transforms::new(size, backend).expect("available")))
+        .collect()
+}
+
+/// Deterministic values within ±1.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 16) % (1 << 24)
+    };
+    (0..count).map(|_| next() as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+fn dot(left: &[f32], right: &[f32]) -> f64 {
+    left.iter().zip(right).map(|(left, right)| f64::from(*left) * f64::from(*right)).sum()
+}
+
+/// Calls `write` with planes of `count` values and returns them, one behind the other.
+fn planes(number: usize, count: usize, write: impl FnOnce(PlanesMut<'_, '_>)) -> Vec<f32> {
+    let mut values = vec![f32::NAN; number * count];
+    let mut planes: Vec<&mut [f32]> = values.chunks_exact_mut(count).collect();
+    write(PlanesMut { planes: &mut planes, offset: 0 });
+    values
+}
+
+fn read(values: &[f32], stride: usize) -> Planes<'_> {
+    Planes { values, stride, offset: 0 }
+}
+
+/// An image and a tile of it, which may lie partly or wholly outside.
+#[derive(Debug, Clone)]
+struct Place {
+    height: usize,
+    width: usize,
+    channels: usize,
+    top: isize,
+    left: isize,
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    (1..12_usize, 1..12_usize, 1..4_usize, -6..13_isize, -6..13_isize)
+        .prop_map(|(height, width, blocks, top, left)| Place { height, width, channels: blocks * CHANNELS, top, left })
+}
+
+impl Place {
+    fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    fn window<'a>(&self, image: &'a [f32]) -> Window<'a> {
+        let Self { height, width, channels, top, left } = *self;
+        Window { image, height, width, channels, top, left }
+    }
+
+    fn window_mut<'a>(&self, image: &'a mut [f32]) -> WindowMut<'a> {
+        let Self { height, width, channels, top, left } = *self;
+        WindowMut { image, height, width, channels, top, left }
+    }
+
+    /// The value of a channel at a place of the tile; 0 outside of the image.
+    fn value(&self, image: &[f32], i: usize, j: usize, channel: usize) -> f32 {
+        let (y, x) = (self.top + i as isize, self.left + j as isize);
+        let inside = (0..self.height as isize).contains(&y) && (0..self.width as isize).contains(&x);
+        if inside { image[(y as usize * self.width + x as usize) * self.channels + channel] } else { 0.0 }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
+
+    #[test]
+    fn transforms_make_a_convolution(place in place(), seed: u64, relu: bool) {
+        let channels = place.channels;
+        let image = values(place.len(), seed);
+        for transforms in transforms() {
+            let size = transforms.size();
+            let filters = values(size.taps().pow(2) * channels, seed ^ 1);
+            let bias = values(channels, seed ^ 2);
+            let v = planes(size.planes(), channels, |planes| transforms.input(place.window(&image), planes));
+            let u = planes(size.planes(), channels, |planes| transforms.filter(read(&filters, channels), planes, channels));
+            let products: Vec<f32> = u.iter().zip(&v).map(|(u, v)| u * v).collect();
+            let m = size.outputs();
+            let mut output = vec![f32::NAN; m * m * channels];
+            let window = WindowMut { image: &mut output, height: m, width: m, channels, top: 0, left: 0 };
+            transforms.output(read(&products, channels), &bias, relu, window);
+            for (index, found) in output.iter().enumerate() {
+                let (i, j, channel) = (index / channels / m, index / channels % m, index % channels);
+                let mut sum = f64::from(bias[channel]);
+                for (k, l) in (0..size.taps()).flat_map(|k| (0..size.taps()).map(move |l| (k, l))) {
+                    let filter = filters[(k * size.taps() + l) * channels + channel];
+                    sum += f64::from(place.value(&image, i + k, j + l, channel)) * f64::from(filter);
+                }
+                let expected = if relu { sum.max(0.0) } else { sum };
+                prop_assert!((f64::from(*found) - expected).abs() < 3e-4, "{transforms:?}: {found} and {expected}");
+            }
+        }
+    }
+
+    /// `⟨T·x, y⟩ = ⟨x, Tᵀ·y⟩`, and what is added to stays.
+    #[test]
+    fn transposes_are_transposes(place in place(), seed: u64) {
+        let channels = place.channels;
+        let image = values(place.len(), seed);
+        let close = |transforms: &Transforms, left: f64, right: f64, scale: f64| {
+            assert!((left - right).abs() <= 1e-5 * scale.max(1.0), "{transforms:?}: {left} and {right}");
+        };
+        for transforms in transforms() {
+            let size = transforms.size();
+            let tile = values(size.planes() * channels, seed ^ 3);
+            let scale = |transformed: &[f32]| transformed.iter().zip(&tile).map(|(a, b)| f64::from((a * b).abs())).sum();
+
+            let transformed = planes(size.planes(), channels, |planes| transforms.input(place.window(&image), planes));
+            let mut back = image.clone();
+            transforms.input_transposed(read(&tile, channels), place.window_mut(&mut back));
+            let added: Vec<f32> = back.iter().zip(&image).map(|(back, image)| back - image).collect();
+            close(&transforms, dot(&transformed, &tile), dot(&image, &added), scale(&transformed));
+
+            let transformed =
+                planes(size.planes(), channels, |planes| transforms.output_transposed(place.window(&image), planes));
+            let mut back = vec![0.0; place.len()];
+            transforms.output(read(&tile, channels), &vec![0.0; channels], false, place.window_mut(&mut back));
+            close(&transforms, dot(&transformed, &tile), dot(&image, &back), scale(&transformed));
+
+            let filters = values(size.taps().pow(2) * channels, seed ^ 4);
+            let transformed =
+                planes(size.planes(), channels, |planes| transforms.filter(read(&filters, channels), planes, channels));
+            let back = planes(size.taps().pow(2), channels, |planes| {
+                transforms.filter_transposed(read(&tile, channels), planes, channels);
+            });
+            close(&transforms, dot(&transformed, &tile), dot(&filters, &back), scale(&transformed));
+        }
+    }
+
+    #[test]
+    fn poolings_find_the_first_largest_and_go_back_to_it(
+        (kernel, stride, rows, columns) in (1..6_usize, 1..4_usize, 1..5_usize, 1..5_usize),
+        (extra, blocks) in (0..3_usize, 1..3_usize),
+        seed: u64,
+        relu: bool,
+    ) {
+        let channels = blocks * CHANNELS;
+        let (height, width) = ((rows - 1) * stride + kernel + extra, (columns - 1) * stride + kernel + extra);
+        // Few different values, so that many are equal; with ReLU none is negative.
+        let input: Vec<f32> = values(height * width * channels, seed)
+            .iter()
+            .map(|value| (value * 3.0).round())
+            .map(|value| if relu { value.max(0.0) } else { value })
+            .collect();
+        let gradient: Vec<f32> = values(rows * columns * channels, seed ^ 1).iter().map(|value| (value * 8.0).round()).collect();
+        let mut expected = vec![0.0; rows * columns * channels];
+        let mut expected_gradient = vec![1.0; input.len()];
+        for (index, expected) in expected.iter_mut().enumerate() {
+            let (row, column, channel) = (index / channels / columns, index / channels % columns, index % channels);
+            let places = (0..kernel).flat_map(|k| (0..kernel).map(move |l| (k, l)));
+            let places = places.map(|(k, l)| ((row * stride + k) * width + column * stride + l) * channels + channel);
+            let best = places.reduce(|best, place| if input[place] > input[best] { place } else { best }).expect("a place");
+            *expected = input[best];
+            if !(relu && *expected == 0.0) {
+                expected_gradient[best] += gradient[index];
+            }
+        }
+        for transforms in transforms() {
+            let mut output = vec![f32::NAN; expected.len()];
+            let mut winners = vec![255; expected.len()];
+            let (out, win) = (&mut output[..], &mut winners[..]);
+            transforms.max_pool(MaxPool { input: &input, width, channels, kernel, stride, columns, output: out, winners: win });
+            prop_assert_eq!(&output, &expected);
+            let mut input_gradient = vec![1.0; input.len()];
+            transforms.max_pool_gradient(MaxPoolGradient {
+                output: &output,
+                winners: &winners,
+                output_gradient: &gradient,
+                relu,
+                width,
+                channels,
+                kernel,
+                stride,
+                columns,
+                input_gradient: &mut input_gradient,
+            });
+            prop_assert_eq!(&input_gradient, &expected_gradient);
+        }
+    }
+}
+
+#[test]
+fn a_nan_wins_its_window_and_survives_a_relu() {
+    for transforms in transforms() {
+        let mut input = [1.0; 4 * CHANNELS];
+        input[CHANNELS + 3] = f32::NAN;
+        let (mut output, mut winners) = ([0.0; CHANNELS], [9; CHANNELS]);
+        transforms.max_pool(MaxPool {
+            input: &input,
+            width: 2,
+            channels: CHANNELS,
+            kernel: 2,
+            stride: 2,
+            columns: 1,
+            output: &mut output,
+            winners: &mut winners,
+        });
+        assert!(output[3].is_nan() && winners[3] == 1 && output[4] == 1.0 && winners[4] == 0);
+
+        let size = transforms.size();
+        let products = vec![f32::NAN; size.planes() * CHANNELS];
+        let m = size.outputs();
+        let mut output = vec![0.0; m * m * CHANNELS];
+        let window = WindowMut { image: &mut output, height: m, width: m, channels: CHANNELS, top: 0, left: 0 };
+        transforms.output(read(&products, CHANNELS), &[0.0; CHANNELS], true, window);
+        assert!(output.iter().all(|value| value.is_nan()));
+    }
+}
+
+#[test]
+fn sizes_that_do_not_fit_do_nothing() {
+    for transforms in transforms() {
+        let image = vec![1.0; 4 * CHANNELS];
+        let size = transforms.size();
+        let place = Place { height: 2, width: 2, channels: CHANNELS, top: 0, left: 0 };
+        let untouched = planes(size.planes() - 1, CHANNELS, |planes| transforms.input(place.window(&image), planes));
+        assert!(untouched.iter().all(|value| value.is_nan()));
+        let untouched = planes(size.planes(), CHANNELS - 1, |planes| transforms.input(place.window(&image), planes));
+        assert!(untouched.iter().all(|value| value.is_nan()));
+        let place = Place { height: 3, ..place };
+        let untouched = planes(size.planes(), CHANNELS, |planes| transforms.input(place.window(&image), planes));
+        assert!(untouched.iter().all(|value| value.is_nan()));
+    }
+}

@@ -1,0 +1,58 @@
+"""How fast PyTorch trains AlexNet on this GPU: a line of Markdown for each way of computing.
+
+    python tests/pytorch/cuda_speed.py [IMAGES A STEP] [STEPS]
+
+The same work as the trainer's: images from the host, forward, backward and Adam, without reading metrics back.
+"""
+
+import sys
+import time
+
+import torch
+from networks import AlexNet
+from torch.nn.functional import cross_entropy
+
+
+def images_per_second(batch: int, steps: int, tf32: bool, autocast: bool, channels_last: bool) -> float:
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True
+    torch.manual_seed(0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = AlexNet().cuda().to(memory_format=layout)
+    adam = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    images = torch.rand(batch, 1, 224, 224).pin_memory()
+    labels = torch.randint(10, (batch,)).cuda()
+
+    def step():
+        batch_images = images.cuda(non_blocking=True).to(memory_format=layout)
+        with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+            loss = cross_entropy(network(batch_images), labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    for _ in range(10):
+        step()
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    torch.cuda.synchronize()
+    return batch * steps / (time.perf_counter() - started)
+
+
+def main() -> None:
+    batch = int(sys.argv[1]) if len(sys.argv) > 1 else 256
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 50
+    for name, tf32, autocast in [("f32", False, False), ("tf32", True, False), ("bf16", True, True)]:
+        for layout in [False, True]:
+            speed = images_per_second(batch, steps, tf32, autocast, layout)
+            memory = torch.cuda.max_memory_allocated() / 2**20
+            torch.cuda.reset_peak_memory_stats()
+            order = ", channels last" if layout else ""
+            print(f"| PyTorch {torch.__version__}{order} | {name} | {speed:.0f} | {memory:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+//! Where to compute: what `--device` names, and the device behind it.
+
+use std::{fmt, str::FromStr};
+
+/// What `--device` may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The first GPU where this program was built for one and it can be used, the processor otherwise.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The NVIDIA GPU with this number, from 0.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("cuda:").map(usize::from_str)) {
+            ("auto", _) => Ok(Self::Auto),
+            ("cpu", _) => Ok(Self::Cpu),
+            ("cuda", _) => Ok(Self::Cuda(0)),
+            (_, Some(Ok(ordinal))) => Ok(Self::Cuda(ordinal)),
+            _ => Err("expected auto, cpu, cuda or cuda:N with the number of a GPU".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+/// How matrix products are computed on a GPU. Weights, activations, sums and exported files are `f32` in every case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Factors as they are.
+    #[default]
+    F32,
+    /// Factors rounded to TF32, which has 10 bits of mantissa.
+    Tf32,
+    /// Factors rounded to bfloat16, which has 7 bits of mantissa.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::F32, Self::Tf32, Self::Bf16]
+            .into_iter()
+            .find(|precision| precision.to_string() == text)
+            .ok_or_else(|| "expected f32, tf32 or bf16".to_string())
+    }
+}
+
+/// How a network's convolutions are computed on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CudaKernels {
+    /// Composed of dfdx's operations.
+    Portable,
+    /// As one operation with kernels of its own, where the network allows it.
+    #[default]
+    Fused,
+}
+
+impl fmt::Display for CudaKernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::Fused => "fused",
+        })
+    }
+}
+
+impl FromStr for CudaKernels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Portable, Self::Fused]
+            .into_iter()
+            .find(|kernels| kernels.to_string() == text)
+            .ok_or_else(|| "expected portable or fused".to_string())
+    }
+}
+
+/// Where a run computes after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selected {
+    /// The processor.
+    Cpu,
+    /// The NVIDIA GPU with this number.
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// The device that the choice leads to here. `note` is told why `auto` is the processor where a GPU was possible.
+    ///
+    /// # Errors
+    /// A GPU was asked for, and the program was built without support for it.
+    #[cfg(not(feature = "cuda"))]
+    pub fn select(self, _note: impl FnOnce(&str)) -> Result<Selected, String> {
+        match self {
+            Self::Auto | Self::Cpu => Ok(Selected::Cpu),
+            Self::Cuda(_) => {
+                Err(format!("--device {self}: this build of the trainer has no CUDA support; use --device cpu"))
+            }
+        }
+    }
+
+    /// The device that the choice leads to here. `note` is told why `auto` is the processor where a GPU was possible.
+    ///
+    /// # Errors
+    /// None in this build; opening the GPU may fail later.
+    #[cfg(feature = "cuda")]
+    pub fn select(self, note: impl FnOnce(&str)) -> Result<Selected, String> {
+        Ok(match self {
+            Self::Cpu => Selected::Cpu,
+            Self::Cuda(ordinal) => Selected::Cuda(ordinal),
+            Self::Auto => match crate::cuda::find(0) {
+                Ok(gpu) => Selected::Cuda(gpu.ordinal),
+                Err(reason) => {
+                    note(&format!("Computing on the processor: {reason}"));
+                    Selected::Cpu
+                }
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_names() {
+        for (text, choice) in [
+            ("auto", DeviceChoice::Auto),
+            ("cpu", DeviceChoice::Cpu),
+            ("cuda:0", DeviceChoice::Cuda(0)),
+            ("cuda:11", DeviceChoice::Cuda(11)),
+        ] {
+            assert_eq!(text.parse(), Ok(choice));
+            assert_eq!(choice.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda0", "CPU"] {
+            assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn precisions_have_names() {
+        assert_eq!("bf16".parse(), Ok(Precision::Bf16));
+        assert!("f16".parse::<Precision>().unwrap_err().contains("tf32"));
+    }
+
+    #[test]
+    fn the_processor_is_always_there() {
+        assert_eq!(DeviceChoice::Cpu.select(|_| unreachable!()), Ok(Selected::Cpu));
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn without_cuda_only_the_processor_can_be_had() {
+        assert_eq!(DeviceChoice::Auto.select(|_| unreachable!()), Ok(Selected::Cpu));
+        assert!(DeviceChoice::Cuda(1).select(|_| ()).unwrap_err().contains("--device cuda:1: this build"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Filters: from the weight to transformed filters, and their gradients back.
+//!
+//! Transformed filters are planes of `[depth][filters]`, one for each place of a transformed tile.
+
+use infer_core::training::{Planes, PlanesMut, Transforms};
+use rayon::prelude::*;
+
+use super::{super::buffer::Buffer, parts, plan::Plan};
+
+/// Filters whose values are moved together: a cache line of them.
+const LANES: usize = 16;
+/// Filters that a thread transforms at a time.
+const CHUNK: usize = 4096;
+
+/// Where each tap of a filter lies: calls `visit(tap in the weight, plane, row of the plane)` for one input channel.
+fn each_tap(plan: &Plan, channel: usize, mut visit: impl FnMut(usize, usize, usize)) {
+    let (kernel, stride, taps) = (plan.window.kernel, plan.window.stride, plan.size.taps());
+    for y in 0..kernel {
+        for x in 0..kernel {
+            let plane = y / stride * taps + x / stride;
+            let row = (channel * stride + y % stride) * stride + x % stride;
+            visit((channel * kernel + y) * kernel + x, plane, row);
+        }
+    }
+}
+
+/// `U = G·g·Gᵀ` of a weight of `[filters][channels][kernel][kernel]`.
+pub(super) fn transform(plan: &Plan, transforms: &Transforms, weight: &[f32]) -> Buffer<f32> {
+    let (filters, count) = (plan.filters, plan.depth() * plan.filters);
+    let taps = plan.channels * plan.window.kernel * plan.window.kernel;
+    let mut planes = Buffer::new(plan.size.taps() * plan.size.taps() * count);
+    // A stride that does not divide the kernel leaves taps that no weight fills.
+    planes.par_chunks_mut(count).for_each(|plane| plane.fill(0.0));
+    let step = plan.depth() / plan.channels;
+    parts(&mut planes, count, step * filters).into_par_iter().enumerate().for_each(|(channel, mut planes)| {
+        for first in (0..filters).step_by(LANES) {
+            each_tap(plan, channel, |tap, plane, row| {
+                let target = &mut planes[plane][(row - channel * step) * filters + first..][..LANES];
+                for (lane, value) in target.iter_mut().enumerate() {
+                    *value = weight[(first + lane) * taps + tap];
+                }
+            });
+        }
+    });
+
+    let mut transformed = Buffer::new(plan.size.planes() * count);
+    parts(&mut transformed, count, CHUNK).into_par_iter().enumerate().for_each(|(chunk, mut targets)| {
+        let length = targets[0].len();
+        let filters = Planes { values: &planes, stride: count, offset: chunk * CHUNK };
+        transforms.filter(filters, PlanesMut { planes: &mut targets, offset: 0 }, length);
+    });
+    transformed
+}
+
+/// Adds the gradient of transformed filters to the gradient of the weight.
+pub(super) fn add_gradient(plan: &Plan, transforms: &Transforms, transformed: &[f32], weight: &mut [f32]) {
+    let (filters, count) = (plan.filters, plan.depth() * plan.filters);
+    let taps = plan.channels * plan.window.kernel * plan.window.kernel;
+    let mut planes = Buffer::new(plan.size.taps() * plan.size.taps() * count);
+    parts(&mut planes, count, CHUNK).into_par_iter().enumerate().for_each(|(chunk, mut targets)| {
+        let length = targets[0].len();
+        let source = Planes { values: transformed, stride: count, offset: chunk * CHUNK };
+        transforms.filter_transposed(source, PlanesMut { planes: &mut targets, offset: 0 }, length);
+    });
+    weight.par_chunks_mut(LANES * taps).enumerate().for_each(|(block, weight)| {
+        for channel in 0..plan.channels {
+            each_tap(plan, channel, |tap, plane, row| {
+                let source = &planes[plane * count + row * filters + block * LANES..][..LANES];
+                for (lane, value) in source.iter().enumerate() {
+                    weight[lane * taps + tap] += value;
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,146 @@
+//! Which convolutions the Winograd path takes, and their sizes there.
+
+use infer_core::training::{CHANNELS, WinogradSize};
+
+use crate::ops::Window;
+
+/// Rows of the matrix products: as many tiles of as many images go into one. Fewer would read the filters too often, more
+/// would leave the cache.
+const ROWS: usize = 288;
+
+/// What the path does with a convolution beside the sum.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops::cpu) struct Extras {
+    /// Whether a ReLU follows.
+    pub(in crate::ops::cpu) relu: bool,
+    /// The max-pooling that follows.
+    pub(in crate::ops::cpu) pool: Option<Window>,
+}
+
+/// All sizes of a convolution by tiles, with what follows it.
+///
+/// A stride is done away with by laying `stride`² pixels into the channels of one place of a grid ("space to depth"): output
+/// (i, j) meets pixel `stride`·i + k, with k = `stride`·q + s, which is channel s of row i + q. The padding is part of that
+/// grid. Without a stride the grid is the image itself.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops::cpu) struct Plan {
+    pub(super) size: WinogradSize,
+    /// Channels of the image.
+    pub(super) channels: usize,
+    /// Rows of the image.
+    pub(super) height: usize,
+    /// Columns of the image.
+    pub(super) width: usize,
+    /// Of the convolution as given.
+    pub(super) window: Window,
+    /// Channels of the output.
+    pub(super) filters: usize,
+    /// Rows of the convolution's output that are looked at.
+    pub(super) rows: usize,
+    /// Columns of the convolution's output that are looked at.
+    pub(super) columns: usize,
+    pub(super) extras: Extras,
+}
+
+impl Plan {
+    /// The plan for a convolution of `channels`×`height`×`width` to `filters` channels; `None` where this path does not fit
+    /// it, or saves nothing.
+    pub(in crate::ops::cpu) fn new(
+        (channels, height, width): (usize, usize, usize),
+        filters: usize,
+        window: Window,
+        extras: Extras,
+    ) -> Option<Self> {
+        let (mut rows, mut columns) = (window.positions(height), window.positions(width));
+        if let Some(pool) = extras.pool {
+            let seen =
+                |positions: usize| (pool.positions(positions).checked_sub(1)? * pool.stride).checked_add(pool.kernel);
+            if pool.padding > 0 || pool.kernel > 16 {
+                return None;
+            }
+            (rows, columns) = (seen(rows)?, seen(columns)?);
+        }
+        let size = match window.kernel.div_ceil(window.stride) {
+            3 => {
+                let cost = |size: &WinogradSize| tiles(*size, rows, columns) * size.planes();
+                [WinogradSize::F4x3, WinogradSize::F6x3].into_iter().min_by_key(cost)?
+            }
+            5 => WinogradSize::F5x5,
+            _ => return None,
+        };
+        let plan = Self { size, channels, height, width, window, filters, rows, columns, extras };
+        let fits = plan.depth().is_multiple_of(CHANNELS) && filters.is_multiple_of(CHANNELS);
+        let saves = plan.tiles() * size.planes() < rows * columns * size.taps() * size.taps();
+        let in_range = plan.depth().max(filters) <= 4096;
+        (fits && saves && in_range).then_some(plan)
+    }
+
+    /// Channels of the grid.
+    pub(super) fn depth(&self) -> usize {
+        self.channels * self.window.stride * self.window.stride
+    }
+
+    /// Whether the grid is another image than the given one.
+    pub(super) fn shuffled(&self) -> bool {
+        self.window.stride > 1
+    }
+
+    /// Rows and columns of the grid.
+    pub(super) fn grid(&self) -> (usize, usize) {
+        let reach = self.size.taps() - 1;
+        if self.shuffled() { (self.rows + reach, self.columns + reach) } else { (self.height, self.width) }
+    }
+
+    /// Rows and columns of zeros around the grid.
+    pub(super) fn padding(&self) -> usize {
+        if self.shuffled() { 0 } else { self.window.padding }
+    }
+
+    /// Tiles of an image.
+    pub(super) fn tiles(&self) -> usize {
+        tiles(self.size, self.rows, self.columns)
+    }
+
+    /// First row and column of a tile of outputs.
+    pub(super) fn corner(&self, tile: usize) -> (isize, isize) {
+        let across = self.columns.div_ceil(self.size.outputs());
+        let side = self.size.outputs();
+        ((tile / across * side) as isize, (tile % across * side) as isize)
+    }
+
+    /// Values of an image.
+    pub(super) fn image_len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Values of a grid.
+    pub(super) fn grid_len(&self) -> usize {
+        self.depth() * self.grid().0 * self.grid().1
+    }
+
+    /// Values of the convolution's output for an image, before the pooling.
+    pub(super) fn sums_len(&self) -> usize {
+        self.filters * self.rows * self.columns
+    }
+
+    /// Sizes of the output: channels, rows, columns.
+    pub(in crate::ops::cpu) fn output(&self) -> (usize, usize, usize) {
+        let positions = |side| self.extras.pool.map_or(side, |pool| pool.positions(side));
+        (self.filters, positions(self.rows), positions(self.columns))
+    }
+
+    /// Values of the output for an image.
+    pub(super) fn output_len(&self) -> usize {
+        let (filters, rows, columns) = self.output();
+        filters * rows * columns
+    }
+
+    /// Images whose tiles go into one matrix product.
+    pub(super) fn group(&self, batch: usize) -> usize {
+        ROWS.div_ceil(self.tiles()).max(rayon::current_num_threads()).min(batch).max(1)
+    }
+}
+
+fn tiles(size: WinogradSize, rows: usize, columns: usize) -> usize {
+    rows.div_ceil(size.outputs()) * columns.div_ceil(size.outputs())
+}

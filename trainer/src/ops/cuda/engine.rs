@@ -1,0 +1,346 @@
+//! The kernels of `kernels/tower.cu` and matrix products, on one device: sizes in, launches out.
+//!
+//! Everything here only enqueues work on the device's stream, which is dfdx's too: nothing waits for the GPU.
+
+use std::{
+    ffi::c_int,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cudarc::{
+    cublas::{CudaBlas, result::CublasError, sys::cublasStatus_t},
+    driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
+    nvrtc::compile_ptx,
+};
+use dfdx::tensor::{Cuda, CudaError, Storage};
+
+use crate::{cuda::libraries::cublasSgemm_v2, ops::Plane};
+
+const SOURCE: &str = include_str!("../../../kernels/tower.cu");
+const MODULE: &str = "tower";
+const KERNELS: [&str; 7] = [
+    "tower_unfold",
+    "tower_fold",
+    "tower_bias_relu",
+    "tower_relu_backward",
+    "tower_bias_relu_pool",
+    "tower_pool_relu_backward",
+    "tower_bias_gradient",
+];
+
+/// Threads of a block; `tower_bias_gradient` is written for this number.
+const THREADS: u32 = 256;
+/// The most blocks along a row; their threads take the elements in turns.
+const BLOCKS: u32 = 4096;
+
+/// The address of values on the device. Whoever passes it on keeps the memory behind it alive.
+pub(super) type Address = u64;
+
+/// `Sizes` of the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Sizes {
+    batch: u32,
+    channels: u32,
+    height: u32,
+    width: u32,
+    kernel: u32,
+    stride: u32,
+    padding: u32,
+    rows: u32,
+    columns: u32,
+}
+
+// SAFETY: plain numbers, laid out as the struct of the same name in `tower.cu`.
+unsafe impl DeviceRepr for Sizes {}
+
+impl Sizes {
+    /// Sizes of a window over a batch; none where a row of elements is too long to be numbered, or the channels or taps are
+    /// more than a grid has rows.
+    pub(super) fn new(batch: usize, channels: usize, plane: Plane) -> Option<Self> {
+        let window = plane.window;
+        let longest = batch.checked_mul((plane.height * plane.width).max(plane.positions()))?;
+        let taps = channels.checked_mul(window.kernel.checked_mul(window.kernel)?)?;
+        let number = |value: usize| u32::try_from(value).ok();
+        (longest < 1 << 31 && taps < 1 << 16).then_some(Self {
+            batch: number(batch)?,
+            channels: number(channels)?,
+            height: number(plane.height)?,
+            width: number(plane.width)?,
+            kernel: number(window.kernel)?,
+            stride: number(window.stride)?,
+            padding: number(window.padding)?,
+            rows: number(plane.rows)?,
+            columns: number(plane.columns)?,
+        })
+    }
+
+    /// Values under the window, over all channels.
+    pub(super) fn taps(self) -> u32 {
+        self.channels * self.kernel * self.kernel
+    }
+
+    /// Channels of the input.
+    pub(super) fn channels(self) -> u32 {
+        self.channels
+    }
+
+    /// Values of one channel of the whole batch, before the window.
+    pub(super) fn inputs(self) -> u32 {
+        self.batch * self.height * self.width
+    }
+
+    /// Positions of the window in the whole batch.
+    pub(super) fn positions(self) -> u32 {
+        self.batch * self.rows * self.columns
+    }
+}
+
+/// How pooled values lie: the distance from one channel, and from one image, to the next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    pub(super) of_channel: usize,
+    pub(super) of_image: usize,
+}
+
+/// One matrix of a product, row-major.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factor {
+    pub(super) values: Address,
+    /// Values of a row.
+    pub(super) columns: u32,
+    /// Whether it is the transposed matrix that is multiplied.
+    pub(super) transposed: bool,
+}
+
+/// Kernels and matrix products on one device.
+pub(super) struct Engine {
+    device: Arc<CudaDevice>,
+    blas: CudaBlas,
+}
+
+/// An engine for each device that has been used; kept until the program ends, as compiling the kernels takes a second.
+static ENGINES: Mutex<Vec<Arc<Engine>>> = Mutex::new(Vec::new());
+
+impl Engine {
+    /// The engine of a device.
+    ///
+    /// # Errors
+    /// What NVRTC, the driver or cuBLAS reports.
+    pub(super) fn of(device: &Cuda) -> Result<Arc<Self>, EngineError> {
+        let storage = Storage::<f32>::try_alloc_len(device, 1).map_err(EngineError::Cuda)?;
+        let device = storage.device();
+        let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engines.iter().find(|engine| Arc::ptr_eq(&engine.device, &device)) {
+            return Ok(engine.clone());
+        }
+        let ptx = compile_ptx(SOURCE).map_err(|error| EngineError::Compilation(format!("{error:?}")))?;
+        device.load_ptx(ptx, MODULE, &KERNELS).map_err(|error| EngineError::Cuda(error.into()))?;
+        let blas = CudaBlas::new(device.clone()).map_err(|error| EngineError::Cuda(error.into()))?;
+        let engine = Arc::new(Self { device, blas });
+        engines.push(engine.clone());
+        Ok(engine)
+    }
+
+    /// Memory for `count` values, with nothing in particular in it.
+    pub(super) fn allocate<E: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<E>, DriverError> {
+        // SAFETY: every use writes all values before any is read.
+        unsafe { self.device.alloc(count) }
+    }
+
+    /// # Safety
+    /// `parameters` are those of the kernel, and their addresses have as much memory behind them as its sizes say.
+    unsafe fn launch<P>(&self, kernel: &str, blocks: u32, rows: u32, parameters: P) -> Result<(), DriverError>
+    where
+        cudarc::driver::CudaFunction: LaunchAsync<P>,
+    {
+        let function = self.device.get_func(MODULE, kernel).ok_or(DriverError(CUresult::CUDA_ERROR_NOT_FOUND))?;
+        let config = LaunchConfig { grid_dim: (blocks, rows, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: the caller's promise.
+        unsafe { function.launch(config, parameters) }
+    }
+
+    /// # Safety
+    /// `input` holds channels × inputs values, `unfolded` taps × positions.
+    pub(super) unsafe fn unfold(&self, sizes: Sizes, input: Address, unfolded: Address) -> Result<(), DriverError> {
+        // SAFETY: a Sizes and two addresses, which the caller answers for.
+        unsafe { self.launch("tower_unfold", blocks(sizes.positions()), sizes.taps(), (sizes, input, unfolded)) }
+    }
+
+    /// # Safety
+    /// As [`Engine::unfold`].
+    pub(super) unsafe fn fold(&self, sizes: Sizes, unfolded: Address, input: Address) -> Result<(), DriverError> {
+        // SAFETY: a Sizes and two addresses, which the caller answers for.
+        unsafe { self.launch("tower_fold", blocks(sizes.inputs()), sizes.channels, (sizes, unfolded, input)) }
+    }
+
+    /// # Safety
+    /// `bias` holds `channels` values, `maps` channels × count.
+    pub(super) unsafe fn bias_relu(
+        &self,
+        (channels, count): (u32, u32),
+        bias: Address,
+        maps: Address,
+    ) -> Result<(), DriverError> {
+        // SAFETY: a number and two addresses, which the caller answers for.
+        unsafe { self.launch("tower_bias_relu", blocks(count), channels, (count, bias, maps)) }
+    }
+
+    /// # Safety
+    /// `maps` and `gradient` hold channels × count values.
+    pub(super) unsafe fn relu_backward(
+        &self,
+        (channels, count): (u32, u32),
+        maps: Address,
+        gradient: Address,
+    ) -> Result<(), DriverError> {
+        // SAFETY: a number and two addresses, which the caller answers for.
+        unsafe { self.launch("tower_relu_backward", blocks(count), channels, (count, maps, gradient)) }
+    }
+
+    /// # Safety
+    /// `bias` holds `channels` values, `maps` channels × inputs, `pooled` and `choices` channels × positions, and `layout`
+    /// stays within them.
+    pub(super) unsafe fn bias_relu_pool(
+        &self,
+        sizes: Sizes,
+        layout: Layout,
+        [bias, maps, pooled, choices]: [Address; 4],
+    ) -> Result<(), DriverError> {
+        let parameters = (sizes, layout.of_channel, layout.of_image, bias, maps, pooled, choices);
+        // SAFETY: a Sizes, two numbers and four addresses, which the caller answers for.
+        unsafe { self.launch("tower_bias_relu_pool", blocks(sizes.positions()), sizes.channels, parameters) }
+    }
+
+    /// # Safety
+    /// `map_gradient` holds channels × inputs values, the others channels × positions, and `layout` stays within them.
+    pub(super) unsafe fn pool_relu_backward(
+        &self,
+        sizes: Sizes,
+        layout: Layout,
+        [pooled, choices, gradient, map_gradient]: [Address; 4],
+    ) -> Result<(), DriverError> {
+        let parameters = (sizes, layout.of_channel, layout.of_image, pooled, choices, gradient, map_gradient);
+        // SAFETY: a Sizes, two numbers and four addresses, which the caller answers for.
+        unsafe { self.launch("tower_pool_relu_backward", blocks(sizes.inputs()), sizes.channels, parameters) }
+    }
+
+    /// # Safety
+    /// `gradient` holds channels × count values, `bias` `channels`.
+    pub(super) unsafe fn bias_gradient(
+        &self,
+        (channels, count): (u32, u32),
+        gradient: Address,
+        bias: Address,
+    ) -> Result<(), DriverError> {
+        // SAFETY: a number and two addresses, which the caller answers for; one block a channel, as the kernel is written.
+        unsafe { self.launch("tower_bias_gradient", 1, channels, (count, gradient, bias)) }
+    }
+
+    /// `result = left · right + keep · result`, where the product is rows × columns and sums `depth` products.
+    ///
+    /// # Safety
+    /// All three hold as many values as these sizes say.
+    pub(super) unsafe fn product(
+        &self,
+        (rows, depth, columns): (u32, u32, u32),
+        left: Factor,
+        right: Factor,
+        keep: f32,
+        result: Address,
+    ) -> Result<(), CublasError> {
+        // cuBLAS' matrices are column-major: it takes each of ours for its transposed, and computes resultᵀ = rightᵀ · leftᵀ.
+        let operation = |factor: Factor| u32::from(factor.transposed);
+        let size =
+            |value: u32| c_int::try_from(value).map_err(|_| CublasError(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE));
+        let one = 1.0_f32;
+        // SAFETY: the handle is this engine's, the sizes are those of the matrices, which the caller answers for.
+        let status = unsafe {
+            cublasSgemm_v2(
+                self.blas.handle().cast(),
+                operation(right),
+                operation(left),
+                size(columns)?,
+                size(rows)?,
+                size(depth)?,
+                &one,
+                right.values as *const f32,
+                size(right.columns)?,
+                left.values as *const f32,
+                size(left.columns)?,
+                &keep,
+                result as *mut f32,
+                size(columns)?,
+            )
+        };
+        if status == 0 { Ok(()) } else { Err(CublasError(cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED)) }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("device", &self.device.ordinal()).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no engine.
+#[derive(Debug)]
+pub enum EngineError {
+    /// NVRTC refused the kernels.
+    Compilation(String),
+    /// The driver or cuBLAS failed.
+    Cuda(CudaError),
+}
+
+impl From<EngineError> for CudaError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            // dfdx's error has no place for the text. Opening a device compiles the kernels and shows it.
+            EngineError::Compilation(_) => DriverError(CUresult::CUDA_ERROR_INVALID_SOURCE).into(),
+            EngineError::Cuda(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compilation(text) => write!(f, "the kernels do not compile: {text}"),
+            Self::Cuda(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Blocks for a row of `count` elements.
+fn blocks(count: u32) -> u32 {
+    count.div_ceil(THREADS).clamp(1, BLOCKS)
+}
+
+/// The address of memory that the caller keeps.
+pub(super) fn address<E>(memory: &CudaSlice<E>) -> Address {
+    *memory.device_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Window;
+
+    #[test]
+    fn grids_cover_every_element_within_the_limits() {
+        assert_eq!([1, 256, 257].map(blocks), [1, 1, 2]);
+        assert_eq!(blocks(u32::MAX), BLOCKS);
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_numbered_are_refused() {
+        let plane = Plane::new(224, 224, Window { kernel: 11, stride: 4, padding: 1 });
+        let sizes = Sizes::new(256, 1, plane).unwrap();
+        assert_eq!((sizes.taps(), sizes.inputs(), sizes.positions()), (121, 256 * 224 * 224, 256 * 54 * 54));
+        assert!(Sizes::new(42_799, 1, plane).is_some()); // 2³¹ / 224² = 42,799.02
+        assert!(Sizes::new(42_800, 1, plane).is_none());
+        assert!(Sizes::new(1, 542, plane).is_none()); // 65,582 taps
+        assert!(Sizes::new(usize::MAX, 1, plane).is_none());
+    }
+}

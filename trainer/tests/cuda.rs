@@ -1,0 +1,277 @@
+//! Training on CUDA agrees with training on the processor: every operation with all of its gradients, whole networks, a
+//! seeded run, and files.
+//!
+//! These tests need a GPU (`scripts/cuda-verify`), or the emulated one (`scripts/cuda-emulate`), and fail where there is none.
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use dfdx::prelude::*;
+use trainer::{
+    cuda,
+    device::CudaKernels,
+    export,
+    model::{AlexNet, CLASSES, LeNet5, Network},
+    ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Window},
+    training::{self, config::Options},
+};
+
+/// The GPU under test.
+fn gpu() -> Cuda {
+    cuda::open(0, 11).unwrap_or_else(|error| panic!("these tests need a GPU, or scripts/cuda-emulate: {error}")).0
+}
+
+/// Deterministic values within ±1; with `steps`, few enough of them that ties are common.
+fn values(count: usize, seed: u64, steps: Option<u64>) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 16
+    };
+    let steps = steps.unwrap_or(1 << 20);
+    (0..count).map(|_| (next() % (2 * steps + 1)) as f32 / steps as f32 - 1.0).collect()
+}
+
+fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    assert!(largest > 0.0, "{what} is all zero");
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (found - expected).abs();
+        assert!(difference <= tolerance * largest, "{what}[{index}]: {found}, not {expected}, of {largest}");
+    }
+}
+
+/// Output, and gradients of the input, the weight and the bias.
+type Results = [Vec<f32>; 4];
+
+const NAMES: [&str; 4] = ["output", "gradient of the input", "gradient of the weight", "gradient of the bias"];
+
+type Sizes = (usize, usize, usize, usize);
+
+fn filled<D: ConvDevice>(device: &D, shape: Sizes, seed: u64, steps: Option<u64>) -> Tensor<Sizes, f32, D> {
+    device.tensor_from_vec(values(shape.0 * shape.1 * shape.2 * shape.3, seed, steps), shape)
+}
+
+fn convolve<D: ConvDevice>(device: &D, input: Sizes, filters: usize, window: Window, options: ConvOptions) -> Results {
+    let weight = filled(device, (filters, input.1, window.kernel, window.kernel), 2, None);
+    let bias = device.tensor_from_vec(values(filters, 3, None), (filters,));
+    let input = filled(device, input, 1, None);
+    let call = Conv2d::new(input.leaky_trace(), weight.clone(), bias.clone(), window, options).unwrap();
+    let output = D::conv2d(call).unwrap();
+    let scale = filled(device, *output.shape(), 4, None);
+    let result = output.as_vec();
+    let gradients = (output * scale).sum().backward();
+    let input_gradient = if options.input_gradient { gradients.get(&input).as_vec() } else { Vec::new() };
+    [result, input_gradient, gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()]
+}
+
+#[test]
+fn convolutions_agree_with_the_processor() {
+    let (gpu, cpu) = (gpu(), Cpu::default());
+    for (input, filters, kernel, stride, padding) in [
+        ((1, 1, 1, 1), 5, 1, 1, 0),
+        ((3, 2, 9, 7), 5, 3, 1, 1),
+        ((2, 3, 12, 12), 4, 5, 1, 2),
+        ((2, 1, 40, 40), 6, 11, 4, 1),
+        ((1, 4, 8, 11), 3, 4, 3, 5),
+        ((5, 7, 6, 6), 33, 3, 2, 0),
+    ] {
+        let window = Window { kernel, stride, padding };
+        for options in [
+            ConvOptions { relu: false, input_gradient: true },
+            ConvOptions { relu: true, input_gradient: true },
+            ConvOptions { relu: true, input_gradient: false },
+        ] {
+            let found = convolve(&gpu, input, filters, window, options);
+            let expected = convolve(&cpu, input, filters, window, options);
+            for ((name, found), expected) in NAMES.iter().zip(&found).zip(&expected) {
+                if options.input_gradient || !expected.is_empty() {
+                    assert_close(found, expected, 2e-5, &format!("{name}, {input:?}, {window:?}, {options:?}"));
+                }
+            }
+        }
+    }
+}
+
+fn pool<D: ConvDevice>(device: &D, input: Sizes, window: Window) -> [Vec<f32>; 2] {
+    let input = filled(device, input, 7, Some(3));
+    let output = D::max_pool2d(MaxPool2d::new(input.leaky_trace(), window).unwrap()).unwrap();
+    let scale = filled(device, *output.shape(), 8, None);
+    let result = output.as_vec();
+    [result, (output * scale).sum().backward().get(&input).as_vec()]
+}
+
+#[test]
+fn poolings_agree_with_the_processor() {
+    let (gpu, cpu) = (gpu(), Cpu::default());
+    for (input, kernel, stride, padding) in [
+        ((1, 1, 2, 2), 2, 2, 0),
+        ((3, 5, 12, 13), 3, 2, 0),
+        ((2, 4, 7, 7), 3, 1, 1),
+        ((2, 3, 10, 8), 4, 3, 2),
+        ((1, 2, 9, 9), 2, 3, 0),
+    ] {
+        let window = Window { kernel, stride, padding };
+        let (found, expected) = (pool(&gpu, input, window), pool(&cpu, input, window));
+        // Values are few, so that windows have several largest ones: the gradient goes to the first of them.
+        assert_eq!(found[0], expected[0], "output, {input:?}, {window:?}");
+        assert_close(&found[1], &expected[1], 1e-6, &format!("gradient, {input:?}, {window:?}"));
+    }
+}
+
+/// The values of every tensor of a network, or of its gradient, by name.
+struct Tensors<'a, D: ConvDevice> {
+    gradients: Option<&'a Gradients<f32, D>>,
+    values: BTreeMap<String, Vec<f32>>,
+}
+
+impl<D: ConvDevice> TensorVisitor<f32, D> for Tensors<'_, D> {
+    type Viewer = (ViewTensorRef, ViewTensorName);
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        (tensor, name): (&Tensor<S, f32, D>, String),
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        let values = self.gradients.map_or_else(|| tensor.as_vec(), |gradients| gradients.get(tensor).as_vec());
+        self.values.insert(name, values);
+        Ok(None)
+    }
+}
+
+fn tensors<D: ConvDevice, N: Network<D>>(
+    network: &N,
+    gradients: Option<&Gradients<f32, D>>,
+) -> BTreeMap<String, Vec<f32>> {
+    let mut tensors = Tensors { gradients, values: BTreeMap::new() };
+    N::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut tensors }).unwrap();
+    tensors.values
+}
+
+/// Logits of a training pass with dropout, and the gradients of all weights from a loss `Σ scale · logits`.
+fn training_pass<D: ConvDevice, N: Network<D>>(device: &D, batch: usize) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
+    let mut network = N::init(device, 5).unwrap();
+    let images = values(batch * N::SIDE * N::SIDE, 9, None).into_iter().map(f32::abs).collect::<Vec<_>>();
+    let logits = network.logits_traced(images, batch, network.alloc_grads()).unwrap();
+    let found = logits.as_vec();
+    let scale = device.tensor_from_vec(values(batch * CLASSES, 10, None), (batch, Const::<CLASSES>));
+    let gradients = (logits * scale).sum().backward();
+    (found, tensors(&network, Some(&gradients)))
+}
+
+fn assert_same_pass(
+    (found, gradients): &(Vec<f32>, BTreeMap<String, Vec<f32>>),
+    expected: &(Vec<f32>, BTreeMap<String, Vec<f32>>),
+) {
+    assert_close(found, &expected.0, 1e-4, "logits");
+    assert!(gradients.keys().eq(expected.1.keys()));
+    for (name, expected) in &expected.1 {
+        assert_close(&gradients[name], expected, 2e-4, &format!("gradient of {name}"));
+    }
+}
+
+/// Which kernels are used is set for the whole process: one test at a time.
+static KERNELS: Mutex<()> = Mutex::new(());
+
+/// Does the work once with each kind of kernels.
+fn with_all_kernels(mut work: impl FnMut(CudaKernels)) {
+    let _turn = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
+    for kernels in [CudaKernels::Fused, CudaKernels::Portable] {
+        cuda::set_kernels(kernels);
+        work(kernels);
+    }
+}
+
+#[test]
+fn lenet5_agrees_with_the_processor() {
+    let expected = training_pass::<_, LeNet5<Cpu>>(&Cpu::seed_from_u64(11), 6);
+    with_all_kernels(|_| assert_same_pass(&training_pass::<_, LeNet5<Cuda>>(&gpu(), 6), &expected));
+}
+
+#[test]
+fn alexnet_agrees_with_the_processor() {
+    let expected = training_pass::<_, AlexNet<Cpu>>(&Cpu::seed_from_u64(11), 2);
+    with_all_kernels(|_| assert_same_pass(&training_pass::<_, AlexNet<Cuda>>(&gpu(), 2), &expected));
+}
+
+#[test]
+fn evaluation_agrees_with_the_processor() {
+    let images = values(3 * 28 * 28, 21, None);
+    let expected = LeNet5::init(&Cpu::default(), 8).unwrap().logits(&images, 3).unwrap().as_vec();
+    with_all_kernels(|_| {
+        let found = LeNet5::init(&gpu(), 8).unwrap().logits(&images, 3).unwrap().as_vec();
+        assert_close(&found, &expected, 1e-4, "logits");
+    });
+}
+
+#[test]
+fn gradients_are_added_to_those_that_are_there() {
+    with_all_kernels(|kernels| {
+        let device = gpu();
+        let mut network = LeNet5::init(&device, 5).unwrap();
+        let images = values(2 * 28 * 28, 9, None);
+        let mut pass = |gradients| {
+            let logits = network.logits_traced(&images, 2, gradients).unwrap();
+            logits.square().sum().backward()
+        };
+        let once = pass(Gradients::leaky());
+        let first = once.get(&network.conv1.weight).as_vec();
+        let mut network = network.clone();
+        let logits = network.logits_traced(&images, 2, once).unwrap();
+        let twice = logits.square().sum().backward().get(&network.conv1.weight).as_vec();
+        let doubled: Vec<f32> = first.iter().map(|value| 2.0 * value).collect();
+        assert_close(&twice, &doubled, 1e-4, &format!("gradient of conv1.weight, {kernels} kernels"));
+    });
+}
+
+/// Losses of a seeded run by epoch, training and test by turns, and the trained network.
+fn train<D: ConvDevice, N: Network<D>>(device: &D, options: &Options) -> (Vec<f32>, N) {
+    let network = N::init(device, options.seed).unwrap();
+    let outcome = training::train(device, network, &common::dataset(), options, None, &mut ()).unwrap();
+    let losses = outcome.epochs.iter().flat_map(|epoch| [epoch.train.loss as f32, epoch.test.loss as f32]).collect();
+    (losses, outcome.network)
+}
+
+#[test]
+fn a_seeded_run_follows_the_processor_and_its_weights_are_exchanged() {
+    let options = Options {
+        epochs: 3,
+        batch_size: 16,
+        learning_rate: 0.002,
+        weight_decay: 0.0,
+        seed: 4,
+        validation: 0,
+        train_limit: Some(160),
+        test_limit: Some(32),
+    };
+    let (expected, _) = train::<_, LeNet5<Cpu>>(&Cpu::seed_from_u64(options.seed), &options);
+    assert!(expected[4] < 0.9 * expected[0], "the run learns something: {expected:?}");
+    let mut trained = None;
+    with_all_kernels(|kernels| {
+        let (found, network) = train::<_, LeNet5<Cuda>>(&gpu(), &options);
+        assert_close(&found, &expected, 1e-3, &format!("losses, {kernels} kernels"));
+        trained = Some(network);
+    });
+    let on_gpu = trained.unwrap();
+
+    // Weights go from one device to the other and back without a change of one bit.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    export::save(&path, &on_gpu, &BTreeMap::new()).unwrap();
+    let mut on_cpu = LeNet5::init(&Cpu::default(), 0).unwrap();
+    export::load(&path, &mut on_cpu).unwrap();
+    assert_eq!(tensors(&on_cpu, None), tensors(&on_gpu, None));
+    let mut back = LeNet5::init(&gpu(), 0).unwrap();
+    export::load(&path, &mut back).unwrap();
+    assert_eq!(tensors(&back, None), tensors(&on_gpu, None));
+}
