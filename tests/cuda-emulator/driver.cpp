@@ -52,6 +52,7 @@ using Kernels = std::map<std::string, Kernel>;
 
 struct Module {
     void *library = nullptr;
+    std::string ptx;
     Kernels kernels;
 };
 
@@ -255,6 +256,9 @@ unsigned cuGetErrorName(unsigned code, const char **text) {
     return SUCCESS;
 }
 
+// The real NVRTC asks for the driver's tables, and does without where there are none.
+unsigned cuGetExportTable(const void **table, const void *) { return *table = nullptr, NOT_FOUND; }
+
 unsigned cuDevicePrimaryCtxRetain(void **context, int) { return *context = &report, SUCCESS; }
 unsigned cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 unsigned cuDeviceGetDefaultMemPool(void **pool, int) { return *pool = &report, SUCCESS; }
@@ -323,7 +327,8 @@ unsigned cuMemcpyDtoDAsync_v2(std::uint64_t target, std::uint64_t source, std::s
 }
 
 // A module is either one that the emulated NVRTC made, whose "PTX" names a shared library, or PTX that stands for kernel files
-// compiled into this library; its text does not matter then.
+// compiled into this library. Of its text, it matters that it has the kernels that are asked for; a build for type checks has
+// none.
 unsigned cuModuleLoadData(void **module, const void *image) {
     std::lock_guard lock(everything);
     const std::string text = static_cast<const char *>(image), mark = "emulated:";
@@ -339,6 +344,7 @@ unsigned cuModuleLoadData(void **module, const void *image) {
         }
     } else {
         loaded->kernels = built_in();
+        loaded->ptx = text;
     }
     *module = loaded;
     return SUCCESS;
@@ -352,7 +358,9 @@ unsigned cuModuleGetFunction(void **function, void *module, const char *name) {
     std::lock_guard lock(everything);
     auto &kernels = static_cast<Module *>(module)->kernels;
     auto found = kernels.find(name);
-    if (found == kernels.end()) {
+    const auto &ptx = static_cast<Module *>(module)->ptx;
+    const bool missing = !ptx.empty() && ptx.find(".entry " + std::string(name) + "(") == std::string::npos;
+    if (found == kernels.end() || missing) {
         std::fprintf(stderr, "CUDA emulator: there is no kernel %s\n", name);
         return NOT_FOUND;
     }

@@ -10,7 +10,8 @@
 use std::{
     env,
     ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void},
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     ptr,
     sync::{
         OnceLock,
@@ -27,21 +28,27 @@ pub struct NvidiaLibrary {
     pub name: &'static str,
     /// File names by which it may be there, newest first.
     files: &'static [&'static str],
+    /// How the names of files begin that it opens itself, by name only: from a folder where the system does not look, they
+    /// must be open before.
+    companions: Option<&'static str>,
     opened: OnceLock<Result<libloading::Library, String>>,
 }
 
 /// The driver, which comes with the GPU's kernel module.
-pub static DRIVER: NvidiaLibrary = NvidiaLibrary::new("the NVIDIA driver", &["libcuda.so.1", "libcuda.so"]);
+pub static DRIVER: NvidiaLibrary = NvidiaLibrary::new("the NVIDIA driver", &["libcuda.so.1", "libcuda.so"], None);
 /// Matrix products, from the CUDA toolkit.
 pub static CUBLAS: NvidiaLibrary =
-    NvidiaLibrary::new("cuBLAS", &["libcublas.so.13", "libcublas.so.12", "libcublas.so.11", "libcublas.so"]);
+    NvidiaLibrary::new("cuBLAS", &["libcublas.so.13", "libcublas.so.12", "libcublas.so.11", "libcublas.so"], None);
 /// The compiler of kernels that are built at run time, from the CUDA toolkit.
-pub static NVRTC: NvidiaLibrary =
-    NvidiaLibrary::new("NVRTC", &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"]);
+pub static NVRTC: NvidiaLibrary = NvidiaLibrary::new(
+    "NVRTC",
+    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"],
+    Some("libnvrtc-builtins.so"),
+);
 
 impl NvidiaLibrary {
-    const fn new(name: &'static str, files: &'static [&'static str]) -> Self {
-        Self { name, files, opened: OnceLock::new() }
+    const fn new(name: &'static str, files: &'static [&'static str], companions: Option<&'static str>) -> Self {
+        Self { name, files, companions, opened: OnceLock::new() }
     }
 
     /// Opens the library if it is not open yet: by name, as the system finds it, then in the folders of the CUDA toolkit.
@@ -56,6 +63,7 @@ impl NvidiaLibrary {
         let mut first = None;
         let places = std::iter::once(PathBuf::new()).chain(toolkit_folders());
         for path in places.flat_map(|folder| self.files.iter().map(move |file| folder.join(file))) {
+            self.open_companions(&path);
             // SAFETY: opening runs the library's initialisers; NVIDIA's may be run at any time, from any thread.
             match unsafe { libloading::Library::new(&path) } {
                 Ok(library) => return Ok(library),
@@ -63,6 +71,17 @@ impl NvidiaLibrary {
             }
         }
         Err(first.unwrap_or_default())
+    }
+
+    /// Opens what lies beside the library and is needed by it, for good.
+    fn open_companions(&self, library: &Path) {
+        let (Some(start), Some(folder)) = (self.companions, library.parent()) else { return };
+        let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        for path in names.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start)))
+        {
+            // SAFETY: as for the library itself.
+            std::mem::forget(unsafe { libloading::Library::new(path) });
+        }
     }
 
     /// The address of a function; none where the library or the function is missing.
@@ -293,7 +312,8 @@ forward! { NVRTC, missing 11, as_it_is;
 mod tests {
     use super::*;
 
-    static ABSENT: NvidiaLibrary = NvidiaLibrary::new("a library", &["libabsent-of-all.so.7", "libabsent-of-all.so"]);
+    static ABSENT: NvidiaLibrary =
+        NvidiaLibrary::new("a library", &["libabsent-of-all.so.7", "libabsent-of-all.so"], None);
 
     forward! { ABSENT, missing 42, as_it_is;
         fn absentOfAll(value: c_int);
