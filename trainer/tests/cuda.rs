@@ -158,11 +158,21 @@ fn tensors<D: ConvDevice, N: Network<D>>(
     tensors.values
 }
 
+/// Images whose neighbouring values differ clearly. With noise, some windows of a pooling have two largest values so close
+/// that the order of a sum decides between them, and their gradients go different ways on different devices.
+fn images(batch: usize, side: usize) -> Vec<f32> {
+    (0..batch * side * side)
+        .map(|index| {
+            let (image, y, x) = (index / (side * side), index / side % side, index % side);
+            (((x * (3 + image) + y * y) % 97) as f32 / 96.0 + ((x ^ y) & 15) as f32 / 15.0) / 2.0
+        })
+        .collect()
+}
+
 /// Logits of a training pass with dropout, and the gradients of all weights from a loss `Σ scale · logits`.
 fn training_pass<D: ConvDevice, N: Network<D>>(device: &D, batch: usize) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
     let mut network = N::init(device, 5).unwrap();
-    let images = values(batch * N::SIDE * N::SIDE, 9, None).into_iter().map(f32::abs).collect::<Vec<_>>();
-    let logits = network.logits_traced(images, batch, network.alloc_grads()).unwrap();
+    let logits = network.logits_traced(images(batch, N::SIDE), batch, network.alloc_grads()).unwrap();
     let found = logits.as_vec();
     let scale = device.tensor_from_vec(values(batch * CLASSES, 10, None), (batch, Const::<CLASSES>));
     let gradients = (logits * scale).sum().backward();
@@ -176,9 +186,7 @@ fn assert_same_pass(
     assert_close(found, &expected.0, 1e-4, "logits");
     assert!(gradients.keys().eq(expected.1.keys()));
     for (name, expected) in &expected.1 {
-        // Sums in another order differ in their last bits, and where two values under a pooling window are that close, each
-        // device sends the gradient another way.
-        assert_close(&gradients[name], expected, 2e-3, &format!("gradient of {name}"));
+        assert_close(&gradients[name], expected, 5e-4, &format!("gradient of {name}"));
     }
 }
 
