@@ -16,7 +16,7 @@ use trainer::{
     device::CudaKernels,
     export,
     model::{AlexNet, CLASSES, LeNet5, Network},
-    ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Window},
+    ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Stage, Tower, Window},
     training::{self, config::Options},
 };
 
@@ -124,6 +124,66 @@ fn poolings_agree_with_the_processor() {
         assert_eq!(found[0], expected[0], "output, {input:?}, {window:?}");
         assert_close(&found[1], &expected[1], 1e-6, &format!("gradient, {input:?}, {window:?}"));
     }
+}
+
+/// Output of a tower of two stages, and the gradients of all weights. All values are multiples of 1/8, so that sums are exact
+/// in whatever order, and ties are common.
+fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[(usize, Window, Option<Window>)]) -> Vec<Vec<f32>> {
+    let images = filled(device, input, 31, Some(8));
+    let mut tower = Tower::new(images.leaky_trace(), false);
+    let (mut channels, mut weights) = (input.1, Vec::new());
+    for (seed, (filters, window, pool)) in (40..).step_by(2).zip(stages) {
+        let weight = filled(device, (*filters, channels, window.kernel, window.kernel), seed, Some(8));
+        let bias = device.tensor_from_vec(values(*filters, seed + 1, Some(8)), (*filters,));
+        weights.push((weight.clone(), bias.clone()));
+        tower = tower.stage(Stage { weight, bias, window: *window, pool: *pool }).unwrap();
+        channels = *filters;
+    }
+    let output = D::tower(tower).unwrap();
+    let scale = filled(device, *output.shape(), 50, Some(8));
+    let mut results = vec![output.as_vec()];
+    let gradients = (output * scale).sum().backward();
+    for (weight, bias) in weights {
+        results.extend([gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()]);
+    }
+    results
+}
+
+#[test]
+fn towers_agree_with_the_processor() {
+    let window = |kernel, stride, padding| Window { kernel, stride, padding };
+    let cases: [(Sizes, Vec<(usize, Window, Option<Window>)>); 6] = [
+        ((1, 1, 3, 3), vec![(1, window(3, 1, 0), Some(window(1, 1, 0)))]),
+        // Not square, poolings that overlap and that leave out the last rows and columns.
+        (
+            (3, 1, 17, 12),
+            vec![(5, window(3, 1, 1), Some(window(3, 2, 0))), (4, window(2, 1, 0), Some(window(2, 2, 0)))],
+        ),
+        // Steps longer than windows, so that some values are used by none.
+        ((2, 1, 20, 23), vec![(3, window(2, 3, 0), None), (6, window(3, 2, 2), Some(window(1, 2, 0)))]),
+        (
+            (2, 1, 14, 14),
+            vec![(3, window(3, 1, 1), Some(window(2, 3, 0))), (2, window(3, 1, 1), Some(window(3, 1, 0)))],
+        ),
+        // As much padding as window.
+        ((4, 1, 6, 5), vec![(2, window(3, 2, 3), None), (7, window(1, 1, 0), Some(window(2, 1, 0)))]),
+        ((1, 1, 31, 31), vec![(4, window(11, 4, 1), Some(window(3, 2, 0)))]),
+    ];
+    let cpu = Cpu::default();
+    with_all_kernels(|kernels| {
+        let gpu = gpu();
+        for (input, stages) in &cases {
+            let (found, expected) = (tower(&gpu, *input, stages), tower(&cpu, *input, stages));
+            assert_eq!(found[0], expected[0], "output, {kernels} kernels, {input:?}, {stages:?}");
+            for (index, (found, expected)) in found.iter().zip(&expected).enumerate().skip(1) {
+                let what = format!("gradient {index}, {kernels} kernels, {input:?}, {stages:?}");
+                assert_eq!(found.len(), expected.len(), "{what}");
+                let close =
+                    |(found, expected): (&f32, &f32)| (found - expected).abs() <= 1e-5 * expected.abs().max(1.0);
+                assert!(found.iter().zip(expected).all(close), "{what}: {found:?}, not {expected:?}");
+            }
+        }
+    });
 }
 
 /// The values of every tensor of a network, or of its gradient, by name.
