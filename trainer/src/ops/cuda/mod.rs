@@ -1,5 +1,5 @@
 //! The fast way on CUDA: a tower of convolutions, ReLUs and poolings as one operation, its feature maps in memory of its
-//! own, in the order of [`engine`]'s kernels.
+//! own, in the order of the kernels.
 //!
 //! dfdx gives nobody the address of a tensor's values, but it does give that of a gradient's. So values go in as the
 //! gradient of `Σ probe · tensor` by `probe`, and come out as a gradient that is turned into a tensor: copies within the GPU,
