@@ -10,4 +10,5 @@ pub mod export;
 pub mod model;
 pub mod nn;
 pub mod ops;
+pub mod optimiser;
 pub mod training;

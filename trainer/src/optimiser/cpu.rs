@@ -1,0 +1,157 @@
+//! What happens to one tensor on [`Cpu`]: clipping, regularisation, rule, moving average and the gradient's return to zero
+//! in one pass over memory, by all threads.
+//!
+//! Tensors' own memory is private to dfdx, so the weights are kept here as well and copied into the tensor after each
+//! step. Every value depends on its own past alone, and norms are summed in pieces of a fixed length: results do not
+//! depend on the number of threads.
+
+use std::borrow::Cow;
+
+use dfdx::{
+    shapes::Shape,
+    tensor::{Cpu, CpuError, Gradients, Tensor},
+};
+use rayon::prelude::*;
+
+use super::{Memory, OptimiserOptions, Part, Rule, Update};
+
+/// Values that one thread works on at a time: 64 KiB of each vector.
+const PIECE: usize = 1 << 14;
+
+/// Weights of one tensor and what is remembered of it. Parts that are not kept are empty.
+#[derive(Debug)]
+pub struct CpuMemory {
+    weights: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    average: Vec<f32>,
+}
+
+impl CpuMemory {
+    fn get(&self, part: Part) -> &Vec<f32> {
+        match part {
+            Part::First => &self.first,
+            Part::Second => &self.second,
+            Part::Average => &self.average,
+        }
+    }
+
+    /// All memory and the gradient, cut into pieces.
+    fn pieces<'a>(&'a mut self, gradient: &'a mut [f32]) -> Vec<Piece<'a>> {
+        let mut first = self.first.chunks_mut(PIECE);
+        let mut second = self.second.chunks_mut(PIECE);
+        let mut average = self.average.chunks_mut(PIECE);
+        let weights = self.weights.chunks_mut(PIECE).zip(gradient.chunks_mut(PIECE));
+        weights
+            .map(|(weights, gradient)| Piece {
+                weights,
+                gradient,
+                first: first.next().unwrap_or_default(),
+                second: second.next().unwrap_or_default(),
+                average: average.next().unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+impl Memory<Cpu> for CpuMemory {
+    const CLEARS_GRADIENT: bool = true;
+
+    fn new<S: Shape>(tensor: &Tensor<S, f32, Cpu>, options: &OptimiserOptions) -> Result<Self, CpuError> {
+        let weights = tensor.as_vec();
+        let zeros = |part: Part| if part.is_kept(options) { vec![0.0; weights.len()] } else { Vec::new() };
+        Ok(Self {
+            first: zeros(Part::First),
+            second: zeros(Part::Second),
+            average: if Part::Average.is_kept(options) { weights.clone() } else { Vec::new() },
+            weights,
+        })
+    }
+
+    fn squared_norm<S: Shape>(
+        tensor: &Tensor<S, f32, Cpu>,
+        gradients: &mut Gradients<f32, Cpu>,
+    ) -> Result<f64, CpuError> {
+        let gradient = gradients.get_or_alloc_mut(tensor)?;
+        let square = |sum: f64, g: &f32| sum + f64::from(*g) * f64::from(*g);
+        let sums: Vec<f64> = gradient.par_chunks(PIECE).map(|piece| piece.iter().fold(0.0, square)).collect();
+        Ok(sums.iter().sum())
+    }
+
+    fn update<S: Shape>(
+        &mut self,
+        update: &Update,
+        tensor: &mut Tensor<S, f32, Cpu>,
+        gradients: &mut Gradients<f32, Cpu>,
+    ) -> Result<(), CpuError> {
+        let gradient = gradients.get_or_alloc_mut(tensor)?;
+        self.pieces(gradient).into_par_iter().for_each(|piece| piece.update(update));
+        tensor.copy_from(&self.weights);
+        Ok(())
+    }
+
+    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>> {
+        let values = self.get(part);
+        (!values.is_empty()).then(|| values.as_slice().into())
+    }
+
+    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), CpuError> {
+        if values.len() != self.weights.len() {
+            return Err(CpuError::WrongNumElements);
+        }
+        match part {
+            Part::First => self.first = values,
+            Part::Second => self.second = values,
+            Part::Average => self.average = values,
+        }
+        Ok(())
+    }
+}
+
+/// The same stretch of everything that belongs to a tensor.
+struct Piece<'a> {
+    weights: &'a mut [f32],
+    gradient: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    average: &'a mut [f32],
+}
+
+impl Piece<'_> {
+    fn update(self, update: &Update) {
+        let Update { gradient_scale, regularisation, shrink, rule, average_decay } = *update;
+        let gradients = self.gradient.iter().zip(self.weights.iter());
+        let gradients = gradients.map(|(g, w)| g * gradient_scale + w * regularisation);
+        match rule {
+            Rule::Adam { betas: [_, beta2], gains: [gain1, gain2], step_size, second_scale, epsilon } => {
+                // In a loop of its own: with all the other slices the compiler would not vectorise.
+                for ((first, second), g) in self.first.iter_mut().zip(&mut *self.second).zip(gradients) {
+                    *first += gain1 * (g - *first);
+                    *second = beta2 * *second + gain2 * (g * g);
+                }
+                for ((w, first), second) in self.weights.iter_mut().zip(&*self.first).zip(&*self.second) {
+                    *w = *w * shrink - step_size * first / (second.sqrt() * second_scale + epsilon);
+                }
+            }
+            Rule::Sgd { rate, .. } if self.first.is_empty() => {
+                for (w, g) in self.weights.iter_mut().zip(&*self.gradient) {
+                    *w -= rate * (g * gradient_scale + *w * regularisation);
+                }
+            }
+            Rule::Sgd { momentum, rate } => {
+                for (first, g) in self.first.iter_mut().zip(gradients) {
+                    *first = momentum * *first + g;
+                }
+                for (w, first) in self.weights.iter_mut().zip(&*self.first) {
+                    *w -= rate * first;
+                }
+            }
+        }
+        self.gradient.fill(0.0);
+        if let Some(decay) = average_decay {
+            for (average, w) in self.average.iter_mut().zip(&*self.weights) {
+                *average += (1.0 - decay) * (w - *average);
+            }
+        }
+    }
+}

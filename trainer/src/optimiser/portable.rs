@@ -1,0 +1,99 @@
+//! What happens to one tensor, composed of dfdx's public operations: for any dfdx device, and the oracle of the fast one.
+
+use std::borrow::Cow;
+
+use dfdx::{
+    shapes::{HasShape, Rank0, Shape},
+    tensor::{Gradients, Tensor},
+    tensor_ops::{Device, ReshapeTo, SumTo, TryAdd, TryDiv, TryMul},
+};
+
+use super::{Memory, OptimiserOptions, Part, Rule, Update};
+
+type Vector<D> = Tensor<(usize,), f32, D>;
+
+/// What is remembered of one tensor, flattened. Parts that are not kept are absent.
+#[derive(Debug)]
+pub struct PortableMemory<D: Device<f32>> {
+    device: D,
+    parts: [Option<Vector<D>>; 3],
+}
+
+/// Where a part stands in [`PortableMemory::parts`].
+fn index(part: Part) -> usize {
+    match part {
+        Part::First => 0,
+        Part::Second => 1,
+        Part::Average => 2,
+    }
+}
+
+fn flat<S: Shape, D: Device<f32>>(tensor: Tensor<S, f32, D>) -> Result<Vector<D>, D::Err> {
+    let length = tensor.shape().num_elements();
+    tensor.try_reshape_like(&(length,))
+}
+
+impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
+    const CLEARS_GRADIENT: bool = false;
+
+    fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err> {
+        let device = tensor.device().clone();
+        let mut parts = [const { None }; 3];
+        for part in Part::ALL.into_iter().filter(|part| part.is_kept(options)) {
+            parts[index(part)] = Some(match part {
+                Part::First | Part::Second => device.try_zeros_like(&(tensor.shape().num_elements(),))?,
+                Part::Average => flat(tensor.clone())?,
+            });
+        }
+        Ok(Self { device, parts })
+    }
+
+    fn squared_norm<S: Shape>(tensor: &Tensor<S, f32, D>, gradients: &mut Gradients<f32, D>) -> Result<f64, D::Err> {
+        gradients.try_alloc_for(tensor)?;
+        let sum = flat(gradients.get(tensor))?.try_square()?.try_sum::<Rank0, _>()?;
+        Ok(sum.as_vec().into_iter().map(f64::from).sum())
+    }
+
+    fn update<S: Shape>(
+        &mut self,
+        update: &Update,
+        tensor: &mut Tensor<S, f32, D>,
+        gradients: &mut Gradients<f32, D>,
+    ) -> Result<(), D::Err> {
+        gradients.try_alloc_for(tensor)?;
+        let mut gradient = gradients.get(tensor);
+        gradient.try_axpy(update.gradient_scale, tensor, update.regularisation)?;
+        let gradient = flat(gradient)?;
+        let shape = *tensor.shape();
+        let [first, second, average] = &mut self.parts;
+        let (step, size) = match (update.rule, first, second) {
+            (Rule::Adam { betas, gains, step_size, second_scale, epsilon }, Some(first), Some(second)) => {
+                first.try_axpy(betas[0], &gradient, gains[0])?;
+                second.try_axpy(betas[1], &gradient.try_square()?, gains[1])?;
+                let divisor = second.clone().try_sqrt()?.try_mul(second_scale)?;
+                let divisor = divisor.try_add(epsilon)?;
+                (first.clone().try_div(divisor)?, step_size)
+            }
+            (Rule::Sgd { momentum, rate }, Some(first), _) => {
+                first.try_axpy(momentum, &gradient, 1.0)?;
+                (first.clone(), rate)
+            }
+            (Rule::Sgd { rate, .. } | Rule::Adam { step_size: rate, .. }, ..) => (gradient, rate),
+        };
+        tensor.try_axpy(update.shrink, &step.try_reshape_like(&shape)?, -size)?;
+        if let (Some(average), Some(decay)) = (average, update.average_decay) {
+            average.try_axpy(decay, &flat(tensor.clone())?, 1.0 - decay)?;
+        }
+        Ok(())
+    }
+
+    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>> {
+        self.parts[index(part)].as_ref().map(|values| values.as_vec().into())
+    }
+
+    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), D::Err> {
+        let length = values.len();
+        self.parts[index(part)] = Some(self.device.try_tensor_from_vec(values, (length,))?);
+        Ok(())
+    }
+}
