@@ -11,4 +11,5 @@ pub mod model;
 pub mod nn;
 pub mod ops;
 pub mod optimiser;
+pub mod random;
 pub mod training;

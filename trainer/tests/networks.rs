@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use dfdx::prelude::*;
 use trainer::{
     model::{AlexNet, CLASSES, LeNet5, Logits, ModelError, Network},
+    nn::DropHalf,
     ops::{Conv2d, ConvOptions, MaxPool2d, Window, portable},
+    random::StepKey,
 };
+
+const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1 };
 
 type Traced = OwnedTape<f32, Cpu>;
 
@@ -89,8 +93,8 @@ fn portable_alexnet(
     conv!(conv4, 3, 1, 1, false);
     conv!(conv5, 3, 1, 1, true);
     let x = x.try_reshape_like(&(batch, Const::<6400>)).unwrap();
-    let x = network.linear1.forward(x).relu().dropout(0.5);
-    let x = network.linear2.forward(x).relu().dropout(0.5);
+    let x = DropHalf::<1>.try_forward(network.linear1.forward(x).relu(), KEY).unwrap();
+    let x = DropHalf::<2>.try_forward(network.linear2.forward(x).relu(), KEY).unwrap();
     network.linear3.forward(x)
 }
 
@@ -103,15 +107,14 @@ fn alexnet_is_the_same_on_both_paths() {
         targets[CLASSES + 8] = 1.0;
         device.tensor_from_vec(targets, (batch, Const::<CLASSES>))
     };
-    // Two devices with one seed: the same dropout masks.
-    let device = Cpu::seed_from_u64(11);
-    let mut network = AlexNet::init(&device, 5).unwrap();
-    let logits = network.logits_traced(images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads()).unwrap();
+    let device = Cpu::default();
+    let network = AlexNet::init(&device, 5).unwrap();
+    let logits = network.logits_traced(images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads(), KEY).unwrap();
     let fast = logits.as_vec();
     let gradients = cross_entropy_with_logits_loss(logits, targets(&device)).backward();
     let fast_gradients = tensors(&network, Some(&gradients));
 
-    let device = Cpu::seed_from_u64(11);
+    let device = Cpu::default();
     let network = AlexNet::init(&device, 5).unwrap();
     let logits = portable_alexnet(&network, images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads());
     assert_close(&fast, &logits.as_vec(), 1e-4, "logits");
@@ -126,25 +129,20 @@ fn alexnet_is_the_same_on_both_paths() {
 
 #[test]
 fn dropout_is_for_training_only() {
-    let device = Cpu::seed_from_u64(1);
-    let mut network = LeNet5::init(&device, 3).unwrap();
+    let device = Cpu::default();
+    let network = LeNet5::init(&device, 3).unwrap();
     let evaluated = network.logits(images::<LeNet5<Cpu>>(3), 3).unwrap().as_vec();
     let gradients = network.alloc_grads();
-    let trained = network.logits_traced(images::<LeNet5<Cpu>>(3), 3, gradients).unwrap().as_vec();
+    let trained = network.logits_traced(images::<LeNet5<Cpu>>(3), 3, gradients, KEY).unwrap().as_vec();
     assert_eq!(evaluated, trained);
 
-    let traced = |seed| {
-        let mut network = AlexNet::init(&Cpu::seed_from_u64(seed), 3).unwrap();
-        let images = images::<AlexNet<Cpu>>(1);
-        let gradients = network.alloc_grads();
-        let trained = network.logits_traced(&images, 1, gradients).unwrap().as_vec();
-        (network.logits(images, 1).unwrap().as_vec(), trained)
-    };
-    let (first, second, other) = (traced(1), traced(1), traced(2));
-    assert_eq!(first, second);
-    assert_eq!(first.0, other.0);
-    assert_ne!(first.1, other.1);
-    assert_ne!(first.0, first.1);
+    let network = AlexNet::init(&device, 3).unwrap();
+    let images = images::<AlexNet<Cpu>>(1);
+    let traced = |key| network.logits_traced(&images, 1, network.alloc_grads(), key).unwrap().as_vec();
+    let first = traced(KEY);
+    assert_eq!(first, traced(KEY));
+    assert_ne!(first, traced(StepKey { step: 2, ..KEY }));
+    assert_ne!(first, network.logits(&images, 1).unwrap().as_vec());
 }
 
 #[test]

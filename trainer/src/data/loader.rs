@@ -1,14 +1,14 @@
 //! From a data set to the training loop: which images are held out, in which order the others come in each
 //! epoch, and batches that are preprocessed on another thread while the network works on the one before.
 //!
-//! Every choice follows from the seed alone, through generators that are independent of each other: the
-//! order of an epoch does not depend on how many random numbers anything else has drawn.
+//! Every choice follows from the seed alone (see [`crate::random`]).
 
 use std::{sync::mpsc, thread};
 
-use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::seq::SliceRandom;
 
 use super::LabelledImages;
+use crate::random;
 
 /// Batches that may wait, preprocessed, for the network. At 224×224 one of 256 images takes 51 MB.
 const BATCHES_AHEAD: usize = 2;
@@ -42,7 +42,7 @@ impl Split {
             return None;
         }
         let mut order: Vec<usize> = (0..images).collect();
-        order.shuffle(&mut generator(seed, b"division", 0));
+        order.shuffle(&mut random::generator(seed, b"division", 0, 0));
         let mut train = order.split_off(validation);
         train.truncate(limit.unwrap_or(images));
         let mut validation = order;
@@ -54,18 +54,9 @@ impl Split {
     /// The training images in the order of an epoch: each exactly once.
     pub fn epoch_order(&self, seed: u64, epoch: usize) -> Vec<usize> {
         let mut order = self.train.clone();
-        order.shuffle(&mut generator(seed, b"shuffled", epoch as u64));
+        order.shuffle(&mut random::generator(seed, b"shuffled", epoch as u64, 0));
         order
     }
-}
-
-/// A generator of its own for each purpose and epoch.
-fn generator(seed: u64, purpose: &[u8; 8], epoch: u64) -> StdRng {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8..16].copy_from_slice(purpose);
-    bytes[16..24].copy_from_slice(&epoch.to_le_bytes());
-    StdRng::from_seed(bytes)
 }
 
 /// Calls `consume` with the images at the positions `order`, `batch_size` at a time, the last batch smaller

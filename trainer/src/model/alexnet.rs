@@ -2,8 +2,8 @@
 
 use dfdx::{
     nn::{
-        Module, ModuleMut, ModuleVisitor, TensorCollection,
-        modules::{DropoutOneIn, Linear, ReLU},
+        Module, ModuleVisitor, TensorCollection,
+        modules::{Linear, ReLU},
     },
     shapes::Dtype,
     tensor::{Gradients, OwnedTape, Storage, Tape, Trace},
@@ -12,8 +12,9 @@ use dfdx::{
 
 use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, upload};
 use crate::{
-    nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d, Tower, Vectors},
+    nn::{Conv2d, DropHalf, FeatureMaps, Flatten, MaxPool2d, Tower, Vectors},
     ops::ConvDevice,
+    random::StepKey,
 };
 
 const SIDE: usize = 224;
@@ -30,7 +31,8 @@ type Flat = Flatten<256, 5, 6400>;
 type Linear1<D, E = f32> = Linear<6400, 4096, E, D>;
 type Linear2<D, E = f32> = Linear<4096, 4096, E, D>;
 type Linear3<D, E = f32> = Linear<4096, CLASSES, E, D>;
-type Half = DropoutOneIn<2>;
+type Drop1 = DropHalf<1>;
+type Drop2 = DropHalf<2>;
 
 /// AlexNet: five convolutions with ReLU, three of them followed by max-pooling, then three linear layers with ReLU and
 /// dropout between them. 1×224×224 in, [`CLASSES`] logits out.
@@ -77,14 +79,15 @@ impl<D: ConvDevice> AlexNet<D> {
     }
 
     fn train(
-        &mut self,
+        &self,
         images: FeatureMaps<1, SIDE, D, OwnedTape<f32, D>>,
+        key: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, D::Err> {
         let x = self.features(images)?;
         let x = self.linear1.try_forward(x)?.try_relu()?;
-        let x = Half::default().try_forward_mut(x)?;
+        let x = Drop1::default().try_forward(x, key)?;
         let x = self.linear2.try_forward(x)?.try_relu()?;
-        let x = Half::default().try_forward_mut(x)?;
+        let x = Drop2::default().try_forward(x, key)?;
         self.linear3.try_forward(x)
     }
 }
@@ -103,13 +106,14 @@ impl<D: ConvDevice> Network<D> for AlexNet<D> {
     }
 
     fn logits_traced(
-        &mut self,
+        &self,
         images: impl AsRef<[f32]>,
         batch: usize,
         gradients: Gradients<f32, D>,
+        key: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError> {
         let images = upload(self.conv1.weight.device(), images.as_ref(), batch)?;
-        self.train(images.traced(gradients)).map_err(ModelError::device)
+        self.train(images.traced(gradients), key).map_err(ModelError::device)
     }
 
     fn preprocess(width: usize, height: usize, pixels: &[u8], output: &mut [f32]) -> Result<(), ModelError> {
@@ -123,8 +127,8 @@ impl<D: ConvDevice> Network<D> for AlexNet<D> {
         summary.add::<Conv3<D>>("conv3").add::<ReLU>("");
         summary.add::<Conv4<D>>("conv4").add::<ReLU>("");
         summary.add::<Conv5<D>>("conv5").add::<ReLU>("").add::<Pool5>("").add::<Flat>("");
-        summary.add::<Linear1<D>>("linear1").add::<ReLU>("").add::<Half>("");
-        summary.add::<Linear2<D>>("linear2").add::<ReLU>("").add::<Half>("");
+        summary.add::<Linear1<D>>("linear1").add::<ReLU>("").add::<Drop1>("");
+        summary.add::<Linear2<D>>("linear2").add::<ReLU>("").add::<Drop2>("");
         summary.add::<Linear3<D>>("linear3");
         summary
     }

@@ -16,6 +16,7 @@ use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preproces
 use crate::{
     nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d, Tower},
     ops::ConvDevice,
+    random::StepKey,
 };
 
 const SIDE: usize = 28;
@@ -74,10 +75,11 @@ impl<D: ConvDevice> Network<D> for LeNet5<D> {
     }
 
     fn logits_traced(
-        &mut self,
+        &self,
         images: impl AsRef<[f32]>,
         batch: usize,
         gradients: Gradients<f32, D>,
+        _: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError> {
         let images = upload(self.conv1.weight.device(), images.as_ref(), batch)?;
         self.forward(images.traced(gradients)).map_err(ModelError::device)

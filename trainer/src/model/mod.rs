@@ -21,6 +21,7 @@ pub use summary::{Row, Summary};
 use crate::{
     nn::{FeatureMaps, Vectors},
     ops::ConvDevice,
+    random::StepKey,
 };
 
 /// Number of classes that the networks tell apart.
@@ -49,16 +50,17 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     /// An empty batch or one of another size, or the device's own.
     fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError>;
 
-    /// Training: as [`Network::logits`] with dropout, recorded for the backward pass. Dropout draws from the device's
-    /// random numbers (`Cpu::seed_from_u64`).
+    /// Training: as [`Network::logits`] with dropout, recorded for the backward pass. What dropout drops follows
+    /// from `key`.
     ///
     /// # Errors
     /// As [`Network::logits`].
     fn logits_traced(
-        &mut self,
+        &self,
         images: impl AsRef<[f32]>,
         batch: usize,
         gradients: Gradients<f32, D>,
+        key: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError>;
 
     /// Turns one grayscale image (`height` rows of `width` bytes) into the [`Self::SIDE`]² values of a network's input.

@@ -4,17 +4,19 @@
 //! Each layer also says what it costs ([`Layer`]), which is all that [`crate::model::Summary`] is made of.
 
 mod conv2d;
+mod dropout;
 mod flatten;
 mod max_pool2d;
 mod tower;
 
 use dfdx::{
-    nn::modules::{Dropout, DropoutOneIn, Linear, ReLU},
+    nn::modules::{Linear, ReLU},
     shapes::{Const, Dtype},
     tensor::{NoneTape, Storage, Tensor},
 };
 
 pub use conv2d::Conv2d;
+pub use dropout::DropHalf;
 pub use flatten::Flatten;
 pub use max_pool2d::MaxPool2d;
 pub use tower::Tower;
@@ -47,12 +49,4 @@ impl<const I: usize, const O: usize, E: Dtype, D: Storage<E>> Layer for Linear<I
 
 impl Layer for ReLU {
     const KIND: &'static str = "ReLU";
-}
-
-impl Layer for Dropout {
-    const KIND: &'static str = "Dropout";
-}
-
-impl<const N: usize> Layer for DropoutOneIn<N> {
-    const KIND: &'static str = "Dropout";
 }

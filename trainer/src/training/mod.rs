@@ -32,6 +32,7 @@ use crate::{
     },
     model::{CLASSES, Logits, Network},
     ops::ConvDevice,
+    random::StepKey,
 };
 
 /// What a run leaves in memory.
@@ -223,8 +224,9 @@ impl<D: ConvDevice, N: Network<D>> Run<'_, D, N> {
         loader::for_each_batch(data, &order, self.options.batch_size, input_length::<D, N>(), preprocess, |batch| {
             step += 1;
             let count = batch.labels.len();
+            let key = StepKey { seed: self.options.seed, epoch, step };
             let recorded = mem::replace(&mut gradients, Gradients::leaky());
-            let logits = self.network.logits_traced(batch.images, count, recorded).map_err(TrainError::device)?;
+            let logits = self.network.logits_traced(batch.images, count, recorded, key).map_err(TrainError::device)?;
             let loss = tally.add(&logits.as_vec(), &batch.labels);
             if !loss.is_finite() {
                 return Err(TrainError::diverged(loss, epoch, format!("step {step}")));
