@@ -1,7 +1,14 @@
 //! Output files that are either whole or absent: written under a temporary name in the target's own folder,
 //! then renamed over it, so that neither a reader nor a crash ever meets half a file.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// How temporary names begin and end.
+const TEMPORARY: (&str, &str) = (".partial-", ".tmp");
 
 /// Creates or replaces the file at `path` with what `fill` writes.
 ///
@@ -15,7 +22,7 @@ pub fn write<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&mut File) -> Re
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     // The default of temporary files is readable by their owner only; these are to be ordinary files.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -25,6 +32,16 @@ pub fn write<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&mut File) -> Re
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// What killed programs left half-written in a folder; nothing where it cannot be read.
+pub fn leftovers(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let temporary = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        name.is_some_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1))
+    };
+    entries.map(|entry| entry.path()).filter(temporary).collect()
 }
 
 #[cfg(test)]
@@ -45,7 +62,13 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "the disk is full");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        write::<io::Error>(&path, |file| file.write_all(b"new")).unwrap();
+        write::<io::Error>(&path, |file| {
+            let leftovers = leftovers(folder.path());
+            assert!(leftovers.len() == 1 && leftovers[0] != path);
+            file.write_all(b"new")
+        })
+        .unwrap();
+        assert!(leftovers(folder.path()).is_empty());
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
     }
 }

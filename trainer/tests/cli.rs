@@ -91,7 +91,10 @@ fn what_is_trained_is_what_is_evaluated() {
     assert!(errors.contains("epoch 2/2: training loss"), "{errors}");
     let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["config.json", "curves.svg", "lenet5.safetensors", "metrics.csv"]);
+    assert_eq!(
+        names,
+        ["checkpoints", "config.json", "curves.svg", "lenet5.safetensors", "metrics.csv", "metrics.jsonl"]
+    );
 
     let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["options"]["train_limit"], 1000);

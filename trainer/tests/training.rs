@@ -11,13 +11,18 @@ use trainer::{
     data::{Dataset, LabelledImages, idx::Idx},
     export,
     model::{LeNet5, Network},
+    optimiser::{OptimiserName, OptimiserOptions},
     training::{
-        self, Outcome, TrainError,
-        config::{ImageCounts, Options},
+        self, Outcome, Setting, TrainError,
+        checkpoint::Checkpoint,
+        config::{CheckpointOptions, ImageCounts, Options},
         evaluate::evaluate,
+        interrupt::Interrupt,
         metrics::{EpochMetrics, Scores},
         output::RunFolder,
         progress::{Observer, Phase},
+        schedule::{Course, Schedule},
+        steps::StepMetrics,
     },
 };
 
@@ -30,20 +35,38 @@ fn options() -> Options {
         epochs: 3,
         batch_size: 32,
         learning_rate: 0.002,
-        weight_decay: 0.0,
         seed: 1,
         validation: 500,
         train_limit: Some(2000),
         test_limit: Some(1000),
+        ..Options::default()
     }
 }
 
-fn run(options: &Options, folder: Option<&Path>, observer: &mut dyn Observer) -> Result<Outcome<Net>, TrainError> {
-    let device = Cpu::seed_from_u64(options.seed);
-    let network = Net::init(&device, options.seed).unwrap();
+fn folder(path: &Path) -> RunFolder {
     let metadata = BTreeMap::from([("architecture".to_string(), "lenet5".to_string())]);
-    let folder = folder.map(|path| RunFolder::create(path, metadata).unwrap());
-    training::train(&device, network, &DATA, options, folder.as_ref(), observer)
+    RunFolder::create(path, metadata, CheckpointOptions::default()).unwrap()
+}
+
+/// A new run, or one that goes on from the newest checkpoint in its folder.
+fn run_or_resume(
+    data: &Dataset,
+    options: &Options,
+    path: Option<&Path>,
+    observer: &mut dyn Observer,
+    (interrupt, resume): (Interrupt, bool),
+) -> Result<Outcome<Net>, TrainError> {
+    let device = Cpu::default();
+    let checkpoint = path.filter(|_| resume).map(|path| Checkpoint::newest(path, "lenet5", options)).transpose()?;
+    // Weights that a checkpoint must replace.
+    let network = Net::init(&device, if resume { 1234 } else { options.seed }).unwrap();
+    let folder = path.map(folder);
+    let setting = Setting { device: &device, dataset: data, options, folder: folder.as_ref(), observer, interrupt };
+    training::train(setting, network, checkpoint.as_ref())
+}
+
+fn run(options: &Options, folder: Option<&Path>, observer: &mut dyn Observer) -> Result<Outcome<Net>, TrainError> {
+    run_or_resume(&DATA, options, folder, observer, (Interrupt::default(), false))
 }
 
 fn text(path: &Path) -> String {
@@ -70,7 +93,7 @@ fn it_learns_and_the_best_epoch_is_exported() {
     assert_eq!(metadata["epoch"], best.epoch.to_string());
     assert_eq!(metadata["test_accuracy"], format!("{:.6}", best.test.accuracy));
     let test = training::test_positions(&DATA, Some(1000));
-    let scores = evaluate(&network, &DATA.test, &test, 1000, &mut ()).unwrap().scores();
+    let scores = evaluate(&network, &DATA.test, &test, 1000, |_, _| Ok(())).unwrap().scores();
     assert_eq!(scores.accuracy, best.test.accuracy);
     assert!((scores.loss - best.test.loss).abs() < 1e-6);
 
@@ -149,6 +172,21 @@ fn a_diverging_run_stops_and_leaves_earlier_weights_alone() {
     let message = error.to_string();
     assert!(message.contains("in epoch 1, step 2: training diverged, try a lower --learning-rate"), "{message}");
     assert!(fs::read(&weights).unwrap() == bytes);
+
+    // A step that makes the weights infinite is no checkpoint; the one before stays.
+    let checkpoints = || fs::read_dir(folder.path().join("checkpoints")).unwrap().count();
+    assert_eq!(checkpoints(), 1);
+    let huge = Options { optimiser: sgd(), learning_rate: 1e39, batch_size: 200, ..good };
+    let interrupt = Interrupt::default();
+    interrupt.request();
+    let error = run_or_resume(&DATA, &huge, Some(folder.path()), &mut (), (interrupt, false)).unwrap_err().to_string();
+    assert!(error.contains("expected finite values, found"), "{error}");
+    assert_eq!(checkpoints(), 1);
+}
+
+/// SGD that keeps no momentum.
+fn sgd() -> OptimiserOptions {
+    OptimiserOptions { name: OptimiserName::Sgd, momentum: 0.0, ..OptimiserOptions::default() }
 }
 
 /// Keeps what it is told.
@@ -189,6 +227,156 @@ fn an_observer_hears_of_every_batch_the_last_smaller_one_too() {
     assert_eq!(record.phases, [(1, Phase::Train, 90), (1, Phase::Validate, 50), (1, Phase::Test, 30)]);
     assert_eq!(record.batches, [40, 40, 10, 40, 10, 30]);
     assert_eq!(record.epochs, [(1, true)]);
+}
+
+/// Asks a run to end after some batches, of training and evaluation alike.
+struct StopAfter {
+    batches: usize,
+    interrupt: Interrupt,
+    resumed: Option<(usize, usize)>,
+}
+
+impl Observer for StopAfter {
+    fn resume(&mut self, epochs: usize, images: usize) {
+        self.resumed = Some((epochs, images));
+    }
+
+    fn batch(&mut self, _: usize, _: Scores) {
+        self.batches = self.batches.saturating_sub(1);
+        if self.batches == 0 {
+            self.interrupt.request();
+        }
+    }
+}
+
+/// Everything of epochs but the time they took.
+fn scores(epochs: &[EpochMetrics]) -> Vec<(usize, Scores, Option<Scores>, Scores)> {
+    epochs.iter().map(|epoch| (epoch.epoch, epoch.train, epoch.validation, epoch.test)).collect()
+}
+
+/// The tensors of the newest checkpoint, and the weights file.
+fn results(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+    let mut checkpoints: Vec<_> =
+        fs::read_dir(folder.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    checkpoints.sort();
+    let bytes = fs::read(checkpoints.last().unwrap()).unwrap();
+    let (header, _) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    (bytes[8 + header..].to_vec(), fs::read(folder.join("lenet5.safetensors")).unwrap())
+}
+
+#[test]
+fn a_run_that_is_stopped_anywhere_ends_as_one_that_is_not() {
+    // 5 + 2 + 2 batches an epoch.
+    let options = Options {
+        epochs: 3,
+        batch_size: 40,
+        validation: 60,
+        train_limit: Some(190),
+        test_limit: Some(50),
+        schedule: Schedule { course: Course::Cosine, warmup_epochs: 0.5, ..Schedule::default() },
+        optimiser: OptimiserOptions {
+            weight_decay: 0.01,
+            clip_norm: Some(1.0),
+            average: Some(0.9),
+            ..OptimiserOptions::default()
+        },
+        label_smoothing: 0.1,
+        ..options()
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let outcome = run(&options, Some(whole.path()), &mut ()).unwrap();
+    // Within an epoch, in its last step, in both evaluations. An evaluation that is stopped begins again: a session must
+    // be long enough for one (five batches), or the run never ends.
+    for pattern in [&[1, 9][..], &[5, 1, 3, 20], &[6], &[8, 9], &[2, 2, 5]] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stops = pattern.iter().copied().cycle();
+        let mut resumed = false;
+        let mut sessions = 0;
+        let (outcome_again, parts) = loop {
+            sessions += 1;
+            assert!(sessions < 40, "{pattern:?}");
+            let interrupt = Interrupt::default();
+            let batches = stops.next().unwrap();
+            let mut observer = StopAfter { batches, interrupt: interrupt.clone(), resumed: None };
+            let result = run_or_resume(&DATA, &options, Some(folder.path()), &mut observer, (interrupt, resumed));
+            assert_eq!(observer.resumed.is_some(), resumed);
+            match result {
+                Err(error @ TrainError::Interrupted { .. }) => {
+                    let how = format!("go on with: trainer --resume {}", folder.path().display());
+                    assert!(error.to_string().contains(&how), "{error}");
+                    resumed = true;
+                }
+                result => break (result.unwrap(), observer.resumed.unwrap()),
+            }
+        };
+        assert!(parts.0 <= 2 && parts.1 <= 190, "{parts:?}");
+        assert_eq!(scores(&outcome.epochs), scores(&outcome_again.epochs), "{pattern:?}");
+        assert_eq!(outcome.best, outcome_again.best);
+        assert!(results(whole.path()) == results(folder.path()), "{pattern:?}");
+        let steps = |folder: &Path| -> Vec<StepMetrics> {
+            let text = text(&folder.join("metrics.jsonl"));
+            let lines = text.lines().map(|line| serde_json::from_str::<StepMetrics>(line).unwrap());
+            lines.map(|line| StepMetrics { seconds: 0.0, ..line }).collect()
+        };
+        assert_eq!(steps(whole.path()), steps(folder.path()));
+        assert_eq!(steps(whole.path()).len(), 15);
+    }
+}
+
+#[test]
+fn a_run_ends_early_where_nothing_gets_better() {
+    // A rate so small that accuracy cannot change: the first epoch stays the best one.
+    let options = Options {
+        epochs: 9,
+        learning_rate: 1e-30,
+        patience: Some(2),
+        train_limit: Some(60),
+        validation: 40,
+        test_limit: Some(10),
+        ..options()
+    };
+    let outcome = run(&options, None, &mut ()).unwrap();
+    assert_eq!((outcome.epochs.len(), outcome.best), (3, 0));
+}
+
+#[test]
+fn a_checkpoint_that_is_not_right_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { epochs: 1, train_limit: Some(100), validation: 20, test_limit: Some(10), ..options() };
+    let error = Checkpoint::newest(folder.path(), "lenet5", &options).unwrap_err().to_string();
+    assert!(error.ends_with("no checkpoint to go on from"), "{error}");
+    run(&options, Some(folder.path()), &mut ()).unwrap();
+    let path = fs::read_dir(folder.path().join("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    let good = fs::read(&path).unwrap();
+    let refusal = |bytes: &[u8], options: &Options, message: &str| {
+        fs::write(&path, bytes).unwrap();
+        let error = run_or_resume(&DATA, options, Some(folder.path()), &mut (), (Interrupt::default(), true));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()) && error.contains(message), "{error}");
+    };
+    refusal(&good[..good.len() - 1], &options, "not a valid safetensors file");
+    refusal(&good[..100], &options, "not a valid safetensors file");
+    refusal(b"", &options, "not a valid safetensors file");
+    refusal(&fs::read(folder.path().join("lenet5.safetensors")).unwrap(), &options, "metadata have no `checkpoint`");
+    refusal(&good, &Options { seed: 2, ..options.clone() }, "made with other options");
+    let replaced = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let text = latin(&good);
+        assert!(text.contains(from));
+        text.replacen(from, to, 1).chars().map(|c| c as u8).collect::<Vec<u8>>()
+    };
+    refusal(&replaced("weights.conv1.bias", "weights.conv1.bios"), &options, "the network has no such tensor");
+    refusal(&replaced("\"checkpoint\":\"1\"", "\"checkpoint\":\"9\""), &options, "its checkpoint is \"9\"");
+    refusal(&replaced("lenet5", "lenet6"), &options, "its architecture is \"lenet6\"");
+    let mut infinite = good.clone();
+    let end = infinite.len();
+    infinite[end - 4..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    refusal(&infinite, &options, "expected finite values");
+}
+
+/// Bytes as characters, one each, so that they can be searched and come back the same.
+fn latin(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
 /// Values from −0.5 to 0.5, as `wave` in `pytorch/losses.py`.
@@ -250,15 +438,21 @@ fn ten_steps_give_the_losses_that_pytorch_gives() {
     let options = Options {
         epochs: 10,
         batch_size: 64,
-        learning_rate: 0.001,
-        weight_decay: 0.01,
-        seed: 0,
+        optimiser: OptimiserOptions { weight_decay: 0.01, ..OptimiserOptions::default() },
         validation: 0,
-        train_limit: None,
-        test_limit: None,
+        ..Options::default()
     };
     let network = network_by_formula(tempfile::tempdir().unwrap().path());
-    let outcome = training::train(&Cpu::default(), network, &data, &options, None, &mut ()).unwrap();
+    let device = Cpu::default();
+    let setting = Setting {
+        device: &device,
+        dataset: &data,
+        options: &options,
+        folder: None,
+        observer: &mut (),
+        interrupt: Interrupt::default(),
+    };
+    let outcome = training::train(setting, network, None).unwrap();
     for (epoch, expected) in outcome.epochs.iter().zip(LOSSES) {
         assert!((epoch.train.loss - expected).abs() < 2e-5, "{epoch:?}, expected {expected}");
     }

@@ -75,7 +75,7 @@ struct ClassReport {
 
 impl EvaluateArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        self.threads.apply()?;
+        self.threads.apply(None)?;
         match network_of(&self.weights)? {
             NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(),
             NetworkName::Lenet5 => self.evaluate::<LeNet5<Cpu>>(),
@@ -90,7 +90,10 @@ impl EvaluateArgs {
         let mut progress = Progress::new();
         progress.start(0, ImageCounts { train: 0, validation: 0, test: positions.len() });
         progress.phase(0, Phase::Test, positions.len());
-        let tally = evaluate(&network, &dataset.test, &positions, self.batch_size, &mut progress)?;
+        let tally = evaluate(&network, &dataset.test, &positions, self.batch_size, |images, scores| {
+            progress.batch(images, scores);
+            Ok(())
+        })?;
         drop(progress);
         let report = Report::new(self.weights.clone(), N::ARCHITECTURE, &class_names(&metadata), &tally);
         if self.json { print(&format!("{}\n", serde_json::to_string(&report)?)) } else { print(&report.table()) }

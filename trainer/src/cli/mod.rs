@@ -1,6 +1,6 @@
 //! The command line: what can be asked for, one file for each command, and how results and errors leave the
 //! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a failure, 2 a
-//! command line that asks for something impossible.
+//! command line that asks for something impossible, 130 an interrupted run.
 
 mod evaluate;
 mod samples;
@@ -15,26 +15,33 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
+};
 
 use crate::{
-    data::{Dataset, source::Lookup},
-    training::progress::say,
+    data::{DataFile, Dataset, source::Lookup},
+    training::{TrainError, progress::say},
 };
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
 const MAX_BATCH: u64 = 8192;
+
+/// The exit status of a run that Ctrl-C ended, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 const EXAMPLES: &str = "\
 Examples:
   trainer --quick                          a few minutes on two cores, for a first look
   trainer                                  AlexNet, 10 epochs, into runs/alexnet
   trainer train --network lenet5 --epochs 3 --out runs/small
+  trainer --resume runs/alexnet            go on after Ctrl-C, a crash or a power failure
   trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
   trainer evaluate --weights runs/alexnet/alexnet.safetensors
   trainer samples --out samples --count 100
 
-Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage.";
+Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.";
 
 /// Trains AlexNet (or LeNet-5) on Fashion-MNIST and exports safetensors weights.
 #[derive(Debug, Parser)]
@@ -49,7 +56,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train a network; what is done without a command
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Measure weights by the test images: loss, accuracy, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
@@ -69,7 +76,7 @@ enum NetworkName {
 }
 
 /// Where the data comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct DataArgs {
     /// Folder of the four IDX files, gzipped or plain; no other place is looked at then [default:
     /// data/fashion-mnist, /usr/share/datasets/fashion-mnist, or a download]
@@ -84,7 +91,7 @@ struct DataArgs {
 /// How much of the machine to use.
 #[derive(Debug, Args)]
 struct ThreadArgs {
-    /// Threads to compute with [default: all cores]
+    /// Threads to compute with [default: all cores, or as many as the run that goes on had]
     #[arg(long, value_name = "N", value_parser = number(1, 1024))]
     threads: Option<usize>,
 }
@@ -106,6 +113,10 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) => {
+            say(&message(&error));
+            ExitCode::from(INTERRUPTED)
+        }
         Err(error) => {
             say(&format!("error: {}", message(&error)));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
@@ -114,6 +125,13 @@ pub fn run() -> ExitCode {
 }
 
 impl DataArgs {
+    /// The same, but where no folder is given that of these files, if they are still there.
+    fn or_folder_of(&self, files: &[DataFile]) -> Self {
+        let there = files.iter().all(|file| file.path.is_file());
+        let folder = files.first().and_then(|file| file.path.parent()).filter(|_| there).map(PathBuf::from);
+        Self { data: self.data.clone().or(folder), ..self.clone() }
+    }
+
     /// Finds, reads and checks the data set.
     fn read(&self) -> anyhow::Result<Dataset> {
         let current = env::current_dir().context("cannot tell the current folder")?;
@@ -124,10 +142,10 @@ impl DataArgs {
 }
 
 impl ThreadArgs {
-    /// Sets the number of threads of everything that follows. Returns it.
-    fn apply(&self) -> anyhow::Result<usize> {
+    /// Sets the number of threads of everything that follows, to `otherwise` where it is not given. Returns it.
+    fn apply(&self, otherwise: Option<usize>) -> anyhow::Result<usize> {
         rayon::ThreadPoolBuilder::new()
-            .num_threads(self.threads.unwrap_or(0))
+            .num_threads(self.threads.or(otherwise).unwrap_or(0))
             .build_global()
             .context("cannot start the threads")?;
         Ok(rayon::current_num_threads())
@@ -155,6 +173,12 @@ fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
 }
 
+/// A parser of names, which it lists where it refuses.
+fn one_of<T: Copy + Send + Sync + 'static>(names: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
+    let find = |text: String| names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).try_map(move |text| find(text).ok_or("no such name"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -180,9 +204,11 @@ mod tests {
     fn no_command_means_train() {
         let cli = Cli::try_parse_from(["trainer", "--epochs", "3"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(cli.train.resolve().epochs, 3);
+        assert_eq!(cli.train.recipe.resolve().unwrap().epochs, 3);
         let cli = Cli::try_parse_from(["trainer", "train", "--epochs", "3"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Train(arguments)) if arguments.resolve().epochs == 3));
+        assert!(
+            matches!(cli.command, Some(Command::Train(arguments)) if arguments.recipe.resolve().unwrap().epochs == 3)
+        );
         assert!(Cli::try_parse_from(["trainer", "--epochs", "3", "summary"]).is_err());
     }
 }

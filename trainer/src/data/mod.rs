@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::idx::{Idx, IdxError};
@@ -29,7 +29,7 @@ pub struct LabelledImages {
 }
 
 /// A file that was read, identified by its content.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFile {
     /// Where it lies.
     pub path: PathBuf,

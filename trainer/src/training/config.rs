@@ -1,24 +1,36 @@
 //! Everything a run depends on: the resolved options, and `config.json`, which records them with the data,
 //! the command and the circumstances, so that the run can be made again.
 
-use serde::Serialize;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use crate::data::DataFile;
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Schedule;
+use crate::{data::DataFile, optimiser::OptimiserOptions};
 
 /// The program and version that made a file.
 pub const PRODUCER: &str = concat!("trainer ", env!("CARGO_PKG_VERSION"));
 
 /// What the training loop is told, all defaults and presets resolved.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// Passes over the training images, at least 1.
     pub epochs: usize,
     /// Images a step, at least 1; the last step of an epoch takes what is left.
     pub batch_size: usize,
-    /// Adam's step size.
+    /// The optimiser's step size.
     pub learning_rate: f64,
-    /// Factor of the weights added to the gradients (L2 regularisation, as PyTorch's Adam has it).
-    pub weight_decay: f64,
+    /// How the step size changes during the run.
+    pub schedule: Schedule,
+    /// How weights follow from gradients.
+    pub optimiser: OptimiserOptions,
+    /// Share of the target that is spread over all classes, 0 to 1.
+    pub label_smoothing: f64,
+    /// Epochs without a better one after which the run ends; all epochs are made where absent.
+    pub patience: Option<usize>,
     /// What initial weights, division, order and dropout follow from.
     pub seed: u64,
     /// Training images held out to choose the best epoch by.
@@ -29,15 +41,49 @@ pub struct Options {
     pub test_limit: Option<usize>,
 }
 
+impl Default for Options {
+    /// The reference recipe: that of *Dive into Deep Learning*, section 8.1, with Adam.
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 256,
+            learning_rate: 0.001,
+            schedule: Schedule::default(),
+            optimiser: OptimiserOptions::default(),
+            label_smoothing: 0.0,
+            patience: None,
+            seed: 0,
+            validation: 6000,
+            train_limit: None,
+            test_limit: None,
+        }
+    }
+}
+
+/// When checkpoints are written, and how many are kept. There is always one after each epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointOptions {
+    /// Minutes from one checkpoint within an epoch to the next; 0: after every step.
+    pub minutes: f64,
+    /// The last ones to keep, at least 1.
+    pub keep: usize,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        Self { minutes: 10.0, keep: 2 }
+    }
+}
+
 /// The content of `config.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunConfig {
     /// Program and version.
-    pub producer: &'static str,
+    pub producer: String,
     /// The arguments as they were given.
     pub command: Vec<String>,
     /// Name of the network's architecture.
-    pub network: &'static str,
+    pub network: String,
     /// What it runs on: "cpu", or the number and name of a GPU.
     pub device: String,
     /// Threads used; on the CPU, results are the same again only with the same number.
@@ -46,6 +92,8 @@ pub struct RunConfig {
     pub platform: String,
     /// The resolved options.
     pub options: Options,
+    /// When checkpoints are written.
+    pub checkpoints: CheckpointOptions,
     /// Images an epoch learns from, and is measured by.
     pub images: ImageCounts,
     /// The data's files.
@@ -54,8 +102,41 @@ pub struct RunConfig {
     pub init: Option<DataFile>,
 }
 
+impl RunConfig {
+    /// Reads the `config.json` of a run's folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file.
+    pub fn read(folder: &Path) -> Result<Self, ConfigError> {
+        let path = folder.join("config.json");
+        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        serde_json::from_str(&text).map_err(|source| ConfigError::Format { path, source })
+    }
+}
+
+/// Why a run's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file is not a configuration of this version.
+    #[error("{path}: not a run's configuration: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: serde_json::Error,
+    },
+}
+
 /// Numbers of images in each role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageCounts {
     /// Learnt from in each epoch.
     pub train: usize,

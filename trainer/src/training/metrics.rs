@@ -3,10 +3,12 @@
 
 use std::{cmp::Ordering, io};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::CLASSES;
 
 /// Mean loss and accuracy over some images.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Mean cross-entropy in nats.
     pub loss: f64,
@@ -15,14 +17,14 @@ pub struct Scores {
 }
 
 /// Scores in the making: every image's loss, and which class was taken for which.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     loss: f64,
     confusion: [[u64; CLASSES]; CLASSES],
 }
 
 /// One epoch's measurements: a line of `metrics.csv`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// The epoch, from 1.
     pub epoch: usize,

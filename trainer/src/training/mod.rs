@@ -1,38 +1,35 @@
 //! The training loop: one for every network and device. An epoch learns from each training image once, in a
-//! new order, then measures by the held-out and the test images; the best epoch's weights are exported.
+//! new order, then measures by the held-out and the test images; the best epoch's weights are exported. Checkpoints make
+//! a run that was stopped, in whatever way, go on as if it had not been.
 
+pub mod checkpoint;
 pub mod config;
 pub mod curves;
 pub mod evaluate;
+pub mod interrupt;
+mod loss;
 pub mod metrics;
 pub mod output;
 pub mod progress;
+mod run;
+pub mod schedule;
+pub mod steps;
 
-use std::{fmt, mem, path::PathBuf, time::Instant};
+use std::{fmt, path::PathBuf};
 
-use dfdx::{
-    nn::ZeroGrads,
-    optim::{Adam, AdamConfig, Optimizer, WeightDecay},
-    shapes::{Axis, Const, Rank0},
-    tensor::{Gradients, Tape, Tensor},
-    tensor_ops::{Backward, Device, SumTo, TryMul},
-};
-
+pub use self::run::Setting;
 use self::{
+    checkpoint::{Checkpoint, CheckpointError},
     config::{ImageCounts, Options},
-    evaluate::evaluate,
-    metrics::{EpochMetrics, Scores, Tally},
-    output::{OutputError, RunFolder},
-    progress::{Observer, Phase},
+    metrics::EpochMetrics,
+    output::OutputError,
+    run::Run,
 };
 use crate::{
-    data::{
-        Dataset, LabelledImages,
-        loader::{self, Split},
-    },
-    model::{CLASSES, Logits, Network},
+    data::{Dataset, LabelledImages, loader::Split},
+    model::Network,
     ops::ConvDevice,
-    random::StepKey,
+    optimiser::OptimiserDevice,
 };
 
 /// What a run leaves in memory.
@@ -80,6 +77,17 @@ pub enum TrainError {
     /// A file could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The run cannot go on from its checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run was asked to end, and saved what it had.
+    #[error("interrupted in epoch {epoch}{}", how_to_go_on(.saved))]
+    Interrupted {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The folder of the run.
+        saved: Option<PathBuf>,
+    },
 }
 
 impl TrainError {
@@ -88,9 +96,9 @@ impl TrainError {
     }
 
     /// Names the weights that remain from before.
-    fn keeping(mut self, weights: Option<&PathBuf>) -> Self {
+    fn keeping(mut self, weights: Option<PathBuf>) -> Self {
         if let Self::Diverged { best, .. } = &mut self {
-            *best = weights.cloned();
+            *best = weights;
         }
         self
     }
@@ -106,6 +114,13 @@ fn kept(best: &Option<PathBuf>) -> String {
         Some(path) => format!("the best weights so far remain in {}", path.display()),
         None => "no weights were exported".to_string(),
     }
+}
+
+fn how_to_go_on(folder: &Option<PathBuf>) -> String {
+    folder.as_ref().map_or(String::new(), |folder| {
+        let command = ["trainer", "--resume", &folder.to_string_lossy()].map(String::from);
+        format!("; everything is saved, go on with: {}", config::shell_line(&command))
+    })
 }
 
 /// How many images each epoch will learn from, and be measured by.
@@ -132,145 +147,23 @@ fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
         .ok_or(TrainError::NothingToTrain { images, validation: options.validation })
 }
 
-/// Trains `network` for all epochs. With a folder, metrics and curves are written after each epoch, and the
-/// weights whenever an epoch is the best so far (see [`EpochMetrics::better_than`]).
+/// A device on which networks can be trained.
+pub trait TrainDevice: ConvDevice + OptimiserDevice {}
+
+impl<D: ConvDevice + OptimiserDevice> TrainDevice for D {}
+
+/// Trains `network` for all epochs, or what is left of them after `checkpoint`. With a folder, metrics and curves are
+/// written after each epoch, the weights whenever an epoch is the best so far (see [`EpochMetrics::better_than`]), and
+/// checkpoints from time to time.
 ///
 /// # Errors
-/// [`TrainError`]; what earlier epochs wrote remains.
-pub fn train<D: ConvDevice, N: Network<D>>(
-    device: &D,
+/// [`TrainError`]; what was written before remains.
+pub fn train<D: TrainDevice, N: Network<D>>(
+    setting: Setting<'_, D>,
     network: N,
-    dataset: &Dataset,
-    options: &Options,
-    folder: Option<&RunFolder>,
-    observer: &mut dyn Observer,
+    checkpoint: Option<&Checkpoint>,
 ) -> Result<Outcome<N>, TrainError> {
-    observer.start(options.epochs, image_counts(dataset, options)?);
-    let adam = AdamConfig {
-        lr: options.learning_rate,
-        weight_decay: (options.weight_decay > 0.0).then_some(WeightDecay::L2(options.weight_decay)),
-        ..AdamConfig::default()
-    };
-    let mut run = Run {
-        adam: Adam::new(&network, adam),
-        device,
-        network,
-        dataset,
-        options,
-        split: split(dataset, options)?,
-        test: test_positions(dataset, options.test_limit),
-        observer,
-    };
-    let mut epochs: Vec<EpochMetrics> = Vec::new();
-    let mut best = 0;
-    let mut weights = None;
-    for epoch in 1..=options.epochs {
-        let metrics = run.epoch(epoch).map_err(|error| error.keeping(weights.as_ref()))?;
-        let is_best = epochs.get(best).is_none_or(|best| metrics.better_than(best));
-        run.observer.epoch(&metrics, is_best);
-        epochs.push(metrics);
-        if is_best {
-            best = epochs.len() - 1;
-        }
-        if let Some(folder) = folder {
-            if is_best {
-                weights = Some(folder.write_weights(&run.network, &epochs[best])?);
-            }
-            folder.write_epochs(&format!("{} on Fashion-MNIST", N::ARCHITECTURE), &epochs)?;
-        }
-    }
-    Ok(Outcome { network: run.network, epochs, best, weights })
-}
-
-/// A run under way.
-struct Run<'a, D: ConvDevice, N> {
-    device: &'a D,
-    network: N,
-    adam: Adam<N, f32, D>,
-    dataset: &'a Dataset,
-    options: &'a Options,
-    split: Split,
-    test: Vec<usize>,
-    observer: &'a mut dyn Observer,
-}
-
-impl<D: ConvDevice, N: Network<D>> Run<'_, D, N> {
-    /// Learns from all training images once, then measures.
-    fn epoch(&mut self, epoch: usize) -> Result<EpochMetrics, TrainError> {
-        let started = Instant::now();
-        let train = self.learn(epoch)?;
-        let learning = started.elapsed().as_secs_f64();
-        let validation =
-            if self.split.validation.is_empty() { None } else { Some(self.measure(epoch, Phase::Validate)?) };
-        let test = self.measure(epoch, Phase::Test)?;
-        Ok(EpochMetrics {
-            epoch,
-            train,
-            validation,
-            test,
-            images_per_second: self.split.train.len() as f64 / learning,
-            seconds: started.elapsed().as_secs_f64(),
-        })
-    }
-
-    fn learn(&mut self, epoch: usize) -> Result<Scores, TrainError> {
-        let order = self.split.epoch_order(self.options.seed, epoch);
-        self.observer.phase(epoch, Phase::Train, order.len());
-        let data = &self.dataset.train;
-        let preprocess = preprocessing::<D, N>(data);
-        let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
-        let mut tally = Tally::default();
-        let mut step = 0;
-        loader::for_each_batch(data, &order, self.options.batch_size, input_length::<D, N>(), preprocess, |batch| {
-            step += 1;
-            let count = batch.labels.len();
-            let key = StepKey { seed: self.options.seed, epoch, step };
-            let recorded = mem::replace(&mut gradients, Gradients::leaky());
-            let logits = self.network.logits_traced(batch.images, count, recorded, key).map_err(TrainError::device)?;
-            let loss = tally.add(&logits.as_vec(), &batch.labels);
-            if !loss.is_finite() {
-                return Err(TrainError::diverged(loss, epoch, format!("step {step}")));
-            }
-            gradients = cross_entropy(self.device, logits, &batch.labels)
-                .and_then(|loss| loss.try_backward())
-                .map_err(TrainError::device)?;
-            self.adam.update(&mut self.network, &gradients).map_err(TrainError::device)?;
-            self.network.try_zero_grads(&mut gradients).map_err(TrainError::device)?;
-            self.observer.batch(count, tally.scores());
-            Ok(())
-        })?;
-        Ok(tally.scores())
-    }
-
-    fn measure(&mut self, epoch: usize, phase: Phase) -> Result<Scores, TrainError> {
-        let (data, positions) = match phase {
-            Phase::Train => (&self.dataset.train, &self.split.train),
-            Phase::Validate => (&self.dataset.train, &self.split.validation),
-            Phase::Test => (&self.dataset.test, &self.test),
-        };
-        self.observer.phase(epoch, phase, positions.len());
-        let scores = evaluate(&self.network, data, positions, self.options.batch_size, self.observer)?.scores();
-        if scores.loss.is_finite() {
-            Ok(scores)
-        } else {
-            Err(TrainError::diverged(scores.loss, epoch, format!("measured by the {phase} images")))
-        }
-    }
-}
-
-/// The mean over a batch of `−ln softmax(logits)[label]`: what training makes small.
-fn cross_entropy<D: Device<f32>, T: Tape<f32, D>>(
-    device: &D,
-    logits: Logits<D, T>,
-    labels: &[u8],
-) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
-    let mut one_hot = vec![0.0; labels.len() * CLASSES];
-    for (row, &label) in one_hot.chunks_exact_mut(CLASSES).zip(labels) {
-        row[usize::from(label)] = 1.0;
-    }
-    let one_hot = device.try_tensor_from_vec(one_hot, (labels.len(), Const::<CLASSES>))?;
-    let log_likelihoods = logits.try_log_softmax::<Axis<1>>()?.try_mul(one_hot)?;
-    log_likelihoods.try_sum::<Rank0, _>()?.try_mul(-1.0 / labels.len() as f32)
+    Run::new(setting, network, checkpoint)?.finish()
 }
 
 /// Values in one input of the network.

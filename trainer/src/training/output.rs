@@ -8,22 +8,30 @@ use std::{
 };
 
 use super::{
-    config::RunConfig,
+    TrainDevice,
+    checkpoint::{self, State},
+    config::{CheckpointOptions, Options, RunConfig},
     curves,
     metrics::{self, EpochMetrics},
+    steps::StepLog,
 };
 use crate::{
     atomic,
     export::{self, ExportError},
     model::Network,
     ops::ConvDevice,
+    optimiser::Optimiser,
 };
+
+/// The file of [`StepLog`].
+const STEPS: &str = "metrics.jsonl";
 
 /// Where a run's files go, and what its weights file says about it.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
     metadata: BTreeMap<String, String>,
+    pub(super) checkpoints: CheckpointOptions,
 }
 
 /// Why a run's files cannot be written. Messages name the file.
@@ -48,11 +56,29 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`OutputError::Write`] naming the folder.
-    pub fn create(path: &Path, metadata: BTreeMap<String, String>) -> Result<Self, OutputError> {
+    pub fn create(
+        path: &Path,
+        metadata: BTreeMap<String, String>,
+        checkpoints: CheckpointOptions,
+    ) -> Result<Self, OutputError> {
         fs::create_dir_all(path)
             .and_then(|()| tempfile::tempfile_in(path))
             .map_err(|source| OutputError::Write { path: path.to_path_buf(), source })?;
-        Ok(Self { path: path.to_path_buf(), metadata })
+        checkpoint::clean(path, false)?;
+        Ok(Self { path: path.to_path_buf(), metadata, checkpoints })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the checkpoints of an earlier run.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`] naming the file.
+    pub fn remove_checkpoints(&self) -> Result<(), OutputError> {
+        checkpoint::clean(&self.path, true)
     }
 
     /// The weights file of a network: named after its architecture.
@@ -102,6 +128,30 @@ impl RunFolder {
         let path = self.weights_path(N::ARCHITECTURE);
         export::save(&path, network, &metadata)?;
         Ok(path)
+    }
+
+    /// Writes a checkpoint and removes the oldest of more than are to be kept.
+    ///
+    /// # Errors
+    /// [`OutputError`] naming the file.
+    pub(super) fn write_checkpoint<D: TrainDevice, N: Network<D>>(
+        &self,
+        network: &N,
+        optimiser: &Optimiser<D>,
+        options: &Options,
+        state: &State,
+    ) -> Result<(), OutputError> {
+        checkpoint::write(&self.path, self.checkpoints.keep, network, optimiser, options, state)?;
+        Ok(())
+    }
+
+    /// Opens `metrics.jsonl` for what follows `step` steps of `epoch`.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`] naming the file.
+    pub(super) fn step_log(&self, epoch: usize, step: usize) -> Result<StepLog, OutputError> {
+        let path = self.path.join(STEPS);
+        StepLog::open(path, epoch, step)
     }
 
     fn write(&self, name: &str, fill: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<(), OutputError> {

@@ -48,6 +48,12 @@ pub trait Observer {
         let _ = (epochs, images);
     }
 
+    /// The run goes on: `epochs` epochs were made before, and `images` training images of the epoch under way were learnt
+    /// from.
+    fn resume(&mut self, epochs: usize, images: usize) {
+        let _ = (epochs, images);
+    }
+
     /// A pass over `images` images begins in `epoch` (from 1).
     fn phase(&mut self, epoch: usize, phase: Phase, images: usize) {
         let _ = (epoch, phase, images);
@@ -71,8 +77,14 @@ impl Observer for () {}
 pub struct Progress {
     bar: Option<ProgressBar>,
     epochs: usize,
+    /// Of one epoch, and of all.
+    epoch_work: u64,
     work: u64,
     work_done: u64,
+    /// What was done before the run went on.
+    work_before: u64,
+    /// Images of the next pass that were done before.
+    images_before: usize,
     started: Instant,
     last_line: Instant,
     pass: Pass,
@@ -85,6 +97,8 @@ struct Pass {
     phase: Phase,
     images: usize,
     done: usize,
+    /// What of `done` was done before the run went on.
+    before: usize,
     started: Instant,
 }
 
@@ -101,17 +115,20 @@ impl Progress {
         Self {
             bar: io::stderr().is_terminal().then(bar),
             epochs: 0,
+            epoch_work: 0,
             work: 0,
             work_done: 0,
+            work_before: 0,
+            images_before: 0,
             started: now,
             last_line: now,
-            pass: Pass { epoch: 0, phase: Phase::Train, images: 0, done: 0, started: now },
+            pass: Pass { epoch: 0, phase: Phase::Train, images: 0, done: 0, before: 0, started: now },
         }
     }
 
     /// Scores and speed of the pass in words.
     fn describe(&self, scores: Scores) -> String {
-        let speed = self.pass.done as f64 / self.pass.started.elapsed().as_secs_f64().max(1e-9);
+        let speed = (self.pass.done - self.pass.before) as f64 / self.pass.started.elapsed().as_secs_f64().max(1e-9);
         format!("{speed:.1} images/s, loss {:.4}, accuracy {:.2} %", scores.loss, 100.0 * scores.accuracy)
     }
 
@@ -125,7 +142,8 @@ impl Progress {
 
     /// The time left if the rest goes as fast as what is done.
     fn time_left(&self) -> Duration {
-        let left = self.work.saturating_sub(self.work_done) as f64 / self.work_done.max(1) as f64;
+        let done = self.work_done.saturating_sub(self.work_before).max(1);
+        let left = self.work.saturating_sub(self.work_done) as f64 / done as f64;
         Duration::try_from_secs_f64(left * self.started.elapsed().as_secs_f64()).unwrap_or(Duration::MAX)
     }
 
@@ -140,8 +158,8 @@ impl Progress {
 impl Observer for Progress {
     fn start(&mut self, epochs: usize, images: ImageCounts) {
         self.epochs = epochs;
-        let epoch = TRAINING_WORK * images.train as u64 + (images.validation + images.test) as u64;
-        self.work = epoch.saturating_mul(epochs.max(1) as u64);
+        self.epoch_work = TRAINING_WORK * images.train as u64 + (images.validation + images.test) as u64;
+        self.work = self.epoch_work.saturating_mul(epochs.max(1) as u64);
         self.started = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_length(self.work);
@@ -149,8 +167,17 @@ impl Observer for Progress {
         }
     }
 
+    fn resume(&mut self, epochs: usize, images: usize) {
+        self.images_before = images;
+        self.work_before = self.epoch_work * epochs as u64 + TRAINING_WORK * images as u64;
+        self.work_done = self.work_before;
+    }
+
     fn phase(&mut self, epoch: usize, phase: Phase, images: usize) {
-        self.pass = Pass { epoch, phase, images, done: 0, started: Instant::now() };
+        // What was learnt of an epoch that is only left to be measured belongs to no pass.
+        let before = if phase == Phase::Train { self.images_before } else { 0 };
+        self.images_before = 0;
+        self.pass = Pass { epoch, phase, images, done: before, before, started: Instant::now() };
         let title = self.title();
         if let Some(bar) = &self.bar {
             bar.set_prefix(title);

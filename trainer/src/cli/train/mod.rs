@@ -1,0 +1,228 @@
+//! `train`: from options to a finished run in its folder, or from a run that was stopped to its end.
+
+mod recipe;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use dfdx::tensor::Cpu;
+
+use self::recipe::{RecipeArgs, real};
+use super::{DataArgs, NetworkName, ThreadArgs, UsageError, number};
+use crate::{
+    data::{DataFile, Dataset},
+    export,
+    model::{AlexNet, LeNet5, Network},
+    training::{
+        self, Setting, TrainDevice,
+        checkpoint::{self, Checkpoint},
+        config::{self, CheckpointOptions, RunConfig},
+        interrupt::Interrupt,
+        output::{self, RunFolder},
+        progress::{Progress, say},
+    },
+};
+
+/// Options of `train`.
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// Go on with the run in this folder from its last checkpoint; it ends as if it had never stopped
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite", "device"])]
+    resume: Option<PathBuf>,
+    /// Folder for everything that the run writes; files of an earlier run are replaced [default: runs/<network>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace a run that is not finished, too
+    #[arg(long)]
+    overwrite: bool,
+    /// Minutes from one checkpoint within an epoch to the next, 0 for one after every step; there is one after each epoch
+    /// [default: 10]
+    #[arg(long, value_name = "MINUTES", value_parser = minutes, allow_negative_numbers = true)]
+    checkpoint_minutes: Option<f64>,
+    /// Keep the last N checkpoints [default: 2]
+    #[arg(long, value_name = "N", value_parser = number(1, 1_000_000))]
+    keep_checkpoints: Option<usize>,
+    /// Where to compute: the processor, or an NVIDIA GPU where the program was built for it
+    #[arg(long, value_enum, default_value = "cpu", value_name = "NAME")]
+    device: DeviceName,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    pub(super) recipe: RecipeArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceName {
+    Cpu,
+    Cuda,
+}
+
+/// A run that goes on.
+struct Stopped<'a> {
+    folder: &'a Path,
+    config: RunConfig,
+}
+
+impl TrainArgs {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        if self.device == DeviceName::Cuda {
+            let message = "--device cuda: this build of the trainer has no CUDA support; use --device cpu";
+            return Err(UsageError(message.to_string()).into());
+        }
+        let stopped = self
+            .resume
+            .as_deref()
+            .map(|folder| -> anyhow::Result<_> { Ok(Stopped { folder, config: RunConfig::read(folder)? }) });
+        let stopped = stopped.transpose()?;
+        let network = match &stopped {
+            Some(Stopped { folder, config }) => {
+                NetworkName::from_str(&config.network, false).ok().with_context(|| {
+                    format!("{}: unknown network {:?}", folder.join("config.json").display(), config.network)
+                })?
+            }
+            None => self.recipe.network,
+        };
+        match network {
+            NetworkName::Alexnet => self.train::<Cpu, AlexNet<Cpu>>(&Cpu::default(), stopped),
+            NetworkName::Lenet5 => self.train::<Cpu, LeNet5<Cpu>>(&Cpu::default(), stopped),
+        }
+    }
+
+    fn train<D: TrainDevice, N: Network<D>>(&self, device: &D, stopped: Option<Stopped<'_>>) -> anyhow::Result<()> {
+        let threads = self.threads.apply(stopped.as_ref().map(|stopped| stopped.config.threads))?;
+        let (dataset, config, path) = match &stopped {
+            Some(stopped) => {
+                let dataset = self.data.or_folder_of(&stopped.config.data).read()?;
+                let path = stopped.folder.to_path_buf();
+                (dataset, RunConfig { threads, ..stopped.config.clone() }, path)
+            }
+            None => {
+                let dataset = self.data.read()?;
+                let config = self.config::<D, N>(&dataset, threads)?;
+                let path = self.out.clone().unwrap_or_else(|| ["runs", N::ARCHITECTURE].iter().collect());
+                (dataset, config, path)
+            }
+        };
+        let checkpoints = CheckpointOptions {
+            minutes: self.checkpoint_minutes.unwrap_or(config.checkpoints.minutes),
+            keep: self.keep_checkpoints.unwrap_or(config.checkpoints.keep),
+        };
+        let metadata = output::describing(N::ARCHITECTURE, N::SIDE, &dataset.classes, &config);
+        let mut network = N::init(device, config.options.seed).context("cannot make the network")?;
+        let (folder, checkpoint) = if stopped.is_some() {
+            same_data(&config.data, &dataset.files)?;
+            let checkpoint = Checkpoint::newest(&path, N::ARCHITECTURE, &config.options)?;
+            if checkpoint.state.is_finished(&config.options) {
+                say(&format!("{}: this run is finished", path.display()));
+                return Ok(());
+            }
+            (RunFolder::create(&path, metadata, checkpoints)?, Some(checkpoint))
+        } else {
+            if let Some(init) = &self.recipe.init {
+                export::load(init, &mut network)?;
+            }
+            self.may_replace(&path)?;
+            let folder = RunFolder::create(&path, metadata, checkpoints)?;
+            folder.remove_checkpoints()?;
+            folder.write_config(&RunConfig { checkpoints, ..config.clone() })?;
+            (folder, None)
+        };
+        say(&introduction(N::ARCHITECTURE, &config, checkpoint.as_ref(), &path));
+        let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
+        let mut progress = Progress::new();
+        let setting = Setting {
+            device,
+            dataset: &dataset,
+            options: &config.options,
+            folder: Some(&folder),
+            observer: &mut progress,
+            interrupt,
+        };
+        let outcome = training::train(setting, network, checkpoint.as_ref())?;
+        drop(progress);
+        let best = &outcome.epochs[outcome.best];
+        say(&format!(
+            "Done: epoch {} is the best, with a test accuracy of {:.2} %; its weights are in {}",
+            best.epoch,
+            100.0 * best.test.accuracy,
+            folder.weights_path(N::ARCHITECTURE).display()
+        ));
+        Ok(())
+    }
+
+    /// The configuration of a new run.
+    fn config<D: TrainDevice, N: Network<D>>(&self, dataset: &Dataset, threads: usize) -> anyhow::Result<RunConfig> {
+        let options = self.recipe.resolve()?;
+        Ok(RunConfig {
+            producer: config::PRODUCER.to_string(),
+            command: command(),
+            network: N::ARCHITECTURE.to_string(),
+            device: "cpu".to_string(),
+            threads,
+            platform: config::platform(),
+            checkpoints: CheckpointOptions::default(),
+            images: training::image_counts(dataset, &options)?,
+            data: dataset.files.clone(),
+            init: self.recipe.init.as_deref().map(DataFile::of).transpose()?,
+            options,
+        })
+    }
+
+    /// Refuses to replace a run that somebody may want to go on with.
+    fn may_replace(&self, path: &Path) -> anyhow::Result<()> {
+        let unfinished = || {
+            let Some(newest) = checkpoint::paths(path).unwrap_or_default().pop() else { return false };
+            let finished = RunConfig::read(path).is_ok_and(|config| {
+                let state = checkpoint::state(&newest, &config.network, &config.options);
+                state.is_ok_and(|state| state.is_finished(&config.options))
+            });
+            !finished
+        };
+        ensure!(
+            self.overwrite || !unfinished(),
+            "{}: the run in this folder is not finished; go on with it by --resume {0}, name another folder with --out, or \
+             replace it by --overwrite",
+            path.display()
+        );
+        Ok(())
+    }
+}
+
+/// What the run is, for people.
+fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoint>, path: &Path) -> String {
+    let (images, path) = (config.images, path.display());
+    match checkpoint {
+        Some(Checkpoint { state, .. }) => format!(
+            "Going on with {network} in epoch {} of {} after {} steps, with {} threads; in {path}",
+            state.epoch, config.options.epochs, state.step, config.threads
+        ),
+        None => format!(
+            "Training {network} on {} images, {} held out, {} to test by, with {} threads; into {path}",
+            images.train, images.validation, images.test, config.threads
+        ),
+    }
+}
+
+/// Refuses data that are not those the run began with.
+fn same_data(expected: &[DataFile], found: &[DataFile]) -> anyhow::Result<()> {
+    let same = expected.len() == found.len() && expected.iter().zip(found).all(|(a, b)| a.sha256 == b.sha256);
+    let path = |files: &[DataFile]| files.first().map_or(String::new(), |file| file.path.display().to_string());
+    ensure!(same, "the data have changed: this run began with {}, and {} differs", path(expected), path(found));
+    Ok(())
+}
+
+/// The arguments as given, under the program's name instead of its path.
+fn command() -> Vec<String> {
+    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("trainer".to_string()).chain(arguments).collect()
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    real(text, |minutes| (0.0..=1e6).contains(&minutes), "a number from 0 to 1000000")
+}

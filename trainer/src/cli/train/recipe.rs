@@ -1,0 +1,190 @@
+//! The recipe: what a run depends on, from presets and options.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    cli::{MAX_BATCH, NetworkName, UsageError, number, one_of},
+    optimiser::{OptimiserName, OptimiserOptions},
+    training::{
+        config::Options,
+        schedule::{Course, Schedule},
+    },
+};
+
+const NO_LIMIT: u64 = u32::MAX as u64;
+
+/// What a run depends on. Options that a preset may set are absent unless given.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RecipeArgs {
+    /// Network to train: AlexNet on 1×224×224 or LeNet-5 on 1×28×28
+    #[arg(long, value_enum, default_value = "alexnet", value_name = "NAME", help_heading = RECIPE)]
+    pub(super) network: NetworkName,
+    /// Preset for a first look in a few minutes on two cores; options given beside it still count
+    #[arg(long, help_heading = RECIPE)]
+    quick: bool,
+    /// Passes over the training images [default: 10]
+    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
+    epochs: Option<usize>,
+    /// Images a step [default: 256]
+    #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH), help_heading = RECIPE)]
+    batch_size: Option<usize>,
+    /// Share of the target that is spread over all classes [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = RECIPE)]
+    label_smoothing: Option<f64>,
+    /// End the run after N epochs without a better one [default: make all epochs]
+    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
+    patience: Option<usize>,
+    /// What initial weights, held-out images, order, dropout and augmentation follow from
+    #[arg(long, value_name = "N", default_value = "0", help_heading = RECIPE)]
+    seed: u64,
+    /// Training images held out, by whose accuracy the best epoch is chosen; 0: by training loss
+    /// [default: 6000]
+    #[arg(long, value_name = "N", value_parser = number(0, NO_LIMIT), help_heading = RECIPE)]
+    validation: Option<usize>,
+    /// Learn from at most N images [default: all that are not held out]
+    #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
+    train_limit: Option<usize>,
+    /// Test by the first N test images [default: all]
+    #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
+    test_limit: Option<usize>,
+    /// Start from these weights (safetensors with the network's tensor names, PyTorch's too)
+    #[arg(long, value_name = "FILE", help_heading = RECIPE)]
+    pub(super) init: Option<PathBuf>,
+
+    /// How weights follow from gradients [default: adam]
+    #[arg(long, alias = "optimizer", value_name = "NAME", value_parser = one_of(&OptimiserName::NAMES), help_heading = OPTIMISER)]
+    optimiser: Option<OptimiserName>,
+    /// The optimiser's step size, the largest of the schedule [default: 0.001]
+    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    learning_rate: Option<f64>,
+    /// Course of the step size over the run [default: constant]
+    #[arg(long, value_name = "NAME", value_parser = one_of(&Course::NAMES), help_heading = OPTIMISER)]
+    schedule: Option<Course>,
+    /// Epochs, or a part of one, in which the step size rises from zero; not with one-cycle, which has its own rise
+    /// [default: 0]
+    #[arg(long, value_name = "N", value_parser = epochs, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    warmup_epochs: Option<f64>,
+    /// Epochs from one step of the schedule `step` to the next [default: 3]
+    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = OPTIMISER)]
+    step_epochs: Option<usize>,
+    /// Factor of the step size in each step of the schedule `step` [default: 0.1]
+    #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    step_factor: Option<f64>,
+    /// Share of each weight that is added to its gradient (L2 regularisation), or with adamw taken from the weight, times
+    /// the step size [default: 0]
+    #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    weight_decay: Option<f64>,
+    /// What sgd keeps of the step before [default: 0.9]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    momentum: Option<f64>,
+    /// Scale gradients down to this L2 norm where all together are larger [default: leave them]
+    #[arg(long, value_name = "NORM", value_parser = norm, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    clip_norm: Option<f64>,
+    /// Measure and export the exponential moving average of the weights, of this decay a step, such as 0.999
+    /// [default: the weights themselves]
+    #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    ema: Option<f64>,
+}
+
+const RECIPE: &str = "Recipe";
+const OPTIMISER: &str = "Optimiser";
+
+impl RecipeArgs {
+    /// The options with presets and defaults filled in.
+    ///
+    /// # Errors
+    /// Options that contradict each other.
+    pub(in crate::cli) fn resolve(&self) -> Result<Options, UsageError> {
+        let preset = self.preset();
+        let schedule = Schedule {
+            course: self.schedule.unwrap_or(preset.schedule.course),
+            warmup_epochs: self.warmup_epochs.unwrap_or(preset.schedule.warmup_epochs),
+            step_epochs: self.step_epochs.unwrap_or(preset.schedule.step_epochs),
+            step_factor: self.step_factor.unwrap_or(preset.schedule.step_factor),
+        };
+        if schedule.course == Course::OneCycle && schedule.warmup_epochs > 0.0 {
+            return Err(UsageError("--warmup-epochs: the schedule one-cycle has its own rise".to_string()));
+        }
+        Ok(Options {
+            epochs: self.epochs.unwrap_or(preset.epochs),
+            batch_size: self.batch_size.unwrap_or(preset.batch_size),
+            learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
+            schedule,
+            optimiser: OptimiserOptions {
+                name: self.optimiser.unwrap_or(preset.optimiser.name),
+                weight_decay: self.weight_decay.unwrap_or(preset.optimiser.weight_decay),
+                momentum: self.momentum.unwrap_or(preset.optimiser.momentum),
+                clip_norm: self.clip_norm.or(preset.optimiser.clip_norm),
+                average: self.ema.or(preset.optimiser.average),
+            },
+            label_smoothing: self.label_smoothing.unwrap_or(preset.label_smoothing),
+            patience: self.patience.or(preset.patience),
+            seed: self.seed,
+            validation: self.validation.unwrap_or(preset.validation),
+            train_limit: self.train_limit.or(preset.train_limit),
+            test_limit: self.test_limit.or(preset.test_limit),
+        })
+    }
+
+    /// What is so where nothing else is said.
+    fn preset(&self) -> Options {
+        let reference = Options::default();
+        match (self.quick, self.network) {
+            (false, _) => reference,
+            // Small batches: so few images must make many steps to leave the plateau that this network starts on.
+            (true, NetworkName::Alexnet) => Options {
+                epochs: 2,
+                batch_size: 16,
+                learning_rate: 0.0003,
+                validation: 200,
+                train_limit: Some(1600),
+                test_limit: Some(500),
+                ..reference
+            },
+            (true, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, learning_rate: 0.002, ..reference },
+        }
+    }
+}
+
+fn learning_rate(text: &str) -> Result<f64, String> {
+    real(text, |rate| rate > 0.0 && rate <= 10.0, "a number greater than 0 and at most 10")
+}
+
+fn norm(text: &str) -> Result<f64, String> {
+    real(text, |norm| norm > 0.0 && norm.is_finite(), "a number greater than 0")
+}
+
+fn epochs(text: &str) -> Result<f64, String> {
+    real(text, |epochs| (0.0..=1e5).contains(&epochs), "a number from 0 to 100000")
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    real(text, |factor| (0.0..=1.0).contains(&factor), "a number from 0 to 1")
+}
+
+/// A number within a range that is named where it is refused.
+pub(super) fn real(text: &str, accepts: fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|&value| accepts(value)).ok_or_else(|| format!("expected {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_out_of_range_are_refused() {
+        for text in ["0", "-1", "NaN", "inf", "11", "fast", ""] {
+            assert!(learning_rate(text).is_err(), "{text}");
+        }
+        assert_eq!(learning_rate("1e-3"), Ok(0.001));
+        for text in ["-0.1", "NaN", "1.5"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+        assert_eq!(share("0"), Ok(0.0));
+        for text in ["0", "inf", "-1"] {
+            assert!(norm(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The safetensors format on disk: written as a stream, so that a large file needs no second copy in memory, and read
+//! with every check that the safetensors crate leaves out.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    fmt, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use super::{ExportError, TensorProblem, check_finite, refuse};
+
+/// A named tensor on its way into a file.
+#[derive(Debug)]
+pub(crate) struct StoredTensor<'a> {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its sizes.
+    pub(crate) shape: Vec<usize>,
+    /// Its values in row-major order.
+    pub(crate) values: Cow<'a, [f32]>,
+}
+
+/// Writes a safetensors file: the same tensors and metadata always give the same bytes.
+///
+/// # Errors
+/// Where `file` cannot be written to.
+pub(crate) fn write(
+    file: &mut fs::File,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[StoredTensor<'_>],
+) -> io::Result<()> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), serde_json::to_value(metadata)?);
+    let mut begin = 0;
+    for tensor in tensors {
+        let end = begin + size_of_val(&*tensor.values);
+        let entry = serde_json::json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]});
+        header.insert(tensor.name.clone(), entry);
+        begin = end;
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    // The data begins at a multiple of eight, so that it can be used where it lies in memory.
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    let mut bytes = Vec::new();
+    for values in tensors.iter().flat_map(|tensor| tensor.values.chunks(1 << 16)) {
+        bytes.clear();
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        file.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+/// A safetensors file in memory.
+#[derive(Debug)]
+pub(crate) struct StoredFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    names: Vec<String>,
+    /// What it says about itself.
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+impl StoredFile {
+    /// Reads a file whose header is right and which is as long as the header says.
+    ///
+    /// # Errors
+    /// It cannot be read, is no valid safetensors file, or has a tensor twice.
+    pub(crate) fn open(path: &Path) -> Result<Self, ExportError> {
+        let bytes = fs::read(path).map_err(|source| ExportError::Read { path: path.to_owned(), source })?;
+        let format = |reason: String| ExportError::Format { path: path.to_owned(), reason };
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| format(error.to_string()))?;
+        let Names(names) = serde_json::from_slice(&bytes[8..8 + header]).map_err(|error| format(error.to_string()))?;
+        let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+        SafeTensors::deserialize(&bytes).map_err(|error| format(error.to_string()))?;
+        let mut seen = HashSet::new();
+        if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(refuse(path, name, TensorProblem::Duplicate));
+        }
+        Ok(Self { path: path.to_owned(), bytes, names, metadata })
+    }
+
+    /// The values of a tensor of this shape.
+    ///
+    /// # Errors
+    /// There is no such tensor, or it has another type or shape, or a value is no finite number.
+    pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ExportError> {
+        self.find(name, shape).map_err(|problem| refuse(&self.path, name, problem))
+    }
+
+    fn find(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>, TensorProblem> {
+        let missing = || TensorProblem::Missing { expected: expected.to_vec() };
+        let file = SafeTensors::deserialize(&self.bytes).map_err(|_| missing())?;
+        let tensor = file.tensor(name).map_err(|_| missing())?;
+        if tensor.dtype() != Dtype::F32 {
+            return Err(TensorProblem::Dtype { found: tensor.dtype() });
+        }
+        if tensor.shape() != expected {
+            return Err(TensorProblem::Shape { expected: expected.to_vec(), found: tensor.shape().to_vec() });
+        }
+        let (values, _) = tensor.data().as_chunks::<4>();
+        let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        check_finite(values.iter().copied())?;
+        Ok(values)
+    }
+
+    /// Refuses the file for the first tensor that is not expected.
+    ///
+    /// # Errors
+    /// [`TensorProblem::Unexpected`] with the tensor's name.
+    pub(crate) fn refuse_others(&self, expected: impl Fn(&str) -> bool) -> Result<(), ExportError> {
+        match self.names.iter().find(|name| !expected(name)) {
+            Some(name) => Err(refuse(&self.path, name, TensorProblem::Unexpected)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The names of the tensors in a file's header, duplicates included (the safetensors crate keeps only the last of them).
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    map.next_value::<IgnoredAny>()?;
+                    if name != "__metadata__" {
+                        names.push(name);
+                    }
+                }
+                Ok(Names(names))
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}

@@ -1,0 +1,238 @@
+//! Weight files: a network's tensors and what is known about them, as safetensors.
+//!
+//! Names and layouts are PyTorch's, so that a file from here loads into a PyTorch module with the same names
+//! (`load_state_dict(strict=True)`), and a file of such a module's `state_dict()` loads here.
+
+mod file;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+    io,
+    path::{Path, PathBuf},
+};
+
+use dfdx::{
+    nn::{
+        RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName, ViewTensorRef,
+    },
+    shapes::{HasShape, Shape},
+    tensor::Tensor,
+    tensor_ops::Device,
+};
+use safetensors::Dtype;
+
+pub(crate) use file::{StoredFile, StoredTensor, write};
+
+use crate::atomic;
+
+/// Why a weight file cannot be written or is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file is not a safetensors file, or a damaged one.
+    #[error("{}: not a valid safetensors file: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file's tensors are not the network's.
+    #[error("{}: tensor {tensor}: {problem}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        problem: TensorProblem,
+    },
+}
+
+/// What is wrong with one tensor of a weight file.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TensorProblem {
+    /// The network has it, the file has not.
+    #[error("missing; expected F32 {expected:?}")]
+    Missing {
+        /// Shape that the network needs.
+        expected: Vec<usize>,
+    },
+    /// The file has it, the network has not.
+    #[error("the network has no such tensor")]
+    Unexpected,
+    /// The file has it twice.
+    #[error("there twice")]
+    Duplicate,
+    /// Its values are not 32-bit floats.
+    #[error("expected dtype F32, found {found:?}")]
+    Dtype {
+        /// Type found.
+        found: Dtype,
+    },
+    /// It has another shape.
+    #[error("expected shape {expected:?}, found {found:?}")]
+    Shape {
+        /// Shape that the network needs.
+        expected: Vec<usize>,
+        /// Shape found.
+        found: Vec<usize>,
+    },
+    /// It holds a NaN or an infinity.
+    #[error("expected finite values, found {value} at index {index}")]
+    NotFinite {
+        /// Position of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+/// Writes the network's tensors and `metadata` to `path`. An existing file is replaced only when the new one is complete.
+///
+/// # Errors
+/// The file cannot be written, or a weight is not finite.
+pub fn save<D: Device<f32>, M: TensorCollection<f32, D>>(
+    path: &Path,
+    network: &M,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), ExportError> {
+    let tensors = tensors(network);
+    for tensor in &tensors {
+        check_finite(tensor.values.iter().copied()).map_err(|problem| refuse(path, &tensor.name, problem))?;
+    }
+    atomic::write(path, |file| write(file, metadata, &tensors))
+        .map_err(|source| ExportError::Write { path: path.to_owned(), source })
+}
+
+/// Reads the network's tensors from `path` and returns the file's metadata. The network is unchanged where this fails.
+///
+/// # Errors
+/// The file cannot be read, is not valid safetensors, or its tensors are not exactly the network's (names, shapes, `F32`)
+/// with finite values.
+pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
+    path: &Path,
+    network: &mut M,
+) -> Result<BTreeMap<String, String>, ExportError> {
+    let file = StoredFile::open(path)?;
+    let mut weights = HashMap::new();
+    for (name, shape) in shapes(network) {
+        let values = file.values(&name, &shape)?;
+        weights.insert(name, values);
+    }
+    file.refuse_others(|name| weights.contains_key(name))?;
+    set(network, weights);
+    Ok(file.metadata)
+}
+
+/// A network's tensors in its order.
+pub(crate) fn tensors<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M) -> Vec<StoredTensor<'static>> {
+    let mut collect = Collect::default();
+    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut collect });
+    collect.0
+}
+
+/// Names and shapes of a network's tensors in its order.
+pub(crate) fn shapes<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Shapes::default();
+    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut shapes });
+    shapes.0
+}
+
+/// Sets the tensors that have values, each as many as it is long.
+pub(crate) fn set<D: Device<f32>, M: TensorCollection<f32, D>>(network: &mut M, weights: HashMap<String, Vec<f32>>) {
+    let mut weights = Weights(weights);
+    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut weights });
+}
+
+/// The refusal of a file for one of its tensors.
+pub(crate) fn refuse(path: &Path, tensor: &str, problem: TensorProblem) -> ExportError {
+    ExportError::Tensor { path: path.to_owned(), tensor: tensor.to_owned(), problem }
+}
+
+/// Whether all values are numbers.
+pub(crate) fn check_finite(values: impl Iterator<Item = f32>) -> Result<(), TensorProblem> {
+    match values.enumerate().find(|(_, value)| !value.is_finite()) {
+        Some((index, value)) => Err(TensorProblem::NotFinite { index, value }),
+        None => Ok(()),
+    }
+}
+
+/// Copies every tensor out of a network.
+#[derive(Default)]
+struct Collect(Vec<StoredTensor<'static>>);
+
+impl<D: Device<f32>> TensorVisitor<f32, D> for Collect {
+    type Viewer = (ViewTensorRef, ViewTensorName);
+    type Err = Infallible;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        (tensor, name): (&Tensor<S, f32, D>, String),
+    ) -> Result<Option<Tensor<S, f32, D>>, Infallible> {
+        let shape = tensor.shape().concrete().into();
+        self.0.push(StoredTensor { name, shape, values: tensor.as_vec().into() });
+        Ok(None)
+    }
+}
+
+/// The names and shapes of a network's tensors.
+#[derive(Default)]
+struct Shapes(Vec<(String, Vec<usize>)>);
+
+impl<D: Device<f32>> TensorVisitor<f32, D> for Shapes {
+    type Viewer = (ViewTensorRef, ViewTensorName);
+    type Err = Infallible;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        (tensor, name): (&Tensor<S, f32, D>, String),
+    ) -> Result<Option<Tensor<S, f32, D>>, Infallible> {
+        self.0.push((name, tensor.shape().concrete().into()));
+        Ok(None)
+    }
+}
+
+/// Values by tensor name, each of the right length, on their way into a network.
+#[derive(Default)]
+struct Weights(HashMap<String, Vec<f32>>);
+
+impl<D: Device<f32>> TensorVisitor<f32, D> for Weights {
+    type Viewer = (ViewTensorMut, ViewTensorName);
+    type Err = Infallible;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        (tensor, name): (&mut Tensor<S, f32, D>, String),
+    ) -> Result<Option<Tensor<S, f32, D>>, Infallible> {
+        if let Some(values) = self.0.remove(&name) {
+            tensor.copy_from(&values);
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,317 @@
+//! Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file, written whole or
+//! not at all.
+//!
+//! The tensors are `weights.NAME` and, as far as the optimiser has them, `first.NAME`, `second.NAME` and `average.NAME`.
+//! The metadata hold the position, the epoch's tally so far and all epochs' measurements (`state`), the options (`options`)
+//! and the architecture. Random numbers follow from the seed and the position (see [`crate::random`]), and so does the
+//! learning rate: they need no state.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    TrainError,
+    config::Options,
+    metrics::{EpochMetrics, Tally},
+    output::OutputError,
+};
+use crate::{
+    atomic,
+    export::{self, ExportError, StoredFile, StoredTensor},
+    model::Network,
+    ops::ConvDevice,
+    optimiser::{Optimiser, OptimiserDevice, Part},
+};
+
+/// The folder of checkpoints in a run's folder.
+const FOLDER: &str = "checkpoints";
+
+/// Version of the format, in the metadata's `checkpoint`.
+const VERSION: &str = "1";
+
+/// How far a run has come, and what it has measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The epoch under way, from 1.
+    pub epoch: usize,
+    /// Steps made in it.
+    pub step: usize,
+    /// Steps made in the whole run.
+    pub total_steps: u64,
+    /// Scores of its training images so far.
+    pub tally: Tally,
+    /// Seconds spent in it so far on learning.
+    pub learning_seconds: f64,
+    /// Seconds spent in it so far.
+    pub seconds: f64,
+    /// The epochs before it.
+    pub epochs: Vec<EpochMetrics>,
+    /// Position in `epochs` of the best one.
+    pub best: usize,
+}
+
+impl Default for State {
+    /// Before the first step.
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            step: 0,
+            total_steps: 0,
+            tally: Tally::default(),
+            learning_seconds: 0.0,
+            seconds: 0.0,
+            epochs: Vec::new(),
+            best: 0,
+        }
+    }
+}
+
+impl State {
+    /// Whether there is nothing left to do: all epochs are made, or `patience` of them without a better one.
+    pub fn is_finished(&self, options: &Options) -> bool {
+        let waited = self.epochs.len().saturating_sub(1 + self.best);
+        self.epoch > options.epochs || options.patience.is_some_and(|patience| waited >= patience)
+    }
+}
+
+/// Why a run cannot go on from a checkpoint. Messages name the file.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// There is none.
+    #[error("{folder}: no checkpoint to go on from")]
+    None {
+        /// The folder that was looked in.
+        folder: PathBuf,
+    },
+    /// The folder cannot be read.
+    #[error("{path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file is damaged, or its tensors are not this run's.
+    #[error("{0}; remove this file to go on from the checkpoint before it")]
+    File(#[from] ExportError),
+    /// The file is a good safetensors file, but no checkpoint, or one of something else.
+    #[error("{path}: not a checkpoint of this run: {reason}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+}
+
+/// A checkpoint that was read.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    file: StoredFile,
+    /// How far the run had come.
+    pub state: State,
+}
+
+impl Checkpoint {
+    /// Reads the newest checkpoint of a run in `run`, for the network and the options that the run has.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub fn newest(run: &Path, architecture: &str, options: &Options) -> Result<Self, CheckpointError> {
+        let path = paths(run)?.pop().ok_or_else(|| CheckpointError::None { folder: run.join(FOLDER) })?;
+        Self::read(&path, architecture, options)
+    }
+
+    fn read(path: &Path, architecture: &str, options: &Options) -> Result<Self, CheckpointError> {
+        let file = StoredFile::open(path)?;
+        let foreign = |reason: String| CheckpointError::Foreign { path: path.to_path_buf(), reason };
+        let text = |key: &str| {
+            let value = file.metadata.get(key).map(String::as_str);
+            value.ok_or_else(|| foreign(format!("its metadata have no `{key}`")))
+        };
+        for (key, expected) in [("checkpoint", VERSION), ("architecture", architecture)] {
+            let found = text(key)?;
+            if found != expected {
+                return Err(foreign(format!("its {key} is {found:?}, expected {expected:?}")));
+            }
+        }
+        let json = |key: &str, error: serde_json::Error| foreign(format!("its {key} cannot be read: {error}"));
+        let found: Options = serde_json::from_str(text("options")?).map_err(|error| json("options", error))?;
+        if found != *options {
+            return Err(foreign("it was made with other options than those in config.json".to_string()));
+        }
+        let state: State = serde_json::from_str(text("state")?).map_err(|error| json("state", error))?;
+        if state.epoch != state.epochs.len() + 1 || state.best >= state.epochs.len().max(1) {
+            return Err(foreign("its state contradicts itself".to_string()));
+        }
+        Ok(Self { path: path.to_path_buf(), file, state })
+    }
+
+    /// Puts the weights into `network` and makes the optimiser that goes on from here.
+    ///
+    /// # Errors
+    /// A tensor that is missing, has another type or shape, is not finite, or that should not be there; the device's own.
+    pub fn restore<D: OptimiserDevice + ConvDevice, N: Network<D>>(
+        &self,
+        network: &mut N,
+        options: &Options,
+    ) -> Result<Optimiser<D>, TrainError> {
+        let shapes: BTreeMap<String, Vec<usize>> = export::shapes(network).into_iter().collect();
+        let values = |kind: &str, name: &str| {
+            let shape = shapes.get(name).map_or(&[][..], Vec::as_slice);
+            self.file.values(&tensor_name(kind, name), shape).map_err(CheckpointError::File)
+        };
+        let parts = || Part::ALL.into_iter().filter(|part| part.is_kept(&options.optimiser)).map(Part::name);
+        let expected = |name: &str| {
+            let kind_and_tensor = name.split_once('.');
+            kind_and_tensor.is_some_and(|(kind, tensor)| {
+                shapes.contains_key(tensor) && (kind == WEIGHTS || parts().any(|part| part == kind))
+            })
+        };
+        self.file.refuse_others(expected).map_err(CheckpointError::File)?;
+        let mut weights = HashMap::new();
+        for name in shapes.keys() {
+            weights.insert(name.clone(), values(WEIGHTS, name)?);
+        }
+        export::set(network, weights);
+        let mut optimiser = Optimiser::new(network, options.optimiser.clone()).map_err(TrainError::device)?;
+        optimiser.restore(self.state.total_steps, |part, name| values(part.name(), name).map_err(Restore::Values))?;
+        Ok(optimiser)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// What can go wrong while an optimiser is restored: the checkpoint, or the device.
+enum Restore<E> {
+    Values(CheckpointError),
+    Device(E),
+}
+
+impl<E> From<E> for Restore<E> {
+    fn from(error: E) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl<E: std::fmt::Display> From<Restore<E>> for TrainError {
+    fn from(error: Restore<E>) -> Self {
+        match error {
+            Restore::Values(error) => error.into(),
+            Restore::Device(error) => Self::device(error),
+        }
+    }
+}
+
+/// The kind of tensor that weights are, beside the optimiser's parts.
+const WEIGHTS: &str = "weights";
+
+fn tensor_name(kind: &str, name: &str) -> String {
+    format!("{kind}.{name}")
+}
+
+/// Writes a checkpoint into the folder of a run and removes all but the newest `keep`. Returns its path.
+///
+/// # Errors
+/// A weight that is no finite number any more (the file is not written then), or a file that cannot be written.
+pub(super) fn write<D: OptimiserDevice + ConvDevice, N: Network<D>>(
+    run: &Path,
+    keep: usize,
+    network: &N,
+    optimiser: &Optimiser<D>,
+    options: &Options,
+    state: &State,
+) -> Result<PathBuf, OutputError> {
+    let folder = run.join(FOLDER);
+    let path = folder.join(format!("epoch-{:05}-step-{:07}.safetensors", state.epoch, state.step));
+    let failed = |path: &Path, source| OutputError::Write { path: path.to_path_buf(), source };
+    fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+    let mut tensors = export::tensors(network);
+    let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape.clone()).collect();
+    for tensor in &mut tensors {
+        export::check_finite(tensor.values.iter().copied())
+            .map_err(|problem| export::refuse(&path, &tensor.name, problem))?;
+        tensor.name = tensor_name(WEIGHTS, &tensor.name);
+    }
+    for part in Part::ALL {
+        for ((name, values), shape) in optimiser.part(part).zip(&shapes) {
+            tensors.push(StoredTensor { name: tensor_name(part.name(), name), shape: shape.clone(), values });
+        }
+    }
+    let json = |value: serde_json::Result<String>| value.map_err(|error| failed(&path, error.into()));
+    let metadata = [
+        ("checkpoint", VERSION.to_string()),
+        ("architecture", N::ARCHITECTURE.to_string()),
+        ("options", json(serde_json::to_string(options))?),
+        ("state", json(serde_json::to_string(state))?),
+    ]
+    .map(|(key, value)| (key.to_string(), value))
+    .into();
+    atomic::write(&path, |file| export::write(file, &metadata, &tensors)).map_err(|source| failed(&path, source))?;
+    let all = list(&folder).map_err(|source| failed(&folder, source))?;
+    for old in all.iter().rev().skip(keep.max(1)) {
+        fs::remove_file(old).map_err(|source| failed(old, source))?;
+    }
+    Ok(path)
+}
+
+/// How far the run had come that wrote a checkpoint.
+///
+/// # Errors
+/// [`CheckpointError`].
+pub fn state(path: &Path, architecture: &str, options: &Options) -> Result<State, CheckpointError> {
+    Checkpoint::read(path, architecture, options).map(|checkpoint| checkpoint.state)
+}
+
+/// The checkpoints of a run, oldest first.
+///
+/// # Errors
+/// The folder is there and cannot be read.
+pub fn paths(run: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    let path = run.join(FOLDER);
+    match list(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        paths => paths.map_err(|source| CheckpointError::Folder { path, source }),
+    }
+}
+
+/// Removes what a killed program left half-written in a run's folder, and all checkpoints too where `everything`.
+///
+/// # Errors
+/// [`OutputError::Write`] naming the file.
+pub(super) fn clean(run: &Path, everything: bool) -> Result<(), OutputError> {
+    let mut removed = Vec::new();
+    for folder in [run.to_path_buf(), run.join(FOLDER)] {
+        removed.extend(atomic::leftovers(&folder));
+    }
+    if everything {
+        removed.extend(list(&run.join(FOLDER)).unwrap_or_default());
+    }
+    for path in removed {
+        fs::remove_file(&path).map_err(|source| OutputError::Write { path, source })?;
+    }
+    Ok(())
+}
+
+/// The checkpoints in a folder, oldest first: their names are padded with zeros, and so in the order of time.
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("epoch-") && name.ends_with(".safetensors") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,275 @@
+//! A run under way: epoch by epoch, step by step, with a checkpoint from time to time.
+
+use std::{
+    mem,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use dfdx::{nn::ZeroGrads, tensor::Gradients, tensor_ops::Backward};
+
+use super::{
+    Outcome, TrainDevice, TrainError,
+    checkpoint::{Checkpoint, State},
+    config::Options,
+    evaluate::evaluate,
+    image_counts, input_length,
+    interrupt::Interrupt,
+    loss::cross_entropy,
+    metrics::{EpochMetrics, Scores, Tally},
+    output::RunFolder,
+    preprocessing,
+    progress::{Observer, Phase},
+    split,
+    steps::{StepLog, StepMetrics},
+    test_positions,
+};
+use crate::{
+    data::{
+        Dataset,
+        loader::{self, Batch, Split},
+    },
+    model::Network,
+    optimiser::Optimiser,
+    random::StepKey,
+};
+
+/// What a run works with, beside its network.
+pub struct Setting<'a, D> {
+    /// Where it computes.
+    pub device: &'a D,
+    /// What it learns from.
+    pub dataset: &'a Dataset,
+    /// What it is told.
+    pub options: &'a Options,
+    /// Where its files go; nothing is written where absent.
+    pub folder: Option<&'a RunFolder>,
+    /// Who is told how it proceeds.
+    pub observer: &'a mut dyn Observer,
+    /// What asks it to end.
+    pub interrupt: Interrupt,
+}
+
+/// A run under way.
+pub(super) struct Run<'a, D: TrainDevice, N> {
+    setting: Setting<'a, D>,
+    network: N,
+    optimiser: Optimiser<D>,
+    state: State,
+    split: Split,
+    test: Vec<usize>,
+    log: Option<StepLog>,
+    /// Since when the time is not yet in the state.
+    clock: Instant,
+    /// When the last checkpoint was written, or the run began.
+    saved: Instant,
+}
+
+impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
+    /// A run that begins with `network`, or goes on from a checkpoint.
+    pub(super) fn new(
+        setting: Setting<'a, D>,
+        mut network: N,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Self, TrainError> {
+        let images = image_counts(setting.dataset, setting.options)?;
+        setting.observer.start(setting.options.epochs, images);
+        let (state, optimiser) = match checkpoint {
+            Some(checkpoint) => (checkpoint.state.clone(), checkpoint.restore(&mut network, setting.options)?),
+            None => {
+                let optimiser = Optimiser::new(&mut network, setting.options.optimiser.clone());
+                (State::default(), optimiser.map_err(TrainError::device)?)
+            }
+        };
+        if checkpoint.is_some() {
+            let images = (state.step * setting.options.batch_size).min(images.train);
+            setting.observer.resume(state.epochs.len(), images);
+        }
+        let log = setting.folder.map(|folder| folder.step_log(state.epoch, state.step)).transpose()?;
+        Ok(Self {
+            split: split(setting.dataset, setting.options)?,
+            test: test_positions(setting.dataset, setting.options.test_limit),
+            setting,
+            network,
+            optimiser,
+            state,
+            log,
+            clock: Instant::now(),
+            saved: Instant::now(),
+        })
+    }
+
+    /// Makes all the epochs that are left.
+    pub(super) fn finish(mut self) -> Result<Outcome<N>, TrainError> {
+        while !self.state.is_finished(self.setting.options) {
+            self.epoch().map_err(|error| error.keeping(self.weights()))?;
+        }
+        let weights = self.weights();
+        Ok(Outcome { network: self.network, epochs: self.state.epochs, best: self.state.best, weights })
+    }
+
+    /// The weights that were exported so far.
+    fn weights(&self) -> Option<PathBuf> {
+        let folder = self.setting.folder.filter(|_| !self.state.epochs.is_empty())?;
+        Some(folder.weights_path(N::ARCHITECTURE))
+    }
+
+    /// Learns from all training images, or from those that are left of the epoch, then measures, and writes what came of it.
+    fn epoch(&mut self) -> Result<(), TrainError> {
+        self.learn()?;
+        let averaged = self.optimiser.averaged(&self.network).map_err(TrainError::device)?;
+        let network = averaged.as_ref().unwrap_or(&self.network).clone();
+        let validation =
+            if self.split.validation.is_empty() { None } else { Some(self.measure(&network, Phase::Validate)?) };
+        let test = self.measure(&network, Phase::Test)?;
+        self.count_time(false);
+        let metrics = EpochMetrics {
+            epoch: self.state.epoch,
+            train: self.state.tally.scores(),
+            validation,
+            test,
+            images_per_second: self.split.train.len() as f64 / self.state.learning_seconds.max(1e-9),
+            seconds: self.state.seconds,
+        };
+        let best = self.state.epochs.get(self.state.best);
+        let is_best = best.is_none_or(|best| metrics.better_than(best));
+        self.setting.observer.epoch(&metrics, is_best);
+        self.state.epochs.push(metrics);
+        if is_best {
+            self.state.best = self.state.epochs.len() - 1;
+        }
+        self.state = State {
+            epoch: self.state.epoch + 1,
+            step: 0,
+            tally: Tally::default(),
+            learning_seconds: 0.0,
+            seconds: 0.0,
+            ..mem::take(&mut self.state)
+        };
+        if let Some(folder) = self.setting.folder {
+            if is_best {
+                folder.write_weights(&network, &self.state.epochs[self.state.best])?;
+            }
+            folder.write_epochs(&format!("{} on Fashion-MNIST", N::ARCHITECTURE), &self.state.epochs)?;
+        }
+        // Last, so that a run that is killed before it makes the epoch's files again.
+        self.save()
+    }
+
+    fn learn(&mut self) -> Result<(), TrainError> {
+        let Options { seed, batch_size, .. } = *self.setting.options;
+        let order = self.split.epoch_order(seed, self.state.epoch);
+        let left = order.get(self.state.step * batch_size..).unwrap_or_default();
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.setting.observer.phase(self.state.epoch, Phase::Train, order.len());
+        let data = &self.setting.dataset.train;
+        let preprocess = preprocessing::<D, N>(data);
+        let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
+        self.clock = Instant::now();
+        loader::for_each_batch(data, left, batch_size, input_length::<D, N>(), preprocess, |batch| {
+            self.step(batch, &mut gradients)
+        })
+    }
+
+    fn step(&mut self, batch: Batch, gradients: &mut Gradients<f32, D>) -> Result<(), TrainError> {
+        let options = self.setting.options;
+        let epoch_steps = self.split.train.len().div_ceil(options.batch_size);
+        let learning_rate =
+            options.learning_rate * options.schedule.factor(self.state.total_steps, epoch_steps, options.epochs);
+        let (epoch, step) = (self.state.epoch, self.state.step + 1);
+        let diverged = |value: f64| TrainError::diverged(value, epoch, format!("step {step}"));
+
+        let count = batch.labels.len();
+        let key = StepKey { seed: options.seed, epoch, step };
+        let recorded = mem::replace(gradients, Gradients::leaky());
+        let logits = self.network.logits_traced(batch.images, count, recorded, key).map_err(TrainError::device)?;
+        let mut tally = Tally::default();
+        let values = logits.as_vec();
+        let loss = tally.add(&values, &batch.labels);
+        if !loss.is_finite() {
+            return Err(diverged(loss));
+        }
+        *gradients = cross_entropy(self.setting.device, logits, &batch.labels, options.label_smoothing)
+            .and_then(|loss| loss.try_backward())
+            .map_err(TrainError::device)?;
+        let gradient_norm =
+            self.optimiser.step(&mut self.network, gradients, learning_rate).map_err(TrainError::device)?;
+        if let Some(norm) = gradient_norm.filter(|norm| !norm.is_finite()) {
+            return Err(diverged(norm));
+        }
+        self.state.tally.add(&values, &batch.labels);
+        self.state.step = step;
+        self.state.total_steps += 1;
+        let seconds = self.count_time(true);
+        if let Some(log) = &mut self.log {
+            let Scores { loss, accuracy } = tally.scores();
+            let metrics = StepMetrics { epoch, step, loss, accuracy, learning_rate, gradient_norm, seconds };
+            log.add(&metrics)?;
+        }
+        self.setting.observer.batch(count, self.state.tally.scores());
+        self.end_if_asked()?;
+        if self.setting.folder.is_some_and(|folder| self.saved.elapsed() >= interval(folder.checkpoints.minutes)) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, network: &N, phase: Phase) -> Result<Scores, TrainError> {
+        let (data, positions) = match phase {
+            Phase::Train => (&self.setting.dataset.train, &self.split.train),
+            Phase::Validate => (&self.setting.dataset.train, &self.split.validation),
+            Phase::Test => (&self.setting.dataset.test, &self.test),
+        };
+        let epoch = self.state.epoch;
+        self.setting.observer.phase(epoch, phase, positions.len());
+        let (observer, interrupt) = (&mut *self.setting.observer, &self.setting.interrupt);
+        let result = evaluate(network, data, positions, self.setting.options.batch_size, |images, scores| {
+            observer.batch(images, scores);
+            if interrupt.is_requested() { Err(TrainError::Interrupted { epoch, saved: None }) } else { Ok(()) }
+        });
+        if matches!(result, Err(TrainError::Interrupted { .. })) {
+            self.end_if_asked()?;
+        }
+        let scores = result?.scores();
+        if scores.loss.is_finite() {
+            Ok(scores)
+        } else {
+            Err(TrainError::diverged(scores.loss, epoch, format!("measured by the {phase} images")))
+        }
+    }
+
+    /// Saves and ends the run where Ctrl-C asked for it.
+    fn end_if_asked(&mut self) -> Result<(), TrainError> {
+        if !self.setting.interrupt.is_requested() {
+            return Ok(());
+        }
+        self.save()?;
+        let saved = self.setting.folder.map(|folder| folder.path().to_path_buf());
+        Err(TrainError::Interrupted { epoch: self.state.epoch, saved })
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.count_time(false);
+        if let Some(folder) = self.setting.folder {
+            folder.write_checkpoint(&self.network, &self.optimiser, self.setting.options, &self.state)?;
+        }
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Adds the time since the last call to the epoch's, and to that of learning too. Returns it in seconds.
+    fn count_time(&mut self, learning: bool) -> f64 {
+        let seconds = mem::replace(&mut self.clock, Instant::now()).elapsed().as_secs_f64();
+        self.state.seconds += seconds;
+        if learning {
+            self.state.learning_seconds += seconds;
+        }
+        seconds
+    }
+}
+
+fn interval(minutes: f64) -> Duration {
+    Duration::try_from_secs_f64(60.0 * minutes).unwrap_or(Duration::MAX)
+}

@@ -1,0 +1,269 @@
+//! Runs of the real program that are killed, interrupted or out of room: what is left is good, and a run that goes on ends
+//! bit for bit as one that was left alone.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use safetensors::SafeTensors;
+
+/// A run in `folder`/run: 3 epochs of 12 steps. Every option that has a state is in use. The command is the same in every
+/// folder, for it is in the weights' metadata.
+fn trainer(folder: &Path, arguments: &[&str]) -> Command {
+    let data = common::files().train_images.parent().unwrap().canonicalize().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments).arg("--data").arg(data).args(["--threads", "2", "--checkpoint-minutes", "0"]);
+    command
+}
+
+const NEW: [&str; 21] = [
+    "--network=lenet5",
+    "--out=run",
+    "--epochs=3",
+    "--train-limit=380",
+    "--batch-size=32",
+    "--validation=100",
+    "--test-limit=100",
+    "--learning-rate=0.003",
+    "--schedule=cosine",
+    "--warmup-epochs=0.5",
+    "--weight-decay=0.01",
+    "--optimiser=adamw",
+    "--clip-norm=1",
+    "--ema=0.9",
+    "--label-smoothing=0.1",
+    "--patience=5",
+    "--seed=7",
+    "--step-epochs=2",
+    "--step-factor=0.5",
+    "--momentum=0.8",
+    "--keep-checkpoints=3",
+];
+
+const ON: [&str; 2] = ["--resume", "run"];
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+fn finish(folder: &Path, arguments: &[&str]) -> String {
+    let output = trainer(folder, arguments).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stderr)
+}
+
+fn checkpoints(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("run/checkpoints")).into_iter().flatten();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    paths.sort();
+    paths
+}
+
+/// Files that a killed run left half-written.
+fn leftovers(folder: &Path) -> usize {
+    [folder.join("run"), folder.join("run/checkpoints")]
+        .iter()
+        .map(|folder| trainer::atomic::leftovers(folder).len())
+        .sum()
+}
+
+/// Everything that must not depend on whether a run was stopped: the weights file, the last checkpoint's tensors, and the
+/// measurements without their times.
+fn results(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<String>, Vec<String>) {
+    let run = folder.join("run");
+    let checkpoint = fs::read(checkpoints(folder).last().unwrap()).unwrap();
+    let csv = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    let epochs = csv.lines().map(|line| line.split(',').take(7).collect::<Vec<_>>().join(",")).collect();
+    let steps = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let steps = steps.lines().map(|line| line.split(",\"seconds\"").next().unwrap().to_owned()).collect();
+    (fs::read(run.join("lenet5.safetensors")).unwrap(), tensors(&checkpoint).to_vec(), epochs, steps)
+}
+
+/// All values in a safetensors file.
+fn tensors(file: &[u8]) -> &[u8] {
+    let (header, _) = SafeTensors::read_metadata(file).unwrap();
+    &file[8 + header..]
+}
+
+/// Steps that a run has made, as far as it says.
+fn steps(folder: &Path) -> usize {
+    fs::read(folder.join("run/metrics.jsonl")).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// Waits until a run is over, or has made so many steps.
+fn wait_for_steps(child: &mut Child, folder: &Path, wanted: usize) {
+    let patience = Instant::now() + Duration::from_secs(120);
+    while steps(folder) < wanted && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < patience, "{wanted} steps are not reached");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// A run that nobody disturbs.
+fn undisturbed() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    finish(folder.path(), &NEW);
+    assert_eq!((steps(folder.path()), checkpoints(folder.path()).len()), (36, 3));
+    folder
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not() {
+    let expected = undisturbed();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut kills, mut half_written) = (0, 0);
+    // Within the first epoch, at its end, in the last step; each time a little later after the step, in whatever the
+    // program does then: writing a checkpoint, most of the time.
+    for wanted in [1, 4, 7, 11, 12, 13, 17, 20, 23, 24, 25, 28, 31, 34, 35, 36, 36, 36] {
+        let arguments = if checkpoints(folder.path()).is_empty() { &NEW[..] } else { &ON[..] };
+        let mut child = trainer(folder.path(), arguments).spawn().unwrap();
+        wait_for_steps(&mut child, folder.path(), wanted);
+        thread::sleep(Duration::from_micros(300 * (kills % 7)));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.code().is_none_or(|code| code == 0), "{}", text(&output.stderr));
+        kills += u64::from(!output.status.success());
+        half_written += leftovers(folder.path());
+    }
+    assert!(kills >= 10, "{kills}");
+    // Until it was caught in the middle of a file, too.
+    for attempt in 0..200 {
+        if half_written > 0 {
+            break;
+        }
+        let other = tempfile::tempdir().unwrap();
+        let mut child = trainer(other.path(), &NEW).spawn().unwrap();
+        wait_for_steps(&mut child, other.path(), 3);
+        thread::sleep(Duration::from_micros(100 * attempt));
+        child.kill().unwrap();
+        child.wait_with_output().unwrap();
+        half_written += leftovers(other.path());
+        if half_written > 0 {
+            finish(other.path(), if checkpoints(other.path()).is_empty() { &NEW } else { &ON });
+            assert!(results(other.path()) == results(expected.path()));
+            assert_eq!(leftovers(other.path()), 0);
+        }
+    }
+    assert!(half_written > 0);
+
+    finish(folder.path(), &ON);
+    assert!(results(folder.path()) == results(expected.path()));
+    assert_eq!((leftovers(folder.path()), checkpoints(folder.path()).len()), (0, 3));
+    assert!(finish(folder.path(), &ON).contains("run: this run is finished"));
+}
+
+/// Sends a signal to a run once it has made so many steps, and waits for its end.
+fn signal(folder: &Path, arguments: &[&str], signal: &str, wanted: usize) -> Output {
+    let mut child = trainer(folder, arguments).spawn().unwrap();
+    wait_for_steps(&mut child, folder, wanted);
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
+    let expected = undisturbed();
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, name, wanted) in [(&NEW[..], "-INT", 3), (&ON[..], "-TERM", 14), (&ON[..], "-INT", 26)] {
+        let output = signal(folder.path(), arguments, name, wanted);
+        assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+        let message = text(&output.stderr);
+        assert!(message.contains("everything is saved, go on with: trainer --resume run"), "{message}");
+        assert!(!message.contains("error:"), "{message}");
+    }
+    // A run that is not finished is not replaced by mistake.
+    let output = trainer(folder.path(), &NEW).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("run: the run in this folder is not finished; go on with it by --resume run")
+    );
+    finish(folder.path(), &ON);
+    assert!(results(folder.path()) == results(expected.path()));
+    // A finished one is, and one that is not where that is said.
+    fs::remove_file(folder.path().join("run/metrics.jsonl")).unwrap();
+    let output = signal(folder.path(), &NEW, "-INT", 1);
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    let mut again = NEW.to_vec();
+    again.push("--overwrite");
+    finish(folder.path(), &again);
+    let ((_, tensors, ..), (_, expected, ..)) = (results(folder.path()), results(expected.path()));
+    assert!(tensors == expected);
+}
+
+#[test]
+fn without_room_for_a_checkpoint_the_last_good_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = signal(folder.path(), &NEW, "-INT", 5);
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    let before: Vec<_> = checkpoints(folder.path()).iter().map(|path| fs::read(path).unwrap()).collect();
+    // A checkpoint has 990 KB; files of more than 200 blocks of 512 bytes fail, as on a full disk.
+    let command = trainer(folder.path(), &ON);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"]).arg(command.get_program());
+    limited.args(command.get_args()).current_dir(folder.path());
+    let output = limited.output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("error: cannot write run/checkpoints/epoch-00001-step-"), "{message}");
+    let after: Vec<_> = checkpoints(folder.path()).iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(before == after && leftovers(folder.path()) == 0);
+    finish(folder.path(), &ON);
+    assert!(results(folder.path()) == results(undisturbed().path()));
+}
+
+#[test]
+fn a_folder_that_takes_no_checkpoint_ends_the_run_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("run")).unwrap();
+    fs::write(folder.path().join("run/checkpoints"), "in the way").unwrap();
+    let output = trainer(folder.path(), &NEW).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("error: cannot write run/checkpoints: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_cannot_go_on_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], status: i32, message: &str| {
+        let output = trainer(folder.path(), arguments).output().unwrap();
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{errors}");
+        assert!(errors.contains(message), "{errors}");
+    };
+    refused(&ON, 1, "run/config.json: No such file");
+    refused(&["--resume", "run", "--epochs", "4"], 2, "cannot be used with");
+    refused(&["--resume", "run", "--out", "other"], 2, "cannot be used with");
+    finish(folder.path(), &NEW);
+    let newest = checkpoints(folder.path()).pop().unwrap();
+    let name = newest.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+    let good = fs::read(&newest).unwrap();
+    fs::write(&newest, &good[..good.len() / 2]).unwrap();
+    refused(&ON, 1, &format!("{name}: not a valid safetensors file"));
+    fs::copy(folder.path().join("run/lenet5.safetensors"), &newest).unwrap();
+    refused(&ON, 1, &format!("{name}: not a checkpoint of this run: its metadata have no `checkpoint`"));
+    fs::remove_file(&newest).unwrap();
+    finish(folder.path(), &ON);
+    assert!(tensors(&fs::read(&newest).unwrap()) == tensors(&good));
+    let config = folder.path().join("run/config.json");
+    let changed = fs::read_to_string(&config).unwrap().replace("\"sha256\": \"", "\"sha256\": \"00");
+    fs::write(&config, changed).unwrap();
+    refused(&ON, 1, "the data have changed");
+    fs::write(&config, "{}").unwrap();
+    refused(&ON, 1, "run/config.json: not a run's configuration");
+}
+
+#[test]
+fn the_same_seed_and_threads_give_the_same_files() {
+    assert!(results(undisturbed().path()) == results(undisturbed().path()));
+}
