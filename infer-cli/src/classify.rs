@@ -39,7 +39,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let destination = Destination::open(args.output.as_deref())?;
     let name = destination.name();
     let cannot_write = || format!("cannot write {name}");
-    let layout = Layout { labels: classifier.labels, top_k: output::clamped(args.top_k), logits: args.logits };
+    let layout = Layout { labels: classifier.labels.clone(), top_k: output::clamped(args.top_k), logits: args.logits };
     let color = output::use_color(args.color, destination.is_terminal());
     let progress = !destination.is_terminal() && io::stderr().is_terminal();
     let mut results = Results {
@@ -54,7 +54,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
 
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-    let workers = (0..threads).map(|_| Worker::new(&classifier.network, args.invert, &pool));
+    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, &pool));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
     pipeline::run(candidates(args.paths, list, search), workers, &mut results)

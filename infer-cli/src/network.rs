@@ -110,6 +110,17 @@ pub struct Classifier<'w> {
     pub network: Network<'w>,
     /// One a class, in order.
     pub labels: Vec<String>,
+    /// What the network wants done to an image's values, if anything.
+    pub normalisation: Option<Normalisation>,
+}
+
+/// What is subtracted from an image's values (0 to 1), and what the difference is divided by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// Subtracted.
+    pub mean: f32,
+    /// Divided by; greater than 0.
+    pub std: f32,
 }
 
 impl<'w> Classifier<'w> {
@@ -122,9 +133,8 @@ impl<'w> Classifier<'w> {
     pub fn new(file: &'w [u8], labels: Option<&Path>, backend: Backend) -> anyhow::Result<Self> {
         let header = Header::parse(file)?;
         let network = Network::new(file, &header, backend)?;
-        if let Some(text) = header.metadata("preprocessing") {
-            check_preprocessing(&text.to_string(), network.side())?;
-        }
+        let preprocessing = header.metadata("preprocessing");
+        let normalisation = preprocessing.map(|text| normalisation(&text.to_string(), network.side())).transpose()?;
         let labels = match (labels, header.metadata("classes")) {
             (Some(path), _) => {
                 labels_of(path).with_context(|| format!("cannot use the labels in {}", path.display()))?
@@ -133,7 +143,7 @@ impl<'w> Classifier<'w> {
                 .context("cannot use the metadata `classes`, --labels FILE may replace them")?,
             (None, None) => (0..CLASSES).map(|class| class.to_string()).collect(),
         };
-        Ok(Self { network, labels })
+        Ok(Self { network, labels, normalisation: normalisation.flatten() })
     }
 }
 
@@ -171,7 +181,7 @@ impl<'w> Network<'w> {
 }
 
 /// The metadata `preprocessing`.
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Preprocessing {
     color: String,
@@ -179,24 +189,29 @@ struct Preprocessing {
     resize: String,
     height: usize,
     width: usize,
+    mean: Option<f32>,
+    std: Option<f32>,
 }
 
-/// Weights trained on images prepared in another way would give wrong answers without a word.
-fn check_preprocessing(text: &str, side: usize) -> anyhow::Result<()> {
-    let expected = Preprocessing {
-        color: "grayscale-bt601".into(),
-        range: [0.0, 1.0],
-        resize: "bilinear-antialias".into(),
-        height: side,
-        width: side,
-    };
-    let same = serde_json::from_str::<Preprocessing>(text).is_ok_and(|found| found == expected);
-    ensure!(
-        same,
-        "expected the metadata `preprocessing` to say grayscale-bt601, range 0 to 1, bilinear-antialias, {side}×{side}, \
-         found {text}"
-    );
-    Ok(())
+/// The normalisation that the metadata ask for. Everything else must be what is done: weights trained on images prepared in
+/// another way would give wrong answers without a word.
+fn normalisation(text: &str, side: usize) -> anyhow::Result<Option<Normalisation>> {
+    let found = serde_json::from_str::<Preprocessing>(text).ok().filter(|found| {
+        found.color == "grayscale-bt601"
+            && found.range == [0.0, 1.0]
+            && found.resize == "bilinear-antialias"
+            && (found.height, found.width) == (side, side)
+    });
+    match found.map(|found| (found.mean, found.std)) {
+        Some((None, None)) => Ok(None),
+        Some((Some(mean), Some(std))) if mean.is_finite() && std > 0.0 && std.is_finite() => {
+            Ok(Some(Normalisation { mean, std }))
+        }
+        _ => bail!(
+            "expected the metadata `preprocessing` to say grayscale-bt601, range 0 to 1, bilinear-antialias, {side}×{side}, \
+             and both mean and std or neither, found {text}"
+        ),
+    }
 }
 
 /// The labels in a file: a JSON array, or one a line.
@@ -225,18 +240,24 @@ mod tests {
     #[test]
     fn preprocessing_must_be_the_one_that_is_done() {
         let good = r#"{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":28,"width":28}"#;
-        assert!(check_preprocessing(good, 28).is_ok());
-        assert!(check_preprocessing(&good.replace("[0,1]", "[0.0, 1.0]"), 28).is_ok());
+        assert_eq!(normalisation(good, 28).unwrap(), None);
+        assert_eq!(normalisation(&good.replace("[0,1]", "[0.0, 1.0]"), 28).unwrap(), None);
+        let both = good.replace('}', ",\"mean\":0.25,\"std\":0.5}");
+        assert_eq!(normalisation(&both, 28).unwrap(), Some(Normalisation { mean: 0.25, std: 0.5 }));
         for other in [
             good.replace("[0,1]", "[-1,1]"),
             good.replace("grayscale-bt601", "rgb"),
-            good.replace("}", ",\"mean\":0.5}"),
+            good.replace('}', ",\"mean\":0.5}"),
+            good.replace('}', ",\"std\":0.5}"),
+            both.replace("0.5", "0"),
+            both.replace("0.5", "-1"),
+            both.replace("\"std\"", "\"variance\""),
             "[]".into(),
         ] {
-            let error = check_preprocessing(&other, 28).unwrap_err().to_string();
+            let error = normalisation(&other, 28).unwrap_err().to_string();
             assert!(error.ends_with(&format!("found {other}")), "{error}");
         }
-        assert!(check_preprocessing(good, 224).is_err());
+        assert!(normalisation(good, 224).is_err());
     }
 
     #[test]

@@ -8,12 +8,13 @@ use infer_core::{
     classify::{Prediction, top_k_with},
     lenet5::{self, LeNet5},
     packed::{Line, PackedAlexNet, Parallel, Serial},
+    preprocess::normalise,
 };
 use rayon::prelude::*;
 
 use crate::{
     decode::{self, preprocess},
-    network::{CLASSES, Network},
+    network::{CLASSES, Classifier, Network, Normalisation},
     pipeline,
 };
 
@@ -55,6 +56,7 @@ impl Parallel for Threads<'_> {
 pub struct Worker<'n> {
     memory: Memory<'n>,
     invert: bool,
+    normalisation: Option<Normalisation>,
     threads: &'n rayon::ThreadPool,
 }
 
@@ -68,8 +70,8 @@ impl<'n> Worker<'n> {
     ///
     /// # Errors
     /// None that was not found when the weights were opened.
-    pub fn new(network: &'n Network<'n>, invert: bool, threads: &'n rayon::ThreadPool) -> anyhow::Result<Self> {
-        let memory = match network {
+    pub fn new(classifier: &'n Classifier<'n>, invert: bool, threads: &'n rayon::ThreadPool) -> anyhow::Result<Self> {
+        let memory = match &classifier.network {
             Network::AlexNet(packed) => Memory::AlexNet {
                 network: Box::new(packed.network()?),
                 images: vec![[[[0.0; alexnet::SIDE]; alexnet::SIDE]]; BATCH],
@@ -81,17 +83,29 @@ impl<'n> Worker<'n> {
                 workspace: Box::new(lenet5::Workspace::new()),
             },
         };
-        Ok(Self { memory, invert, threads })
+        Ok(Self { memory, invert, normalisation: classifier.normalisation, threads })
     }
 }
 
 impl pipeline::Worker for Worker<'_> {
     fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()> {
         let image = decode::decode(&decode::read(path)?)?;
-        match &mut self.memory {
-            Memory::AlexNet { images, .. } => preprocess(&image, self.invert, &mut images[place][0]),
-            Memory::LeNet5 { images, .. } => preprocess(&image, self.invert, &mut images[place][0]),
+        let input = match &mut self.memory {
+            Memory::AlexNet { images, .. } => {
+                let [input] = &mut images[place];
+                preprocess(&image, self.invert, input)?;
+                input.as_flattened_mut()
+            }
+            Memory::LeNet5 { images, .. } => {
+                let [input] = &mut images[place];
+                preprocess(&image, self.invert, input)?;
+                input.as_flattened_mut()
+            }
+        };
+        if let Some(Normalisation { mean, std }) = self.normalisation {
+            normalise(input, mean, std);
         }
+        Ok(())
     }
 
     fn answer(&mut self, count: usize, alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>> {

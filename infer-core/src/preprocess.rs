@@ -1,4 +1,4 @@
-//! From pixels to a network's input: luma, then bilinear resize, with no memory but the output.
+//! From pixels to a network's input: luma, bilinear resize, normalisation if any, with no memory but the output.
 //!
 //! This is the first step of the flow (image → **preprocess** → forward → classify), the same for training, the
 //! command line and firmware. Source rows are read in order, each once, so a camera can be resized line by line while
@@ -42,6 +42,14 @@ pub fn luma([red, green, blue]: [u8; 3]) -> f32 {
 #[must_use]
 pub fn gray(value: u8) -> f32 {
     f32::from(value) / 255.0
+}
+
+/// Makes values have another mean and spread: `x = (x − mean) / std`, in place. The last step before the network, for
+/// weights whose metadata `preprocessing` name a mean and a standard deviation; others take the values as they are.
+pub fn normalise(values: &mut [f32], mean: f32, std: f32) {
+    for value in values {
+        *value = (*value - mean) / std;
+    }
 }
 
 /// Resizes a one-channel image to `output.len()` rows of `W` columns: bilinear with half-pixel centres, antialiased
@@ -213,6 +221,13 @@ mod tests {
                 assert_eq!(*value, (x * 10 + y) as f32);
             }
         }
+    }
+
+    #[test]
+    fn the_mean_becomes_zero_and_the_deviation_one() {
+        let mut values = [0.25, 0.75, 0.5];
+        normalise(&mut values, 0.5, 0.25);
+        assert_eq!(values, [-1.0, 1.0, 0.0]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn json(output: &Output) -> Value {
 }
 
 /// Trains `network` on `train` images and classifies the first `test` test images in both programs.
-fn train_and_classify(network: &str, train: usize, test: usize, batch: usize) -> f64 {
+fn train_and_classify(network: &str, train: usize, test: usize, batch: usize, more: &[&str]) -> f64 {
     let (trainer, infer_cli) = (program("trainer"), program("infer-cli"));
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -35,7 +35,10 @@ fn train_and_classify(network: &str, train: usize, test: usize, batch: usize) ->
     let (train, test_limit, batch) = (train.to_string(), test.to_string(), batch.to_string());
 
     let options = ["train", "--network", network, "--epochs", "1", "--validation", "32", "--batch-size", &batch];
-    run(&trainer, &[&options[..], &["--train-limit", &train, "--test-limit", &test_limit, "--out", &out]].concat());
+    run(
+        &trainer,
+        &[&options[..], &["--train-limit", &train, "--test-limit", &test_limit, "--out", &out], more].concat(),
+    );
     let evaluated = json(&run(&trainer, &["evaluate", "--json", "--weights", &weights, "--test-limit", &test_limit]));
     run(&trainer, &["samples", "--out", &samples, "--count", &test_limit]);
     let inspected = json(&run(&infer_cli, &["inspect", "--json", &weights]));
@@ -59,11 +62,17 @@ fn train_and_classify(network: &str, train: usize, test: usize, batch: usize) ->
 
 #[test]
 fn lenet5_from_data_to_classified_images() {
-    let accuracy = train_and_classify("lenet5", 8000, 500, 64);
+    let accuracy = train_and_classify("lenet5", 8000, 500, 64, &[]);
     assert!(accuracy > 0.6, "one pass over 8000 images must teach it more than {accuracy}");
 }
 
 #[test]
 fn alexnet_from_data_to_classified_images() {
-    train_and_classify("alexnet", 64, 24, 32);
+    train_and_classify("alexnet", 64, 24, 32, &[]);
+}
+
+#[test]
+fn normalised_inputs_are_the_same_in_both_programs() {
+    let accuracy = train_and_classify("lenet5", 2000, 300, 32, &["--normalise", "--flip", "--shift", "1"]);
+    assert!(accuracy > 0.5, "{accuracy}");
 }

@@ -25,7 +25,7 @@ fn trainer(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-const NEW: [&str; 21] = [
+const NEW: [&str; 24] = [
     "--network=lenet5",
     "--out=run",
     "--epochs=3",
@@ -47,6 +47,9 @@ const NEW: [&str; 21] = [
     "--step-factor=0.5",
     "--momentum=0.8",
     "--keep-checkpoints=3",
+    "--flip",
+    "--shift=2",
+    "--normalise",
 ];
 
 const ON: [&str; 2] = ["--resume", "run"];

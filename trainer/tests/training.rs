@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
 use dfdx::tensor::Cpu;
 use safetensors::{Dtype, tensor::TensorView};
 use trainer::{
-    data::{Dataset, LabelledImages, idx::Idx},
+    data::{Dataset, LabelledImages, augment::Augmentation, idx::Idx},
     export,
     model::{LeNet5, Network},
     optimiser::{OptimiserName, OptimiserOptions},
@@ -20,6 +20,7 @@ use trainer::{
         interrupt::Interrupt,
         metrics::{EpochMetrics, Scores},
         output::RunFolder,
+        prepare::Normalisation,
         progress::{Observer, Phase},
         schedule::{Course, Schedule},
         steps::StepMetrics,
@@ -93,7 +94,7 @@ fn it_learns_and_the_best_epoch_is_exported() {
     assert_eq!(metadata["epoch"], best.epoch.to_string());
     assert_eq!(metadata["test_accuracy"], format!("{:.6}", best.test.accuracy));
     let test = training::test_positions(&DATA, Some(1000));
-    let scores = evaluate(&network, &DATA.test, &test, 1000, |_, _| Ok(())).unwrap().scores();
+    let scores = evaluate(&network, &DATA.test, &test, 1000, None, |_, _| Ok(())).unwrap().scores();
     assert_eq!(scores.accuracy, best.test.accuracy);
     assert!((scores.loss - best.test.loss).abs() < 1e-6);
 
@@ -281,6 +282,8 @@ fn a_run_that_is_stopped_anywhere_ends_as_one_that_is_not() {
             ..OptimiserOptions::default()
         },
         label_smoothing: 0.1,
+        augmentation: Augmentation { flip: true, shift: 2, brightness: 0.1, contrast: 0.1, erase: 0.5 },
+        normalisation: Some(Normalisation { mean: 0.25, std: 0.5 }),
         ..options()
     };
     let whole = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use dfdx::tensor::Cpu;
@@ -23,6 +23,7 @@ use crate::{
         config::ImageCounts,
         evaluate::evaluate,
         metrics::Tally,
+        prepare,
         progress::{Observer, Phase, Progress},
     },
 };
@@ -85,12 +86,15 @@ impl EvaluateArgs {
     fn evaluate<N: Network<Cpu>>(&self) -> anyhow::Result<()> {
         let mut network = N::init(&Cpu::default(), 0).context("cannot make the network")?;
         let metadata = export::load(&self.weights, &mut network)?;
+        let path = self.weights.display();
+        let preprocessing = metadata.get("preprocessing").map(|text| prepare::understand(text, N::SIDE)).transpose();
+        let normalisation = preprocessing.map_err(|reason| anyhow!("{path}: {reason}"))?.flatten();
         let dataset = self.data.read()?;
         let positions = training::test_positions(&dataset, self.test_limit);
         let mut progress = Progress::new();
         progress.start(0, ImageCounts { train: 0, validation: 0, test: positions.len() });
         progress.phase(0, Phase::Test, positions.len());
-        let tally = evaluate(&network, &dataset.test, &positions, self.batch_size, |images, scores| {
+        let tally = evaluate(&network, &dataset.test, &positions, self.batch_size, normalisation, |images, scores| {
             progress.batch(images, scores);
             Ok(())
         })?;

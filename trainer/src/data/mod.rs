@@ -1,6 +1,7 @@
-//! Training data: where it comes from ([`source`]), how its files are read ([`idx`]), and how it reaches the
-//! training loop as shuffled, preprocessed batches ([`loader`]).
+//! Training data: where it comes from ([`source`]), how its files are read ([`idx`]), what happens to its
+//! images ([`augment`]), and how they reach the training loop as shuffled, preprocessed batches ([`loader`]).
 
+pub mod augment;
 pub mod idx;
 pub mod loader;
 pub mod source;

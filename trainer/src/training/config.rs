@@ -8,8 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Schedule;
-use crate::{data::DataFile, optimiser::OptimiserOptions};
+use super::{prepare::Normalisation, schedule::Schedule};
+use crate::{
+    data::{DataFile, augment::Augmentation},
+    optimiser::OptimiserOptions,
+};
 
 /// The program and version that made a file.
 pub const PRODUCER: &str = concat!("trainer ", env!("CARGO_PKG_VERSION"));
@@ -29,9 +32,13 @@ pub struct Options {
     pub optimiser: OptimiserOptions,
     /// Share of the target that is spread over all classes, 0 to 1.
     pub label_smoothing: f64,
+    /// What is subtracted from the images' values, and what they are divided by; nothing happens to them where absent.
+    pub normalisation: Option<Normalisation>,
+    /// What happens to training images.
+    pub augmentation: Augmentation,
     /// Epochs without a better one after which the run ends; all epochs are made where absent.
     pub patience: Option<usize>,
-    /// What initial weights, division, order and dropout follow from.
+    /// What initial weights, division, order, dropout and augmentation follow from.
     pub seed: u64,
     /// Training images held out to choose the best epoch by.
     pub validation: usize,
@@ -51,6 +58,8 @@ impl Default for Options {
             schedule: Schedule::default(),
             optimiser: OptimiserOptions::default(),
             label_smoothing: 0.0,
+            normalisation: None,
+            augmentation: Augmentation::default(),
             patience: None,
             seed: 0,
             validation: 6000,

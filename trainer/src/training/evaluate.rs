@@ -4,6 +4,7 @@
 use super::{
     TrainError,
     metrics::{Scores, Tally},
+    prepare::{Normalisation, Preparation},
 };
 use crate::{
     data::{LabelledImages, loader},
@@ -21,10 +22,12 @@ pub fn evaluate<D: ConvDevice, N: Network<D>>(
     data: &LabelledImages,
     positions: &[usize],
     batch_size: usize,
+    normalisation: Option<Normalisation>,
     mut progress: impl FnMut(usize, Scores) -> Result<(), TrainError>,
 ) -> Result<Tally, TrainError> {
     let mut tally = Tally::default();
-    let preprocess = super::preprocessing::<D, N>(data);
+    let preparation = Preparation { data, normalisation, augmentation: None };
+    let preprocess = |position: usize, input: &mut [f32]| preparation.apply::<D, N>(position, input);
     loader::for_each_batch(data, positions, batch_size, super::input_length::<D, N>(), preprocess, |batch| {
         let count = batch.labels.len();
         let logits = network.logits(batch.images, count).map_err(TrainError::device)?;

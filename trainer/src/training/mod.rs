@@ -10,6 +10,7 @@ pub mod interrupt;
 mod loss;
 pub mod metrics;
 pub mod output;
+pub mod prepare;
 pub mod progress;
 mod run;
 pub mod schedule;
@@ -23,10 +24,11 @@ use self::{
     config::{ImageCounts, Options},
     metrics::EpochMetrics,
     output::OutputError,
+    prepare::Normalisation,
     run::Run,
 };
 use crate::{
-    data::{Dataset, LabelledImages, loader::Split},
+    data::{Dataset, loader::Split},
     model::Network,
     ops::ConvDevice,
     optimiser::OptimiserDevice,
@@ -136,6 +138,14 @@ pub fn image_counts(dataset: &Dataset, options: &Options) -> Result<ImageCounts,
     })
 }
 
+/// What gives the images that are learnt from a mean of 0 and a deviation of 1.
+///
+/// # Errors
+/// [`TrainError::NothingToTrain`].
+pub fn normalisation(dataset: &Dataset, options: &Options) -> Result<Normalisation, TrainError> {
+    Ok(Normalisation::of(&dataset.train, &split(dataset, options)?.train))
+}
+
 /// The test images to measure by: all, or the first `limit`.
 pub fn test_positions(dataset: &Dataset, limit: Option<usize>) -> Vec<usize> {
     (0..dataset.test.len().min(limit.unwrap_or(usize::MAX))).collect()
@@ -169,12 +179,4 @@ pub fn train<D: TrainDevice, N: Network<D>>(
 /// Values in one input of the network.
 fn input_length<D: ConvDevice, N: Network<D>>() -> usize {
     N::SIDE * N::SIDE
-}
-
-/// The network's preprocessing for images of this data's size.
-fn preprocessing<D: ConvDevice, N: Network<D>>(
-    data: &LabelledImages,
-) -> impl Fn(&[u8], &mut [f32]) -> Result<(), TrainError> + Send {
-    let (width, height) = (data.width(), data.height());
-    move |image, input| N::preprocess(width, height, image, input).map_err(TrainError::device)
 }

@@ -13,6 +13,7 @@ use super::{
     config::{CheckpointOptions, Options, RunConfig},
     curves,
     metrics::{self, EpochMetrics},
+    prepare,
     steps::StepLog,
 };
 use crate::{
@@ -163,9 +164,7 @@ impl RunFolder {
 /// What a weights file says about itself before anything is measured: format, architecture, classes,
 /// preprocessing to `side`×`side`, seed, command and producer.
 pub fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
-    let preprocessing = format!(
-        r#"{{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":{side},"width":{side}}}"#
-    );
+    let preprocessing = prepare::describe(side, config.options.normalisation);
     [
         ("format", "pt".to_string()),
         ("architecture", architecture.to_string()),

@@ -18,7 +18,7 @@ use super::{
     loss::cross_entropy,
     metrics::{EpochMetrics, Scores, Tally},
     output::RunFolder,
-    preprocessing,
+    prepare::Preparation,
     progress::{Observer, Phase},
     split,
     steps::{StepLog, StepMetrics},
@@ -165,7 +165,10 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         }
         self.setting.observer.phase(self.state.epoch, Phase::Train, order.len());
         let data = &self.setting.dataset.train;
-        let preprocess = preprocessing::<D, N>(data);
+        let Options { normalisation, augmentation, .. } = *self.setting.options;
+        let augmentation = Some((augmentation, seed, self.state.epoch)).filter(|(what, ..)| !what.is_none());
+        let preparation = Preparation { data, normalisation, augmentation };
+        let preprocess = |position: usize, input: &mut [f32]| preparation.apply::<D, N>(position, input);
         let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
         self.clock = Instant::now();
         loader::for_each_batch(data, left, batch_size, input_length::<D, N>(), preprocess, |batch| {
@@ -225,7 +228,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let epoch = self.state.epoch;
         self.setting.observer.phase(epoch, phase, positions.len());
         let (observer, interrupt) = (&mut *self.setting.observer, &self.setting.interrupt);
-        let result = evaluate(network, data, positions, self.setting.options.batch_size, |images, scores| {
+        let Options { batch_size, normalisation, .. } = *self.setting.options;
+        let result = evaluate(network, data, positions, batch_size, normalisation, |images, scores| {
             observer.batch(images, scores);
             if interrupt.is_requested() { Err(TrainError::Interrupted { epoch, saved: None }) } else { Ok(()) }
         });

@@ -158,7 +158,10 @@ impl TrainArgs {
 
     /// The configuration of a new run.
     fn config<D: TrainDevice, N: Network<D>>(&self, dataset: &Dataset, threads: usize) -> anyhow::Result<RunConfig> {
-        let options = self.recipe.resolve()?;
+        let mut options = self.recipe.resolve()?;
+        if self.recipe.normalises() {
+            options.normalisation = Some(training::normalisation(dataset, &options)?);
+        }
         Ok(RunConfig {
             producer: config::PRODUCER.to_string(),
             command: command(),
@@ -194,7 +197,7 @@ impl TrainArgs {
     }
 }
 
-/// What the run is, for people.
+/// What the run is, in words.
 fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoint>, path: &Path) -> String {
     let (images, path) = (config.images, path.display());
     match checkpoint {

@@ -1,0 +1,179 @@
+//! Training images changed at random, so that a network sees new ones in every epoch. What happens to an image follows
+//! from the seed, the epoch and the image's place in the data set, whoever prepares it and in whatever order.
+
+use rand::{Rng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+
+use crate::random;
+
+/// What may happen to a training image, before it is resized to the network's input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Augmentation {
+    /// Whether half of the images are mirrored, left to right.
+    pub flip: bool,
+    /// The most pixels by which an image is moved in each direction; black comes in from the border. The same as padding by
+    /// so many pixels and cropping at random.
+    pub shift: usize,
+    /// The most that is added to or taken from all values, as a share of white.
+    pub brightness: f32,
+    /// The most by which differences from the image's mean grow or shrink, as a share of them.
+    pub contrast: f32,
+    /// Share of the images in which a rectangle is made black: 2 to 33 % of the area, the sides 0.3 to 3.3 to each other.
+    ///
+    /// Zhong et al., "Random erasing data augmentation", 2020, algorithm 1.
+    pub erase: f32,
+}
+
+/// Draws for a rectangle that does not fit before none is made.
+const ERASE_ATTEMPTS: usize = 10;
+
+impl Augmentation {
+    /// Whether it changes nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The image at `position` of the data set as it is seen in `epoch`: `width` × `height` gray values.
+    pub fn apply(&self, seed: u64, epoch: usize, position: usize, (width, height): (usize, usize), image: &mut [u8]) {
+        let mut random = random::generator(seed, b"augments", epoch as u64, position as u64);
+        // Everything is drawn, used or not, so that one option does not change what another does.
+        let flip = random.r#gen::<bool>() && self.flip;
+        let mut offset = || random.gen_range(-1.0_f64..1.0);
+        let [x, y] = [offset(), offset()].map(|offset| (offset * (self.shift as f64 + 0.5)).round() as isize);
+        let brightness = self.brightness * 255.0 * random.gen_range(-1.0..1.0);
+        let contrast = 1.0 + self.contrast * random.gen_range(-1.0..1.0_f32);
+        let erase = random.gen_range(0.0..1.0_f32) < self.erase;
+        if flip {
+            image.chunks_exact_mut(width.max(1)).for_each(<[u8]>::reverse);
+        }
+        if (x, y) != (0, 0) {
+            shift(image, width, height, x, y);
+        }
+        if brightness != 0.0 || contrast != 1.0 {
+            let mean = image.iter().map(|&value| f32::from(value)).sum::<f32>() / image.len().max(1) as f32;
+            for value in image.iter_mut() {
+                // A cast from float to integer stops at both ends.
+                *value = ((f32::from(*value) - mean) * contrast + mean + brightness).round() as u8;
+            }
+        }
+        if erase {
+            erase_rectangle(image, width, height, &mut random);
+        }
+    }
+}
+
+/// Moves an image to the right by `x` and down by `y`.
+fn shift(image: &mut [u8], width: usize, height: usize, x: isize, y: isize) {
+    let source = image.to_vec();
+    for (row, values) in image.chunks_exact_mut(width.max(1)).enumerate() {
+        let row = row.checked_add_signed(-y).filter(|row| *row < height);
+        for (column, value) in values.iter_mut().enumerate() {
+            let column = column.checked_add_signed(-x).filter(|column| *column < width);
+            *value = row.zip(column).map_or(0, |(row, column)| source[row * width + column]);
+        }
+    }
+}
+
+fn erase_rectangle(image: &mut [u8], width: usize, height: usize, random: &mut StdRng) {
+    let log_aspect = 3.3_f64.ln();
+    for _ in 0..ERASE_ATTEMPTS {
+        let area = (width * height) as f64 * random.gen_range(0.02..0.33);
+        let aspect = random.gen_range(-log_aspect..log_aspect).exp();
+        let [rows, columns] = [(area * aspect).sqrt(), (area / aspect).sqrt()].map(|side| side.round() as usize);
+        if rows == 0 || columns == 0 || rows > height || columns > width {
+            continue;
+        }
+        let (top, left) = (random.gen_range(0..=height - rows), random.gen_range(0..=width - columns));
+        for values in image.chunks_exact_mut(width).skip(top).take(rows) {
+            values[left..left + columns].fill(0);
+        }
+        return;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SIZE: (usize, usize) = (6, 5);
+
+    /// No value twice, none black.
+    fn image() -> Vec<u8> {
+        (0..30).map(|i| 50 + 7 * i).collect()
+    }
+
+    fn changed(augmentation: Augmentation, seed: u64, epoch: usize, position: usize) -> Vec<u8> {
+        let mut changed = image();
+        augmentation.apply(seed, epoch, position, SIZE, &mut changed);
+        changed
+    }
+
+    fn all() -> Augmentation {
+        Augmentation { flip: true, shift: 2, brightness: 0.2, contrast: 0.2, erase: 0.5 }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_changes_where_nothing_is_asked_for(seed: u64, epoch in 1_usize..100, position in 0_usize..60_000) {
+            prop_assert_eq!(changed(Augmentation::default(), seed, epoch, position), image());
+            prop_assert_eq!(changed(all(), seed, epoch, position), changed(all(), seed, epoch, position));
+        }
+
+        #[test]
+        fn a_shift_keeps_what_stays_inside(seed: u64) {
+            let shifted = changed(Augmentation { shift: 2, ..Augmentation::default() }, seed, 1, 1);
+            let fits = |x: isize, y: isize| {
+                (0..5).all(|row| (0..6).all(|column| {
+                    let (from_row, from_column) = (row - y, column - x);
+                    let inside = (0..5).contains(&from_row) && (0..6).contains(&from_column);
+                    let expected = if inside { image()[(from_row * 6 + from_column) as usize] } else { 0 };
+                    shifted[(row * 6 + column) as usize] == expected
+                }))
+            };
+            let offsets = (-2..=2).flat_map(|y| (-2..=2).map(move |x| (x, y)));
+            prop_assert_eq!(offsets.filter(|(x, y)| fits(*x, *y)).count(), 1);
+        }
+
+        #[test]
+        fn erasing_makes_one_black_rectangle(seed: u64) {
+            let erased = changed(Augmentation { erase: 1.0, ..Augmentation::default() }, seed, 1, 1);
+            let black: Vec<(usize, usize)> = (0..30).filter(|i| erased[*i] == 0).map(|i| (i / 6, i % 6)).collect();
+            prop_assert!((0..30).all(|i| erased[i] == 0 || erased[i] == image()[i]));
+            let span = |values: Vec<usize>| values.iter().max().unwrap() - values.iter().min().unwrap() + 1;
+            if !black.is_empty() {
+                let rows = span(black.iter().map(|(row, _)| *row).collect());
+                let columns = span(black.iter().map(|(_, column)| *column).collect());
+                prop_assert_eq!(rows * columns, black.len());
+            }
+        }
+    }
+
+    #[test]
+    fn everything_that_it_follows_from_matters() {
+        let first = changed(all(), 1, 1, 1);
+        for other in [changed(all(), 2, 1, 1), changed(all(), 1, 2, 1), changed(all(), 1, 1, 2)] {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
+    fn half_of_the_images_are_mirrored_and_every_shift_comes_about() {
+        let mirrored: Vec<u8> = image().chunks(6).flat_map(|row| row.iter().rev().copied()).collect();
+        let flip = Augmentation { flip: true, ..Augmentation::default() };
+        let flips = (0..1000).filter(|position| changed(flip, 3, 1, *position) == mirrored).count();
+        assert!((420..580).contains(&flips), "{flips}");
+        let shift = Augmentation { shift: 1, ..Augmentation::default() };
+        let mut shifts = std::collections::BTreeMap::<_, usize>::new();
+        (0..900).for_each(|position| *shifts.entry(changed(shift, 3, 1, position)).or_default() += 1);
+        assert!(shifts.len() == 9 && shifts.values().all(|count| (60..150).contains(count)), "{:?}", shifts.values());
+    }
+
+    #[test]
+    fn brightness_and_contrast_stop_at_black_and_white() {
+        let light = Augmentation { brightness: 1.0, contrast: 1.0, ..Augmentation::default() };
+        let images: Vec<u8> = (0..100).flat_map(|position| changed(light, 3, 1, position)).collect();
+        assert!(images.contains(&0) && images.contains(&255));
+    }
+}
