@@ -17,8 +17,11 @@ use trainer::{
     export,
     model::{AlexNet, CLASSES, LeNet5, Network},
     ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Stage, Tower, Window},
-    training::{self, config::Options},
+    random::StepKey,
+    training::{self, Setting, TrainDevice, config::Options, interrupt::Interrupt},
 };
+
+const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1 };
 
 /// The GPU under test.
 fn gpu() -> Cuda {
@@ -231,8 +234,8 @@ fn images(batch: usize, side: usize) -> Vec<f32> {
 
 /// Logits of a training pass with dropout, and the gradients of all weights from a loss `Σ scale · logits`.
 fn training_pass<D: ConvDevice, N: Network<D>>(device: &D, batch: usize) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
-    let mut network = N::init(device, 5).unwrap();
-    let logits = network.logits_traced(images(batch, N::SIDE), batch, network.alloc_grads()).unwrap();
+    let network = N::init(device, 5).unwrap();
+    let logits = network.logits_traced(images(batch, N::SIDE), batch, network.alloc_grads(), KEY).unwrap();
     let found = logits.as_vec();
     let scale = device.tensor_from_vec(values(batch * CLASSES, 10, None), (batch, Const::<CLASSES>));
     let gradients = (logits * scale).sum().backward();
@@ -264,13 +267,13 @@ fn with_all_kernels(mut work: impl FnMut(CudaKernels)) {
 
 #[test]
 fn lenet5_agrees_with_the_processor() {
-    let expected = training_pass::<_, LeNet5<Cpu>>(&Cpu::seed_from_u64(11), 6);
+    let expected = training_pass::<_, LeNet5<Cpu>>(&Cpu::default(), 6);
     with_all_kernels(|_| assert_same_pass(&training_pass::<_, LeNet5<Cuda>>(&gpu(), 6), &expected));
 }
 
 #[test]
 fn alexnet_agrees_with_the_processor() {
-    let expected = training_pass::<_, AlexNet<Cpu>>(&Cpu::seed_from_u64(11), 2);
+    let expected = training_pass::<_, AlexNet<Cpu>>(&Cpu::default(), 2);
     with_all_kernels(|_| assert_same_pass(&training_pass::<_, AlexNet<Cuda>>(&gpu(), 2), &expected));
 }
 
@@ -288,16 +291,15 @@ fn evaluation_agrees_with_the_processor() {
 fn gradients_are_added_to_those_that_are_there() {
     with_all_kernels(|kernels| {
         let device = gpu();
-        let mut network = LeNet5::init(&device, 5).unwrap();
+        let network = LeNet5::init(&device, 5).unwrap();
         let images = values(2 * 28 * 28, 9, None);
-        let mut pass = |gradients| {
-            let logits = network.logits_traced(&images, 2, gradients).unwrap();
+        let pass = |gradients| {
+            let logits = network.logits_traced(&images, 2, gradients, KEY).unwrap();
             logits.square().sum().backward()
         };
         let once = pass(Gradients::leaky());
         let first = once.get(&network.conv1.weight).as_vec();
-        let mut network = network.clone();
-        let logits = network.logits_traced(&images, 2, once).unwrap();
+        let logits = network.logits_traced(&images, 2, once, KEY).unwrap();
         let twice = logits.square().sum().backward().get(&network.conv1.weight).as_vec();
         let doubled: Vec<f32> = first.iter().map(|value| 2.0 * value).collect();
         assert_close(&twice, &doubled, 1e-4, &format!("gradient of conv1.weight, {kernels} kernels"));
@@ -305,9 +307,17 @@ fn gradients_are_added_to_those_that_are_there() {
 }
 
 /// Losses of a seeded run by epoch, training and test by turns, and the trained network.
-fn train<D: ConvDevice, N: Network<D>>(device: &D, options: &Options) -> (Vec<f32>, N) {
+fn train<D: TrainDevice, N: Network<D>>(device: &D, options: &Options) -> (Vec<f32>, N) {
     let network = N::init(device, options.seed).unwrap();
-    let outcome = training::train(device, network, &common::dataset(), options, None, &mut ()).unwrap();
+    let setting = Setting {
+        device,
+        dataset: &common::dataset(),
+        options,
+        folder: None,
+        observer: &mut (),
+        interrupt: Interrupt::default(),
+    };
+    let outcome = training::train(setting, network, None).unwrap();
     let losses = outcome.epochs.iter().flat_map(|epoch| [epoch.train.loss as f32, epoch.test.loss as f32]).collect();
     (losses, outcome.network)
 }
@@ -318,13 +328,13 @@ fn a_seeded_run_follows_the_processor_and_its_weights_are_exchanged() {
         epochs: 3,
         batch_size: 16,
         learning_rate: 0.002,
-        weight_decay: 0.0,
         seed: 4,
         validation: 0,
         train_limit: Some(160),
         test_limit: Some(32),
+        ..Options::default()
     };
-    let (expected, _) = train::<_, LeNet5<Cpu>>(&Cpu::seed_from_u64(options.seed), &options);
+    let (expected, _) = train::<_, LeNet5<Cpu>>(&Cpu::default(), &options);
     assert!(expected[4] < 0.9 * expected[0], "the run learns something: {expected:?}");
     let mut trained = None;
     with_all_kernels(|kernels| {

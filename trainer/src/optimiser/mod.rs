@@ -111,6 +111,11 @@ impl OptimiserDevice for Cpu {
     type Memory = cpu::CpuMemory;
 }
 
+#[cfg(feature = "cuda")]
+impl OptimiserDevice for dfdx::tensor::Cuda {
+    type Memory = portable::PortableMemory<Self>;
+}
+
 /// What an optimiser remembers of one tensor of a network. Everything starts at zero, the average at the tensor's value.
 pub trait Memory<D: Device<f32>>: Sized {
     /// Whether [`Memory::update`] leaves the gradient zero.

@@ -8,13 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
 use self::recipe::{RecipeArgs, real};
 use super::{DataArgs, NetworkName, ThreadArgs, UsageError, number};
 use crate::{
     data::{DataFile, Dataset},
+    device::{CudaKernels, DeviceChoice, Precision, Selected},
     export,
     model::{AlexNet, LeNet5, Network},
     training::{
@@ -27,11 +28,14 @@ use crate::{
     },
 };
 
+#[cfg(feature = "cuda")]
+use {crate::cuda, dfdx::tensor::Cuda};
+
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Go on with the run in this folder from its last checkpoint; it ends as if it had never stopped
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite", "device"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite"])]
     resume: Option<PathBuf>,
     /// Folder for everything that the run writes; files of an earlier run are replaced [default: runs/<network>]
     #[arg(long, value_name = "DIR")]
@@ -46,21 +50,23 @@ pub(super) struct TrainArgs {
     /// Keep the last N checkpoints [default: 2]
     #[arg(long, value_name = "N", value_parser = number(1, 1_000_000))]
     keep_checkpoints: Option<usize>,
-    /// Where to compute: the processor, or an NVIDIA GPU where the program was built for it
-    #[arg(long, value_enum, default_value = "cpu", value_name = "NAME")]
-    device: DeviceName,
+    /// Where to compute: cpu, cuda or cuda:N (an NVIDIA GPU, where the program was built for it), or auto, which takes
+    /// a GPU if it can
+    #[arg(long, default_value_t, value_name = "NAME")]
+    device: DeviceChoice,
+    /// On a GPU, what the factors of matrix products are rounded to: f32, tf32 or bf16; all else is f32
+    #[arg(long, default_value_t, value_name = "NAME")]
+    precision: Precision,
+    /// On a GPU, how convolutions are computed: fused into one operation with kernels of its own, or portable, composed
+    /// of dfdx's operations
+    #[arg(long, default_value_t, value_name = "NAME")]
+    cuda_kernels: CudaKernels,
     #[command(flatten)]
     threads: ThreadArgs,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     pub(super) recipe: RecipeArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeviceName {
-    Cpu,
-    Cuda,
 }
 
 /// A run that goes on.
@@ -71,10 +77,7 @@ struct Stopped<'a> {
 
 impl TrainArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        if self.device == DeviceName::Cuda {
-            let message = "--device cuda: this build of the trainer has no CUDA support; use --device cpu";
-            return Err(UsageError(message.to_string()).into());
-        }
+        let device = self.device.select(say).map_err(UsageError)?;
         let stopped = self
             .resume
             .as_deref()
@@ -88,23 +91,62 @@ impl TrainArgs {
             }
             None => self.recipe.network,
         };
-        match network {
-            NetworkName::Alexnet => self.train::<Cpu, AlexNet<Cpu>>(&Cpu::default(), stopped),
-            NetworkName::Lenet5 => self.train::<Cpu, LeNet5<Cpu>>(&Cpu::default(), stopped),
+        match device {
+            Selected::Cpu if self.precision != Precision::F32 => {
+                let message = format!("--precision {}: the processor computes in f32 only", self.precision);
+                Err(UsageError(message).into())
+            }
+            Selected::Cpu => self.train_network(&Cpu::default(), "cpu".to_string(), network, stopped),
+            #[cfg(feature = "cuda")]
+            Selected::Cuda(ordinal) => {
+                let options = stopped.as_ref().map(|stopped| stopped.config.options.clone());
+                let options = options.map_or_else(|| self.recipe.resolve(), Ok)?;
+                let (device, gpu) =
+                    cuda::open(ordinal, options.seed).with_context(|| format!("--device {}", self.device))?;
+                cuda::libraries::set_precision(self.precision);
+                cuda::set_kernels(self.cuda_kernels);
+                match network {
+                    NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, options.batch_size),
+                    NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, options.batch_size),
+                }
+                .map_err(anyhow::Error::msg)?;
+                cuda::guarded(&device, options.batch_size, || {
+                    let name = format!("{gpu}, {}, {}", self.precision, self.cuda_kernels);
+                    self.train_network(&device, name, network, stopped)
+                })
+            }
         }
     }
 
-    fn train<D: TrainDevice, N: Network<D>>(&self, device: &D, stopped: Option<Stopped<'_>>) -> anyhow::Result<()> {
+    fn train_network<D: TrainDevice>(
+        &self,
+        device: &D,
+        name: String,
+        network: NetworkName,
+        stopped: Option<Stopped<'_>>,
+    ) -> anyhow::Result<()> {
+        match network {
+            NetworkName::Alexnet => self.train::<D, AlexNet<D>>(device, name, stopped),
+            NetworkName::Lenet5 => self.train::<D, LeNet5<D>>(device, name, stopped),
+        }
+    }
+
+    fn train<D: TrainDevice, N: Network<D>>(
+        &self,
+        device: &D,
+        name: String,
+        stopped: Option<Stopped<'_>>,
+    ) -> anyhow::Result<()> {
         let threads = self.threads.apply(stopped.as_ref().map(|stopped| stopped.config.threads))?;
         let (dataset, config, path) = match &stopped {
             Some(stopped) => {
                 let dataset = self.data.or_folder_of(&stopped.config.data).read()?;
                 let path = stopped.folder.to_path_buf();
-                (dataset, RunConfig { threads, ..stopped.config.clone() }, path)
+                (dataset, RunConfig { threads, device: name, ..stopped.config.clone() }, path)
             }
             None => {
                 let dataset = self.data.read()?;
-                let config = self.config::<D, N>(&dataset, threads)?;
+                let config = self.config::<D, N>(&dataset, threads, name)?;
                 let path = self.out.clone().unwrap_or_else(|| ["runs", N::ARCHITECTURE].iter().collect());
                 (dataset, config, path)
             }
@@ -157,7 +199,12 @@ impl TrainArgs {
     }
 
     /// The configuration of a new run.
-    fn config<D: TrainDevice, N: Network<D>>(&self, dataset: &Dataset, threads: usize) -> anyhow::Result<RunConfig> {
+    fn config<D: TrainDevice, N: Network<D>>(
+        &self,
+        dataset: &Dataset,
+        threads: usize,
+        device: String,
+    ) -> anyhow::Result<RunConfig> {
         let mut options = self.recipe.resolve()?;
         if self.recipe.normalises() {
             options.normalisation = Some(training::normalisation(dataset, &options)?);
@@ -166,7 +213,7 @@ impl TrainArgs {
             producer: config::PRODUCER.to_string(),
             command: command(),
             network: N::ARCHITECTURE.to_string(),
-            device: "cpu".to_string(),
+            device,
             threads,
             platform: config::platform(),
             checkpoints: CheckpointOptions::default(),
@@ -202,12 +249,12 @@ fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoin
     let (images, path) = (config.images, path.display());
     match checkpoint {
         Some(Checkpoint { state, .. }) => format!(
-            "Going on with {network} in epoch {} of {} after {} steps, with {} threads; in {path}",
-            state.epoch, config.options.epochs, state.step, config.threads
+            "Going on with {network} by {} in epoch {} of {} after {} steps, with {} threads; in {path}",
+            config.device, state.epoch, config.options.epochs, state.step, config.threads
         ),
         None => format!(
-            "Training {network} on {} images, {} held out, {} to test by, with {} threads; into {path}",
-            images.train, images.validation, images.test, config.threads
+            "Training {network} by {} on {} images, {} held out, {} to test by, with {} threads; into {path}",
+            config.device, images.train, images.validation, images.test, config.threads
         ),
     }
 }
