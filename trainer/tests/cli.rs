@@ -93,7 +93,15 @@ fn what_is_trained_is_what_is_evaluated() {
     names.sort();
     assert_eq!(
         names,
-        ["checkpoints", "config.json", "curves.svg", "lenet5.safetensors", "metrics.csv", "metrics.jsonl"]
+        [
+            "checkpoints",
+            "config.json",
+            "curves.svg",
+            "lenet5.safetensors",
+            "metrics.csv",
+            "metrics.jsonl",
+            "report.html"
+        ]
     );
 
     let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
@@ -103,6 +111,14 @@ fn what_is_trained_is_what_is_evaluated() {
     assert_eq!(config["command"][0], "trainer");
     assert_eq!(config["data"].as_array().unwrap().len(), 4);
     assert_eq!(config["data"][3]["sha256"], "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34");
+
+    // One page that needs nothing beside it.
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    for text in ["<svg", "Ankle boot", "data:image/png;base64,iVBOR", "\"train_limit\": 1000", "--network lenet5"] {
+        assert!(page.replace("&quot;", "\"").contains(text), "{text}");
+    }
+    assert!(!page.contains("src=\"http") && !page.contains("<script") && !page.contains("<link"));
+    let accuracy = page.split(" % of 500 test images").next().unwrap().rsplit(' ').next().unwrap();
 
     // The file says what it is; a reader needs nothing else.
     let weights = out.join("lenet5.safetensors");
@@ -114,6 +130,7 @@ fn what_is_trained_is_what_is_evaluated() {
         metadata["preprocessing"],
         r#"{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":28,"width":28}"#
     );
+    assert_eq!(accuracy, format!("{:.2}", 100.0 * metadata["test_accuracy"].parse::<f64>().unwrap()));
     let classes: Vec<String> = serde_json::from_str(&metadata["classes"]).unwrap();
     assert_eq!((classes.len(), classes[9].as_str()), (10, "Ankle boot"));
     assert_eq!((metadata["seed"].as_str(), metadata["epochs"].as_str()), ("0", "2"));
@@ -150,6 +167,20 @@ fn what_is_trained_is_what_is_evaluated() {
     for text in ["lenet5", "500 test images", "accuracy", "0 T-shirt/top", "9 Ankle boot"] {
         assert!(table.contains(text), "{text} is missing from\n{table}");
     }
+}
+
+#[test]
+fn runs_are_drawn_in_one_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    train(&one, &[]);
+    train(&other, &["--optimiser", "sgd", "--momentum", "0.5"]);
+    let picture = folder.path().join("both.svg");
+    status(0, &["plot", utf8(&one), utf8(&other), "--out", utf8(&picture)]);
+    let svg = fs::read_to_string(&picture).unwrap();
+    assert!(svg.contains(utf8(&one)) && svg.contains(utf8(&other)) && svg.contains("Accuracy"));
+    let (_, errors) = status(1, &["plot", utf8(folder.path())]);
+    assert!(errors.contains("metrics.csv"), "{errors}");
 }
 
 #[test]

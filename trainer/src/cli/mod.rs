@@ -3,6 +3,7 @@
 //! command line that asks for something impossible, 130 an interrupted run.
 
 mod evaluate;
+mod plot;
 mod samples;
 mod summary;
 mod train;
@@ -39,6 +40,7 @@ Examples:
   trainer --resume runs/alexnet            go on after Ctrl-C, a crash or a power failure
   trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
   trainer evaluate --weights runs/alexnet/alexnet.safetensors
+  trainer plot runs/alexnet runs/small     both in comparison.svg
   trainer samples --out samples --count 100
 
 Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.";
@@ -59,6 +61,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Measure weights by the test images: loss, accuracy, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
+    /// Draw several runs in one picture
+    Plot(plot::PlotArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
     Summary(summary::SummaryArgs),
     /// Write test images as PNG files into folders named after their classes
@@ -108,6 +112,7 @@ pub fn run() -> ExitCode {
         None => cli.train.run(),
         Some(Command::Train(arguments)) => arguments.run(),
         Some(Command::Evaluate(arguments)) => arguments.run(),
+        Some(Command::Plot(arguments)) => arguments.run(),
         Some(Command::Summary(arguments)) => arguments.run(),
         Some(Command::Samples(arguments)) => arguments.run(),
     };

@@ -1,4 +1,4 @@
-//! `curves.svg`: losses and accuracies by epoch, side by side, as in any notebook on training.
+//! Losses and accuracies by epoch, side by side: `curves.svg` of one run, and several runs in one picture.
 
 use std::ops::Range;
 
@@ -14,6 +14,18 @@ const TRAIN: RGBColor = RGBColor(0, 114, 178);
 const VALIDATION: RGBColor = RGBColor(230, 159, 0);
 const TEST: RGBColor = RGBColor(0, 158, 115);
 
+/// All of them, for runs side by side; more runs take them in turn.
+const COLOURS: [RGBColor; 8] = [
+    TRAIN,
+    VALIDATION,
+    TEST,
+    RGBColor(213, 94, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(240, 228, 66),
+    RGBColor(0, 0, 0),
+];
+
 type PlotError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
 /// Draws the curves of `epochs` under `title` as an SVG document. Text stays text: no font is needed.
@@ -26,19 +38,47 @@ pub fn draw(title: &str, epochs: &[EpochMetrics]) -> Result<String, String> {
     Ok(svg)
 }
 
+/// Draws what `runs` measured by their held-out images (by the test images where none were held out), a colour a run, as
+/// an SVG document.
+///
+/// # Errors
+/// Where plotting fails, in words.
+pub fn compare(runs: &[(String, Vec<EpochMetrics>)]) -> Result<String, String> {
+    let curves = |value: fn(&Scores) -> f64| {
+        let coloured = runs.iter().zip(COLOURS.iter().cycle());
+        let curve = |((name, epochs), colour): (&(String, Vec<EpochMetrics>), &RGBColor)| {
+            Curve::new(name, *colour, epochs, value, |epoch| Some(epoch.validation.unwrap_or(epoch.test)))
+        };
+        coloured.map(curve).collect::<Vec<_>>()
+    };
+    let mut svg = String::new();
+    let (losses, accuracies) = (curves(|scores| scores.loss), curves(|scores| 100.0 * scores.accuracy));
+    plot_curves("Runs by their held-out images", &losses, &accuracies, &mut svg).map_err(|error| error.to_string())?;
+    Ok(svg)
+}
+
 fn plot<'a>(title: &str, epochs: &[EpochMetrics], svg: &'a mut String) -> Result<(), PlotError<'a>> {
+    let losses = curves(epochs, |scores| scores.loss);
+    let accuracies = curves(epochs, |scores| 100.0 * scores.accuracy);
+    plot_curves(title, &losses, &accuracies, svg)
+}
+
+fn plot_curves<'a>(
+    title: &str,
+    losses: &[Curve],
+    accuracies: &[Curve],
+    svg: &'a mut String,
+) -> Result<(), PlotError<'a>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let (left, right) = root.titled(title, (FONT, 22))?.split_horizontally(SIZE.0 / 2);
-    let losses = curves(epochs, |scores| scores.loss);
-    let accuracies = curves(epochs, |scores| 100.0 * scores.accuracy);
     panel(
         &left,
         "Loss",
         "cross-entropy (nats)",
         |loss| format!("{loss:.2}"),
-        &losses,
-        loss_range(&losses),
+        losses,
+        loss_range(losses),
         SeriesLabelPosition::UpperRight,
     )?;
     panel(
@@ -46,8 +86,8 @@ fn plot<'a>(title: &str, epochs: &[EpochMetrics], svg: &'a mut String) -> Result
         "Accuracy",
         "accuracy (%)",
         |accuracy| format!("{accuracy:.0}"),
-        &accuracies,
-        accuracy_range(&accuracies),
+        accuracies,
+        accuracy_range(accuracies),
         SeriesLabelPosition::LowerRight,
     )?;
     root.present()
@@ -55,25 +95,34 @@ fn plot<'a>(title: &str, epochs: &[EpochMetrics], svg: &'a mut String) -> Result
 
 /// One line of a panel.
 struct Curve {
-    name: &'static str,
+    name: String,
     colour: RGBColor,
     points: Vec<(f64, f64)>,
 }
 
-fn curves(epochs: &[EpochMetrics], value: fn(&Scores) -> f64) -> Vec<Curve> {
-    let curve = |name, colour, scores: fn(&EpochMetrics) -> Option<Scores>| Curve {
-        name,
-        colour,
-        points: epochs
+impl Curve {
+    /// One value of an epoch's scores, wherever there are such scores and it is a number.
+    fn new(
+        name: &str,
+        colour: RGBColor,
+        epochs: &[EpochMetrics],
+        value: fn(&Scores) -> f64,
+        scores: fn(&EpochMetrics) -> Option<Scores>,
+    ) -> Self {
+        let points = epochs
             .iter()
             .filter_map(|epoch| Some((epoch.epoch as f64, value(&scores(epoch)?))))
             .filter(|point| point.1.is_finite())
-            .collect(),
-    };
+            .collect();
+        Self { name: name.to_owned(), colour, points }
+    }
+}
+
+fn curves(epochs: &[EpochMetrics], value: fn(&Scores) -> f64) -> Vec<Curve> {
     let mut curves = vec![
-        curve("training", TRAIN, |epoch| Some(epoch.train)),
-        curve("validation", VALIDATION, |epoch| epoch.validation),
-        curve("test", TEST, |epoch| Some(epoch.test)),
+        Curve::new("training", TRAIN, epochs, value, |epoch| Some(epoch.train)),
+        Curve::new("validation", VALIDATION, epochs, value, |epoch| epoch.validation),
+        Curve::new("test", TEST, epochs, value, |epoch| Some(epoch.test)),
     ];
     curves.retain(|curve| !curve.points.is_empty());
     curves
@@ -141,7 +190,7 @@ fn panel<'a>(
         let radius = if curve.points.len() <= 30 { 3 } else { 0 };
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2).filled()).point_size(radius))?
-            .label(curve.name)
+            .label(curve.name.as_str())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
     }
     if !curves.is_empty() {
@@ -183,6 +232,13 @@ mod tests {
             }
             assert!(svg.trim_end().ends_with("</svg>"));
         }
+    }
+
+    #[test]
+    fn runs_are_compared_by_name() {
+        let svg = compare(&[("plain".to_owned(), epochs(3)), ("<best>".to_owned(), epochs(12))]).unwrap();
+        assert!(svg.contains("plain") && svg.contains("&lt;best&gt;") && svg.contains("#0072B2"), "{svg}");
+        assert!(!svg.contains("#009E73"));
     }
 
     #[test]

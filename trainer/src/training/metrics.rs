@@ -136,6 +136,41 @@ pub fn write_csv(epochs: &[EpochMetrics], writer: impl io::Write) -> io::Result<
     csv.flush()
 }
 
+/// Reads what [`write_csv`] wrote.
+///
+/// # Errors
+/// Where the file cannot be read, or a line is not an epoch's.
+pub fn read_csv(reader: impl io::Read) -> io::Result<Vec<EpochMetrics>> {
+    let mut csv = csv::Reader::from_reader(reader);
+    let rows = csv.deserialize().map(|row| {
+        let row: Row = row?;
+        let held_out = row.validation_loss.zip(row.validation_accuracy);
+        Ok(EpochMetrics {
+            epoch: row.epoch,
+            train: Scores { loss: row.train_loss, accuracy: row.train_accuracy },
+            validation: held_out.map(|(loss, accuracy)| Scores { loss, accuracy }),
+            test: Scores { loss: row.test_loss, accuracy: row.test_accuracy },
+            images_per_second: row.images_per_second,
+            seconds: row.seconds,
+        })
+    });
+    rows.collect::<Result<_, csv::Error>>().map_err(io::Error::other)
+}
+
+/// A line of `metrics.csv`.
+#[derive(Deserialize)]
+struct Row {
+    epoch: usize,
+    train_loss: f64,
+    validation_loss: Option<f64>,
+    test_loss: f64,
+    train_accuracy: f64,
+    validation_accuracy: Option<f64>,
+    test_accuracy: f64,
+    images_per_second: f64,
+    seconds: f64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +225,11 @@ mod tests {
 1,1.250000,0.500000,0.750000,0.500000,0.800000,0.333333,1234.6,7.89
 2,1.250000,,0.750000,0.500000,,0.333333,1234.6,7.89
 ";
-        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        assert_eq!(str::from_utf8(&bytes).unwrap(), expected);
+        let read = read_csv(&bytes[..]).unwrap();
+        let mut again = Vec::new();
+        write_csv(&read, &mut again).unwrap();
+        assert!(again == bytes && read[1].validation.is_none());
+        assert!(read_csv(&b"epoch,loss\n1,2\n"[..]).unwrap_err().to_string().contains("missing field"));
     }
 }

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod output;
 pub mod prepare;
 pub mod progress;
+pub mod report;
 mod run;
 pub mod schedule;
 pub mod steps;

@@ -110,6 +110,14 @@ impl RunFolder {
         })
     }
 
+    /// Writes `report.html`.
+    ///
+    /// # Errors
+    /// [`OutputError::Write`] naming the file.
+    pub fn write_report(&self, html: &str) -> Result<(), OutputError> {
+        self.write("report.html", |file| io::Write::write_all(file, html.as_bytes()))
+    }
+
     /// Writes the weights after `epoch`, with its measurements among the metadata. Returns the file's path.
     ///
     /// # Errors

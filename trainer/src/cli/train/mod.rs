@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
@@ -19,12 +19,13 @@ use crate::{
     export,
     model::{AlexNet, LeNet5, Network},
     training::{
-        self, Setting, TrainDevice,
+        self, Outcome, Setting, TrainDevice,
         checkpoint::{self, Checkpoint},
         config::{self, CheckpointOptions, RunConfig},
         interrupt::Interrupt,
         output::{self, RunFolder},
         progress::{Progress, say},
+        report::{self, Examination},
     },
 };
 
@@ -188,6 +189,7 @@ impl TrainArgs {
         };
         let outcome = training::train(setting, network, checkpoint.as_ref())?;
         drop(progress);
+        report(&folder, &config, &dataset, &outcome, device)?;
         let best = &outcome.epochs[outcome.best];
         say(&format!(
             "Done: epoch {} is the best, with a test accuracy of {:.2} %; its weights are in {}",
@@ -242,6 +244,26 @@ impl TrainArgs {
         );
         Ok(())
     }
+}
+
+/// Writes the run's page, about the weights of its best epoch.
+fn report<D: TrainDevice, N: Network<D>>(
+    folder: &RunFolder,
+    config: &RunConfig,
+    dataset: &Dataset,
+    outcome: &Outcome<N>,
+    device: &D,
+) -> anyhow::Result<()> {
+    let options = &config.options;
+    let mut network = N::init(device, options.seed).context("cannot make the network")?;
+    export::load(&folder.weights_path(N::ARCHITECTURE), &mut network)?;
+    let positions = training::test_positions(dataset, options.test_limit);
+    let examination = Examination::new(&network, &dataset.test, &positions, options.batch_size, options.normalisation)?;
+    let epochs = (&outcome.epochs[..], outcome.best);
+    let html = report::html(config, epochs, &dataset.classes, &dataset.test, &examination)
+        .map_err(|reason| anyhow!("cannot draw the report: {reason}"))?;
+    folder.write_report(&html)?;
+    Ok(())
 }
 
 /// What the run is, in words.

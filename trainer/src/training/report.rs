@@ -1,0 +1,194 @@
+//! `report.html`: a run on one page that needs nothing beside it, with curves, confusions, the worst mistakes, times and
+//! configuration.
+
+use std::fmt::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+use super::{
+    TrainError,
+    config::RunConfig,
+    curves, input_length,
+    metrics::{EpochMetrics, Tally},
+    prepare::{Normalisation, Preparation},
+};
+use crate::{
+    data::{LabelledImages, loader},
+    model::{CLASSES, Network},
+    ops::ConvDevice,
+};
+
+/// Mistakes that are shown.
+const SHOWN: usize = 30;
+
+/// An image that the network takes for another class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mistake {
+    /// Its position in the data.
+    pub position: usize,
+    /// Its class.
+    pub label: usize,
+    /// The class that it is taken for.
+    pub predicted: usize,
+    /// The probability that the network gives to the right class.
+    pub probability: f64,
+}
+
+/// What a trained network does with the test images.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    /// Which classes are taken for which.
+    pub tally: Tally,
+    /// The images whose class the network thinks the least likely, the worst first.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Examination {
+    /// Classifies the images at `positions`.
+    ///
+    /// # Errors
+    /// [`TrainError::Device`] where the network or its preprocessing fails.
+    pub fn new<D: ConvDevice, N: Network<D>>(
+        network: &N,
+        data: &LabelledImages,
+        positions: &[usize],
+        batch_size: usize,
+        normalisation: Option<Normalisation>,
+    ) -> Result<Self, TrainError> {
+        let preparation = Preparation { data, normalisation, augmentation: None };
+        let preprocess = |position: usize, input: &mut [f32]| preparation.apply::<D, N>(position, input);
+        let (mut tally, mut mistakes) = (Tally::default(), Vec::new());
+        let mut left = positions.iter();
+        loader::for_each_batch(data, positions, batch_size, input_length::<D, N>(), preprocess, |batch| {
+            let logits = network.logits(batch.images, batch.labels.len()).map_err(TrainError::device)?.as_vec();
+            for ((logits, label), &position) in logits.chunks_exact(CLASSES).zip(batch.labels).zip(left.by_ref()) {
+                let mut image = Tally::default();
+                let loss = image.add(logits, &[label]);
+                tally.add(logits, &[label]);
+                let label = usize::from(label);
+                let predicted = image.confusion()[label].iter().position(|count| *count > 0).unwrap_or(label);
+                if predicted != label {
+                    mistakes.push(Mistake { position, label, predicted, probability: (-loss).exp() });
+                }
+            }
+            Ok(())
+        })?;
+        mistakes.sort_by(|a, b| a.probability.total_cmp(&b.probability).then(a.position.cmp(&b.position)));
+        mistakes.truncate(SHOWN);
+        Ok(Self { tally, mistakes })
+    }
+}
+
+/// The page of a run.
+///
+/// # Errors
+/// In words, where curves or images cannot be drawn.
+pub fn html(
+    config: &RunConfig,
+    (epochs, best): (&[EpochMetrics], usize),
+    classes: &[String],
+    test: &LabelledImages,
+    examination: &Examination,
+) -> Result<String, String> {
+    let title = escape(&format!("{}: {}", config.network, super::config::shell_line(&config.command)));
+    let svg = curves::draw(&config.network, epochs)?;
+    let configuration = serde_json::to_string_pretty(config).map_err(|error| error.to_string())?;
+    let scores = examination.tally.scores();
+    let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+    let summary = format!(
+        "Epoch {} is the best of {}: {:.2} % of {} test images, loss {:.4}. {:.0} s in all, by {} with {} threads.",
+        epochs.get(best).map_or(0, |epoch| epoch.epoch),
+        epochs.len(),
+        100.0 * scores.accuracy,
+        examination.tally.images(),
+        scores.loss,
+        seconds,
+        escape(&config.device),
+        config.threads
+    );
+    let mistakes = mistakes(test, classes, &examination.mistakes)?;
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
+         <h1>{title}</h1>\n<p>{summary}</p>\n{svg}\n\
+         <h2>Epochs</h2>\n{}<h2>Confusions</h2>\n<p>Test images of each class (rows) taken for each class (columns), by \
+         the best epoch.</p>\n{}<h2>Worst mistakes</h2>\n<p>The right class, what it was taken for, and the probability \
+         that the network gave to the right class.</p>\n<div>{mistakes}</div>\n\
+         <h2>Configuration</h2>\n<pre>{}</pre>\n</html>\n",
+        epoch_table(epochs, best),
+        confusion_table(classes, examination.tally.confusion()),
+        escape(&configuration)
+    ))
+}
+
+const STYLE: &str = "body{font:15px sans-serif;max-width:1200px;margin:2em auto;padding:0 1em}h1{font-size:20px}\
+svg{max-width:100%;height:auto}table{border-collapse:collapse}td,th{padding:2px 8px;text-align:right}\
+th:first-child{text-align:left}tr.best{font-weight:bold}figure{display:inline-block;margin:4px;width:110px;\
+font-size:12px;vertical-align:top}figure img{width:84px;height:84px;image-rendering:pixelated;object-fit:contain}\
+pre{background:#f4f4f4;padding:1em;overflow:auto}";
+
+fn epoch_table(epochs: &[EpochMetrics], best: usize) -> String {
+    let mut table = String::from("<table>\n");
+    for (index, epoch) in epochs.iter().enumerate() {
+        let columns = epoch.columns();
+        let row = |tag: &str, cells: [&str; 9]| -> String {
+            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", cell.replace('_', " "))).collect()
+        };
+        if index == 0 {
+            let _ = writeln!(table, "<tr>{}</tr>", row("th", columns.each_ref().map(|(name, _)| *name)));
+        }
+        let class = if index == best { " class=\"best\"" } else { "" };
+        let _ = writeln!(table, "<tr{class}>{}</tr>", row("td", columns.each_ref().map(|(_, value)| value.as_str())));
+    }
+    table + "</table>\n"
+}
+
+fn confusion_table(classes: &[String], confusion: &[[u64; CLASSES]; CLASSES]) -> String {
+    let mut table = String::from("<table>\n<tr><th></th>");
+    for class in 0..classes.len() {
+        let _ = write!(table, "<th>{class}</th>");
+    }
+    table.push_str("<th>right</th></tr>\n");
+    for (class, (name, row)) in classes.iter().zip(confusion).enumerate() {
+        let _ = write!(table, "<tr><th>{class} {}</th>", escape(name));
+        let images = row.iter().sum::<u64>().max(1) as f64;
+        for count in row.iter().take(classes.len()) {
+            let shade = *count as f64 / images;
+            let _ = write!(table, "<td style=\"background:rgba(0,114,178,{shade:.3})\">{count}</td>");
+        }
+        let _ = writeln!(table, "<td>{:.1} %</td></tr>", 100.0 * row[class] as f64 / images);
+    }
+    table + "</table>\n"
+}
+
+fn mistakes(test: &LabelledImages, classes: &[String], mistakes: &[Mistake]) -> Result<String, String> {
+    let name = |class: usize| escape(classes.get(class).map_or("?", String::as_str));
+    let mut figures = String::new();
+    for Mistake { position, label, predicted, probability } in mistakes {
+        let png = png(test, *position)?;
+        let _ = write!(
+            figures,
+            "<figure><img alt=\"test image {position}\" src=\"data:image/png;base64,{}\"><figcaption>{} → {}<br>\
+             {probability:.1e}, image {position}</figcaption></figure>",
+            STANDARD.encode(png),
+            name(*label),
+            name(*predicted)
+        );
+    }
+    Ok(figures)
+}
+
+fn png(images: &LabelledImages, position: usize) -> Result<Vec<u8>, String> {
+    let size = |side: usize| u32::try_from(side).map_err(|error| error.to_string());
+    let (width, height) = (size(images.width())?, size(images.height())?);
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(images.image(position), width, height, ExtendedColorType::L8)
+        .map_err(|error| error.to_string())?;
+    Ok(png)
+}
+
+/// Text as HTML shows it.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
