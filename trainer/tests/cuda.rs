@@ -129,9 +129,12 @@ fn poolings_agree_with_the_processor() {
     }
 }
 
+/// Filters, window and pooling of a stage.
+type Outline = (usize, Window, Option<Window>);
+
 /// Output of a tower of two stages, and the gradients of all weights. All values are multiples of 1/8, so that sums are exact
 /// in whatever order, and ties are common.
-fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[(usize, Window, Option<Window>)]) -> Vec<Vec<f32>> {
+fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec<f32>> {
     let images = filled(device, input, 31, Some(8));
     let mut tower = Tower::new(images.leaky_trace(), false);
     let (mut channels, mut weights) = (input.1, Vec::new());
@@ -155,7 +158,7 @@ fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[(usize, Window, Opti
 #[test]
 fn towers_agree_with_the_processor() {
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let cases: [(Sizes, Vec<(usize, Window, Option<Window>)>); 6] = [
+    let cases: [(Sizes, Vec<Outline>); 6] = [
         ((1, 1, 3, 3), vec![(1, window(3, 1, 0), Some(window(1, 1, 0)))]),
         // Not square, poolings that overlap and that leave out the last rows and columns.
         (

@@ -40,6 +40,16 @@ pub(super) const fn scratch_len(conv: &Conv, images: usize) -> (usize, usize) {
     (images * conv.across() * conv.across() * tile_len(conv), conv.tile.planes() * plane_len(conv, images))
 }
 
+/// The part of `length` values with that number; empty where there is none.
+fn part<T>(values: &[T], length: usize, number: usize) -> &[T] {
+    values.get(number * length..).and_then(|rest| rest.get(..length)).unwrap_or_default()
+}
+
+/// Quotient and remainder. No divisor is zero here, but that is not for the compiler to see, which would keep a panic.
+fn divide(value: usize, divisor: usize) -> (usize, usize) {
+    (value.checked_div(divisor).unwrap_or_default(), value.checked_rem(divisor).unwrap_or_default())
+}
+
 /// Rows and columns of conv1's input.
 const GRID: usize = SIDE / STRIDE;
 
@@ -79,10 +89,11 @@ impl<P: Parallel> Engine<'_, P> {
         let tiles = images * across * across;
 
         for_each_chunk(self.parallel, transformed, tile_len(conv), tiles, |number, output| {
-            let (image, number) = (number / (across * across), number % (across * across));
-            let Some(image) = input.chunks_exact(side * side * inputs).nth(image) else { return };
+            let (image, number) = divide(number, across * across);
+            let image = part(input, side * side * inputs, image);
             let corner = |tiles: usize| (tiles * tile.outputs()) as isize - conv.padding as isize;
-            let (top, left) = (corner(number / across), corner(number % across));
+            let (row, column) = divide(number, across);
+            let (top, left) = (corner(row), corner(column));
             self.kernels
                 .input(tile, InputTile { image, height: side, width: side, channels: inputs, top, left, output });
         });
@@ -91,7 +102,7 @@ impl<P: Parallel> Engine<'_, P> {
         let plane = plane_len(conv, images);
         for_each_chunk(self.parallel, products, plane, tile.planes(), |number, c| {
             let a = transformed.get(number * (inputs + PAD)..).unwrap_or_default();
-            let Some(weights) = weights.chunks_exact(inputs * outputs).nth(number) else { return };
+            let weights = part(weights, inputs * outputs, number);
             self.kernels.gemm(Gemm { a, stride: tile_len(conv), weights, depth: inputs, rows: tiles, c });
         });
 
@@ -109,7 +120,8 @@ impl<P: Parallel> Engine<'_, P> {
         let Conv { outputs: channels, output_side: width, .. } = *conv;
         let side = (width - 1) / 2;
         for_each_chunk(self.parallel, output, side * channels, images * side, |row, output| {
-            let start = row / side * conv.output_len() + 2 * (row % side) * width * channels;
+            let (image, row) = divide(row, side);
+            let start = image * conv.output_len() + 2 * row * width * channels;
             let input = input.get(start..).unwrap_or_default();
             self.kernels.max_pool(PoolRow { input, width, channels, output });
         });
@@ -122,13 +134,14 @@ impl<P: Parallel> Engine<'_, P> {
             Weights::F32(weights) => weights.len(),
             Weights::F16(weights) => weights.len(),
         };
-        for_each_chunk(self.parallel, output, BLOCK * rows, count / blocks, |block, c| match weights {
+        let (count, _) = divide(count, blocks);
+        for_each_chunk(self.parallel, output, BLOCK * rows, count, |block, c| match weights {
             Weights::F32(weights) => {
-                let Some(weights) = weights.chunks_exact(blocks).nth(block) else { return };
+                let weights = part(weights, blocks, block);
                 self.kernels.gemm(Gemm { a: input, stride: inputs, weights, depth, rows, c });
             }
             Weights::F16(weights) => {
-                let Some(weights) = weights.chunks_exact(blocks).nth(block) else { return };
+                let weights = part(weights, blocks, block);
                 self.kernels.gemm_f16(Gemm { a: input, stride: inputs, weights, depth, rows, c });
             }
         });

@@ -14,17 +14,16 @@ pub(super) fn pack(network: &AlexNet<'_>, weights: LinearWeights, lines: &mut [L
 
     let conv1 = network.conv1.weight;
     pack_conv(&mut sections, &CONV1, network.conv1.bias, |o, i, y, x| {
-        let (y, x) = (STRIDE * y + i / STRIDE, STRIDE * x + i % STRIDE);
-        conv1[o][0].get(y).and_then(|row| row.get(x)).copied().unwrap_or(0.0)
+        at(conv1, o, 0, STRIDE * y + i / STRIDE, STRIDE * x + i % STRIDE)
     });
     let conv2 = network.conv2.weight;
-    pack_conv(&mut sections, &CONV2, network.conv2.bias, |o, i, y, x| conv2[o][i][y][x]);
+    pack_conv(&mut sections, &CONV2, network.conv2.bias, |o, i, y, x| at(conv2, o, i, y, x));
     let conv3 = network.conv3.weight;
-    pack_conv(&mut sections, &CONV3, network.conv3.bias, |o, i, y, x| conv3[o][i][y][x]);
+    pack_conv(&mut sections, &CONV3, network.conv3.bias, |o, i, y, x| at(conv3, o, i, y, x));
     let conv4 = network.conv4.weight;
-    pack_conv(&mut sections, &CONV4, network.conv4.bias, |o, i, y, x| conv4[o][i][y][x]);
+    pack_conv(&mut sections, &CONV4, network.conv4.bias, |o, i, y, x| at(conv4, o, i, y, x));
     let conv5 = network.conv5.weight;
-    pack_conv(&mut sections, &CONV5, network.conv5.bias, |o, i, y, x| conv5[o][i][y][x]);
+    pack_conv(&mut sections, &CONV5, network.conv5.bias, |o, i, y, x| at(conv5, o, i, y, x));
 
     match weights {
         LinearWeights::F32 => pack_linears::<f32>(&mut sections, network),
@@ -43,6 +42,12 @@ pub(super) fn pack(network: &AlexNet<'_>, weights: LinearWeights, lines: &mut [L
     }
     write_header(header, weights);
     Ok(())
+}
+
+/// A weight of a convolution; zero outside of the filter.
+fn at<const I: usize, const K: usize>(weight: &[[[[f32; K]; K]; I]], o: usize, i: usize, y: usize, x: usize) -> f32 {
+    let filter = weight.get(o).and_then(|filters| filters.get(i));
+    filter.and_then(|filter| filter.get(y)?.get(x)).copied().unwrap_or_default()
 }
 
 /// The weights of a convolution, given as `weight(output, input, row, column)`: `U = G·g·Gᵀ`, and its bias.
@@ -98,7 +103,8 @@ fn pack_linears<T: Stored>(sections: &mut SectionsMut<'_>, network: &AlexNet<'_>
     // The last pool gives row, column, channel, where the weights expect channel, row, column.
     let pixels = LAST_SIDE * LAST_SIDE;
     pack_linear::<T>(sections, linear1, network.linear1.bias, |output, input| {
-        network.linear1.weight[output][input % CONV5.outputs * pixels + input / CONV5.outputs]
+        let (pixel, channel) = (input / CONV5.outputs, input % CONV5.outputs);
+        network.linear1.weight[output].get(channel * pixels + pixel).copied().unwrap_or_default()
     });
     pack_linear::<T>(sections, linear2, network.linear2.bias, |output, input| network.linear2.weight[output][input]);
     pack_linear::<T>(sections, linear3, network.linear3.bias, |output, input| network.linear3.weight[output][input]);

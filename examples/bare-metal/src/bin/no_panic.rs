@@ -7,8 +7,10 @@ use core::{hint::black_box, panic::PanicInfo};
 use cortex_m_rt::entry;
 use firmware::{Error, LENET5_WEIGHTS, camera};
 use infer_core::{
+    alexnet::{self, AlexNet},
     classify::{Prediction, top_k},
     lenet5::{self, LeNet5},
+    packed::{Backend, Line, LinearWeights, PackedAlexNet, Serial},
 };
 
 #[entry]
@@ -17,7 +19,31 @@ fn main() -> ! {
     static mut WORKSPACE: lenet5::Workspace = lenet5::Workspace::new();
     // The optimiser knows neither the weights nor what becomes of the answer.
     let _ = black_box(run(black_box(LENET5_WEIGHTS), IMAGE, WORKSPACE));
+    // AlexNet too, though this board's memory would not hold it: what counts here is what is linked.
+    let memory = black_box((&[][..], &[][..], &mut [][..], &mut [][..], &mut [][..]));
+    let _ = black_box(run_alexnet(memory));
     loop {}
+}
+
+type Memory = (
+    &'static [u8],
+    &'static [alexnet::Image],
+    &'static mut [alexnet::Workspace],
+    &'static mut [Line],
+    &'static mut [[f32; alexnet::CLASSES]],
+);
+
+/// The plain network and the packed one, from the same weights.
+fn run_alexnet((weights, images, workspace, lines, logits): Memory) -> Option<Prediction> {
+    let network = AlexNet::from_safetensors(weights).ok()?;
+    let best = top_k::<1, _>(&network.forward(images.first()?, workspace.first_mut()?)).first().copied();
+    let (packed, workspace) = lines.split_at_mut_checked(PackedAlexNet::packed_len(LinearWeights::F16))?;
+    PackedAlexNet::pack(&network, LinearWeights::F16, packed).ok()?;
+    let network = PackedAlexNet::from_packed(packed, Backend::best()).ok()?;
+    network.forward(images, logits, workspace, &Serial).ok()?;
+    let network = PackedAlexNet::from_safetensors(weights, Backend::best()).ok()?;
+    network.forward(images, logits, workspace, &Serial).ok()?;
+    best
 }
 
 fn run(

@@ -22,13 +22,15 @@ pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize,
 ) {
     const { assert!(BLOCK.is_multiple_of(REGISTERS * V::LANES)) };
     let Gemm { a, stride, weights, depth, rows, c } = product;
-    if depth == 0 {
+    if depth == 0 || rows == 0 {
         return;
     }
     // Groups of rows as equal as can be: 3 + 2 + 2 rather than 3 + 3 + 1, as a single row waits for its own sums.
     let groups = rows.div_ceil(ROWS);
     let (small, larger) = (rows / groups, rows % groups);
-    for (weights, c) in weights.chunks_exact(BLOCK * depth).zip(c.chunks_exact_mut(BLOCK * rows)) {
+    // At least one: `fits` says so, but not to the compiler, which would keep a panic.
+    let (block, outputs) = ((BLOCK * depth).max(1), (BLOCK * rows).max(1));
+    for (weights, c) in weights.chunks_exact(block).zip(c.chunks_exact_mut(outputs)) {
         let mut start = 0;
         while start < depth {
             let depth = DEPTH.min(depth - start);

@@ -10,7 +10,7 @@ use crate::arch::vector::Vector;
 #[inline(always)]
 pub(in crate::arch) unsafe fn max_pool<V: Vector>(row: PoolRow<'_>) {
     let PoolRow { input, width, channels, output } = row;
-    for (column, output) in output.chunks_exact_mut(channels).enumerate() {
+    for (column, output) in output.chunks_exact_mut(channels.max(1)).enumerate() {
         let mut channel = 0;
         while channel < channels {
             // SAFETY: `fits` says that the input holds three rows with columns `2·column..2·column + 3`, and `channels`, a
