@@ -71,7 +71,11 @@ impl<D: ConvDevice> AlexNet<D> {
         Flat::default().try_forward(x)
     }
 
-    fn evaluate(&self, images: FeatureMaps<1, SIDE, D>) -> Result<Logits<D>, D::Err> {
+    /// The logits without dropout: for evaluation, or with a tape for gradients that are to be compared.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    pub fn try_forward<T: Tape<f32, D>>(&self, images: FeatureMaps<1, SIDE, D, T>) -> Result<Logits<D, T>, D::Err> {
         let x = self.features(images)?;
         let x = self.linear1.try_forward(x)?.try_relu()?;
         let x = self.linear2.try_forward(x)?.try_relu()?;
@@ -102,7 +106,7 @@ impl<D: ConvDevice> Network<D> for AlexNet<D> {
 
     fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError> {
         let images = upload(self.conv1.weight.device(), images.as_ref(), batch)?;
-        self.evaluate(images).map_err(ModelError::device)
+        self.try_forward(images).map_err(ModelError::device)
     }
 
     fn logits_traced(

@@ -3,13 +3,17 @@
 
 #![allow(clippy::needless_range_loop, reason = "rows and columns of matrices go by their indices, as in the formulas")]
 
-use super::winograd::{accumulate, input_1d, output_1d};
+use super::winograd::{accumulate, input_1d, output_1d, unrolled};
 use crate::arch::toom_cook::Winograd;
 use crate::arch::transforms::{Planes, PlanesMut, Window, WindowMut};
 use crate::arch::vector::Vector;
 
 /// A matrix that is multiplied to both sides of a tile: `L·X·Lᵀ`.
 trait Side<const IN: usize, const OUT: usize> {
+    /// Which side of the transform are planes, far apart, of which no CPU foresees the next values: the sources or else the
+    /// targets. They are fetched while the values before them are transformed.
+    const FETCH_SOURCES: bool;
+
     /// `L·x`.
     ///
     /// # Safety
@@ -31,6 +35,8 @@ struct Filter<const M: usize, const R: usize>;
 struct FilterTransposed<const M: usize, const R: usize>;
 
 impl<const M: usize, const R: usize, const N: usize> Side<N, N> for Input<M, R> {
+    const FETCH_SOURCES: bool = false;
+
     #[inline(always)]
     unsafe fn apply<V: Vector>(x: [V; N]) -> [V; N] {
         // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
@@ -39,6 +45,8 @@ impl<const M: usize, const R: usize, const N: usize> Side<N, N> for Input<M, R> 
 }
 
 impl<const M: usize, const R: usize, const N: usize> Side<N, N> for InputTransposed<M, R> {
+    const FETCH_SOURCES: bool = true;
+
     /// Of a pair of points, whose rows of `Bᵀ` differ only in signs, each coefficient takes the sum or the difference.
     #[inline(always)]
     unsafe fn apply<V: Vector>(x: [V; N]) -> [V; N] {
@@ -46,25 +54,29 @@ impl<const M: usize, const R: usize, const N: usize> Side<N, N> for InputTranspo
         // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
         unsafe {
             let mut y = [None; N];
-            let mut j = 0;
-            while j < N {
+            unrolled!(j < N, {
                 let paired = j >= Winograd::<M, R, N>::UNPAIRED && j + 1 < N;
-                let (sum, difference) = if paired { (x[j].add(x[j + 1]), x[j].sub(x[j + 1])) } else { (x[j], x[j]) };
-                for k in 0..N {
-                    let coefficient = matrix[j][k];
-                    if coefficient != 0.0 {
-                        let opposite = paired && matrix[j + 1][k] != coefficient;
-                        y[k] = Some(accumulate(y[k], coefficient, if opposite { difference } else { sum }));
-                    }
+                // The second of a pair is done with the first.
+                if !paired || (j - Winograd::<M, R, N>::UNPAIRED).is_multiple_of(2) {
+                    let (sum, difference) =
+                        if paired { (x[j].add(x[j + 1]), x[j].sub(x[j + 1])) } else { (x[j], x[j]) };
+                    unrolled!(k < N, {
+                        let coefficient = matrix[j][k];
+                        if coefficient != 0.0 {
+                            let opposite = paired && matrix[j + 1][k] != coefficient;
+                            y[k] = Some(accumulate(y[k], coefficient, if opposite { difference } else { sum }));
+                        }
+                    });
                 }
-                j += if paired { 2 } else { 1 };
-            }
+            });
             y.map(|y| y.unwrap_or(V::splat(0.0)))
         }
     }
 }
 
 impl<const M: usize, const R: usize, const N: usize> Side<N, M> for Output<M, R> {
+    const FETCH_SOURCES: bool = true;
+
     #[inline(always)]
     unsafe fn apply<V: Vector>(x: [V; N]) -> [V; M] {
         // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
@@ -73,6 +85,8 @@ impl<const M: usize, const R: usize, const N: usize> Side<N, M> for Output<M, R>
 }
 
 impl<const M: usize, const R: usize, const N: usize> Side<M, N> for OutputTransposed<M, R> {
+    const FETCH_SOURCES: bool = false;
+
     /// Of a pair of points a and −a, even powers are the same and odd powers differ in sign.
     #[inline(always)]
     unsafe fn apply<V: Vector>(x: [V; M]) -> [V; N] {
@@ -80,63 +94,67 @@ impl<const M: usize, const R: usize, const N: usize> Side<M, N> for OutputTransp
         // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
         unsafe {
             let mut y = [V::splat(0.0); N];
-            let mut j = 0;
-            while j < N {
+            unrolled!(j < N, {
                 let paired = j >= Winograd::<M, R, N>::UNPAIRED && j + 1 < N;
-                let (mut even, mut odd) = (None, None);
-                for i in 0..M {
-                    if matrix[i][j] != 0.0 {
-                        let sum = if paired && i % 2 == 1 { &mut odd } else { &mut even };
-                        *sum = Some(accumulate(*sum, matrix[i][j], x[i]));
+                // The second of a pair is done with the first.
+                if !paired || (j - Winograd::<M, R, N>::UNPAIRED).is_multiple_of(2) {
+                    let (mut even, mut odd) = (None, None);
+                    unrolled!(i < M, {
+                        if matrix[i][j] != 0.0 {
+                            let sum = if paired && i % 2 == 1 { &mut odd } else { &mut even };
+                            *sum = Some(accumulate(*sum, matrix[i][j], x[i]));
+                        }
+                    });
+                    let zero = V::splat(0.0);
+                    let (even, odd) = (even.unwrap_or(zero), odd.unwrap_or(zero));
+                    if paired {
+                        y[j] = even.add(odd);
+                        y[j + 1] = even.sub(odd);
+                    } else {
+                        y[j] = even;
                     }
                 }
-                let zero = V::splat(0.0);
-                let (even, odd) = (even.unwrap_or(zero), odd.unwrap_or(zero));
-                if paired {
-                    y[j] = even.add(odd);
-                    y[j + 1] = even.sub(odd);
-                    j += 2;
-                } else {
-                    y[j] = even;
-                    j += 1;
-                }
-            }
+            });
             y
         }
     }
 }
 
 impl<const M: usize, const R: usize, const N: usize> Side<R, N> for Filter<M, R> {
+    const FETCH_SOURCES: bool = false;
+
     #[inline(always)]
     unsafe fn apply<V: Vector>(x: [V; R]) -> [V; N] {
         let matrix = const { &Winograd::<M, R, N>::FILTER };
         let mut y = [None; N];
-        for j in 0..N {
-            for r in 0..R {
+        unrolled!(j < N, {
+            unrolled!(r < R, {
                 if matrix[j][r] != 0.0 {
                     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
                     y[j] = Some(unsafe { accumulate(y[j], matrix[j][r] as f32, x[r]) });
                 }
-            }
-        }
+            });
+        });
         // SAFETY: as above.
         unsafe { y.map(|y| y.unwrap_or(V::splat(0.0))) }
     }
 }
 
 impl<const M: usize, const R: usize, const N: usize> Side<N, R> for FilterTransposed<M, R> {
+    const FETCH_SOURCES: bool = true;
+
     #[inline(always)]
     unsafe fn apply<V: Vector>(x: [V; N]) -> [V; R] {
         let matrix = const { &Winograd::<M, R, N>::FILTER };
         let mut y = [None; R];
-        for r in 0..R {
-            for j in 0..N {
+        unrolled!(r < R, {
+            unrolled!(j < N, {
                 if matrix[j][r] != 0.0 {
                     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
                     y[r] = Some(unsafe { accumulate(y[r], matrix[j][r] as f32, x[j]) });
                 }
-            }
-        }
+            });
+        });
         // SAFETY: as above.
         unsafe { y.map(|y| y.unwrap_or(V::splat(0.0))) }
     }
@@ -205,6 +223,15 @@ unsafe fn both_sides<V: Vector, S: Side<IN, OUT>, const IN: usize, const OUT: us
     while channel < channels {
         // SAFETY: `channel` is a multiple of the lanes below `channels`.
         unsafe {
+            if S::FETCH_SOURCES {
+                for source in sources.as_flattened() {
+                    V::prefetch(source.wrapping_add(channel + V::LANES).cast());
+                }
+            } else {
+                for target in targets.as_flattened() {
+                    V::prefetch(target.wrapping_add(channel + V::LANES).cast());
+                }
+            }
             let mut columns = [[V::splat(0.0); OUT]; IN];
             for j in 0..IN {
                 let mut x = [V::splat(0.0); IN];

@@ -10,6 +10,21 @@ use crate::arch::{BLOCK, InputTile, OutputTiles, PAD};
 /// Channels of the positions outside of the image.
 static ZEROS: [f32; InputTile::MAX_CHANNELS] = [0.0; InputTile::MAX_CHANNELS];
 
+/// Runs a block for each number below a constant of at most 9, as that many blocks: the compiler unrolls not all of the
+/// loops over the larger matrices by itself, and would look up at run time what it can know.
+macro_rules! unrolled {
+    ($i:ident < $n:expr, $body:block) => {
+        unrolled!(@ $i $n, $body, 0 1 2 3 4 5 6 7 8)
+    };
+    (@ $i:ident $n:expr, $body:block, $($number:literal)*) => {
+        $(if $number < $n {
+            let $i: usize = $number;
+            $body
+        })*
+    };
+}
+pub(in crate::arch) use unrolled;
+
 /// `Bᵀ·x` for one column or row `x` of a tile. The loops over constant matrices unroll, and what multiplies a zero or a one
 /// is left out; the two rows of a pair of points share their sums, as they differ only in signs.
 #[inline(always)]
@@ -18,29 +33,29 @@ pub(in crate::arch) unsafe fn input_1d<V: Vector, const M: usize, const R: usize
     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
     unsafe {
         let mut y = [V::splat(0.0); N];
-        let mut j = 0;
-        while j < N {
+        unrolled!(j < N, {
             let paired = j >= Winograd::<M, R, N>::UNPAIRED && j + 1 < N;
-            // Terms with the same sign in rows j and j + 1, and those with opposite signs.
-            let (mut same, mut opposite) = (None, None);
-            for k in 0..N {
-                let coefficient = matrix[j][k];
-                if coefficient != 0.0 {
-                    let sum = if paired && matrix[j + 1][k] != coefficient { &mut opposite } else { &mut same };
-                    *sum = Some(accumulate(*sum, coefficient, x[k]));
+            // The second of a pair is done with the first.
+            if !paired || (j - Winograd::<M, R, N>::UNPAIRED).is_multiple_of(2) {
+                // Terms with the same sign in rows j and j + 1, and those with opposite signs.
+                let (mut same, mut opposite) = (None, None);
+                unrolled!(k < N, {
+                    let coefficient = matrix[j][k];
+                    if coefficient != 0.0 {
+                        let sum = if paired && matrix[j + 1][k] != coefficient { &mut opposite } else { &mut same };
+                        *sum = Some(accumulate(*sum, coefficient, x[k]));
+                    }
+                });
+                let zero = V::splat(0.0);
+                let (same, opposite) = (same.unwrap_or(zero), opposite.unwrap_or(zero));
+                if paired {
+                    y[j] = same.add(opposite);
+                    y[j + 1] = same.sub(opposite);
+                } else {
+                    y[j] = same;
                 }
             }
-            let zero = V::splat(0.0);
-            let (same, opposite) = (same.unwrap_or(zero), opposite.unwrap_or(zero));
-            if paired {
-                y[j] = same.add(opposite);
-                y[j + 1] = same.sub(opposite);
-                j += 2;
-            } else {
-                y[j] = same;
-                j += 1;
-            }
-        }
+        });
         y
     }
 }
@@ -62,18 +77,18 @@ pub(in crate::arch) unsafe fn output_1d<V: Vector, const M: usize, const R: usiz
             j += 2;
         }
         let mut y = [V::splat(0.0); M];
-        for i in 0..M {
+        unrolled!(i < M, {
             let mut sum = None;
-            for j in 0..N {
+            unrolled!(j < N, {
                 let paired = j >= Winograd::<M, R, N>::UNPAIRED && j + 1 < N;
                 // Where the sum and the difference lie, of which this power needs one.
                 let other = paired && (j - Winograd::<M, R, N>::UNPAIRED) % 2 != i % 2;
                 if matrix[i][j] != 0.0 && !other {
                     sum = Some(accumulate(sum, matrix[i][j].abs(), folded[j]));
                 }
-            }
+            });
             y[i] = sum.unwrap_or(V::splat(0.0));
-        }
+        });
         y
     }
 }

@@ -4,9 +4,9 @@ use infer_core::training::{CHANNELS, WinogradSize};
 
 use crate::ops::Window;
 
-/// Rows of the matrix products: as many tiles of as many images go into one. Fewer would read the filters too often, more
-/// would leave the cache.
-const ROWS: usize = 288;
+/// Rows of the matrix products: as many tiles of as many images go into one. Far fewer would read the filters too often; more
+/// take more memory and gain nothing.
+const ROWS: usize = 144;
 
 /// What the path does with a convolution beside the sum.
 #[derive(Debug, Clone, Copy)]
