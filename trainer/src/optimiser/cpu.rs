@@ -73,8 +73,7 @@ impl Memory<Cpu> for CpuMemory {
         gradients: &mut Gradients<f32, Cpu>,
     ) -> Result<f64, CpuError> {
         let gradient = gradients.get_or_alloc_mut(tensor)?;
-        let square = |sum: f64, g: &f32| sum + f64::from(*g) * f64::from(*g);
-        let sums: Vec<f64> = gradient.par_chunks(PIECE).map(|piece| piece.iter().fold(0.0, square)).collect();
+        let sums: Vec<f64> = gradient.par_chunks(PIECE).map(sum_of_squares).collect();
         Ok(sums.iter().sum())
     }
 
@@ -106,6 +105,21 @@ impl Memory<Cpu> for CpuMemory {
         }
         Ok(())
     }
+}
+
+/// Sum of squares in eight sums that do not wait for each other.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (rows, rest) = values.as_chunks::<8>();
+    for row in rows {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+    }
+    for (sum, value) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(*value) * f64::from(*value);
+    }
+    sums.iter().sum()
 }
 
 /// The same stretch of everything that belongs to a tensor.

@@ -176,34 +176,40 @@ impl RecipeArgs {
 
     /// Whether inputs are to be normalised.
     pub(super) fn normalises(&self) -> bool {
-        self.normalise.unwrap_or(!self.quick && self.recipe == Recipe::Best)
+        self.normalise.unwrap_or(self.quick || self.recipe == Recipe::Best)
     }
 
     /// What is so where nothing else is said.
     fn preset(&self) -> Options {
-        let reference = Options::default();
-        match (self.quick, self.network) {
-            (false, _) if self.recipe == Recipe::Best => best(),
-            (false, _) => reference,
+        let best = best(self.network);
+        match (self.quick, self.recipe, self.network) {
+            (false, Recipe::Reference, _) => Options::default(),
+            (false, Recipe::Best, _) => best,
             // Small batches: so few images must make many steps to leave the plateau that this network starts on.
-            (true, NetworkName::Alexnet) => Options {
-                epochs: 2,
-                batch_size: 16,
-                learning_rate: 0.0003,
+            (true, _, NetworkName::Alexnet) => Options {
+                epochs: 1,
+                batch_size: 32,
+                learning_rate: 0.0005,
                 validation: 200,
-                train_limit: Some(1600),
+                train_limit: Some(5120),
                 test_limit: Some(500),
-                ..reference
+                ..best
             },
-            (true, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, learning_rate: 0.002, ..reference },
+            (true, _, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, ..best },
         }
     }
 }
 
-/// The recipe `best`.
-fn best() -> Options {
+/// The recipe `best`. Chosen by LeNet-5 on 30,000 images in 8 epochs, by the accuracy on held-out images: the reference
+/// reaches 85.4 %, one cycle with AdamW 90.4 %, with normalised inputs 91.0 %. Mirroring (90.0 %), moving (89.8 %), a cosine
+/// with a moving average (90.2 %) and label smoothing (90.9 %) were no better in so few epochs.
+fn best(network: NetworkName) -> Options {
     Options {
         batch_size: 128,
+        learning_rate: match network {
+            NetworkName::Alexnet => 0.001,
+            NetworkName::Lenet5 => 0.005,
+        },
         schedule: Schedule { course: Course::OneCycle, ..Schedule::default() },
         optimiser: OptimiserOptions {
             name: OptimiserName::AdamW,
@@ -211,7 +217,6 @@ fn best() -> Options {
             clip_norm: Some(1.0),
             ..OptimiserOptions::default()
         },
-        augmentation: Augmentation { flip: true, shift: 2, ..Augmentation::default() },
         ..Options::default()
     }
 }
