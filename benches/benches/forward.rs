@@ -1,12 +1,14 @@
-//! Forward passes of infer-core: each layer of AlexNet in multiply-adds a second, and both networks in images a second.
+//! Forward passes of infer-core: each layer of the unpacked AlexNet in multiply-adds a second, and the networks in images a
+//! second; loading and packing weights; preprocessing.
 //!
 //! `cargo bench -p benches --bench forward`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use infer_core::alexnet::AlexNet;
 use infer_core::layers::MaxPool2d;
+use infer_core::packed::{Backend, Line, LinearWeights, PackedAlexNet, Serial};
 use infer_core::tensor::{FloatArray, Scratch, flatten};
-use infer_core::{alexnet, lenet5};
+use infer_core::{alexnet, lenet5, preprocess};
 use std::hint::black_box;
 use tests::{file, formula};
 
@@ -68,5 +70,65 @@ fn layers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, networks, layers);
+fn packed(c: &mut Criterion) {
+    let weights = file::by_formula(&file::ALEXNET);
+    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
+    let pixels = formula::image(alexnet::SIDE);
+    let image = alexnet::Image::slice(&pixels).first().expect("an image");
+    let mut group = c.benchmark_group("packed");
+    group.sample_size(10);
+    for linear in LinearWeights::ALL {
+        let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(linear)];
+        PackedAlexNet::pack(&network, linear, &mut lines).expect("the weights fit");
+        for backend in Backend::ALL.into_iter().filter(|backend| backend.available()) {
+            let network = PackedAlexNet::from_packed(&lines, backend).expect("packed weights");
+            for batch in [1, 8, 32] {
+                let images = vec![*image; batch];
+                let mut logits = vec![[0.0; alexnet::CLASSES]; batch];
+                let mut workspace = vec![Line::ZERO; PackedAlexNet::workspace_len(batch)];
+                group.throughput(Throughput::Elements(batch as u64));
+                group.bench_function(format!("{backend}/{linear}/{batch}"), |b| {
+                    b.iter(|| network.forward(black_box(&images), &mut logits, &mut workspace, &Serial))
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+fn loading(c: &mut Criterion) {
+    let weights = file::by_formula(&file::ALEXNET);
+    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
+    let mut group = c.benchmark_group("loading");
+    group.sample_size(10).throughput(Throughput::Bytes(weights.bytes().len() as u64));
+    group.bench_function("from_safetensors", |b| {
+        b.iter(|| alexnet::AlexNet::from_safetensors(black_box(weights.bytes())).is_ok())
+    });
+    for linear in LinearWeights::ALL {
+        let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(linear)];
+        group.bench_function(format!("pack/{linear}"), |b| {
+            b.iter(|| PackedAlexNet::pack(black_box(&network), linear, &mut lines))
+        });
+    }
+    group.finish();
+}
+
+fn preprocessing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("preprocessing");
+    let mut image = Box::<Scratch<{ alexnet::SIDE * alexnet::SIDE }>>::default();
+    for (width, height) in [(28, 28), (640, 480), (4000, 3000)] {
+        let pixels: Vec<[u8; 3]> = (0..width * height).map(|i| [i as u8, (i / 7) as u8, (i / 31) as u8]).collect();
+        group.sample_size(20).throughput(Throughput::Elements(pixels.len() as u64));
+        group.bench_function(format!("{width}x{height}"), |b| {
+            b.iter(|| {
+                let [plane] = image.tensor::<1, { alexnet::SIDE }, { alexnet::SIDE }>();
+                let pixel = |x: usize, y: usize| preprocess::luma(pixels[y * width + x]);
+                preprocess::resize_bilinear(width, height, pixel, plane)
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, networks, layers, packed, loading, preprocessing);
 criterion_main!(benches);

@@ -22,6 +22,8 @@ mod toom_cook;
 #[cfg(feature = "training")]
 pub(crate) mod transforms;
 mod vector;
+#[cfg(feature = "training")]
+mod winners;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

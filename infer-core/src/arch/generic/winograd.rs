@@ -23,6 +23,7 @@ macro_rules! unrolled {
         })*
     };
 }
+#[cfg(feature = "training")]
 pub(in crate::arch) use unrolled;
 
 /// `Bᵀ·x` for one column or row `x` of a tile. The loops over constant matrices unroll, and what multiplies a zero or a one

@@ -191,8 +191,8 @@ impl RecipeArgs {
                 batch_size: 32,
                 learning_rate: 0.0005,
                 validation: 200,
-                train_limit: Some(5120),
-                test_limit: Some(500),
+                train_limit: Some(8192),
+                test_limit: Some(1000),
                 ..best
             },
             (true, _, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, ..best },
