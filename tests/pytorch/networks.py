@@ -64,7 +64,9 @@ def load(path: str, architecture: str | None = None) -> nn.Module:
 
     if architecture is None:
         with safe_open(path, "pt") as file:
-            architecture = (file.metadata() or {})["architecture"]
+            # PyTorch's own files say nothing: only AlexNet has a third convolution.
+            guess = "alexnet" if "conv3.weight" in file.keys() else "lenet5"
+            architecture = (file.metadata() or {}).get("architecture", guess)
     network = NETWORKS[architecture]()
     network.load_state_dict(load_file(path), strict=True)
     return network.eval().requires_grad_(False)
