@@ -58,11 +58,13 @@ fn conv<
     let x = scratch.tensor::<CI, IN, IN>();
     x.values_mut().copy_from_slice(&input);
     let x = layer.forward(x, output.tensor());
-    let tolerance = 1e-5 * largest(x.values_mut());
+    // The CPU path is Winograd's for some shapes, whose transforms cost about a digit.
+    let largest = largest(x.values_mut());
     for rectified in [false, true] {
         let found = if rectified { relu(x).values_mut() } else { x.values_mut() };
         type Path = fn(ops::Conv2d<Cpu, NoneTape>) -> Result<Images<Cpu>, <Cpu as dfdx::tensor::HasErr>::Err>;
-        for (path, convolve) in [("portable", ops::portable::conv2d as Path), ("CPU", ops::cpu::conv2d as Path)] {
+        let paths = [("portable", ops::portable::conv2d as Path, 1e-5), ("CPU", ops::cpu::conv2d as Path, 5e-5)];
+        for (path, convolve, tolerance) in paths {
             let device = Cpu::default();
             let call = ops::Conv2d::new(
                 images(input.clone(), CI, IN),
@@ -72,7 +74,7 @@ fn conv<
                 ConvOptions { relu: rectified, input_gradient: true },
             );
             let expected = convolve(call.expect("the shapes fit")).expect("the CPU convolves").as_vec();
-            assert_close(&format!("{what}, {path}"), found, &expected, tolerance);
+            assert_close(&format!("{what}, {path}"), found, &expected, tolerance * largest);
         }
     }
 }
