@@ -306,13 +306,13 @@ macro_rules! kernels {
             $(#[target_feature(enable = $features)])?
             unsafe fn gemm_f32(product: Gemm<'_, f32>) {
                 // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { gemm::gemm::<$vector, f32, $registers, $rows>(product) }
+                unsafe { gemm::gemm::<$vector, f32, $registers, $rows, { $crate::arch::BLOCK / <$vector as $crate::arch::vector::Vector>::LANES }>(product) }
             }
 
             $(#[target_feature(enable = $features)])?
             unsafe fn gemm_f16(product: Gemm<'_, F16>) {
                 // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { gemm::gemm::<$vector, F16, $registers, $rows>(product) }
+                unsafe { gemm::gemm::<$vector, F16, $registers, $rows, { $crate::arch::BLOCK / <$vector as $crate::arch::vector::Vector>::LANES }>(product) }
             }
 
             $(#[target_feature(enable = $features)])?

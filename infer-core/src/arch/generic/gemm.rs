@@ -12,15 +12,22 @@ const DEPTH: usize = 128;
 /// A block of weights, `DEPTH` deep, serves all rows before the next one is read, and while it does, that next one, which
 /// lies right behind it, is fetched into the cache (the second one: in the first, both would not fit). `REGISTERS` vectors
 /// hold a row of outputs, or a half of it, and up to `ROWS` rows are computed at once, so that the register file is filled
-/// by `REGISTERS · ROWS` accumulators, `REGISTERS` vectors of weights and one input.
+/// by `REGISTERS · ROWS` accumulators, `REGISTERS` vectors of weights and one input. A single row takes blocks whole, `WHOLE`
+/// vectors at a time, and so reads its weights, each used once, straight on.
 ///
 /// # Safety
 /// The sizes of `product` hold (see [`Gemm::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const ROWS: usize>(
+pub(in crate::arch) unsafe fn gemm<
+    V: Vector,
+    W: Weight,
+    const REGISTERS: usize,
+    const ROWS: usize,
+    const WHOLE: usize,
+>(
     product: Gemm<'_, W>,
 ) {
-    const { assert!(BLOCK.is_multiple_of(REGISTERS * V::LANES)) };
+    const { assert!(BLOCK.is_multiple_of(REGISTERS * V::LANES) && BLOCK == WHOLE * V::LANES) };
     let Gemm { a, stride, weights, depth, rows, c } = product;
     if depth == 0 || rows == 0 {
         return;
@@ -44,6 +51,7 @@ pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize,
             for group in 0..groups {
                 let count = small + usize::from(group < larger);
                 let mut lane = 0;
+                let step = if rows == 1 { BLOCK } else { REGISTERS * V::LANES };
                 while lane < BLOCK {
                     // SAFETY: rows `row..row + count` are within `rows`, depths `start..start + depth` within the whole, and
                     // `fits` says that `a` and `c` hold them; `weights` holds `depth` more rows of a block, of which
@@ -54,6 +62,7 @@ pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize,
                         let weights = weights.add(lane);
                         let tile = Tile { a, stride, weights, depth, c, first: start == 0, next, fetch };
                         match count {
+                            1 if rows == 1 => tile.compute::<V, WHOLE, 1>(),
                             1 => tile.compute::<V, REGISTERS, 1>(),
                             2 if ROWS >= 2 => tile.compute::<V, REGISTERS, 2>(),
                             3 if ROWS >= 3 => tile.compute::<V, REGISTERS, 3>(),
@@ -67,7 +76,7 @@ pub(in crate::arch) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize,
                         }
                     }
                     next = next.wrapping_add(fetch * depth / 4);
-                    lane += REGISTERS * V::LANES;
+                    lane += step;
                 }
                 row += count;
             }
