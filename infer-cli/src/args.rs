@@ -221,7 +221,7 @@ and not for training: keep the original.
 Examples:
   infer-cli pack --weights alexnet.safetensors --output alexnet.packed.safetensors
   infer-cli pack --weights alexnet.safetensors --linear-weights f16 --output alexnet.f16.safetensors
-      Half the memory, and single images half as long; logits change by less than a thousandth of the largest.";
+      Less memory, and single images in two thirds of the time; logits change by less than a thousandth of the largest.";
 
 /// Write AlexNet's weights the way its kernels read them
 #[derive(Debug, Args)]

@@ -4,7 +4,6 @@
 use std::{
     hint::black_box,
     io::{self, Write as _},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -18,7 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use crate::{
     args::Bench,
     network::{self, Classifier, Network},
-    worker::{BATCH, Threads},
+    worker::{self, BATCH, Threads},
 };
 
 mod report;
@@ -40,7 +39,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
         bail!("cannot use the weights in {}: expected AlexNet's, found LeNet-5's", path.display());
     };
     let network = packed.network()?;
-    let threads = args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let threads = worker::threads(args.threads);
     let pool = ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
     let one = ThreadPoolBuilder::new().num_threads(1).build().context("cannot start threads")?;
 

@@ -5,7 +5,6 @@ use std::{
     ops::ControlFlow,
     path::PathBuf,
     process::ExitCode,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -20,7 +19,7 @@ use crate::{
     output::{self, Destination, Layout, Writer},
     pipeline::{self, Consumer, Record},
     text::{complain, printable},
-    worker::Worker,
+    worker::{self, Worker},
 };
 
 /// Runs the command. The exit status is 0 if all images were classified, else 1.
@@ -34,7 +33,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot use the weights in {}", weights.display()))?;
     let evaluation = args.evaluate.then(|| Evaluation::new(&classifier.labels)).transpose()?;
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
-    let threads = args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let threads = worker::threads(args.threads);
 
     let destination = Destination::open(args.output.as_deref())?;
     let name = destination.name();

@@ -1,6 +1,6 @@
 //! What a thread needs to run the network: room for a batch of images, and for the pass over them.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use anyhow::bail;
 use infer_core::{
@@ -41,6 +41,11 @@ impl Answer {
         let ranking = top_k_with::<CLASSES, CLASSES>(&logits, f32::exp).into_iter().collect();
         Ok(Self { ranking, logits })
     }
+}
+
+/// As many threads as were asked for, else one a CPU.
+pub fn threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// The threads of a pool, for one image on several cores.

@@ -39,7 +39,7 @@ use layout::{CONV1, CONV2, CONV3, CONV4, CONV5, CONVS, LAST_SIDE, LINEARS, Secti
 pub enum LinearWeights {
     /// As they are.
     F32,
-    /// Rounded to half-width floats: half the memory, and nearly twice the speed for single images, which are bound by the
+    /// Rounded to half-width floats: half the memory, and one and a half times the speed for single images, which are bound by the
     /// reading of these weights. Logits change by less than a thousandth of the largest.
     F16,
 }
