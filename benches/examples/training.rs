@@ -12,7 +12,6 @@ use std::{fs, io::BufRead, mem, path::Path, time::Instant};
 use anyhow::{Context, bail};
 use dfdx::{
     nn::ZeroGrads,
-    optim::{Adam, AdamConfig, Optimizer},
     shapes::{Axis, Const, Rank0},
     tensor::{AsArray, Cpu, Gradients, Tensor, TensorFromVec, Trace},
     tensor_ops::{Backward, SumTo, TryMul},
@@ -22,6 +21,7 @@ use trainer::{
     export,
     model::{AlexNet, CLASSES, Network},
     nn::{FeatureMaps, Vectors},
+    optimiser::{Optimiser, OptimiserOptions},
 };
 
 /// Values in an image.
@@ -33,7 +33,7 @@ const LEARNING_RATE: f64 = 1e-5;
 struct Training {
     device: Cpu,
     network: AlexNet<Cpu>,
-    adam: Adam<AlexNet<Cpu>, f32, Cpu>,
+    adam: Optimiser<Cpu>,
     gradients: Gradients<f32, Cpu>,
     /// Batches of images, and of one-hot labels.
     batches: Vec<(Vec<f32>, Vec<f32>)>,
@@ -58,7 +58,7 @@ impl Training {
             (images.to_vec(), one_hot)
         });
         Ok(Self {
-            adam: Adam::new(&network, AdamConfig { lr: LEARNING_RATE, ..AdamConfig::default() }),
+            adam: Optimiser::new(&mut network, OptimiserOptions::default())?,
             gradients: network.try_alloc_grads()?,
             batches: batches.collect(),
             device,
@@ -82,8 +82,7 @@ impl Training {
         let loss = loss.try_mul(-1.0 / self.batch as f32)?;
         let value = loss.array();
         self.gradients = loss.try_backward()?;
-        self.adam.update(&mut self.network, &self.gradients)?;
-        self.network.try_zero_grads(&mut self.gradients)?;
+        self.adam.step(&mut self.network, &mut self.gradients, LEARNING_RATE)?;
         Ok(value)
     }
 }

@@ -81,15 +81,17 @@ fn leftovers(folder: &Path) -> usize {
 }
 
 /// Everything that must not depend on whether a run was stopped: the weights file, the last checkpoint's tensors, and the
-/// measurements without their times.
-fn results(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<String>, Vec<String>) {
+/// measurements without their times, those of the report too.
+fn results(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<String>, Vec<String>, String) {
     let run = folder.join("run");
     let checkpoint = fs::read(checkpoints(folder).last().unwrap()).unwrap();
     let csv = fs::read_to_string(run.join("metrics.csv")).unwrap();
     let epochs = csv.lines().map(|line| line.split(',').take(7).collect::<Vec<_>>().join(",")).collect();
     let steps = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let steps = steps.lines().map(|line| line.split(",\"seconds\"").next().unwrap().to_owned()).collect();
-    (fs::read(run.join("lenet5.safetensors")).unwrap(), tensors(&checkpoint).to_vec(), epochs, steps)
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    let report = report.split("<h2>").filter(|part| part.starts_with("Confusions") || part.starts_with("Worst"));
+    (fs::read(run.join("lenet5.safetensors")).unwrap(), tensors(&checkpoint).to_vec(), epochs, steps, report.collect())
 }
 
 /// All values in a safetensors file.
@@ -185,6 +187,9 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
         assert!(message.contains("everything is saved, go on with: trainer --resume run"), "{message}");
         assert!(!message.contains("error:"), "{message}");
     }
+    // The page shows what there is so far.
+    let report = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    assert!(report.contains("of 2 so far, of 3 at most: "), "{report}");
     // A run that is not finished is not replaced by mistake.
     let output = trainer(folder.path(), &NEW).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
+use std::{fs, path::Path, sync::LazyLock};
 
 use dfdx::tensor::Cpu;
 use safetensors::{Dtype, tensor::TensorView};
@@ -15,7 +15,7 @@ use trainer::{
     training::{
         self, Outcome, Setting, TrainError,
         checkpoint::Checkpoint,
-        config::{CheckpointOptions, ImageCounts, Options},
+        config::{self, CheckpointOptions, ImageCounts, Options, RunConfig},
         evaluate::evaluate,
         interrupt::Interrupt,
         metrics::{EpochMetrics, Scores},
@@ -44,9 +44,21 @@ fn options() -> Options {
     }
 }
 
-fn folder(path: &Path) -> RunFolder {
-    let metadata = BTreeMap::from([("architecture".to_string(), "lenet5".to_string())]);
-    RunFolder::create(path, metadata, CheckpointOptions::default()).unwrap()
+fn folder(path: &Path, options: &Options) -> RunFolder {
+    let config = RunConfig {
+        producer: "a test".to_string(),
+        command: vec!["trainer".to_string()],
+        network: "lenet5".to_string(),
+        device: "cpu".to_string(),
+        threads: rayon::current_num_threads(),
+        platform: config::platform(),
+        options: options.clone(),
+        checkpoints: CheckpointOptions::default(),
+        images: ImageCounts { train: 0, validation: 0, test: 0 },
+        data: Vec::new(),
+        init: None,
+    };
+    RunFolder::create(path, config).unwrap()
 }
 
 /// A new run, or one that goes on from the newest checkpoint in its folder.
@@ -61,7 +73,7 @@ fn run_or_resume(
     let checkpoint = path.filter(|_| resume).map(|path| Checkpoint::newest(path, "lenet5", options)).transpose()?;
     // Weights that a checkpoint must replace.
     let network = Net::init(&device, if resume { 1234 } else { options.seed }).unwrap();
-    let folder = path.map(folder);
+    let folder = path.map(|path| folder(path, options));
     let setting = Setting { device: &device, dataset: data, options, folder: folder.as_ref(), observer, interrupt };
     training::train(setting, network, checkpoint.as_ref())
 }
@@ -94,7 +106,7 @@ fn it_learns_and_the_best_epoch_is_exported() {
     assert_eq!(metadata["epoch"], best.epoch.to_string());
     assert_eq!(metadata["test_accuracy"], format!("{:.6}", best.test.accuracy));
     let test = training::test_positions(&DATA, Some(1000));
-    let scores = evaluate(&network, &DATA.test, &test, 1000, None, |_, _| Ok(())).unwrap().scores();
+    let scores = evaluate(&network, &DATA.test, &test, 1000, None, |_, _| Ok(())).unwrap().tally.scores();
     assert_eq!(scores.accuracy, best.test.accuracy);
     assert!((scores.loss - best.test.loss).abs() < 1e-6);
 

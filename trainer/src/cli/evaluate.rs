@@ -94,12 +94,13 @@ impl EvaluateArgs {
         let mut progress = Progress::new();
         progress.start(0, ImageCounts { train: 0, validation: 0, test: positions.len() });
         progress.phase(0, Phase::Test, positions.len());
-        let tally = evaluate(&network, &dataset.test, &positions, self.batch_size, normalisation, |images, scores| {
-            progress.batch(images, scores);
-            Ok(())
-        })?;
+        let examination =
+            evaluate(&network, &dataset.test, &positions, self.batch_size, normalisation, |images, scores| {
+                progress.batch(images, scores);
+                Ok(())
+            })?;
         drop(progress);
-        let report = Report::new(self.weights.clone(), N::ARCHITECTURE, &class_names(&metadata), &tally);
+        let report = Report::new(self.weights.clone(), N::ARCHITECTURE, &class_names(&metadata), &examination.tally);
         if self.json { print(&format!("{}\n", serde_json::to_string(&report)?)) } else { print(&report.table()) }
     }
 }

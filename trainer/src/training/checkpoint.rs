@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     TrainError,
     config::Options,
+    evaluate::Examination,
     metrics::{EpochMetrics, Tally},
     output::OutputError,
 };
@@ -53,6 +54,8 @@ pub struct State {
     pub epochs: Vec<EpochMetrics>,
     /// Position in `epochs` of the best one.
     pub best: usize,
+    /// What the best epoch's network does with the test images.
+    pub examination: Examination,
 }
 
 impl Default for State {
@@ -67,6 +70,7 @@ impl Default for State {
             seconds: 0.0,
             epochs: Vec::new(),
             best: 0,
+            examination: Examination::default(),
         }
     }
 }

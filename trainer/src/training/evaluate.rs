@@ -1,6 +1,8 @@
 //! One pass over images without learning from them: the same for the held-out images, the test images and
 //! the `evaluate` command.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     TrainError,
     metrics::{Scores, Tally},
@@ -8,9 +10,55 @@ use super::{
 };
 use crate::{
     data::{LabelledImages, loader},
-    model::Network,
+    model::{CLASSES, Network},
     ops::ConvDevice,
 };
+
+/// Mistakes that are remembered.
+const MISTAKES: usize = 30;
+
+/// An image that the network takes for another class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mistake {
+    /// Its position in the data.
+    pub position: usize,
+    /// Its class.
+    pub label: usize,
+    /// The class that it is taken for.
+    pub predicted: usize,
+    /// The probability that the network gives to the right class.
+    pub probability: f64,
+}
+
+/// What a network does with some images.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Examination {
+    /// Which classes are taken for which.
+    pub tally: Tally,
+    /// Of the images that are taken for another class, those whose own the network thinks the least likely, the worst
+    /// first.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Examination {
+    /// Adds the image at `position`.
+    fn add(&mut self, position: usize, label: u8, logits: &[f32]) {
+        let mut image = Tally::default();
+        let loss = image.add(logits, &[label]);
+        self.tally.add(logits, &[label]);
+        let label = usize::from(label);
+        let taken_for = image.confusion().get(label).and_then(|row| row.iter().position(|count| *count > 0));
+        let Some(predicted) = taken_for.filter(|predicted| *predicted != label) else { return };
+        let mistake = Mistake { position, label, predicted, probability: (-loss).exp() };
+        let after = |other: &Mistake| {
+            let order = other.probability.total_cmp(&mistake.probability).then(other.position.cmp(&mistake.position));
+            order.is_lt()
+        };
+        let place = self.mistakes.partition_point(after);
+        self.mistakes.insert(place, mistake);
+        self.mistakes.truncate(MISTAKES);
+    }
+}
 
 /// Classifies the images at `positions` and counts how well that went. `progress` is told after each batch how many images
 /// it had and the scores so far; where it returns an error, the pass ends with it.
@@ -24,15 +72,59 @@ pub fn evaluate<D: ConvDevice, N: Network<D>>(
     batch_size: usize,
     normalisation: Option<Normalisation>,
     mut progress: impl FnMut(usize, Scores) -> Result<(), TrainError>,
-) -> Result<Tally, TrainError> {
-    let mut tally = Tally::default();
+) -> Result<Examination, TrainError> {
+    let mut examination = Examination::default();
+    let mut left = positions.iter();
     let preparation = Preparation { data, normalisation, augmentation: None };
     let preprocess = |position: usize, input: &mut [f32]| preparation.apply::<D, N>(position, input);
     loader::for_each_batch(data, positions, batch_size, super::input_length::<D, N>(), preprocess, |batch| {
         let count = batch.labels.len();
-        let logits = network.logits(batch.images, count).map_err(TrainError::device)?;
-        tally.add(&logits.as_vec(), &batch.labels);
-        progress(count, tally.scores())
+        let logits = network.logits(batch.images, count).map_err(TrainError::device)?.as_vec();
+        for ((logits, label), &position) in logits.chunks_exact(CLASSES).zip(batch.labels).zip(left.by_ref()) {
+            examination.add(position, label, logits);
+        }
+        progress(count, examination.tally.scores())
     })?;
-    Ok(tally)
+    Ok(examination)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+
+    use super::*;
+
+    #[test]
+    fn the_worst_mistakes_are_remembered() {
+        let mut random = crate::random::generator(1, b"examined", 0, 0);
+        let mut examination = Examination::default();
+        let mut all = Vec::new();
+        for position in 0..200 {
+            // Few values, so that some mistakes are equally bad.
+            let logits: Vec<f32> = (0..CLASSES).map(|_| random.gen_range(-2..=2) as f32).collect();
+            let label = random.gen_range(0..CLASSES);
+            examination.add(position, label as u8, &logits);
+            let exponentials: f64 = logits.iter().map(|&z| f64::from(z).exp()).sum();
+            let probability = f64::from(logits[label]).exp() / exponentials;
+            let largest = logits.iter().copied().fold(f32::MIN, f32::max);
+            let predicted = logits.iter().position(|&z| z == largest).unwrap();
+            if predicted != label {
+                all.push(Mistake { position, label, predicted, probability });
+            }
+        }
+        assert_eq!(examination.tally.images(), 200);
+        let accuracy = 1.0 - all.len() as f64 / 200.0;
+        assert!((examination.tally.scores().accuracy - accuracy).abs() < 1e-12);
+        all.sort_by(|a, b| a.probability.total_cmp(&b.probability).then(a.position.cmp(&b.position)));
+        assert!(all.len() > MISTAKES);
+        assert_eq!(examination.mistakes.len(), MISTAKES);
+        for (found, expected) in examination.mistakes.iter().zip(&all) {
+            assert!((found.probability / expected.probability - 1.0).abs() < 1e-9, "{found:?} {expected:?}");
+            assert_eq!((found.label == found.predicted, expected.label == expected.predicted), (false, false));
+        }
+        let places = |mistakes: &[Mistake]| {
+            mistakes.iter().map(|mistake| mistake.position).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(places(&examination.mistakes).len() == MISTAKES);
+    }
 }

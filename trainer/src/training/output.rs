@@ -10,14 +10,15 @@ use std::{
 use super::{
     TrainDevice,
     checkpoint::{self, State},
-    config::{CheckpointOptions, Options, RunConfig},
+    config::RunConfig,
     curves,
     metrics::{self, EpochMetrics},
-    prepare,
+    prepare, report,
     steps::StepLog,
 };
 use crate::{
     atomic,
+    data::Dataset,
     export::{self, ExportError},
     model::Network,
     ops::ConvDevice,
@@ -27,12 +28,11 @@ use crate::{
 /// The file of [`StepLog`].
 const STEPS: &str = "metrics.jsonl";
 
-/// Where a run's files go, and what its weights file says about it.
+/// Where a run's files go, and what they say about it.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
-    metadata: BTreeMap<String, String>,
-    pub(super) checkpoints: CheckpointOptions,
+    config: RunConfig,
 }
 
 /// Why a run's files cannot be written. Messages name the file.
@@ -46,6 +46,14 @@ pub enum OutputError {
         /// The reason.
         source: io::Error,
     },
+    /// Curves or images could not be drawn.
+    #[error("cannot draw {path}: {reason}")]
+    Draw {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
     /// The weights could not be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -53,25 +61,26 @@ pub enum OutputError {
 
 impl RunFolder {
     /// Makes the folder where it is missing and proves that files can be written to it, before hours are
-    /// spent on results that could not be kept. `metadata` goes into every weights file.
+    /// spent on results that could not be kept.
     ///
     /// # Errors
     /// [`OutputError::Write`] naming the folder.
-    pub fn create(
-        path: &Path,
-        metadata: BTreeMap<String, String>,
-        checkpoints: CheckpointOptions,
-    ) -> Result<Self, OutputError> {
+    pub fn create(path: &Path, config: RunConfig) -> Result<Self, OutputError> {
         fs::create_dir_all(path)
             .and_then(|()| tempfile::tempfile_in(path))
             .map_err(|source| OutputError::Write { path: path.to_path_buf(), source })?;
         checkpoint::clean(path, false)?;
-        Ok(Self { path: path.to_path_buf(), metadata, checkpoints })
+        Ok(Self { path: path.to_path_buf(), config })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The run.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
     }
 
     /// Removes the checkpoints of an earlier run.
@@ -91,31 +100,26 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`OutputError::Write`] naming the file.
-    pub fn write_config(&self, config: &RunConfig) -> Result<(), OutputError> {
+    pub fn write_config(&self) -> Result<(), OutputError> {
         self.write("config.json", |file| {
-            serde_json::to_writer_pretty(&mut *file, config)?;
+            serde_json::to_writer_pretty(&mut *file, &self.config)?;
             io::Write::write_all(file, b"\n")
         })
     }
 
-    /// Writes `metrics.csv` and `curves.svg` anew from all epochs so far.
+    /// Writes `metrics.csv`, `curves.svg` and `report.html` anew from all epochs so far.
     ///
     /// # Errors
-    /// [`OutputError::Write`] naming the file.
-    pub fn write_epochs(&self, title: &str, epochs: &[EpochMetrics]) -> Result<(), OutputError> {
-        self.write("metrics.csv", |file| metrics::write_csv(epochs, file))?;
-        self.write("curves.svg", |file| {
-            let svg = curves::draw(title, epochs).map_err(io::Error::other)?;
-            io::Write::write_all(file, svg.as_bytes())
-        })
-    }
-
-    /// Writes `report.html`.
-    ///
-    /// # Errors
-    /// [`OutputError::Write`] naming the file.
-    pub fn write_report(&self, html: &str) -> Result<(), OutputError> {
-        self.write("report.html", |file| io::Write::write_all(file, html.as_bytes()))
+    /// [`OutputError::Write`] and [`OutputError::Draw`] naming the file.
+    pub(super) fn write_epochs(&self, state: &State, dataset: &Dataset) -> Result<(), OutputError> {
+        let drawn = |name: &str, result: Result<String, String>| {
+            let text = result.map_err(|reason| OutputError::Draw { path: self.path.join(name), reason })?;
+            self.write(name, |file| io::Write::write_all(file, text.as_bytes()))
+        };
+        self.write("metrics.csv", |file| metrics::write_csv(&state.epochs, file))?;
+        let title = format!("{} on Fashion-MNIST", self.config.network);
+        drawn("curves.svg", curves::draw(&title, &state.epochs))?;
+        drawn("report.html", report::html(&self.config, state, &dataset.classes, &dataset.test))
     }
 
     /// Writes the weights after `epoch`, with its measurements among the metadata. Returns the file's path.
@@ -125,9 +129,10 @@ impl RunFolder {
     pub fn write_weights<D: ConvDevice, N: Network<D>>(
         &self,
         network: &N,
+        classes: &[String],
         epoch: &EpochMetrics,
     ) -> Result<PathBuf, OutputError> {
-        let mut metadata = self.metadata.clone();
+        let mut metadata = describing(N::ARCHITECTURE, N::SIDE, classes, &self.config);
         for (name, value) in epoch.columns() {
             // How long it took is the run's affair; the rest says what these weights are.
             if !value.is_empty() && !matches!(name, "images_per_second" | "seconds") {
@@ -147,10 +152,10 @@ impl RunFolder {
         &self,
         network: &N,
         optimiser: &Optimiser<D>,
-        options: &Options,
         state: &State,
     ) -> Result<(), OutputError> {
-        checkpoint::write(&self.path, self.checkpoints.keep, network, optimiser, options, state)?;
+        let RunConfig { checkpoints, options, .. } = &self.config;
+        checkpoint::write(&self.path, checkpoints.keep, network, optimiser, options, state)?;
         Ok(())
     }
 
@@ -171,7 +176,7 @@ impl RunFolder {
 
 /// What a weights file says about itself before anything is measured: format, architecture, classes,
 /// preprocessing to `side`×`side`, seed, command and producer.
-pub fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
+fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
     let preprocessing = prepare::describe(side, config.options.normalisation);
     [
         ("format", "pt".to_string()),

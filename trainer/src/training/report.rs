@@ -1,105 +1,30 @@
 //! `report.html`: a run on one page that needs nothing beside it, with curves, confusions, the worst mistakes, times and
-//! configuration.
+//! configuration, as far as it has come.
 
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use super::{
-    TrainError,
-    config::RunConfig,
-    curves, input_length,
-    metrics::{EpochMetrics, Tally},
-    prepare::{Normalisation, Preparation},
-};
-use crate::{
-    data::{LabelledImages, loader},
-    model::{CLASSES, Network},
-    ops::ConvDevice,
-};
+use super::{checkpoint::State, config::RunConfig, curves, evaluate::Mistake, metrics::EpochMetrics};
+use crate::{data::LabelledImages, model::CLASSES};
 
-/// Mistakes that are shown.
-const SHOWN: usize = 30;
-
-/// An image that the network takes for another class.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mistake {
-    /// Its position in the data.
-    pub position: usize,
-    /// Its class.
-    pub label: usize,
-    /// The class that it is taken for.
-    pub predicted: usize,
-    /// The probability that the network gives to the right class.
-    pub probability: f64,
-}
-
-/// What a trained network does with the test images.
-#[derive(Debug, Clone)]
-pub struct Examination {
-    /// Which classes are taken for which.
-    pub tally: Tally,
-    /// The images whose class the network thinks the least likely, the worst first.
-    pub mistakes: Vec<Mistake>,
-}
-
-impl Examination {
-    /// Classifies the images at `positions`.
-    ///
-    /// # Errors
-    /// [`TrainError::Device`] where the network or its preprocessing fails.
-    pub fn new<D: ConvDevice, N: Network<D>>(
-        network: &N,
-        data: &LabelledImages,
-        positions: &[usize],
-        batch_size: usize,
-        normalisation: Option<Normalisation>,
-    ) -> Result<Self, TrainError> {
-        let preparation = Preparation { data, normalisation, augmentation: None };
-        let preprocess = |position: usize, input: &mut [f32]| preparation.apply::<D, N>(position, input);
-        let (mut tally, mut mistakes) = (Tally::default(), Vec::new());
-        let mut left = positions.iter();
-        loader::for_each_batch(data, positions, batch_size, input_length::<D, N>(), preprocess, |batch| {
-            let logits = network.logits(batch.images, batch.labels.len()).map_err(TrainError::device)?.as_vec();
-            for ((logits, label), &position) in logits.chunks_exact(CLASSES).zip(batch.labels).zip(left.by_ref()) {
-                let mut image = Tally::default();
-                let loss = image.add(logits, &[label]);
-                tally.add(logits, &[label]);
-                let label = usize::from(label);
-                let predicted = image.confusion()[label].iter().position(|count| *count > 0).unwrap_or(label);
-                if predicted != label {
-                    mistakes.push(Mistake { position, label, predicted, probability: (-loss).exp() });
-                }
-            }
-            Ok(())
-        })?;
-        mistakes.sort_by(|a, b| a.probability.total_cmp(&b.probability).then(a.position.cmp(&b.position)));
-        mistakes.truncate(SHOWN);
-        Ok(Self { tally, mistakes })
-    }
-}
-
-/// The page of a run.
+/// The page of a run that has made at least one epoch, with images of `test`.
 ///
 /// # Errors
 /// In words, where curves or images cannot be drawn.
-pub fn html(
-    config: &RunConfig,
-    (epochs, best): (&[EpochMetrics], usize),
-    classes: &[String],
-    test: &LabelledImages,
-    examination: &Examination,
-) -> Result<String, String> {
+pub fn html(config: &RunConfig, state: &State, classes: &[String], test: &LabelledImages) -> Result<String, String> {
+    let State { epochs, best, examination, .. } = state;
     let title = escape(&format!("{}: {}", config.network, super::config::shell_line(&config.command)));
     let svg = curves::draw(&config.network, epochs)?;
     let configuration = serde_json::to_string_pretty(config).map_err(|error| error.to_string())?;
     let scores = examination.tally.scores();
     let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
     let summary = format!(
-        "Epoch {} is the best of {}: {:.2} % of {} test images, loss {:.4}. {:.0} s in all, by {} with {} threads.",
-        epochs.get(best).map_or(0, |epoch| epoch.epoch),
+        "Epoch {} is the best of {} so far, of {} at most: {:.2} % of {} test images, loss {:.4}. {:.0} s in all, by {} with {} threads.",
+        epochs.get(*best).map_or(0, |epoch| epoch.epoch),
         epochs.len(),
+        config.options.epochs,
         100.0 * scores.accuracy,
         examination.tally.images(),
         scores.loss,
@@ -115,7 +40,7 @@ pub fn html(
          the best epoch.</p>\n{}<h2>Worst mistakes</h2>\n<p>The right class, what it was taken for, and the probability \
          that the network gave to the right class.</p>\n<div>{mistakes}</div>\n\
          <h2>Configuration</h2>\n<pre>{}</pre>\n</html>\n",
-        epoch_table(epochs, best),
+        epoch_table(epochs, *best),
         confusion_table(classes, examination.tally.confusion()),
         escape(&configuration)
     ))

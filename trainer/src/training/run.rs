@@ -12,7 +12,7 @@ use super::{
     Outcome, TrainDevice, TrainError,
     checkpoint::{Checkpoint, State},
     config::Options,
-    evaluate::evaluate,
+    evaluate::{Examination, evaluate},
     image_counts, input_length,
     interrupt::Interrupt,
     loss::cross_entropy,
@@ -119,15 +119,17 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         self.learn()?;
         let averaged = self.optimiser.averaged(&self.network).map_err(TrainError::device)?;
         let network = averaged.as_ref().unwrap_or(&self.network).clone();
-        let validation =
-            if self.split.validation.is_empty() { None } else { Some(self.measure(&network, Phase::Validate)?) };
-        let test = self.measure(&network, Phase::Test)?;
+        let validation = match self.split.validation.is_empty() {
+            true => None,
+            false => Some(self.measure(&network, Phase::Validate)?.tally.scores()),
+        };
+        let examination = self.measure(&network, Phase::Test)?;
         self.count_time(false);
         let metrics = EpochMetrics {
             epoch: self.state.epoch,
             train: self.state.tally.scores(),
             validation,
-            test,
+            test: examination.tally.scores(),
             images_per_second: self.split.train.len() as f64 / self.state.learning_seconds.max(1e-9),
             seconds: self.state.seconds,
         };
@@ -137,6 +139,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         self.state.epochs.push(metrics);
         if is_best {
             self.state.best = self.state.epochs.len() - 1;
+            self.state.examination = examination;
         }
         self.state = State {
             epoch: self.state.epoch + 1,
@@ -147,10 +150,11 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             ..mem::take(&mut self.state)
         };
         if let Some(folder) = self.setting.folder {
+            let dataset = self.setting.dataset;
             if is_best {
-                folder.write_weights(&network, &self.state.epochs[self.state.best])?;
+                folder.write_weights(&network, &dataset.classes, &self.state.epochs[self.state.best])?;
             }
-            folder.write_epochs(&format!("{} on Fashion-MNIST", N::ARCHITECTURE), &self.state.epochs)?;
+            folder.write_epochs(&self.state, dataset)?;
         }
         // Last, so that a run that is killed before it makes the epoch's files again.
         self.save()
@@ -213,13 +217,17 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         }
         self.setting.observer.batch(count, self.state.tally.scores());
         self.end_if_asked()?;
-        if self.setting.folder.is_some_and(|folder| self.saved.elapsed() >= interval(folder.checkpoints.minutes)) {
+        if self
+            .setting
+            .folder
+            .is_some_and(|folder| self.saved.elapsed() >= interval(folder.config().checkpoints.minutes))
+        {
             self.save()?;
         }
         Ok(())
     }
 
-    fn measure(&mut self, network: &N, phase: Phase) -> Result<Scores, TrainError> {
+    fn measure(&mut self, network: &N, phase: Phase) -> Result<Examination, TrainError> {
         let (data, positions) = match phase {
             Phase::Train => (&self.setting.dataset.train, &self.split.train),
             Phase::Validate => (&self.setting.dataset.train, &self.split.validation),
@@ -236,11 +244,12 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         if matches!(result, Err(TrainError::Interrupted { .. })) {
             self.end_if_asked()?;
         }
-        let scores = result?.scores();
-        if scores.loss.is_finite() {
-            Ok(scores)
+        let examination = result?;
+        let loss = examination.tally.scores().loss;
+        if loss.is_finite() {
+            Ok(examination)
         } else {
-            Err(TrainError::diverged(scores.loss, epoch, format!("measured by the {phase} images")))
+            Err(TrainError::diverged(loss, epoch, format!("measured by the {phase} images")))
         }
     }
 
@@ -257,7 +266,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
     fn save(&mut self) -> Result<(), TrainError> {
         self.count_time(false);
         if let Some(folder) = self.setting.folder {
-            folder.write_checkpoint(&self.network, &self.optimiser, self.setting.options, &self.state)?;
+            folder.write_checkpoint(&self.network, &self.optimiser, &self.state)?;
         }
         self.saved = Instant::now();
         Ok(())

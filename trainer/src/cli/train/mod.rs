@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
@@ -19,13 +19,12 @@ use crate::{
     export,
     model::{AlexNet, LeNet5, Network},
     training::{
-        self, Outcome, Setting, TrainDevice,
+        self, Setting, TrainDevice,
         checkpoint::{self, Checkpoint},
         config::{self, CheckpointOptions, RunConfig},
         interrupt::Interrupt,
-        output::{self, RunFolder},
+        output::RunFolder,
         progress::{Progress, say},
-        report::{self, Examination},
     },
 };
 
@@ -152,11 +151,11 @@ impl TrainArgs {
                 (dataset, config, path)
             }
         };
-        let checkpoints = CheckpointOptions {
+        let mut config = config;
+        config.checkpoints = CheckpointOptions {
             minutes: self.checkpoint_minutes.unwrap_or(config.checkpoints.minutes),
             keep: self.keep_checkpoints.unwrap_or(config.checkpoints.keep),
         };
-        let metadata = output::describing(N::ARCHITECTURE, N::SIDE, &dataset.classes, &config);
         let mut network = N::init(device, config.options.seed).context("cannot make the network")?;
         let (folder, checkpoint) = if stopped.is_some() {
             same_data(&config.data, &dataset.files)?;
@@ -165,18 +164,19 @@ impl TrainArgs {
                 say(&format!("{}: this run is finished", path.display()));
                 return Ok(());
             }
-            (RunFolder::create(&path, metadata, checkpoints)?, Some(checkpoint))
+            (RunFolder::create(&path, config)?, Some(checkpoint))
         } else {
             if let Some(init) = &self.recipe.init {
                 export::load(init, &mut network)?;
             }
             self.may_replace(&path)?;
-            let folder = RunFolder::create(&path, metadata, checkpoints)?;
+            let folder = RunFolder::create(&path, config)?;
             folder.remove_checkpoints()?;
-            folder.write_config(&RunConfig { checkpoints, ..config.clone() })?;
+            folder.write_config()?;
             (folder, None)
         };
-        say(&introduction(N::ARCHITECTURE, &config, checkpoint.as_ref(), &path));
+        let config = folder.config();
+        say(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
         let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
         let mut progress = Progress::new();
         let setting = Setting {
@@ -189,7 +189,6 @@ impl TrainArgs {
         };
         let outcome = training::train(setting, network, checkpoint.as_ref())?;
         drop(progress);
-        report(&folder, &config, &dataset, &outcome, device)?;
         let best = &outcome.epochs[outcome.best];
         say(&format!(
             "Done: epoch {} is the best, with a test accuracy of {:.2} %; its weights are in {}",
@@ -244,26 +243,6 @@ impl TrainArgs {
         );
         Ok(())
     }
-}
-
-/// Writes the run's page, about the weights of its best epoch.
-fn report<D: TrainDevice, N: Network<D>>(
-    folder: &RunFolder,
-    config: &RunConfig,
-    dataset: &Dataset,
-    outcome: &Outcome<N>,
-    device: &D,
-) -> anyhow::Result<()> {
-    let options = &config.options;
-    let mut network = N::init(device, options.seed).context("cannot make the network")?;
-    export::load(&folder.weights_path(N::ARCHITECTURE), &mut network)?;
-    let positions = training::test_positions(dataset, options.test_limit);
-    let examination = Examination::new(&network, &dataset.test, &positions, options.batch_size, options.normalisation)?;
-    let epochs = (&outcome.epochs[..], outcome.best);
-    let html = report::html(config, epochs, &dataset.classes, &dataset.test, &examination)
-        .map_err(|reason| anyhow!("cannot draw the report: {reason}"))?;
-    folder.write_report(&html)?;
-    Ok(())
 }
 
 /// What the run is, in words.
