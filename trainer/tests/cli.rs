@@ -204,6 +204,21 @@ fn training_goes_on_from_a_file_and_its_network_is_known_without_metadata() {
     let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["init"]["path"], utf8(&bare));
     assert_eq!(config["init"]["sha256"].as_str().unwrap().len(), 64);
+
+    // Weights that know how their inputs were normalised go on with that, unless something else is said.
+    let normalisation = |out: &Path| -> Value {
+        let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+        config["options"]["normalisation"].clone()
+    };
+    let normalised = folder.path().join("normalised");
+    train(&normalised, &["--normalise"]);
+    let weights = normalised.join("lenet5.safetensors");
+    train(&out, &["--init", utf8(&weights), "--seed", "5"]);
+    assert!(normalisation(&normalised)["mean"].is_f64());
+    assert_eq!(normalisation(&out), normalisation(&normalised));
+    train(&out, &["--init", utf8(&weights), "--normalise", "false"]);
+    assert!(normalisation(&out).is_null());
+
     let (_, errors) =
         status(1, &["--network", "alexnet", "--init", utf8(&bare), "--out", utf8(&folder.path().join("x"))]);
     assert!(errors.contains("bare.safetensors"), "{errors}");

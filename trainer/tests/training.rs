@@ -3,14 +3,18 @@
 
 mod common;
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use dfdx::tensor::Cpu;
 use safetensors::{Dtype, tensor::TensorView};
 use trainer::{
     data::{Dataset, LabelledImages, augment::Augmentation, idx::Idx},
     export,
-    model::{LeNet5, Network},
+    model::{AlexNet, LeNet5, Network},
     optimiser::{OptimiserName, OptimiserOptions},
     training::{
         self, Outcome, Setting, TrainError,
@@ -44,11 +48,11 @@ fn options() -> Options {
     }
 }
 
-fn folder(path: &Path, options: &Options) -> RunFolder {
+fn folder<N: Network<Cpu>>(path: &Path, options: &Options) -> RunFolder {
     let config = RunConfig {
         producer: "a test".to_string(),
         command: vec!["trainer".to_string()],
-        network: "lenet5".to_string(),
+        network: N::ARCHITECTURE.to_string(),
         device: "cpu".to_string(),
         threads: rayon::current_num_threads(),
         platform: config::platform(),
@@ -62,18 +66,19 @@ fn folder(path: &Path, options: &Options) -> RunFolder {
 }
 
 /// A new run, or one that goes on from the newest checkpoint in its folder.
-fn run_or_resume(
+fn run_or_resume<N: Network<Cpu>>(
     data: &Dataset,
     options: &Options,
     path: Option<&Path>,
     observer: &mut dyn Observer,
     (interrupt, resume): (Interrupt, bool),
-) -> Result<Outcome<Net>, TrainError> {
+) -> Result<Outcome<N>, TrainError> {
     let device = Cpu::default();
-    let checkpoint = path.filter(|_| resume).map(|path| Checkpoint::newest(path, "lenet5", options)).transpose()?;
+    let checkpoint =
+        path.filter(|_| resume).map(|path| Checkpoint::newest(path, N::ARCHITECTURE, options)).transpose()?;
     // Weights that a checkpoint must replace.
-    let network = Net::init(&device, if resume { 1234 } else { options.seed }).unwrap();
-    let folder = path.map(|path| folder(path, options));
+    let network = N::init(&device, if resume { 1234 } else { options.seed }).unwrap();
+    let folder = path.map(|path| folder::<N>(path, options));
     let setting = Setting { device: &device, dataset: data, options, folder: folder.as_ref(), observer, interrupt };
     training::train(setting, network, checkpoint.as_ref())
 }
@@ -192,7 +197,8 @@ fn a_diverging_run_stops_and_leaves_earlier_weights_alone() {
     let huge = Options { optimiser: sgd(), learning_rate: 1e39, batch_size: 200, ..good };
     let interrupt = Interrupt::default();
     interrupt.request();
-    let error = run_or_resume(&DATA, &huge, Some(folder.path()), &mut (), (interrupt, false)).unwrap_err().to_string();
+    let error =
+        run_or_resume::<Net>(&DATA, &huge, Some(folder.path()), &mut (), (interrupt, false)).unwrap_err().to_string();
     assert!(error.contains("expected finite values, found"), "{error}");
     assert_eq!(checkpoints(), 1);
 }
@@ -274,7 +280,9 @@ fn results(folder: &Path) -> (Vec<u8>, Vec<u8>) {
     checkpoints.sort();
     let bytes = fs::read(checkpoints.last().unwrap()).unwrap();
     let (header, _) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    (bytes[8 + header..].to_vec(), fs::read(folder.join("lenet5.safetensors")).unwrap())
+    let is_weights = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors");
+    let weights = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find(is_weights);
+    (bytes[8 + header..].to_vec(), fs::read(weights.unwrap()).unwrap())
 }
 
 #[test]
@@ -313,7 +321,8 @@ fn a_run_that_is_stopped_anywhere_ends_as_one_that_is_not() {
             let interrupt = Interrupt::default();
             let batches = stops.next().unwrap();
             let mut observer = StopAfter { batches, interrupt: interrupt.clone(), resumed: None };
-            let result = run_or_resume(&DATA, &options, Some(folder.path()), &mut observer, (interrupt, resumed));
+            let result =
+                run_or_resume::<Net>(&DATA, &options, Some(folder.path()), &mut observer, (interrupt, resumed));
             assert_eq!(observer.resumed.is_some(), resumed);
             match result {
                 Err(error @ TrainError::Interrupted { .. }) => {
@@ -336,6 +345,33 @@ fn a_run_that_is_stopped_anywhere_ends_as_one_that_is_not() {
         assert_eq!(steps(whole.path()), steps(folder.path()));
         assert_eq!(steps(whole.path()).len(), 15);
     }
+}
+
+#[test]
+fn what_dropout_drops_does_not_depend_on_a_stop() {
+    // Three steps with AlexNet, whose optimiser has no state, so that its checkpoints are no larger than they must be.
+    let optimiser = OptimiserOptions { name: OptimiserName::Sgd, momentum: 0.0, ..OptimiserOptions::default() };
+    let options = Options {
+        epochs: 1,
+        batch_size: 2,
+        validation: 0,
+        train_limit: Some(6),
+        test_limit: Some(2),
+        optimiser,
+        ..options()
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let start = (Interrupt::default(), false);
+    run_or_resume::<AlexNet<Cpu>>(&DATA, &options, Some(whole.path()), &mut (), start).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let interrupt = Interrupt::default();
+    let mut observer = StopAfter { batches: 2, interrupt: interrupt.clone(), resumed: None };
+    let start = (interrupt, false);
+    let stopped = run_or_resume::<AlexNet<Cpu>>(&DATA, &options, Some(folder.path()), &mut observer, start);
+    assert!(matches!(stopped, Err(TrainError::Interrupted { .. })), "{stopped:?}");
+    let again = (Interrupt::default(), true);
+    run_or_resume::<AlexNet<Cpu>>(&DATA, &options, Some(folder.path()), &mut (), again).unwrap();
+    assert!(results(whole.path()) == results(folder.path()));
 }
 
 #[test]
@@ -365,7 +401,7 @@ fn a_checkpoint_that_is_not_right_is_refused_by_name() {
     let good = fs::read(&path).unwrap();
     let refusal = |bytes: &[u8], options: &Options, message: &str| {
         fs::write(&path, bytes).unwrap();
-        let error = run_or_resume(&DATA, options, Some(folder.path()), &mut (), (Interrupt::default(), true));
+        let error = run_or_resume::<Net>(&DATA, options, Some(folder.path()), &mut (), (Interrupt::default(), true));
         let error = error.unwrap_err().to_string();
         assert!(error.contains(&path.display().to_string()) && error.contains(message), "{error}");
     };

@@ -141,6 +141,14 @@ pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
     Ok(file.metadata)
 }
 
+/// What a weights file says about itself; nothing where it has no metadata.
+///
+/// # Errors
+/// The file cannot be read or is not valid safetensors.
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
+    Ok(StoredFile::open(path)?.metadata)
+}
+
 /// A network's tensors in its order.
 pub(crate) fn tensors<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M) -> Vec<StoredTensor<'static>> {
     let mut collect = Collect::default();

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
@@ -24,6 +24,7 @@ use crate::{
         config::{self, CheckpointOptions, RunConfig},
         interrupt::Interrupt,
         output::RunFolder,
+        prepare::{self, Normalisation},
         progress::{Progress, say},
     },
 };
@@ -207,9 +208,14 @@ impl TrainArgs {
         device: String,
     ) -> anyhow::Result<RunConfig> {
         let mut options = self.recipe.resolve()?;
-        if self.recipe.normalises() {
-            options.normalisation = Some(training::normalisation(dataset, &options)?);
-        }
+        let told = self.recipe.init.as_deref().map(|path| stored_normalisation(path, N::SIDE)).transpose()?.flatten();
+        options.normalisation = match (self.recipe.normalise(), told) {
+            (None, Some(stored)) => stored,
+            (wanted, _) if wanted.unwrap_or(self.recipe.preset_normalises()) => {
+                Some(training::normalisation(dataset, &options)?)
+            }
+            _ => None,
+        };
         Ok(RunConfig {
             producer: config::PRODUCER.to_string(),
             command: command(),
@@ -243,6 +249,13 @@ impl TrainArgs {
         );
         Ok(())
     }
+}
+
+/// How the inputs are normalised that the weights in a file expect, where its metadata say so.
+fn stored_normalisation(path: &Path, side: usize) -> anyhow::Result<Option<Option<Normalisation>>> {
+    let metadata = export::metadata(path)?;
+    let stored = metadata.get("preprocessing").map(|text| prepare::understand(text, side)).transpose();
+    stored.map_err(|reason| anyhow!("{}: {reason}", path.display()))
 }
 
 /// What the run is, in words.

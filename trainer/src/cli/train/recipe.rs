@@ -53,7 +53,8 @@ pub(in crate::cli) struct RecipeArgs {
     /// Test by the first N test images [default: all]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     test_limit: Option<usize>,
-    /// Start from these weights (safetensors with the network's tensor names, PyTorch's too)
+    /// Start from these weights (safetensors with the network's tensor names, PyTorch's too); inputs are normalised as
+    /// their metadata say, unless --normalise says otherwise
     #[arg(long, value_name = "FILE", help_heading = RECIPE)]
     pub(super) init: Option<PathBuf>,
 
@@ -174,9 +175,14 @@ impl RecipeArgs {
         })
     }
 
-    /// Whether inputs are to be normalised.
-    pub(super) fn normalises(&self) -> bool {
-        self.normalise.unwrap_or(self.quick || self.recipe == Recipe::Best)
+    /// Whether inputs are to be normalised, as far as that is said.
+    pub(super) fn normalise(&self) -> Option<bool> {
+        self.normalise
+    }
+
+    /// Whether inputs are to be normalised where nothing is said about it.
+    pub(super) fn preset_normalises(&self) -> bool {
+        self.quick || self.recipe == Recipe::Best
     }
 
     /// What is so where nothing else is said.
