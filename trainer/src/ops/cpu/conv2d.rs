@@ -48,7 +48,7 @@ pub fn conv2d<T: Tape<f32, Cpu>>(call: Conv2d<Cpu, T>) -> Result<Images<Cpu, T>,
     let mut tape = tape.merge(weight_tape).merge(bias_tape);
 
     let mut output = allocate(&device, sizes.batch * sizes.output())?;
-    forward(sizes, relu, &values(&input)?, &values(&weight)?, &values(&bias)?, &mut output);
+    forward(sizes, relu, &values(&input), &values(&weight), &values(&bias), &mut output);
     let passes: Vec<bool> =
         if T::OWNS_TAPE && relu { output.par_iter().map(|y| *y != 0.0).collect() } else { Vec::new() };
     let output =
@@ -60,7 +60,7 @@ pub fn conv2d<T: Tape<f32, Cpu>>(call: Conv2d<Cpu, T>) -> Result<Images<Cpu, T>,
         let output_gradient = take(&mut **gradients.get_or_alloc_mut(&output_ghost)?);
         let mut images_gradient =
             if input_gradient { take(&mut **gradients.get_or_alloc_mut(&input)?) } else { Vec::new() };
-        let (images, weights) = (values(&input)?, values(&weight)?);
+        let (images, weights) = (values(&input), values(&weight));
         let parts: Vec<Part> = jobs(sizes, &images, &passes, &output_gradient, &mut images_gradient)
             .into_par_iter()
             .map(|job| job.run(sizes, &weights))

@@ -22,7 +22,7 @@ use self::{
     layer::{GradientSums, Layer, Output},
     layout::{channels_first, channels_last},
 };
-use super::{allocate, buffer::Buffer};
+use super::{allocate, buffer::Buffer, values};
 use crate::ops::{Images, Stage, Tower};
 
 pub(super) use plan::{Extras, Plan};
@@ -79,26 +79,23 @@ pub(super) fn run<T: Tape<f32, Cpu>>(
     if channels == 1 {
         input.copy_into(&mut images);
     } else {
-        let mut values = Buffer::new(images.len());
-        input.copy_into(&mut values);
-        channels_last(&values, channels, height * width, &mut images);
+        channels_last(&values(&input), channels, height * width, &mut images);
     }
     let mut outputs: Vec<Output> = Vec::new();
     for ((weight, bias), plan) in parameters.iter().zip(&plans) {
-        let values = copy(bias);
-        let layer = Layer::new(plan, transforms(plan), &copy(weight));
-        let output = layer.forward(outputs.last().map_or(&images, |output| &output.values), &values);
+        let layer = Layer::new(plan, transforms(plan), &values(weight));
+        let output = layer.forward(outputs.last().map_or(&images, |output| &output.values), &values(bias));
         if !T::OWNS_TAPE {
             outputs.clear();
         }
         outputs.push(output);
     }
     let (filters, rows, columns) = plans.last().map_or((0, 0, 0), Plan::output);
-    let mut values = allocate(&device, batch * filters * rows * columns)?;
+    let mut maps = allocate(&device, batch * filters * rows * columns)?;
     if let Some(output) = outputs.last() {
-        channels_first(&output.values, filters, rows * columns, &mut values);
+        channels_first(&output.values, filters, rows * columns, &mut maps);
     }
-    let output = device.try_tensor_from_vec(values, (batch, filters, rows, columns))?;
+    let output = device.try_tensor_from_vec(maps, (batch, filters, rows, columns))?;
 
     let output_ghost = output.ghost();
     tape.add_backward_op(move |gradients| {
@@ -110,7 +107,7 @@ pub(super) fn run<T: Tape<f32, Cpu>>(
         };
         while let (Some(output), Some((weight, bias)), Some(plan)) = (outputs.pop(), parameters.pop(), plans.pop()) {
             let images = outputs.last().map_or(&images, |output| &output.values);
-            let layer = Layer::new(&plan, transforms(&plan), &copy(&weight));
+            let layer = Layer::new(&plan, transforms(&plan), &values(&weight));
             // Two gradients of one map cannot be borrowed together: take one's memory out, and put it back.
             let mut weight_sums = take(&mut **gradients.get_or_alloc_mut(&weight)?);
             let sums = GradientSums { weight: &mut weight_sums, bias: gradients.get_or_alloc_mut(&bias)? };
@@ -137,13 +134,6 @@ fn transforms(plan: &Plan) -> Transforms {
         .into_iter()
         .find_map(|backend| Transforms::new(plan.size, backend))
         .expect("every CPU has scalar transforms")
-}
-
-/// A copy of a contiguous tensor's values.
-fn copy<S: dfdx::shapes::Shape>(tensor: &Tensor<S, f32, Cpu>) -> Buffer<f32> {
-    let mut values = Buffer::new(tensor.shape().num_elements());
-    tensor.copy_into(&mut values);
-    values
 }
 
 /// Planes of `plane` values, each cut into pieces of `piece`: part i holds piece i of every plane, so that threads can each
