@@ -32,11 +32,12 @@ impl SamplesArgs {
         let dataset = self.data.read()?;
         let test = &dataset.test;
         ensure!(self.count <= test.len(), "--count {}: there are only {} test images", self.count, test.len());
-        let size = (u32::try_from(test.width())?, u32::try_from(test.height())?);
         for (position, &label) in test.labels().iter().enumerate().take(self.count) {
             let folder = self.out.join(class_directory(&dataset.classes[usize::from(label)]));
             fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
             let path = folder.join(format!("{position:05}.png"));
+            let (width, height) = test.size(position);
+            let size = (u32::try_from(width)?, u32::try_from(height)?);
             write_png(&path, test.image(position), size).with_context(|| format!("cannot write {}", path.display()))?;
         }
         say(&format!("Wrote {} images to {}", self.count, self.out.display()));

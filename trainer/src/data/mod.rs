@@ -3,6 +3,7 @@
 
 pub mod augment;
 pub mod idx;
+mod labelled;
 pub mod loader;
 pub mod source;
 
@@ -15,19 +16,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::idx::{Idx, IdxError};
+pub use self::labelled::LabelledImages;
 
 /// The classes of Fashion-MNIST in the order of their labels.
 pub const CLASS_NAMES: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
-
-/// Grayscale images of one size with their labels.
-#[derive(Debug, Clone)]
-pub struct LabelledImages {
-    height: usize,
-    width: usize,
-    pixels: Vec<u8>,
-    labels: Vec<u8>,
-}
 
 /// A file that was read, identified by its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,68 +101,6 @@ impl DataFile {
     }
 }
 
-impl LabelledImages {
-    /// Joins images with their labels.
-    ///
-    /// # Errors
-    /// [`DataError::Counts`] and [`DataError::Label`], with `files` (images, labels) named in them.
-    pub fn new(images: Idx<3>, labels: Idx<1>, classes: usize, files: [&Path; 2]) -> Result<Self, DataError> {
-        let [count, height, width] = images.dimensions();
-        let labels = labels.into_elements();
-        if labels.len() != count {
-            return Err(DataError::Counts {
-                images: files[0].to_path_buf(),
-                image_count: count,
-                labels: files[1].to_path_buf(),
-                label_count: labels.len(),
-            });
-        }
-        if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes) {
-            return Err(DataError::Label {
-                path: files[1].to_path_buf(),
-                index,
-                label: labels[index],
-                last: classes.saturating_sub(1),
-            });
-        }
-        Ok(Self { height, width, pixels: images.into_elements(), labels })
-    }
-
-    /// Number of images, at least 1.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no image; never true.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Height of every image in pixels.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// Width of every image in pixels.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// The `height × width` gray values of one image, row by row.
-    ///
-    /// # Panics
-    /// Where `index` is not less than [`len`](Self::len), as indexing a slice does.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let size = self.height * self.width;
-        &self.pixels[index * size..][..size]
-    }
-
-    /// The labels of all images.
-    pub fn labels(&self) -> &[u8] {
-        &self.labels
-    }
-}
-
 impl Dataset {
     /// Reads and checks the four files of a data set published as MNIST is.
     ///
@@ -206,35 +137,6 @@ fn open<const RANK: usize>(path: &Path) -> Result<Idx<RANK>, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn labelled(images: u32, labels: Vec<u8>) -> Result<LabelledImages, DataError> {
-        LabelledImages::new(
-            Idx::new([images, 2, 3], vec![9; 6 * images as usize]).unwrap(),
-            Idx::new([labels.len() as u32], labels).unwrap(),
-            10,
-            [Path::new("the-images"), Path::new("the-labels")],
-        )
-    }
-
-    #[test]
-    fn images_come_with_their_labels() {
-        let images = labelled(2, vec![0, 9]).unwrap();
-        assert_eq!((images.len(), images.height(), images.width()), (2, 2, 3));
-        assert_eq!(images.labels(), [0, 9]);
-        assert_eq!(images.image(1), [9; 6]);
-    }
-
-    #[test]
-    fn labels_that_do_not_fit_are_refused_by_name() {
-        assert_eq!(
-            labelled(3, vec![1, 2]).unwrap_err().to_string(),
-            "the-images holds 3 images, but the-labels holds 2 labels"
-        );
-        assert_eq!(
-            labelled(3, vec![1, 10, 2]).unwrap_err().to_string(),
-            "the-labels: label 10 of image 1 is out of range: expected 0 to 9"
-        );
-    }
 
     #[test]
     fn class_directories_are_safe_and_distinct() {

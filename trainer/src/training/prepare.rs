@@ -58,7 +58,7 @@ impl Preparation<'_> {
         position: usize,
         input: &mut [f32],
     ) -> Result<(), TrainError> {
-        let (width, height) = (self.data.width(), self.data.height());
+        let (width, height) = self.data.size(position);
         let image = self.data.image(position);
         let result = if let Some((augmentation, seed, epoch)) = self.augmentation {
             let mut image = image.to_vec();

@@ -104,8 +104,9 @@ fn mistakes(test: &LabelledImages, classes: &[String], mistakes: &[Mistake]) -> 
 }
 
 fn png(images: &LabelledImages, position: usize) -> Result<Vec<u8>, String> {
-    let size = |side: usize| u32::try_from(side).map_err(|error| error.to_string());
-    let (width, height) = (size(images.width())?, size(images.height())?);
+    let side = |side: usize| u32::try_from(side).map_err(|error| error.to_string());
+    let (width, height) = images.size(position);
+    let (width, height) = (side(width)?, side(height)?);
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
         .write_image(images.image(position), width, height, ExtendedColorType::L8)

@@ -1,0 +1,152 @@
+//! Images with their labels, in memory as bytes: what every source of data becomes.
+
+use std::path::Path;
+
+use super::{DataError, idx::Idx};
+
+/// Grayscale images, each of a size of its own, with their labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelledImages {
+    /// All images' pixels, one image after the other.
+    pixels: Vec<u8>,
+    frames: Vec<Frame>,
+    labels: Vec<u8>,
+    classes: usize,
+}
+
+/// Where an image lies among the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    start: usize,
+    width: usize,
+    height: usize,
+}
+
+impl LabelledImages {
+    /// No images yet, of `classes` classes.
+    pub fn of_classes(classes: usize) -> Self {
+        Self { pixels: Vec::new(), frames: Vec::new(), labels: Vec::new(), classes }
+    }
+
+    /// Joins images with their labels.
+    ///
+    /// # Errors
+    /// [`DataError::Counts`] and [`DataError::Label`], with `files` (images, labels) named in them.
+    pub fn new(images: Idx<3>, labels: Idx<1>, classes: usize, files: [&Path; 2]) -> Result<Self, DataError> {
+        let [count, height, width] = images.dimensions();
+        let labels = labels.into_elements();
+        if labels.len() != count {
+            return Err(DataError::Counts {
+                images: files[0].to_path_buf(),
+                image_count: count,
+                labels: files[1].to_path_buf(),
+                label_count: labels.len(),
+            });
+        }
+        if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes) {
+            return Err(DataError::Label {
+                path: files[1].to_path_buf(),
+                index,
+                label: labels[index],
+                last: classes.saturating_sub(1),
+            });
+        }
+        let frames = (0..count).map(|index| Frame { start: index * width * height, width, height }).collect();
+        Ok(Self { pixels: images.into_elements(), frames, labels, classes })
+    }
+
+    /// Adds an image of `width` columns: its gray values, row by row.
+    ///
+    /// # Panics
+    /// Where the pixels are not whole rows, or `label` is none of the classes.
+    pub fn push(&mut self, width: usize, pixels: &[u8], label: u8) {
+        assert!(width > 0 && pixels.len().is_multiple_of(width), "{} pixels in rows of {width}", pixels.len());
+        assert!(usize::from(label) < self.classes, "label {label} of {} classes", self.classes);
+        self.frames.push(Frame { start: self.pixels.len(), width, height: pixels.len() / width });
+        self.pixels.extend_from_slice(pixels);
+        self.labels.push(label);
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// How many classes there are; every label is less than that.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Width and height of one image in pixels.
+    ///
+    /// # Panics
+    /// As [`image`](Self::image).
+    pub fn size(&self, index: usize) -> (usize, usize) {
+        let Frame { width, height, .. } = self.frames[index];
+        (width, height)
+    }
+
+    /// The `width × height` gray values of one image, row by row.
+    ///
+    /// # Panics
+    /// Where `index` is not less than [`len`](Self::len), as indexing a slice does.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let Frame { start, width, height } = self.frames[index];
+        &self.pixels[start..][..width * height]
+    }
+
+    /// The labels of all images.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(images: u32, labels: Vec<u8>) -> Result<LabelledImages, DataError> {
+        LabelledImages::new(
+            Idx::new([images, 2, 3], vec![9; 6 * images as usize]).unwrap(),
+            Idx::new([labels.len() as u32], labels).unwrap(),
+            10,
+            [Path::new("the-images"), Path::new("the-labels")],
+        )
+    }
+
+    #[test]
+    fn images_come_with_their_labels() {
+        let images = labelled(2, vec![0, 9]).unwrap();
+        assert_eq!((images.len(), images.size(1), images.classes()), (2, (3, 2), 10));
+        assert_eq!(images.labels(), [0, 9]);
+        assert_eq!(images.image(1), [9; 6]);
+    }
+
+    #[test]
+    fn each_image_has_its_own_size() {
+        let mut images = LabelledImages::of_classes(3);
+        images.push(3, &[1; 6], 2);
+        images.push(1, &[2; 4], 0);
+        images.push(2, &[3; 2], 1);
+        assert_eq!((0..3).map(|index| images.size(index)).collect::<Vec<_>>(), [(3, 2), (1, 4), (2, 1)]);
+        assert_eq!((images.image(0), images.image(1), images.image(2)), (&[1; 6][..], &[2; 4][..], &[3; 2][..]));
+        assert_eq!(images.labels(), [2, 0, 1]);
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_refused_by_name() {
+        assert_eq!(
+            labelled(3, vec![1, 2]).unwrap_err().to_string(),
+            "the-images holds 3 images, but the-labels holds 2 labels"
+        );
+        assert_eq!(
+            labelled(3, vec![1, 10, 2]).unwrap_err().to_string(),
+            "the-labels: label 10 of image 1 is out of range: expected 0 to 9"
+        );
+    }
+}
