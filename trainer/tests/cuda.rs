@@ -7,6 +7,8 @@ mod common;
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -17,8 +19,17 @@ use trainer::{
     export,
     model::{AlexNet, CLASSES, LeNet5, Network},
     ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Stage, Tower, Window},
+    optimiser::{OptimiserName, OptimiserOptions},
     random::StepKey,
-    training::{self, Setting, TrainDevice, config::Options, interrupt::Interrupt},
+    training::{
+        self, Outcome, Setting, TrainDevice, TrainError,
+        checkpoint::Checkpoint,
+        config::{CheckpointOptions, Options},
+        interrupt::Interrupt,
+        output::RunFolder,
+        schedule::{Course, Schedule},
+        steps::StepMetrics,
+    },
 };
 
 const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1 };
@@ -309,41 +320,75 @@ fn gradients_are_added_to_those_that_are_there() {
     });
 }
 
-/// Losses of a seeded run by epoch, training and test by turns, and the trained network.
-fn train<D: TrainDevice, N: Network<D>>(device: &D, options: &Options) -> (Vec<f32>, N) {
+/// A seeded run, with its files in `folder` where there is one.
+fn train<D: TrainDevice, N: Network<D>>(
+    device: &D,
+    options: &Options,
+    folder: Option<&Path>,
+) -> Result<Outcome<N>, TrainError> {
     let network = N::init(device, options.seed).unwrap();
+    let metadata = || BTreeMap::from([("architecture".to_string(), N::ARCHITECTURE.to_string())]);
+    let folder = folder.map(|path| RunFolder::create(path, metadata(), CheckpointOptions::default()).unwrap());
     let setting = Setting {
         device,
         dataset: &common::dataset(),
         options,
-        folder: None,
+        folder: folder.as_ref(),
         observer: &mut (),
         interrupt: Interrupt::default(),
     };
-    let outcome = training::train(setting, network, None).unwrap();
-    let losses = outcome.epochs.iter().flat_map(|epoch| [epoch.train.loss as f32, epoch.test.loss as f32]).collect();
-    (losses, outcome.network)
+    training::train(setting, network, None)
 }
 
-#[test]
-fn a_seeded_run_follows_the_processor_and_its_weights_are_exchanged() {
-    let options = Options {
+/// Losses by epoch, training and test by turns.
+fn losses<N>(outcome: &Outcome<N>) -> Vec<f32> {
+    outcome.epochs.iter().flat_map(|epoch| [epoch.train.loss as f32, epoch.test.loss as f32]).collect()
+}
+
+/// What was measured in each step.
+fn steps(folder: &Path) -> Vec<StepMetrics> {
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// 20 steps an epoch.
+fn short_run() -> Options {
+    Options {
         epochs: 3,
         batch_size: 16,
         learning_rate: 0.002,
         seed: 4,
         validation: 0,
-        train_limit: Some(160),
+        train_limit: Some(316),
         test_limit: Some(32),
+        optimiser: OptimiserOptions { clip_norm: Some(1.0), ..OptimiserOptions::default() },
         ..Options::default()
-    };
-    let (expected, _) = train::<_, LeNet5<Cpu>>(&Cpu::default(), &options);
+    }
+}
+
+#[test]
+fn a_seeded_run_follows_the_processor_and_its_weights_are_exchanged() {
+    let options = short_run();
+    let [cpu_folder, gpu_folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let expected = losses(&train::<_, LeNet5<Cpu>>(&Cpu::default(), &options, Some(cpu_folder.path())).unwrap());
     assert!(expected[4] < 0.9 * expected[0], "the run learns something: {expected:?}");
+    let expected_steps = steps(cpu_folder.path());
+    assert_eq!(expected_steps.len(), 60);
     let mut trained = None;
     with_all_kernels(|kernels| {
-        let (found, network) = train::<_, LeNet5<Cuda>>(&gpu(), &options);
-        assert_close(&found, &expected, 1e-3, &format!("losses, {kernels} kernels"));
-        trained = Some(network);
+        let outcome = train::<_, LeNet5<Cuda>>(&gpu(), &options, Some(gpu_folder.path())).unwrap();
+        assert_close(&losses(&outcome), &expected, 1e-3, &format!("losses, {kernels} kernels"));
+        // A line for every step, though the results of several are read together.
+        let found = steps(gpu_folder.path());
+        assert_eq!(found.len(), expected_steps.len());
+        for (found, expected) in found.iter().zip(&expected_steps) {
+            assert_eq!((found.epoch, found.step), (expected.epoch, expected.step));
+            assert_eq!(found.learning_rate, expected.learning_rate);
+            assert!((found.loss - expected.loss).abs() < 5e-3, "{found:?}, not {expected:?}");
+            let (norm, expected) = (found.gradient_norm.unwrap(), expected.gradient_norm.unwrap());
+            assert!((norm - expected).abs() < 0.02 * expected, "{norm}, not {expected}");
+        }
+        trained = Some(outcome.network);
     });
     let on_gpu = trained.unwrap();
 
@@ -357,4 +402,20 @@ fn a_seeded_run_follows_the_processor_and_its_weights_are_exchanged() {
     let mut back = LeNet5::init(&gpu(), 0).unwrap();
     export::load(&path, &mut back).unwrap();
     assert_eq!(tensors(&back, None), tensors(&on_gpu, None));
+}
+
+#[test]
+fn a_diverging_run_names_its_step_and_leaves_what_was_good() {
+    // The first step of the second epoch spoils the weights; the next one shows it, long before its results are read.
+    let schedule = Schedule { course: Course::Step, step_epochs: 1, step_factor: 1e30, ..Schedule::default() };
+    let optimiser = OptimiserOptions { name: OptimiserName::Sgd, momentum: 0.0, ..OptimiserOptions::default() };
+    let options = Options { epochs: 2, schedule, optimiser, ..short_run() };
+    with_all_kernels(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        let error = train::<_, LeNet5<Cuda>>(&gpu(), &options, Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("in epoch 2, step 2: training diverged"), "{error}");
+        assert_eq!(steps(folder.path()).last().map(|step| (step.epoch, step.step)), Some((2, 1)));
+        let checkpoint = Checkpoint::newest(folder.path(), "lenet5", &options).unwrap();
+        assert_eq!((checkpoint.state.epoch, checkpoint.state.step), (2, 0));
+    });
 }

@@ -13,7 +13,7 @@ use dfdx::{
 };
 use rayon::prelude::*;
 
-use super::{Memory, OptimiserOptions, Part, Rule, Update};
+use super::{GradientNorm, Memory, NORM_EPSILON, OptimiserOptions, Part, Rule, Update};
 
 /// Values that one thread works on at a time: 64 KiB of each vector.
 const PIECE: usize = 1 << 14;
@@ -57,6 +57,8 @@ impl CpuMemory {
 impl Memory<Cpu> for CpuMemory {
     const CLEARS_GRADIENT: bool = true;
 
+    type Norm = CpuNorm;
+
     fn new<S: Shape>(tensor: &Tensor<S, f32, Cpu>, options: &OptimiserOptions) -> Result<Self, CpuError> {
         let weights = tensor.as_vec();
         let zeros = |part: Part| if part.is_kept(options) { vec![0.0; weights.len()] } else { Vec::new() };
@@ -68,23 +70,16 @@ impl Memory<Cpu> for CpuMemory {
         })
     }
 
-    fn squared_norm<S: Shape>(
-        tensor: &Tensor<S, f32, Cpu>,
-        gradients: &mut Gradients<f32, Cpu>,
-    ) -> Result<f64, CpuError> {
-        let gradient = gradients.get_or_alloc_mut(tensor)?;
-        let sums: Vec<f64> = gradient.par_chunks(PIECE).map(sum_of_squares).collect();
-        Ok(sums.iter().sum())
-    }
-
     fn update<S: Shape>(
         &mut self,
         update: &Update,
+        norm: Option<&CpuNorm>,
         tensor: &mut Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
     ) -> Result<(), CpuError> {
         let gradient = gradients.get_or_alloc_mut(tensor)?;
-        self.pieces(gradient).into_par_iter().for_each(|piece| piece.update(update));
+        let gradient_scale = norm.map_or(1.0, |norm| norm.scale);
+        self.pieces(gradient).into_par_iter().for_each(|piece| piece.update(update, gradient_scale));
         tensor.copy_from(&self.weights);
         Ok(())
     }
@@ -104,6 +99,39 @@ impl Memory<Cpu> for CpuMemory {
             Part::Average => self.average = values,
         }
         Ok(())
+    }
+}
+
+/// The norm as numbers.
+#[derive(Debug)]
+pub struct CpuNorm {
+    squares: f64,
+    scale: f32,
+}
+
+impl GradientNorm<Cpu> for CpuNorm {
+    fn new(_: &Cpu, _: usize) -> Result<Self, CpuError> {
+        Ok(Self { squares: 0.0, scale: 1.0 })
+    }
+
+    fn add<S: Shape>(
+        &mut self,
+        tensor: &Tensor<S, f32, Cpu>,
+        gradients: &mut Gradients<f32, Cpu>,
+    ) -> Result<(), CpuError> {
+        let gradient = gradients.get_or_alloc_mut(tensor)?;
+        let sums: Vec<f64> = gradient.par_chunks(PIECE).map(sum_of_squares).collect();
+        self.squares += sums.iter().sum::<f64>();
+        Ok(())
+    }
+
+    fn limit(&mut self, largest: f64) -> Result<(), CpuError> {
+        self.scale = (largest / (self.read() + NORM_EPSILON)).min(1.0) as f32;
+        Ok(())
+    }
+
+    fn read(&self) -> f64 {
+        self.squares.sqrt()
     }
 }
 
@@ -132,8 +160,8 @@ struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    fn update(self, update: &Update) {
-        let Update { gradient_scale, regularisation, shrink, rule, average_decay } = *update;
+    fn update(self, update: &Update, gradient_scale: f32) {
+        let Update { regularisation, shrink, rule, average_decay } = *update;
         let gradients = self.gradient.iter().zip(self.weights.iter());
         let gradients = gradients.map(|(g, w)| g * gradient_scale + w * regularisation);
         match rule {

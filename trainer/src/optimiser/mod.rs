@@ -121,25 +121,23 @@ pub trait Memory<D: Device<f32>>: Sized {
     /// Whether [`Memory::update`] leaves the gradient zero.
     const CLEARS_GRADIENT: bool;
 
+    /// The norm of all gradients, where they are clipped by it.
+    type Norm: GradientNorm<D>;
+
     /// Memory for `tensor` with the parts that `options` need.
     ///
     /// # Errors
     /// The device's own.
     fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err>;
 
-    /// Sum of the squares of `tensor`'s gradient.
-    ///
-    /// # Errors
-    /// The device's own.
-    fn squared_norm<S: Shape>(tensor: &Tensor<S, f32, D>, gradients: &mut Gradients<f32, D>) -> Result<f64, D::Err>;
-
-    /// One step: changes `tensor` and what is remembered.
+    /// One step: changes `tensor` and what is remembered. With `norm`, the gradient is clipped by it.
     ///
     /// # Errors
     /// The device's own.
     fn update<S: Shape>(
         &mut self,
         update: &Update,
+        norm: Option<&Self::Norm>,
         tensor: &mut Tensor<S, f32, D>,
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), D::Err>;
@@ -154,11 +152,34 @@ pub trait Memory<D: Device<f32>>: Sized {
     fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), D::Err>;
 }
 
+/// The L2 norm of all gradients together, and the factor `min(1, largest / norm)` that clips them. Both stay where the device
+/// computes them: nobody waits for them before [`GradientNorm::read`].
+pub trait GradientNorm<D: Device<f32>>: Sized {
+    /// The norm of no gradient yet, for as many tensors as there will be.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn new(device: &D, tensors: usize) -> Result<Self, D::Err>;
+
+    /// Takes `tensor`'s gradient in.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn add<S: Shape>(&mut self, tensor: &Tensor<S, f32, D>, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err>;
+
+    /// Makes the factor from the largest norm that there may be, after all gradients are in.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn limit(&mut self, largest: f64) -> Result<(), D::Err>;
+
+    /// The norm, before clipping.
+    fn read(&self) -> f64;
+}
+
 /// The numbers of one step, the same for every value of every tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Update {
-    /// Factor of the gradients, from clipping.
-    pub gradient_scale: f32,
     /// Factor of the weights that is added to the gradients.
     pub regularisation: f32,
     /// Factor of the weights before the step is taken.
@@ -196,7 +217,7 @@ pub enum Rule {
 
 impl Update {
     /// The numbers of step `step` (from 1).
-    fn new(options: &OptimiserOptions, step: u64, learning_rate: f64, gradient_scale: f64) -> Self {
+    fn new(options: &OptimiserOptions, step: u64, learning_rate: f64) -> Self {
         let decoupled = options.name == OptimiserName::AdamW;
         // Beyond two thousand million steps the corrections have long been 1.
         let power = |beta: f64| beta.powi(i32::try_from(step).unwrap_or(i32::MAX));
@@ -211,7 +232,6 @@ impl Update {
             OptimiserName::Sgd => Rule::Sgd { momentum: options.momentum as f32, rate: learning_rate as f32 },
         };
         Self {
-            gradient_scale: gradient_scale as f32,
             regularisation: if decoupled { 0.0 } else { options.weight_decay as f32 },
             shrink: if decoupled { (1.0 - learning_rate * options.weight_decay) as f32 } else { 1.0 },
             rule,
@@ -260,21 +280,39 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
         module: &mut M,
         gradients: &mut Gradients<f32, D>,
         learning_rate: f64,
-    ) -> Result<Option<f64>, D::Err> {
-        let norm = self.options.clip_norm.map(|_| norm::<D, Y, M>(module, gradients)).transpose()?;
-        let scale = match (self.options.clip_norm, norm) {
-            (Some(largest), Some(norm)) => (largest / (norm + NORM_EPSILON)).min(1.0),
-            _ => 1.0,
+    ) -> Result<Option<Y::Norm>, D::Err> {
+        let norm = match self.options.clip_norm {
+            Some(largest) => self.norm(module, gradients, largest)?,
+            None => None,
         };
         self.steps += 1;
-        let update = Update::new(&self.options, self.steps, learning_rate, scale);
+        let update = Update::new(&self.options, self.steps, learning_rate);
         let mut memories = self.tensors.iter_mut();
         visit(module, |_, tensor| match memories.next() {
-            Some((_, memory)) => tensor.update(memory, &update, gradients),
+            Some((_, memory)) => tensor.update(memory, &update, norm.as_ref(), gradients),
             None => Ok(()),
         })?;
         if !Y::CLEARS_GRADIENT {
             module.try_zero_grads(gradients)?;
+        }
+        Ok(norm)
+    }
+
+    /// The norm of the gradients of `module`'s tensors, and the factor that makes it `largest` at most; none where there are
+    /// no tensors.
+    fn norm<M: TensorCollection<f32, D>>(
+        &self,
+        module: &mut M,
+        gradients: &mut Gradients<f32, D>,
+        largest: f64,
+    ) -> Result<Option<Y::Norm>, D::Err> {
+        let mut norm = None;
+        visit::<D, Y, M>(module, |_, tensor| {
+            norm = Some(tensor.add_to(norm.take(), self.tensors.len(), gradients)?);
+            Ok(())
+        })?;
+        if let Some(norm) = &mut norm {
+            norm.limit(largest)?;
         }
         Ok(norm)
     }
@@ -329,24 +367,23 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
     }
 }
 
-/// L2 norm of all gradients together.
-fn norm<D: OptimiserDevice, Y: Memory<D>, M: TensorCollection<f32, D>>(
-    module: &mut M,
-    gradients: &mut Gradients<f32, D>,
-) -> Result<f64, D::Err> {
-    let mut sum = 0.0;
-    visit::<D, Y, M>(module, |_, tensor| {
-        sum += tensor.squared_norm(gradients)?;
-        Ok(())
-    })?;
-    Ok(sum.sqrt())
-}
-
 /// A tensor whose shape is not in its type: a closure can take it.
-trait AnyTensor<D: OptimiserDevice, Y> {
+trait AnyTensor<D: OptimiserDevice, Y: Memory<D>> {
     fn memory(&self, options: &OptimiserOptions) -> Result<Y, D::Err>;
-    fn squared_norm(&self, gradients: &mut Gradients<f32, D>) -> Result<f64, D::Err>;
-    fn update(&mut self, memory: &mut Y, update: &Update, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err>;
+    /// Takes the gradient into the norm of those before it, or begins the norm of so many `tensors`.
+    fn add_to(
+        &self,
+        norm: Option<Y::Norm>,
+        tensors: usize,
+        gradients: &mut Gradients<f32, D>,
+    ) -> Result<Y::Norm, D::Err>;
+    fn update(
+        &mut self,
+        memory: &mut Y,
+        update: &Update,
+        norm: Option<&Y::Norm>,
+        gradients: &mut Gradients<f32, D>,
+    ) -> Result<(), D::Err>;
     fn copy_from(&mut self, values: &[f32]);
 }
 
@@ -355,12 +392,25 @@ impl<S: Shape, D: OptimiserDevice, Y: Memory<D>> AnyTensor<D, Y> for Tensor<S, f
         Y::new(self, options)
     }
 
-    fn squared_norm(&self, gradients: &mut Gradients<f32, D>) -> Result<f64, D::Err> {
-        Y::squared_norm(self, gradients)
+    fn add_to(
+        &self,
+        norm: Option<Y::Norm>,
+        tensors: usize,
+        gradients: &mut Gradients<f32, D>,
+    ) -> Result<Y::Norm, D::Err> {
+        let mut norm = norm.map_or_else(|| Y::Norm::new(self.device(), tensors), Ok)?;
+        norm.add(self, gradients)?;
+        Ok(norm)
     }
 
-    fn update(&mut self, memory: &mut Y, update: &Update, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
-        memory.update(update, self, gradients)
+    fn update(
+        &mut self,
+        memory: &mut Y,
+        update: &Update,
+        norm: Option<&Y::Norm>,
+        gradients: &mut Gradients<f32, D>,
+    ) -> Result<(), D::Err> {
+        memory.update(update, norm, self, gradients)
     }
 
     fn copy_from(&mut self, values: &[f32]) {

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use dfdx::{
     shapes::{HasShape, Rank0, Shape},
     tensor::{Gradients, Tensor},
-    tensor_ops::{Device, ReshapeTo, SumTo, TryAdd, TryDiv, TryMul},
+    tensor_ops::{BroadcastTo, Device, ReshapeTo, SumTo, TryAdd, TryDiv, TryMul},
 };
 
-use super::{Memory, OptimiserOptions, Part, Rule, Update};
+use super::{GradientNorm, Memory, NORM_EPSILON, OptimiserOptions, Part, Rule, Update};
 
 type Vector<D> = Tensor<(usize,), f32, D>;
 
@@ -36,6 +36,8 @@ fn flat<S: Shape, D: Device<f32>>(tensor: Tensor<S, f32, D>) -> Result<Vector<D>
 impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
     const CLEARS_GRADIENT: bool = false;
 
+    type Norm = PortableNorm<D>;
+
     fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err> {
         let device = tensor.device().clone();
         let mut parts = [const { None }; 3];
@@ -48,23 +50,21 @@ impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
         Ok(Self { device, parts })
     }
 
-    fn squared_norm<S: Shape>(tensor: &Tensor<S, f32, D>, gradients: &mut Gradients<f32, D>) -> Result<f64, D::Err> {
-        gradients.try_alloc_for(tensor)?;
-        let sum = flat(gradients.get(tensor))?.try_square()?.try_sum::<Rank0, _>()?;
-        Ok(sum.as_vec().into_iter().map(f64::from).sum())
-    }
-
     fn update<S: Shape>(
         &mut self,
         update: &Update,
+        norm: Option<&PortableNorm<D>>,
         tensor: &mut Tensor<S, f32, D>,
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), D::Err> {
         gradients.try_alloc_for(tensor)?;
-        let mut gradient = gradients.get(tensor);
-        gradient.try_axpy(update.gradient_scale, tensor, update.regularisation)?;
-        let gradient = flat(gradient)?;
         let shape = *tensor.shape();
+        let mut gradient = gradients.get(tensor);
+        if let Some(norm) = norm {
+            gradient = gradient.try_mul(norm.scale.clone().try_broadcast_like(&shape)?)?;
+        }
+        gradient.try_axpy(1.0, tensor, update.regularisation)?;
+        let gradient = flat(gradient)?;
         let [first, second, average] = &mut self.parts;
         let (step, size) = match (update.rule, first, second) {
             (Rule::Adam { betas, gains, step_size, second_scale, epsilon }, Some(first), Some(second)) => {
@@ -95,5 +95,36 @@ impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
         let length = values.len();
         self.parts[index(part)] = Some(self.device.try_tensor_from_vec(values, (length,))?);
         Ok(())
+    }
+}
+
+/// The norm as a tensor of one value.
+#[derive(Debug)]
+pub struct PortableNorm<D: Device<f32>> {
+    /// The sum of squares; then the norm.
+    value: Tensor<Rank0, f32, D>,
+    scale: Tensor<Rank0, f32, D>,
+}
+
+impl<D: Device<f32>> GradientNorm<D> for PortableNorm<D> {
+    fn new(device: &D, _: usize) -> Result<Self, D::Err> {
+        Ok(Self { value: device.try_zeros()?, scale: device.try_ones()? })
+    }
+
+    fn add<S: Shape>(&mut self, tensor: &Tensor<S, f32, D>, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
+        gradients.try_alloc_for(tensor)?;
+        let squares = flat(gradients.get(tensor))?.try_square()?.try_sum::<Rank0, _>()?;
+        self.value.try_axpy(1.0, &squares, 1.0)
+    }
+
+    fn limit(&mut self, largest: f64) -> Result<(), D::Err> {
+        self.value = self.value.clone().try_sqrt()?;
+        let scale = self.scale.clone().try_mul(largest as f32)?;
+        self.scale = scale.try_div(self.value.clone().try_add(NORM_EPSILON as f32)?)?.try_clamp(0.0, 1.0)?;
+        Ok(())
+    }
+
+    fn read(&self) -> f64 {
+        self.value.as_vec().into_iter().map(f64::from).sum()
     }
 }

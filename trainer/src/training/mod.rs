@@ -19,6 +19,8 @@ pub mod steps;
 
 use std::{fmt, path::PathBuf};
 
+use dfdx::tensor::Cpu;
+
 pub use self::run::Setting;
 use self::{
     checkpoint::{Checkpoint, CheckpointError},
@@ -159,9 +161,20 @@ fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
 }
 
 /// A device on which networks can be trained.
-pub trait TrainDevice: ConvDevice + OptimiserDevice {}
+pub trait TrainDevice: ConvDevice + OptimiserDevice {
+    /// Steps that the device may be given before anybody waits for it and reads the results of the first of them.
+    const STEPS_AHEAD: usize;
+}
 
-impl<D: ConvDevice + OptimiserDevice> TrainDevice for D {}
+impl TrainDevice for Cpu {
+    const STEPS_AHEAD: usize = 0;
+}
+
+/// The GPU has no work while the host waits for a step and prepares the next one: it does so once in sixteen.
+#[cfg(feature = "cuda")]
+impl TrainDevice for dfdx::tensor::Cuda {
+    const STEPS_AHEAD: usize = 15;
+}
 
 /// Trains `network` for all epochs, or what is left of them after `checkpoint`. With a folder, metrics and curves are
 /// written after each epoch, the weights whenever an epoch is the best so far (see [`EpochMetrics::better_than`]), and

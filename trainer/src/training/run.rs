@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dfdx::{nn::ZeroGrads, tensor::Gradients, tensor_ops::Backward};
+use dfdx::{
+    nn::ZeroGrads,
+    tensor::{Gradients, NoneTape},
+    tensor_ops::Backward,
+};
 
 use super::{
     Outcome, TrainDevice, TrainError,
@@ -29,8 +33,8 @@ use crate::{
         Dataset,
         loader::{self, Batch, Split},
     },
-    model::Network,
-    optimiser::Optimiser,
+    model::{Logits, Network},
+    optimiser::{GradientNorm, Memory, Optimiser, OptimiserDevice},
     random::StepKey,
 };
 
@@ -50,12 +54,24 @@ pub struct Setting<'a, D> {
     pub interrupt: Interrupt,
 }
 
+/// A step that the device has been given, and whose results nobody has read yet.
+struct UnreadStep<D: TrainDevice> {
+    /// The step of the epoch, from 1.
+    step: usize,
+    learning_rate: f64,
+    logits: Logits<D>,
+    labels: Vec<u8>,
+    norm: Option<<<D as OptimiserDevice>::Memory as Memory<D>>::Norm>,
+}
+
 /// A run under way.
 pub(super) struct Run<'a, D: TrainDevice, N> {
     setting: Setting<'a, D>,
     network: N,
     optimiser: Optimiser<D>,
     state: State,
+    /// The last steps, up to [`TrainDevice::STEPS_AHEAD`] of them.
+    unread: Vec<UnreadStep<D>>,
     split: Split,
     test: Vec<usize>,
     log: Option<StepLog>,
@@ -93,6 +109,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             network,
             optimiser,
             state,
+            unread: Vec::new(),
             log,
             clock: Instant::now(),
             saved: Instant::now(),
@@ -177,7 +194,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         self.clock = Instant::now();
         loader::for_each_batch(data, left, batch_size, input_length::<D, N>(), preprocess, |batch| {
             self.step(batch, &mut gradients)
-        })
+        })?;
+        self.read_steps()
     }
 
     fn step(&mut self, batch: Batch, gradients: &mut Gradients<f32, D>) -> Result<(), TrainError> {
@@ -186,43 +204,52 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let learning_rate =
             options.learning_rate * options.schedule.factor(self.state.total_steps, epoch_steps, options.epochs);
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
-        let diverged = |value: f64| TrainError::diverged(value, epoch, format!("step {step}"));
-
-        let count = batch.labels.len();
         let key = StepKey { seed: options.seed, epoch, step };
         let recorded = mem::replace(gradients, Gradients::leaky());
-        let logits = self.network.logits_traced(batch.images, count, recorded, key).map_err(TrainError::device)?;
-        let mut tally = Tally::default();
-        let values = logits.as_vec();
-        let loss = tally.add(&values, &batch.labels);
-        if !loss.is_finite() {
-            return Err(diverged(loss));
-        }
+        let logits =
+            self.network.logits_traced(batch.images, batch.labels.len(), recorded, key).map_err(TrainError::device)?;
+        let unread = logits.retaped::<NoneTape>();
         *gradients = cross_entropy(self.setting.device, logits, &batch.labels, options.label_smoothing)
             .and_then(|loss| loss.try_backward())
             .map_err(TrainError::device)?;
-        let gradient_norm =
-            self.optimiser.step(&mut self.network, gradients, learning_rate).map_err(TrainError::device)?;
-        if let Some(norm) = gradient_norm.filter(|norm| !norm.is_finite()) {
-            return Err(diverged(norm));
-        }
-        self.state.tally.add(&values, &batch.labels);
+        let norm = self.optimiser.step(&mut self.network, gradients, learning_rate).map_err(TrainError::device)?;
         self.state.step = step;
         self.state.total_steps += 1;
-        let seconds = self.count_time(true);
-        if let Some(log) = &mut self.log {
-            let Scores { loss, accuracy } = tally.scores();
-            let metrics = StepMetrics { epoch, step, loss, accuracy, learning_rate, gradient_norm, seconds };
-            log.add(&metrics)?;
+        self.unread.push(UnreadStep { step, learning_rate, logits: unread, labels: batch.labels, norm });
+        if self.unread.len() > D::STEPS_AHEAD {
+            self.read_steps()?;
         }
-        self.setting.observer.batch(count, self.state.tally.scores());
         self.end_if_asked()?;
-        if self
-            .setting
-            .folder
-            .is_some_and(|folder| self.saved.elapsed() >= interval(folder.config().checkpoints.minutes))
-        {
+        let minutes = self.setting.folder.map(|folder| folder.config().checkpoints.minutes);
+        if minutes.is_some_and(|minutes| self.saved.elapsed() >= interval(minutes)) {
             self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the steps that the device has been given, and counts, checks and logs what came of them.
+    fn read_steps(&mut self) -> Result<(), TrainError> {
+        let steps = mem::take(&mut self.unread);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let epoch = self.state.epoch;
+        // Before the time is taken, for this is what waits for the device.
+        let values: Vec<_> = steps.iter().map(|step| step.logits.as_vec()).collect();
+        let seconds = self.count_time(true) / steps.len() as f64;
+        for (UnreadStep { step, learning_rate, labels, norm, .. }, logits) in steps.into_iter().zip(values) {
+            let mut tally = Tally::default();
+            let loss = tally.add(&logits, &labels);
+            let gradient_norm = norm.map(|norm| norm.read());
+            if let Some(value) = [Some(loss), gradient_norm].into_iter().flatten().find(|value| !value.is_finite()) {
+                return Err(TrainError::diverged(value, epoch, format!("step {step}")));
+            }
+            self.state.tally.add(&logits, &labels);
+            if let Some(log) = &mut self.log {
+                let Scores { loss, accuracy } = tally.scores();
+                log.add(&StepMetrics { epoch, step, loss, accuracy, learning_rate, gradient_norm, seconds })?;
+            }
+            self.setting.observer.batch(labels.len(), self.state.tally.scores());
         }
         Ok(())
     }
@@ -263,7 +290,9 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         Err(TrainError::Interrupted { epoch: self.state.epoch, saved })
     }
 
+    /// Writes a checkpoint, once it is sure that all steps so far are good.
     fn save(&mut self) -> Result<(), TrainError> {
+        self.read_steps()?;
         self.count_time(false);
         if let Some(folder) = self.setting.folder {
             folder.write_checkpoint(&self.network, &self.optimiser, &self.state)?;

@@ -27,7 +27,7 @@ pub struct StepMetrics {
     /// L2 norm of all gradients before clipping, where they are clipped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub gradient_norm: Option<f64>,
-    /// Seconds that the step took, waiting for its images included.
+    /// Seconds that the step took, waiting for its images included; the mean of those whose results were read together.
     pub seconds: f64,
 }
 
