@@ -132,8 +132,8 @@ pub struct Classify {
 
     /// Compare results with the folders' names and report accuracy and confusion matrix on the standard error
     ///
-    /// The folder that an image lies in tells its class where it has the class's name; characters other than letters,
-    /// digits and - may stand as _, so that T-shirt_top is T-shirt/top.
+    /// The nearest folder around an image that has a class's name tells its class; characters other than letters, digits
+    /// and - may stand as _, so that T-shirt_top is T-shirt/top.
     #[arg(long)]
     pub evaluate: bool,
 

@@ -9,12 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use image_files::find::{Candidate, Search};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     args::Classify,
     evaluate::Evaluation,
-    find::{Candidate, List, Search},
+    list::List,
     network::{self, Classifier},
     output::{self, Destination, Layout, Writer},
     pipeline::{self, Consumer, Record},
@@ -38,7 +39,8 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let destination = Destination::open(args.output.as_deref())?;
     let name = destination.name();
     let cannot_write = || format!("cannot write {name}");
-    let layout = Layout { labels: classifier.labels.clone(), top_k: output::clamped(args.top_k), logits: args.logits };
+    let labels = classifier.labels.clone();
+    let layout = Layout { top_k: usize::from(args.top_k).min(labels.len()), labels, logits: args.logits };
     let color = output::use_color(args.color, destination.is_terminal());
     let progress = !destination.is_terminal() && io::stderr().is_terminal();
     let mut results = Results {

@@ -1,20 +1,21 @@
 //! Accuracy and confusion matrix of images that lie in folders named after their class.
 
-use std::{collections::HashMap, fmt, path::Path};
+use std::{fmt, path::Path};
 
-use anyhow::bail;
+use anyhow::anyhow;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::{network::CLASSES, pipeline::Record, text::printable};
+use image_files::class::{ClassFolders, folder_names};
+
+use crate::{pipeline::Record, text::printable};
 
 /// Counts of what was right and wrong.
 #[derive(Debug)]
 pub struct Evaluation {
     labels: Vec<String>,
-    /// The class of a folder's name.
-    folders: HashMap<String, usize>,
+    folders: ClassFolders,
     /// `[class][predicted]`: images.
-    confusion: [[u64; CLASSES]; CLASSES],
+    confusion: Vec<Vec<u64>>,
     /// Images that failed.
     failed: u64,
     /// Images in folders with other names.
@@ -27,13 +28,10 @@ impl Evaluation {
     /// # Errors
     /// Two classes would have the same folder.
     pub fn new(labels: &[String]) -> anyhow::Result<Self> {
-        let mut folders = HashMap::new();
-        for (class, label) in labels.iter().enumerate() {
-            if let Some(other) = folders.insert(folder_name(label), class) {
-                bail!("--evaluate: the classes {:?} and {label:?} would have the same folder", labels[other]);
-            }
-        }
-        let confusion = [[0; CLASSES]; CLASSES];
+        let folders = ClassFolders::new(labels).map_err(|[one, other]| {
+            anyhow!("--evaluate: the classes {one:?} and {other:?} would have the same folder")
+        })?;
+        let confusion = vec![vec![0; labels.len()]; labels.len()];
         Ok(Self { labels: labels.to_vec(), folders, confusion, failed: 0, unknown: 0 })
     }
 
@@ -47,25 +45,20 @@ impl Evaluation {
         }
     }
 
-    /// The class that an image's folder names.
+    /// The class that the nearest folder around an image is named after.
     fn class_of(&self, path: &Path) -> Option<usize> {
-        let folder = path.parent()?.file_name()?.to_string_lossy();
-        self.folders.get(&folder_name(&folder)).copied()
+        let mut folders = path.ancestors().skip(1).filter_map(Path::file_name);
+        folders.find_map(|name| self.folders.class_of(&name.to_string_lossy()))
     }
-}
-
-/// The name with everything but letters, digits and `-` of ASCII as `_`, as a class's folder is called.
-fn folder_name(label: &str) -> String {
-    label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total: u64 = self.confusion.iter().flatten().sum();
-        let right: u64 = (0..CLASSES).map(|class| self.confusion[class][class]).sum();
+        let right: u64 = self.confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
         if total == 0 {
-            let folders: Vec<_> = self.labels.iter().map(|label| folder_name(label)).collect();
-            writeln!(f, "No classified image lies in a folder with the name of a class ({}).", folders.join(", "))?;
+            let folders = folder_names(&self.labels).join(", ");
+            writeln!(f, "No classified image lies in a folder with the name of a class ({folders}).")?;
         } else {
             writeln!(f, "Accuracy {} ({right} of {total} images)", percent(right, total))?;
             writeln!(f, "\nPredicted class (columns) by class (rows):\n{}", self.table())?;
@@ -84,7 +77,7 @@ impl Evaluation {
     fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        let classes = (0..CLASSES).map(|class| class.to_string());
+        let classes = (0..self.labels.len()).map(|class| class.to_string());
         table.set_header(["".into(), "".into()].into_iter().chain(classes).chain(["images".into(), "accuracy".into()]));
         for (class, row) in self.confusion.iter().enumerate() {
             let images: u64 = row.iter().sum();
@@ -123,7 +116,7 @@ mod tests {
     }
 
     fn record(path: &str, class: Option<usize>) -> Record {
-        let answer = |class| Answer { ranking: vec![Prediction { class, probability: 1.0 }], logits: [0.0; 10] };
+        let answer = |class| Answer { ranking: vec![Prediction { class, probability: 1.0 }], logits: vec![0.0; 10] };
         Record { path: path.into(), outcome: class.map(answer).ok_or_else(String::new) }
     }
 
@@ -135,6 +128,7 @@ mod tests {
             ("T-shirt_top/2.png", Some(1)),
             ("Ankle boot/1.png", Some(2)),
             ("Ankle_boot/1.png", Some(2)),
+            ("Trouser/Ankle boot/more/1.png", Some(2)),
             ("elsewhere/1.png", Some(2)),
             ("1.png", Some(2)),
             ("Trouser/1.png", None),
@@ -142,9 +136,9 @@ mod tests {
             evaluation.record(&record(path, class));
         }
         assert_eq!(evaluation.confusion[0][..3], [1, 1, 0]);
-        assert_eq!(evaluation.confusion[2][2], 2);
+        assert_eq!(evaluation.confusion[2][2], 3);
         let text = evaluation.to_string();
-        assert!(text.starts_with("Accuracy 75.00 % (3 of 4 images)\n"), "{text}");
+        assert!(text.starts_with("Accuracy 80.00 % (4 of 5 images)\n"), "{text}");
         assert!(text.contains("Not counted: 2 images in folders without the name of a class"), "{text}");
         assert!(text.contains("Not counted: 1 image that could not be classified"), "{text}");
         let shirts: Vec<_> =

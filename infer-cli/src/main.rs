@@ -1,7 +1,7 @@
 //! `infer-cli`: a thin program over infer-core that classifies images and looks into weights files.
 //!
 //! ```text
-//! args ─▶ classify: find ─▶ pipeline (worker: decode ─▶ network) ─▶ output, evaluate
+//! args ─▶ classify: image_files::find ─▶ pipeline (worker: image_files ─▶ network) ─▶ output, evaluate
 //!     └─▶ inspect, pack, bench
 //! ```
 //!
@@ -11,10 +11,9 @@
 mod args;
 mod bench;
 mod classify;
-mod decode;
 mod evaluate;
-mod find;
 mod inspect;
+mod list;
 mod network;
 mod output;
 mod pack;

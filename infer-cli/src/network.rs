@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +16,7 @@ use infer_core::{
 use memmap2::Mmap;
 use serde::Deserialize;
 
-/// How many classes the networks tell apart.
+/// How many classes the networks tell apart at most: their outputs.
 pub const CLASSES: usize = {
     assert!(alexnet::CLASSES == lenet5::CLASSES);
     alexnet::CLASSES
@@ -108,7 +109,7 @@ pub fn pack(network: &AlexNet<'_>, linear: LinearWeights) -> anyhow::Result<Vec<
 pub struct Classifier<'w> {
     /// The network.
     pub network: Network<'w>,
-    /// One a class, in order.
+    /// One a class, in order; where there are fewer than outputs, those behind mean nothing.
     pub labels: Vec<String>,
     /// What the network wants done to an image's values, if anything.
     pub normalisation: Option<Normalisation>,
@@ -135,12 +136,15 @@ impl<'w> Classifier<'w> {
         let network = Network::new(file, &header, backend)?;
         let preprocessing = header.metadata("preprocessing");
         let normalisation = preprocessing.map(|text| normalisation(&text.to_string(), network.side())).transpose()?;
-        let labels = match (labels, header.metadata("classes")) {
-            (Some(path), _) => {
-                labels_of(path).with_context(|| format!("cannot use the labels in {}", path.display()))?
+        let named = header.metadata("classes").map(|text| json_labels(&text.to_string(), 2..=CLASSES));
+        let labels = match (labels, named) {
+            (Some(path), named) => {
+                let count = named.and_then(Result::ok).map_or(CLASSES, |names| names.len());
+                labels_of(path, count).with_context(|| format!("cannot use the labels in {}", path.display()))?
             }
-            (None, Some(text)) => json_labels(&text.to_string())
-                .context("cannot use the metadata `classes`, --labels FILE may replace them")?,
+            (None, Some(named)) => {
+                named.context("cannot use the metadata `classes`, --labels FILE may replace them")?
+            }
             (None, None) => (0..CLASSES).map(|class| class.to_string()).collect(),
         };
         Ok(Self { network, labels, normalisation: normalisation.flatten() })
@@ -214,22 +218,24 @@ fn normalisation(text: &str, side: usize) -> anyhow::Result<Option<Normalisation
     }
 }
 
-/// The labels in a file: a JSON array, or one a line.
-fn labels_of(path: &Path) -> anyhow::Result<Vec<String>> {
+/// The labels in a file, `count` of them: a JSON array, or one a line.
+fn labels_of(path: &Path, count: usize) -> anyhow::Result<Vec<String>> {
     let text = fs::read_to_string(path)?;
     let text = text.trim_start_matches('\u{feff}').trim_end();
     if text.starts_with('[') {
-        return json_labels(text);
+        return json_labels(text, count..=count);
     }
-    as_many_as_classes(text.lines().map(str::to_owned).collect())
+    one_a_class(text.lines().map(str::to_owned).collect(), count..=count)
 }
 
-fn json_labels(text: &str) -> anyhow::Result<Vec<String>> {
-    as_many_as_classes(serde_json::from_str(text).context("expected a JSON array of strings")?)
+fn json_labels(text: &str, counts: RangeInclusive<usize>) -> anyhow::Result<Vec<String>> {
+    one_a_class(serde_json::from_str(text).context("expected a JSON array of strings")?, counts)
 }
 
-fn as_many_as_classes(labels: Vec<String>) -> anyhow::Result<Vec<String>> {
-    ensure!(labels.len() == CLASSES, "expected {CLASSES} names, one a class, found {}", labels.len());
+fn one_a_class(labels: Vec<String>, counts: RangeInclusive<usize>) -> anyhow::Result<Vec<String>> {
+    let (least, most) = (counts.start(), counts.end());
+    let expected = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    ensure!(counts.contains(&labels.len()), "expected {expected} names, one a class, found {}", labels.len());
     Ok(labels)
 }
 
@@ -266,7 +272,7 @@ mod tests {
         let path = folder.path().join("labels");
         let read = |text: &str| {
             fs::write(&path, text).unwrap();
-            labels_of(&path)
+            labels_of(&path, 10)
         };
         let lines: Vec<_> = ["T-shirt/top", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(String::from).into();
         assert_eq!(read(&lines.join("\r\n")).unwrap(), lines);

@@ -23,11 +23,9 @@ use std::{
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use image_files::find::Candidate;
 
-use crate::{
-    find::Candidate,
-    worker::{Answer, BATCH},
-};
+use crate::worker::{Answer, BATCH};
 
 /// Images under way for each thread. Enough to even out how long they take; a path and a record each.
 const SLOTS_PER_THREAD: usize = 4 * BATCH;
@@ -268,7 +266,10 @@ mod tests {
         }
 
         fn answer(&mut self, count: usize, _alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>> {
-            Ok(self.0[..count].iter().map(|number| Ok(Answer { ranking: Vec::new(), logits: [*number; 10] })).collect())
+            Ok(self.0[..count]
+                .iter()
+                .map(|number| Ok(Answer { ranking: Vec::new(), logits: vec![*number; 10] }))
+                .collect())
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{path::Path, thread};
 
 use anyhow::bail;
+use image_files::{decode, gray::preprocess};
 use infer_core::{
     alexnet,
     classify::{Prediction, top_k_with},
@@ -13,7 +14,6 @@ use infer_core::{
 use rayon::prelude::*;
 
 use crate::{
-    decode::{self, preprocess},
     network::{CLASSES, Classifier, Network, Normalisation},
     pipeline,
 };
@@ -28,18 +28,24 @@ pub struct Answer {
     /// All classes, the most likely first.
     pub ranking: Vec<Prediction>,
     /// The network's outputs, one a class.
-    pub logits: [f32; CLASSES],
+    pub logits: Vec<f32>,
 }
 
 impl Answer {
+    /// The answer where the first `classes` outputs stand for classes.
+    ///
     /// # Errors
     /// The network's sums overflowed.
-    fn new(logits: [f32; CLASSES]) -> anyhow::Result<Self> {
+    fn new(outputs: [f32; CLASSES], classes: usize) -> anyhow::Result<Self> {
+        let logits = &outputs[..classes];
         if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
             bail!("the network's output for class {class} is {}: its weights are too large", logits[class]);
         }
-        let ranking = top_k_with::<CLASSES, CLASSES>(&logits, f32::exp).into_iter().collect();
-        Ok(Self { ranking, logits })
+        // The others come last, with a probability of 0.
+        let mut among_classes = [f32::NEG_INFINITY; CLASSES];
+        among_classes[..classes].copy_from_slice(logits);
+        let ranking = top_k_with::<CLASSES, CLASSES>(&among_classes, f32::exp).into_iter().take(classes).collect();
+        Ok(Self { ranking, logits: logits.to_vec() })
     }
 }
 
@@ -60,6 +66,7 @@ impl Parallel for Threads<'_> {
 /// A network with memory of its own for a batch.
 pub struct Worker<'n> {
     memory: Memory<'n>,
+    classes: usize,
     invert: bool,
     normalisation: Option<Normalisation>,
     threads: &'n rayon::ThreadPool,
@@ -88,7 +95,7 @@ impl<'n> Worker<'n> {
                 workspace: Box::new(lenet5::Workspace::new()),
             },
         };
-        Ok(Self { memory, invert, normalisation: classifier.normalisation, threads })
+        Ok(Self { memory, classes: classifier.labels.len(), invert, normalisation: classifier.normalisation, threads })
     }
 }
 
@@ -129,6 +136,24 @@ impl pipeline::Worker for Worker<'_> {
                 }
             }
         }
-        Ok(logits.iter().map(|logits| Answer::new(*logits)).collect())
+        Ok(logits.iter().map(|logits| Answer::new(*logits, self.classes)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_without_a_class_count_for_nothing() {
+        let outputs = [1.0, 3.0, 2.0, 9.0, 9.0, 9.0, 9.0, f32::INFINITY, f32::NAN, 9.0];
+        let Answer { ranking, logits } = Answer::new(outputs, 3).unwrap();
+        assert_eq!(logits, [1.0, 3.0, 2.0]);
+        assert_eq!(ranking.iter().map(|best| best.class).collect::<Vec<_>>(), [1, 2, 0]);
+        assert!((ranking.iter().map(|best| best.probability).sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((ranking[0].probability - 0.665_240_94).abs() < 1e-6);
+        assert!(
+            Answer::new(outputs, 9).unwrap_err().to_string().starts_with("the network's output for class 7 is inf")
+        );
     }
 }

@@ -288,6 +288,46 @@ fn evaluation_compares_with_the_folders() {
 }
 
 #[test]
+fn where_there_are_fewer_classes_than_outputs_the_others_count_for_nothing() {
+    let folder = Folder::new();
+    let mut weights = tensors(&common::LENET5);
+    // Whatever the picture, the last output would win.
+    weights.last_mut().unwrap().1.1[9] = 100.0;
+    write(
+        &folder.path("lenet5.safetensors"),
+        weights,
+        &[("architecture", "lenet5"), ("classes", r#"["cat","dog","pet rock"]"#)],
+    );
+    for (number, class) in ["cat", "dog/more", "pet_rock"].iter().enumerate() {
+        folder.picture(&format!("set/{class}/1.png"), number as u32);
+    }
+    let expected = expected(&folder, &picture(0));
+    let (records, _) = folder.records(&["set/cat/1.png", "--logits", "-k", "10"]);
+    assert_eq!(logits(&records[0]), expected[..3]);
+    let probabilities = softmax_with(&[expected[0], expected[1], expected[2]], f32::exp);
+    let top = records[0]["top"].as_array().unwrap();
+    assert_eq!(top.len(), 3);
+    for class in top {
+        let index = class["class"].as_u64().unwrap() as usize;
+        assert_eq!(class["label"], ["cat", "dog", "pet rock"][index]);
+        assert!((class["probability"].as_f64().unwrap() as f32 - probabilities[index]).abs() < 1e-6);
+    }
+    let output = folder.classify(&["set", "--evaluate", "-f", "csv", "--logits", "-k", "10"]).output().unwrap();
+    let (table, evaluation) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(
+        table.starts_with("path,class,label,probability,class_2,label_2,probability_2,class_3,label_3,probability_3,")
+    );
+    assert!(table.lines().next().unwrap().ends_with(",logit_0,logit_1,logit_2,error"), "{table}");
+    assert!(evaluation.contains("of 3 images)") && evaluation.contains("2  pet rock"), "{evaluation}");
+    assert!(!evaluation.contains("Not counted") && !evaluation.contains("\n3 "), "{evaluation}");
+    // Other names, as many.
+    folder.file("three", "Katze\nHund\nStein".as_bytes());
+    folder.file("ten", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9".as_bytes());
+    assert!(folder.records(&["set", "--labels", "three"]).0[0]["label"].as_str().unwrap().len() >= 4);
+    folder.classify(&["set", "--labels", "ten"]).assert().code(2).stderr(predicates::str::contains("expected 3 names"));
+}
+
+#[test]
 fn alexnet_is_found_and_runs() {
     let folder = Folder::new();
     write(&folder.path("alexnet.safetensors"), tensors(&ALEXNET), &[("architecture", "alexnet")]);

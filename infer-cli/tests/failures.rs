@@ -82,7 +82,7 @@ fn weights_that_are_not_right_are_refused_with_the_reason() {
     expect("these are not LeNet-5's weights: tensor conv1.weight: value 7 is NaN or infinite");
     write(&path, tensors(&LENET5), &[("classes", "[\"one\"]")]);
     expect(
-        "cannot use the metadata `classes`, --labels FILE may replace them: expected 10 names, one a class, found 1",
+        "cannot use the metadata `classes`, --labels FILE may replace them: expected 2 to 10 names, one a class, found 1",
     );
     write(&path, tensors(&LENET5), &[("preprocessing", "{\"color\":\"rgb\"}")]);
     assert!(refused().ends_with("found {\"color\":\"rgb\"}"));

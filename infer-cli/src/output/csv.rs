@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use csv::{ErrorKind, StringRecord, Terminator, WriterBuilder};
 
 use super::{Layout, Writer};
-use crate::{network::CLASSES, pipeline::Record};
+use crate::pipeline::Record;
 
 /// Writes comma-separated values.
 pub struct Csv<W: Write> {
@@ -37,7 +37,7 @@ impl<W: Write> Writer for Csv<W> {
                 row.push_field(&if place == 1 { column.into() } else { format!("{column}_{place}") });
             }
         }
-        for class in 0..if self.layout.logits { CLASSES } else { 0 } {
+        for class in 0..self.layout.logits() {
             row.push_field(&format!("logit_{class}"));
         }
         row.push_field("error");
@@ -59,7 +59,7 @@ impl<W: Write> Writer for Csv<W> {
                 row.push_field("");
             }
             Err(error) => {
-                let empty = 3 * self.layout.top_k + if self.layout.logits { CLASSES } else { 0 };
+                let empty = 3 * self.layout.top_k + self.layout.logits();
                 row.extend(std::iter::repeat_n("", empty));
                 row.push_field(error);
             }

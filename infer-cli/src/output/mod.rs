@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::ColorChoice;
 use tempfile::NamedTempFile;
 
-use crate::{args::Format, network::CLASSES, pipeline::Record};
+use crate::{args::Format, pipeline::Record};
 
 /// The destination's name in errors if it is no file.
 const STDOUT: &str = "the standard output";
@@ -24,7 +24,7 @@ const STDOUT: &str = "the standard output";
 pub struct Layout {
     /// The classes' names.
     pub labels: Vec<String>,
-    /// How many classes to name, 1 to [`CLASSES`].
+    /// How many classes to name, at least 1 and at most all.
     pub top_k: usize,
     /// The logits too.
     pub logits: bool,
@@ -54,6 +54,11 @@ pub trait Writer {
 }
 
 impl Layout {
+    /// How many logits are printed.
+    fn logits(&self) -> usize {
+        if self.logits { self.labels.len() } else { 0 }
+    }
+
     /// A writer of `format` to `out`.
     pub fn writer(self, format: Format, out: Box<dyn Write>, color: bool) -> Box<dyn Writer> {
         let out = BufWriter::new(out);
@@ -163,17 +168,12 @@ pub fn use_color(choice: ColorChoice, terminal: bool) -> bool {
     }
 }
 
-/// How many classes to name if `top_k` are asked for.
-pub fn clamped(top_k: u16) -> usize {
-    usize::from(top_k).min(CLASSES)
-}
-
 #[cfg(test)]
 mod testing {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::worker::Answer;
+    use crate::{network::CLASSES, worker::Answer};
     use infer_core::classify::top_k;
 
     /// Memory to write to that can be looked at while a writer holds it.
@@ -214,6 +214,6 @@ mod testing {
 
     pub fn answer() -> Answer {
         let logits = std::array::from_fn(|class| class as f32 * 0.5);
-        Answer { ranking: top_k::<CLASSES, CLASSES>(&logits).into_iter().collect(), logits }
+        Answer { ranking: top_k::<CLASSES, CLASSES>(&logits).into_iter().collect(), logits: logits.to_vec() }
     }
 }

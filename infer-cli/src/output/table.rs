@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use super::{Layout, Writer};
 use crate::{
-    network::CLASSES,
     pipeline::Record,
     text::{padded, printable, width},
 };
@@ -42,8 +41,7 @@ impl<W: Write> Table<W> {
 
     /// The columns before the path where there is no answer.
     fn blank(&self) -> usize {
-        let logits = if self.layout.logits { CLASSES * (LOGIT + 2) } else { 0 };
-        self.layout.top_k * (self.label + PROBABILITY.0 + 4) + logits
+        self.layout.top_k * (self.label + PROBABILITY.0 + 4) + self.layout.logits() * (LOGIT + 2)
     }
 
     fn line(&mut self, style: &str, text: &str) -> io::Result<()> {
@@ -62,7 +60,7 @@ impl<W: Write> Writer for Table<W> {
             let label = if place == 1 { "LABEL".into() } else { format!("LABEL {place}") };
             line += &format!("{}  {:>2$}  ", padded(&label, self.label), PROBABILITY.1, PROBABILITY.0);
         }
-        for class in 0..if self.layout.logits { CLASSES } else { 0 } {
+        for class in 0..self.layout.logits() {
             line += &format!("{:>LOGIT$}  ", format!("LOGIT {class}"));
         }
         line += "PATH";

@@ -1,16 +1,17 @@
-//! From a file to a network's input: read, decode, make gray, resize. Whatever is wrong with a file ends here as an error
-//! about that file.
+//! From a file to an image: read, decode. Whatever is wrong with a file ends here as an error about that file.
 
 use std::{
+    cell::Cell,
     fs::File,
     io::{Cursor, Read},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe},
     path::Path,
+    sync::Once,
+    thread,
 };
 
-use anyhow::{Context, anyhow, bail, ensure};
-use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Limits, Pixel};
-use infer_core::preprocess::{gray, luma, resize_bilinear};
+use anyhow::{Context, bail, ensure};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
 /// The largest file that is read, and the most memory that decoding may take, in bytes: for photographs of 170
 /// megapixels, but not for a few kilobytes that claim to be a gigapixel.
@@ -45,8 +46,7 @@ pub fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
     limits.max_alloc = Some(MOST_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
-    // The reader is not used again, so that nothing half done can be seen.
-    match catch_unwind(AssertUnwindSafe(|| reader.decode())) {
+    match quietly(|| reader.decode()) {
         Ok(image) => Ok(image?),
         Err(_) => bail!("the {format:?} decoder failed on this file"),
     }
@@ -77,95 +77,33 @@ fn has_jpeg_end(file: &[u8]) -> bool {
     }
 }
 
-/// Writes the image as a network's input: gray, 0 to 1, resized to `input.len()` rows of `W` columns. `invert` makes black
-/// white.
-///
-/// # Errors
-/// It has no pixels, or values outside of 0 to 1, which floating-point images may.
-pub fn preprocess<const W: usize>(image: &DynamicImage, invert: bool, input: &mut [[f32; W]]) -> anyhow::Result<()> {
-    use DynamicImage as I;
-    match image {
-        I::ImageLuma8(image) => resize(image, |p| gray(p.0[0]), input),
-        I::ImageLumaA8(image) => resize(image, |p| gray(p.0[0]), input),
-        I::ImageRgb8(image) => resize(image, |p| luma(p.0), input),
-        I::ImageRgba8(image) => resize(image, |p| luma(p.to_rgb().0), input),
-        I::ImageLuma16(image) => resize(image, |p| gray16(p.0[0]), input),
-        I::ImageLumaA16(image) => resize(image, |p| gray16(p.0[0]), input),
-        I::ImageRgb16(image) => resize(image, |p| luma_of(p.0.map(gray16)), input),
-        I::ImageRgba16(image) => resize(image, |p| luma_of(p.to_rgb().0.map(gray16)), input),
-        I::ImageRgb32F(image) => resize(image, |p| luma_of(p.0), input),
-        I::ImageRgba32F(image) => resize(image, |p| luma_of(p.to_rgb().0), input),
-        other => Err(anyhow!("pixels of the type {:?} are not supported", other.color())),
-    }?;
-    let values = input.as_flattened_mut();
-    // Rounding may leave a weighted mean of ones just above 1.
-    if let Some(value) = values.iter().find(|value| !(-1e-5..=1.0 + 1e-5).contains(*value)) {
-        bail!("expected pixel values of 0 to 1, found {value}");
-    }
-    if invert {
-        values.iter_mut().for_each(|value| *value = 1.0 - *value);
-    }
-    Ok(())
+thread_local! {
+    /// Whether this thread is within a decoder.
+    static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-fn resize<P: Pixel, const W: usize>(
-    image: &ImageBuffer<P, Vec<P::Subpixel>>,
-    value: impl Fn(&P) -> f32,
-    input: &mut [[f32; W]],
-) -> anyhow::Result<()> {
-    let pixel = |x: usize, y: usize| value(image.get_pixel(x as u32, y as u32));
-    Ok(resize_bilinear(image.width() as usize, image.height() as usize, pixel, input)?)
-}
-
-/// Value of a 16-bit gray pixel, 0 to 1.
-fn gray16(value: u16) -> f32 {
-    f32::from(value) / 65_535.0
-}
-
-/// Luma of a pixel with values of 0 to 1 (ITU-R BT.601).
-fn luma_of([red, green, blue]: [f32; 3]) -> f32 {
-    0.299 * red + 0.587 * green + 0.114 * blue
+/// Runs a decoder, whose panic is a result like another and is not printed.
+fn quietly<T>(decoder: impl FnOnce() -> T) -> thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !DECODING.get() {
+                others(panic);
+            }
+        }));
+    });
+    DECODING.set(true);
+    // What a decoder works on is not used again, so that nothing half done can be seen.
+    let result = panic::catch_unwind(AssertUnwindSafe(decoder));
+    DECODING.set(false);
+    result
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayAlphaImage, GrayImage, ImageFormat, Luma, LumaA, Rgb, Rgb32FImage, RgbImage, Rgba, RgbaImage};
-
-    fn input(image: impl Into<DynamicImage>, invert: bool) -> anyhow::Result<[[f32; 2]; 2]> {
-        let mut input = [[0.0; 2]; 2];
-        preprocess(&image.into(), invert, &mut input).map(|()| input)
-    }
-
-    #[test]
-    fn gray_values_are_exact_and_transparency_is_ignored() {
-        let image = GrayImage::from_fn(2, 2, |x, y| Luma([if (x, y) == (1, 0) { 51 } else { 255 }]));
-        assert_eq!(input(image.clone(), false).unwrap(), [[1.0, 51.0 / 255.0], [1.0, 1.0]]);
-        assert_eq!(input(image, true).unwrap(), [[0.0, 1.0 - 51.0 / 255.0], [0.0, 0.0]]);
-        let transparent = GrayAlphaImage::from_pixel(2, 2, LumaA([51, 0]));
-        assert_eq!(input(transparent, false).unwrap(), [[51.0 / 255.0; 2]; 2]);
-        let deep = ImageBuffer::<Luma<u16>, _>::from_pixel(2, 2, Luma([257]));
-        assert_eq!(input(deep, false).unwrap(), [[257.0 / 65_535.0; 2]; 2]);
-    }
-
-    #[test]
-    fn colour_becomes_luma() {
-        let red = RgbImage::from_pixel(2, 2, Rgb([255, 0, 0]));
-        assert!((input(red, false).unwrap()[0][0] - 0.299).abs() < 1e-6);
-        let green = RgbaImage::from_pixel(2, 2, Rgba([0, 255, 0, 7]));
-        assert!((input(green, false).unwrap()[1][1] - 0.587).abs() < 1e-6);
-        let blue = ImageBuffer::<Rgb<u16>, _>::from_pixel(2, 2, Rgb([0, 0, 65_535]));
-        assert!((input(blue, false).unwrap()[1][0] - 0.114).abs() < 1e-6);
-    }
-
-    #[test]
-    fn floating_point_values_out_of_range_are_refused() {
-        let of = |value| input(Rgb32FImage::from_pixel(2, 2, Rgb([value; 3])), false);
-        assert!((of(0.5).unwrap()[0][0] - 0.5).abs() < 1e-6);
-        assert_eq!(of(200.0).unwrap_err().to_string(), "expected pixel values of 0 to 1, found 200");
-        assert_eq!(of(f32::NAN).unwrap_err().to_string(), "expected pixel values of 0 to 1, found NaN");
-        assert_eq!(input(GrayImage::new(0, 3), false).unwrap_err().to_string(), "the image has no pixels");
-    }
+    use image::{Rgb, RgbImage};
 
     #[test]
     fn every_format_is_decoded_and_a_truncated_file_refused() {
@@ -216,5 +154,12 @@ mod tests {
     #[test]
     fn what_is_no_image_is_refused() {
         assert!(decode(b"just text").unwrap_err().to_string().starts_with("not an image: expected PNG"));
+    }
+
+    #[test]
+    fn a_decoders_panic_is_an_error() {
+        assert!(quietly(|| panic!("damaged")).is_err());
+        assert_eq!(quietly(|| 1).unwrap(), 1);
+        assert!(!DECODING.get());
     }
 }

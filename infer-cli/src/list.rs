@@ -1,0 +1,83 @@
+//! Lists of paths, which other programs make.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+/// A list of paths, read as it is needed.
+pub struct List {
+    name: String,
+    reader: Box<dyn BufRead + Send>,
+    end: u8,
+}
+
+impl List {
+    /// Opens a list of paths, one a line, or ended by NUL characters; `-` is the standard input.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(path: &Path, null: bool) -> anyhow::Result<Self> {
+        let end = if null { 0 } else { b'\n' };
+        if path == "-" {
+            return Ok(Self { name: "the standard input".into(), reader: Box::new(BufReader::new(io::stdin())), end });
+        }
+        let name = path.display().to_string();
+        let file = File::open(path).with_context(|| format!("cannot open the list of files {name}"))?;
+        Ok(Self { name, reader: Box::new(BufReader::new(file)), end })
+    }
+}
+
+impl Iterator for List {
+    type Item = anyhow::Result<PathBuf>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut line = Vec::new();
+            match self.reader.read_until(self.end, &mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => {
+                    return Some(Err(error).with_context(|| format!("cannot read the list of files {}", self.name)));
+                }
+            }
+            line.pop_if(|last| *last == self.end);
+            if self.end == b'\n' {
+                // Lists written on Windows.
+                line.pop_if(|last| *last == b'\r');
+            }
+            if !line.is_empty() {
+                return Some(Ok(path(line)));
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn path(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_by_lines_or_nul_characters() {
+        let list = |text: &'static [u8], end| {
+            let list = List { name: String::new(), reader: Box::new(text), end };
+            list.map(|path| path.unwrap().display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(list(b"a b.png\r\n\nc.png", b'\n'), ["a b.png", "c.png"]);
+        assert_eq!(list(b"a\nb.png\0c.png\0", 0), ["a\nb.png", "c.png"]);
+    }
+}
