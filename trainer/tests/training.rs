@@ -12,7 +12,7 @@ use std::{
 use dfdx::tensor::Cpu;
 use safetensors::{Dtype, tensor::TensorView};
 use trainer::{
-    data::{Dataset, LabelledImages, augment::Augmentation, idx::Idx},
+    data::{Dataset, LabelledImages, Origin, augment::Augmentation, idx::Idx},
     export,
     model::{AlexNet, LeNet5, Network},
     optimiser::{OptimiserName, OptimiserOptions},
@@ -60,6 +60,7 @@ fn folder<N: Network<Cpu>>(path: &Path, options: &Options) -> RunFolder {
         checkpoints: CheckpointOptions::default(),
         images: ImageCounts { train: 0, validation: 0, test: 0 },
         data: Vec::new(),
+        test_share: None,
         init: None,
     };
     RunFolder::create(path, config).unwrap()
@@ -484,7 +485,14 @@ fn ten_steps_give_the_losses_that_pytorch_gives() {
         [Path::new("images"), Path::new("labels")],
     )
     .unwrap();
-    let data = Dataset { train: images.clone(), test: images, classes: Vec::new(), files: Vec::new() };
+    let data = Dataset {
+        train: images.clone(),
+        test: images,
+        classes: Vec::new(),
+        files: Vec::new(),
+        origin: Origin::Idx,
+        test_paths: Vec::new(),
+    };
     // One batch holds everything, so that an epoch is a step and no order matters.
     let options = Options {
         epochs: 10,

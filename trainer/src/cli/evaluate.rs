@@ -1,29 +1,27 @@
 //! `evaluate`: how well a weights file does on the test images.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use dfdx::tensor::Cpu;
 use safetensors::SafeTensors;
 use serde::Serialize;
 
-use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, number, print};
+use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, agree, number, print};
 use crate::{
-    data::CLASS_NAMES,
     export,
-    model::{AlexNet, CLASSES, LeNet5, Network},
+    model::{AlexNet, LeNet5, Network},
     training::{
         self,
         config::ImageCounts,
         evaluate::evaluate,
         metrics::Tally,
-        prepare,
+        output, prepare,
         progress::{Observer, Phase, Progress},
     },
 };
@@ -61,7 +59,7 @@ struct Report {
     accuracy: f64,
     classes: Vec<ClassReport>,
     /// Images of each class (outer, as `classes`) taken for each class (inner).
-    confusion: [[u64; CLASSES]; CLASSES],
+    confusion: Vec<Vec<u64>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +87,14 @@ impl EvaluateArgs {
         let path = self.weights.display();
         let preprocessing = metadata.get("preprocessing").map(|text| prepare::understand(text, N::SIDE)).transpose();
         let normalisation = preprocessing.map_err(|reason| anyhow!("{path}: {reason}"))?.flatten();
-        let dataset = self.data.read()?;
+        let dataset = self.data.read(output::test_share(&metadata), N::shrink)?;
+        let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
+        ensure!(
+            agree(&names, &dataset),
+            "{path}: these weights tell apart {}; the data have the classes {}",
+            names.join(", "),
+            dataset.classes.join(", ")
+        );
         let positions = training::test_positions(&dataset, self.test_limit);
         let mut progress = Progress::new();
         progress.start(0, ImageCounts { train: 0, validation: 0, test: positions.len() });
@@ -100,7 +105,7 @@ impl EvaluateArgs {
                 Ok(())
             })?;
         drop(progress);
-        let report = Report::new(self.weights.clone(), N::ARCHITECTURE, &class_names(&metadata), &examination.tally);
+        let report = Report::new(self.weights.clone(), N::ARCHITECTURE, &names, &examination.tally);
         if self.json { print(&format!("{}\n", serde_json::to_string(&report)?)) } else { print(&report.table()) }
     }
 }
@@ -108,7 +113,8 @@ impl EvaluateArgs {
 impl Report {
     fn new(weights: PathBuf, network: &'static str, names: &[String], tally: &Tally) -> Self {
         let scores = tally.scores();
-        let confusion = *tally.confusion();
+        let confusion: Vec<Vec<u64>> =
+            tally.confusion().iter().take(names.len()).map(|row| row[..names.len()].to_vec()).collect();
         let classes = names.iter().zip(&confusion).enumerate().map(|(class, (label, row))| {
             let images = row.iter().sum();
             ClassReport {
@@ -134,7 +140,7 @@ impl Report {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         let mut header = vec!["class".to_string()];
-        header.extend((0..CLASSES).map(|class| format!("→{class}")));
+        header.extend((0..self.classes.len()).map(|class| format!("→{class}")));
         header.extend(["images", "accuracy"].map(String::from));
         table.set_header(header);
         for (class, row) in self.classes.iter().zip(&self.confusion) {
@@ -177,13 +183,4 @@ fn network_of(path: &Path) -> anyhow::Result<NetworkName> {
             path.display()
         ),
     }
-}
-
-/// The class names that the weights were trained for, or Fashion-MNIST's where the file does not say.
-fn class_names(metadata: &BTreeMap<String, String>) -> Vec<String> {
-    metadata
-        .get("classes")
-        .and_then(|classes| serde_json::from_str::<Vec<String>>(classes).ok())
-        .filter(|classes| classes.len() == CLASSES)
-        .unwrap_or_else(|| CLASS_NAMES.map(String::from).to_vec())
 }

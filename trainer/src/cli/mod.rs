@@ -15,15 +15,19 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
 
 use crate::{
-    data::{DataFile, Dataset, source::Lookup},
-    training::{TrainError, progress::say},
+    data::{
+        DataFile, Dataset, Origin,
+        folder::{self, Shrink, TestShare},
+        source::{self, Lookup},
+    },
+    training::{TrainError, config::RunConfig, progress::say},
 };
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
@@ -38,6 +42,7 @@ Examples:
   trainer                                  AlexNet, 10 epochs, into runs/alexnet
   trainer train --network lenet5 --epochs 3 --out runs/small
   trainer --resume runs/alexnet            go on after Ctrl-C, a crash or a power failure
+  trainer --data photos --out runs/photos  images of your own, in photos/cat, photos/dog, ...
   trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
   trainer evaluate --weights runs/alexnet/alexnet.safetensors
   trainer plot runs/alexnet runs/small     both in comparison.svg
@@ -45,7 +50,7 @@ Examples:
 
 Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.";
 
-/// Trains AlexNet (or LeNet-5) on Fashion-MNIST and exports safetensors weights.
+/// Trains AlexNet (or LeNet-5) on Fashion-MNIST or a folder of images and exports safetensors weights.
 #[derive(Debug, Parser)]
 #[command(name = "trainer", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 struct Cli {
@@ -82,10 +87,19 @@ enum NetworkName {
 /// Where the data comes from.
 #[derive(Debug, Clone, Args)]
 struct DataArgs {
-    /// Folder of the four IDX files, gzipped or plain; no other place is looked at then [default:
-    /// data/fashion-mnist, /usr/share/datasets/fashion-mnist, or a download]
+    /// Folder of images with a folder for each class, as DIR/train/CLASS and DIR/test/CLASS or as DIR/CLASS; or of the
+    /// four IDX files, gzipped or plain [default: Fashion-MNIST in data/fashion-mnist, in
+    /// /usr/share/datasets/fashion-mnist, or downloaded]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Of images as DIR/CLASS, the share of each class that is kept for the test and not learnt from [default: 0.2, or what
+    /// the weights were trained with]
+    #[arg(long, value_name = "SHARE", value_parser = test_share, allow_negative_numbers = true)]
+    test_share: Option<f64>,
+    /// What it follows from, with their paths, which images are kept for the test [default: 0, or what the weights were
+    /// trained with]
+    #[arg(long, value_name = "N")]
+    test_seed: Option<u64>,
     /// Where to download missing files from, into --data, or else into data/fashion-mnist [default: the data set's
     /// own site, and no download with --data]
     #[arg(long, value_name = "URL")]
@@ -130,18 +144,59 @@ pub fn run() -> ExitCode {
 }
 
 impl DataArgs {
-    /// The same, but where no folder is given that of these files, if they are still there.
-    fn or_folder_of(&self, files: &[DataFile]) -> Self {
-        let there = files.iter().all(|file| file.path.is_file());
-        let folder = files.first().and_then(|file| file.path.parent()).filter(|_| there).map(PathBuf::from);
-        Self { data: self.data.clone().or(folder), ..self.clone() }
+    /// The data of a run that goes on: in the folder that is given, or where the run found them, if they are still there.
+    ///
+    /// # Errors
+    /// A folder of images is not there any more.
+    fn of_run(&self, config: &RunConfig) -> anyhow::Result<Self> {
+        let found = match &config.data[..] {
+            [DataFile { path, .. }] => {
+                ensure!(
+                    self.data.is_some() || path.is_dir(),
+                    "{}: the images that this run began with are gone; name their folder with --data",
+                    path.display()
+                );
+                Some(path.as_path())
+            }
+            files => files
+                .first()
+                .filter(|_| files.iter().all(|file| file.path.is_file()))
+                .and_then(|file| file.path.parent()),
+        };
+        Ok(Self {
+            data: self.data.clone().or_else(|| found.map(PathBuf::from)),
+            test_share: config.test_share.map(|kept| kept.share),
+            test_seed: config.test_share.map(|kept| kept.seed),
+            ..self.clone()
+        })
     }
 
-    /// Finds, reads and checks the data set.
-    fn read(&self) -> anyhow::Result<Dataset> {
-        let current = env::current_dir().context("cannot tell the current folder")?;
-        let lookup = Lookup::new(self.data.as_deref(), self.data_url.as_deref(), &current);
-        let dataset = Dataset::read(&lookup.locate(&say)?)?;
+    /// Finds, reads and checks the data set. `kept` says which images of a folder are for the test where the command line does
+    /// not, `shrink` how they are kept in memory.
+    fn read(&self, kept: Option<TestShare>, shrink: Shrink) -> anyhow::Result<Dataset> {
+        let folder = self
+            .data
+            .as_deref()
+            .filter(|folder| self.data_url.is_none() && !source::has_any(folder) && folder::has_sub_folders(folder));
+        let dataset = if let Some(folder) = folder {
+            let kept = kept.unwrap_or_default();
+            let share = self.test_share.unwrap_or(kept.share);
+            let seed = self.test_seed.unwrap_or(kept.seed);
+            let dataset = Dataset::read_folder(folder, TestShare { share, seed }, shrink)?;
+            let (images, test) = (dataset.train.len() + dataset.test.len(), dataset.test.len());
+            let (count, names, folder) = (dataset.classes.len(), dataset.classes.join(", "), folder.display());
+            say(&format!("{folder}: {images} images of {count} classes ({names}), {test} of them to test by"));
+            dataset
+        } else {
+            let current = env::current_dir().context("cannot tell the current folder")?;
+            let lookup = Lookup::new(self.data.as_deref(), self.data_url.as_deref(), &current);
+            Dataset::read(&lookup.locate(&say)?)?
+        };
+        if self.test_share.is_some() || self.test_seed.is_some() {
+            let chosen = matches!(dataset.origin, Origin::Folder { kept: Some(_) });
+            let message = "--test-share, --test-seed: these data have test images of their own";
+            ensure!(chosen, UsageError(message.to_string()));
+        }
         Ok(dataset)
     }
 }
@@ -178,10 +233,25 @@ fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
 }
 
+/// The names of the classes of weights, if they have any, where they may be those of these data too.
+fn agree(names: &[String], dataset: &Dataset) -> bool {
+    // The names of IDX files' labels are a guess.
+    *names == dataset.classes || (dataset.origin == Origin::Idx && names.len() == dataset.classes.len())
+}
+
 /// A parser of names, which it lists where it refuses.
 fn one_of<T: Copy + Send + Sync + 'static>(names: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
     let find = |text: String| names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
     PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).try_map(move |text| find(text).ok_or("no such name"))
+}
+
+/// A number within a range that is named where it is refused.
+fn real(text: &str, accepts: fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|&value| accepts(value)).ok_or_else(|| format!("expected {expected}"))
+}
+
+fn test_share(text: &str) -> Result<f64, String> {
+    real(text, |share| share > 0.0 && share < 1.0, "a number greater than 0 and less than 1")
 }
 
 #[cfg(test)]

@@ -8,10 +8,16 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use dfdx::tensor::Cpu;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image_files::class::folder_names;
 
 use super::{DataArgs, number};
-use crate::{atomic, data::class_directory, training::progress::say};
+use crate::{
+    atomic,
+    model::{AlexNet, Network},
+    training::progress::say,
+};
 
 /// Options of `samples`.
 #[derive(Debug, Args)]
@@ -29,11 +35,13 @@ pub(super) struct SamplesArgs {
 
 impl SamplesArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let dataset = self.data.read()?;
+        // Images that are larger than any network takes are written smaller.
+        let dataset = self.data.read(None, AlexNet::<Cpu>::shrink)?;
         let test = &dataset.test;
         ensure!(self.count <= test.len(), "--count {}: there are only {} test images", self.count, test.len());
+        let folders = folder_names(&dataset.classes);
         for (position, &label) in test.labels().iter().enumerate().take(self.count) {
-            let folder = self.out.join(class_directory(&dataset.classes[usize::from(label)]));
+            let folder = self.out.join(&folders[usize::from(label)]);
             fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
             let path = folder.join(format!("{position:05}.png"));
             let (width, height) = test.size(position);

@@ -1,7 +1,8 @@
-//! Training data: where it comes from ([`source`]), how its files are read ([`idx`]), what happens to its
+//! Training data: where it comes from ([`source`]), how its files are read ([`idx`], [`folder`]), what happens to its
 //! images ([`augment`]), and how they reach the training loop as shuffled, preprocessed batches ([`loader`]).
 
 pub mod augment;
+pub mod folder;
 pub mod idx;
 mod labelled;
 pub mod loader;
@@ -15,19 +16,22 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use self::idx::{Idx, IdxError};
 pub use self::labelled::LabelledImages;
+use self::{
+    folder::TestShare,
+    idx::{Idx, IdxError},
+};
 
 /// The classes of Fashion-MNIST in the order of their labels.
 pub const CLASS_NAMES: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
-/// A file that was read, identified by its content.
+/// A file, or a folder of images, that was read, identified by its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFile {
     /// Where it lies.
     pub path: PathBuf,
-    /// SHA-256 of its uncompressed content, hexadecimal.
+    /// SHA-256, hexadecimal, of a file's uncompressed content, or of the paths and contents of a folder's images.
     pub sha256: String,
 }
 
@@ -40,8 +44,24 @@ pub struct Dataset {
     pub test: LabelledImages,
     /// Class names in label order.
     pub classes: Vec<String>,
-    /// The files it was read from.
+    /// The files, or the folder, that it was read from.
     pub files: Vec<DataFile>,
+    /// What kind of files.
+    pub origin: Origin,
+    /// The test images' paths in the folder, in their order; none where they lie in one file.
+    pub test_paths: Vec<PathBuf>,
+}
+
+/// The kind of files that a data set was read from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Origin {
+    /// Four IDX files. They do not say what their labels mean: the names are Fashion-MNIST's.
+    Idx,
+    /// Folders named after the classes.
+    Folder {
+        /// How the test images were chosen, where there were none of their own.
+        kept: Option<TestShare>,
+    },
 }
 
 /// Why a data set cannot be used. Messages name the file.
@@ -102,6 +122,17 @@ impl DataFile {
 }
 
 impl Dataset {
+    /// What a person calls it.
+    pub fn name(&self) -> String {
+        match self.origin {
+            Origin::Idx => "Fashion-MNIST".to_string(),
+            Origin::Folder { .. } => {
+                let name = self.files.first().and_then(|folder| folder.path.file_name());
+                name.map_or("images".to_string(), |name| name.to_string_lossy().into_owned())
+            }
+        }
+    }
+
     /// Reads and checks the four files of a data set published as MNIST is.
     ///
     /// # Errors
@@ -118,33 +149,12 @@ impl Dataset {
         };
         let train = pair(&files.train_images, &files.train_labels)?;
         let test = pair(&files.test_images, &files.test_labels)?;
-        Ok(Self { train, test, classes: CLASS_NAMES.map(String::from).to_vec(), files: read })
+        let classes = CLASS_NAMES.map(String::from).to_vec();
+        Ok(Self { train, test, classes, files: read, origin: Origin::Idx, test_paths: Vec::new() })
     }
-}
-
-/// The name of the folder for a class: every character that is neither ASCII alphanumeric nor `-` becomes
-/// `_`, so that it is safe in a path on every system. "T-shirt/top" becomes "T-shirt_top". Whoever reads such
-/// folders maps each class name the same way and compares.
-pub fn class_directory(class: &str) -> String {
-    class.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 fn open<const RANK: usize>(path: &Path) -> Result<Idx<RANK>, DataError> {
     let file = File::open(path).map_err(|source| DataError::Open { path: path.to_path_buf(), source })?;
     Idx::read(file).map_err(|source| DataError::Idx { path: path.to_path_buf(), source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn class_directories_are_safe_and_distinct() {
-        let directories = CLASS_NAMES.map(class_directory);
-        assert_eq!(directories[0], "T-shirt_top");
-        assert_eq!(directories[9], "Ankle_boot");
-        assert_eq!(class_directory("../é a"), "_____a");
-        let distinct: std::collections::BTreeSet<_> = directories.iter().collect();
-        assert_eq!(distinct.len(), CLASS_NAMES.len());
-    }
 }

@@ -78,7 +78,8 @@ pub struct NotFound {
 
 const HELP: &str = "Install it with `apt install dataset-fashion-mnist` (Debian, Ubuntu), or put the four files \
 train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (each with or \
-without .gz) into one folder and name it with --data, or name another mirror with --data-url.";
+without .gz) into one folder and name it with --data, or name another mirror with --data-url. For images of your own, \
+name a folder with --data that has a folder of images for each class.";
 
 fn listed(tried: &[(String, String)]) -> String {
     tried.iter().fold(String::new(), |mut list, (place, reason)| {
@@ -144,10 +145,15 @@ impl Lookup {
     }
 }
 
+/// Whether a folder has any of the four files.
+pub fn has_any(folder: &Path) -> bool {
+    PUBLISHED.iter().any(|(name, _)| present(folder, name).is_some())
+}
+
 /// The four files in a folder, or what is wrong with it.
 fn in_folder(folder: &Path) -> Result<Files, String> {
     if !folder.is_dir() {
-        return Err("no such folder".into());
+        return Err(if folder.exists() { "not a folder" } else { "no such folder" }.into());
     }
     let find =
         |(name, _): (&str, &str)| present(folder, name).ok_or_else(|| format!("it has neither {name} nor {name}.gz"));

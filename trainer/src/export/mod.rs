@@ -169,6 +169,12 @@ pub(crate) fn set<D: Device<f32>, M: TensorCollection<f32, D>>(network: &mut M, 
     let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut weights });
 }
 
+/// Copies the tensors that are chosen by name from one network to another.
+pub(crate) fn copy<D: Device<f32>, M: TensorCollection<f32, D>>(from: &M, to: &mut M, chosen: impl Fn(&str) -> bool) {
+    let chosen = tensors(from).into_iter().filter(|tensor| chosen(&tensor.name));
+    set(to, chosen.map(|tensor| (tensor.name, tensor.values.into_owned())).collect());
+}
+
 /// The refusal of a file for one of its tensors.
 pub(crate) fn refuse(path: &Path, tensor: &str, problem: TensorProblem) -> ExportError {
     ExportError::Tensor { path: path.to_owned(), tensor: tensor.to_owned(), problem }

@@ -9,6 +9,8 @@ use dfdx::{
     tensor::{Gradients, OwnedTape, Storage, Tape, Trace},
     tensor_ops::Device,
 };
+use image::DynamicImage;
+use image_files::gray::{self, Gray};
 
 use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, upload};
 use crate::{
@@ -122,6 +124,10 @@ impl<D: ConvDevice> Network<D> for AlexNet<D> {
 
     fn preprocess(width: usize, height: usize, pixels: &[u8], output: &mut [f32]) -> Result<(), ModelError> {
         preprocess::<SIDE>(width, height, pixels, output)
+    }
+
+    fn shrink(image: &DynamicImage) -> anyhow::Result<Gray> {
+        gray::shrink::<SIDE>(image)
     }
 
     fn summary() -> Summary {

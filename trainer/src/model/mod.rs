@@ -11,6 +11,8 @@ use dfdx::{
     shapes::Const,
     tensor::{Gradients, NoneTape, OwnedTape},
 };
+use image::DynamicImage;
+use image_files::gray::Gray;
 use infer_core::preprocess::{PreprocessError, gray, resize_bilinear};
 
 pub use alexnet::AlexNet;
@@ -36,6 +38,8 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     const ARCHITECTURE: &'static str;
     /// Height and width of the input.
     const SIDE: usize;
+    /// Name of the layer that tells the classes apart, whatever they are.
+    const LAST_LAYER: &'static str = "linear3";
 
     /// A new network with PyTorch's default initialisation. The same `seed` gives the same values on every device.
     ///
@@ -68,6 +72,13 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     /// # Errors
     /// Sizes that do not fit the slices, or an image that cannot be resized.
     fn preprocess(width: usize, height: usize, pixels: &[u8], output: &mut [f32]) -> Result<(), ModelError>;
+
+    /// Makes a decoded image gray, and in each direction in which it is longer than [`Self::SIDE`] as long as that, by the
+    /// resize of [`Network::preprocess`]. It becomes the same input as the image itself would, but for rounding to bytes.
+    ///
+    /// # Errors
+    /// It has no pixels, or values that are none of an image.
+    fn shrink(image: &DynamicImage) -> anyhow::Result<Gray>;
 
     /// Layers, sizes and costs, worked out from the layers' types.
     fn summary() -> Summary;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{prepare::Normalisation, schedule::Schedule};
 use crate::{
-    data::{DataFile, augment::Augmentation},
+    data::{DataFile, augment::Augmentation, folder::TestShare},
     optimiser::OptimiserOptions,
 };
 
@@ -105,8 +105,10 @@ pub struct RunConfig {
     pub checkpoints: CheckpointOptions,
     /// Images an epoch learns from, and is measured by.
     pub images: ImageCounts,
-    /// The data's files.
+    /// The data's files, or their folder.
     pub data: Vec<DataFile>,
+    /// What was kept of the images for the test, where no test images were given.
+    pub test_share: Option<TestShare>,
     /// The weights it started from, where not from random ones.
     pub init: Option<DataFile>,
 }

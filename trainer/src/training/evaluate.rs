@@ -41,11 +41,11 @@ pub struct Examination {
 }
 
 impl Examination {
-    /// Adds the image at `position`.
-    fn add(&mut self, position: usize, label: u8, logits: &[f32]) {
+    /// Adds the image at `position`, one of `classes` classes.
+    fn add(&mut self, position: usize, label: u8, logits: &[f32], classes: usize) {
         let mut image = Tally::default();
-        let loss = image.add(logits, &[label]);
-        self.tally.add(logits, &[label]);
+        let loss = image.add(logits, &[label], classes);
+        self.tally.add(logits, &[label], classes);
         let label = usize::from(label);
         let taken_for = image.confusion().get(label).and_then(|row| row.iter().position(|count| *count > 0));
         let Some(predicted) = taken_for.filter(|predicted| *predicted != label) else { return };
@@ -81,7 +81,7 @@ pub fn evaluate<D: ConvDevice, N: Network<D>>(
         let count = batch.labels.len();
         let logits = network.logits(batch.images, count).map_err(TrainError::device)?.as_vec();
         for ((logits, label), &position) in logits.chunks_exact(CLASSES).zip(batch.labels).zip(left.by_ref()) {
-            examination.add(position, label, logits);
+            examination.add(position, label, logits, data.classes());
         }
         progress(count, examination.tally.scores())
     })?;
@@ -103,7 +103,7 @@ mod tests {
             // Few values, so that some mistakes are equally bad.
             let logits: Vec<f32> = (0..CLASSES).map(|_| random.gen_range(-2..=2) as f32).collect();
             let label = random.gen_range(0..CLASSES);
-            examination.add(position, label as u8, &logits);
+            examination.add(position, label as u8, &logits, CLASSES);
             let exponentials: f64 = logits.iter().map(|&z| f64::from(z).exp()).sum();
             let probability = f64::from(logits[label]).exp() / exponentials;
             let largest = logits.iter().copied().fold(f32::MIN, f32::max);

@@ -9,7 +9,8 @@ use dfdx::{
 use crate::model::{CLASSES, Logits};
 
 /// The mean over a batch of the cross-entropy `−Σⱼ qⱼ · ln softmax(logits)ⱼ`. The target `q` is `1 − smoothing` for the
-/// label, and `smoothing` is spread over all classes alike, as PyTorch's `CrossEntropyLoss(label_smoothing=…)` does it.
+/// label, and `smoothing` is spread over all classes alike, as PyTorch's `CrossEntropyLoss(label_smoothing=…)` does it. Where
+/// there are fewer `classes` than outputs, the targets of those behind are 0: they learn to be unlikely.
 ///
 /// Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016, section 7.
 ///
@@ -19,11 +20,13 @@ pub(super) fn cross_entropy<D: Device<f32>, T: Tape<f32, D>>(
     device: &D,
     logits: Logits<D, T>,
     labels: &[u8],
+    classes: usize,
     smoothing: f64,
 ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
-    let share = smoothing / CLASSES as f64;
-    let mut targets = vec![share as f32; labels.len() * CLASSES];
+    let share = smoothing / classes as f64;
+    let mut targets = vec![0.0; labels.len() * CLASSES];
     for (row, &label) in targets.chunks_exact_mut(CLASSES).zip(labels) {
+        row[..classes].fill(share as f32);
         row[usize::from(label)] = (1.0 - smoothing + share) as f32;
     }
     let targets = device.try_tensor_from_vec(targets, (labels.len(), Const::<CLASSES>))?;
@@ -45,7 +48,7 @@ mod tests {
         // torch.nn.functional.cross_entropy(logits, torch.tensor([3, 7]), label_smoothing=s) with PyTorch 2.9.1, where
         // logits = (torch.arange(20) * 7 % 11 / 4).reshape(2, 10).
         for (smoothing, expected) in [(0.0, 1.463195), (0.1, 1.578195)] {
-            let loss = cross_entropy(&device, logits.clone(), &[3, 7], smoothing).unwrap().array();
+            let loss = cross_entropy(&device, logits.clone(), &[3, 7], CLASSES, smoothing).unwrap().array();
             assert!((loss - expected).abs() < 1e-5, "{loss}, expected {expected}");
         }
     }

@@ -41,14 +41,15 @@ pub struct EpochMetrics {
 }
 
 impl Tally {
-    /// Adds a batch: `logits` holds [`CLASSES`] values for each label. Returns the batch's summed loss.
+    /// Adds a batch: `logits` holds [`CLASSES`] values for each label, of which the first `classes` count, more than any
+    /// label. Returns the batch's summed loss.
     ///
     /// The loss of an image is `ln Σⱼ exp(zⱼ) − z_label`, with the largest logit taken out of the sum so that
     /// no exponential overflows.
-    pub fn add(&mut self, logits: &[f32], labels: &[u8]) -> f64 {
+    pub fn add(&mut self, logits: &[f32], labels: &[u8], classes: usize) -> f64 {
         let mut sum = 0.0;
         for (logits, &label) in logits.chunks_exact(CLASSES).zip(labels) {
-            let label = usize::from(label);
+            let (logits, label) = (&logits[..classes], usize::from(label));
             let (predicted, largest) = largest(logits);
             let exponentials: f64 = logits.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
             sum += exponentials.ln() + largest - f64::from(logits[label]);
@@ -192,7 +193,7 @@ mod tests {
         let mut logits = [0.0; 2 * CLASSES];
         logits[3] = 2.0;
         logits[CLASSES + 4] = 1e4;
-        let sum = tally.add(&logits, &[3, 5]);
+        let sum = tally.add(&logits, &[3, 5], CLASSES);
         // −ln(e² / (e² + 9)), and a difference that no exponential survives.
         let first = (1.0 + 9.0 * (-2.0_f64).exp()).ln();
         assert!((sum - first - 1e4).abs() < 1e-9);
@@ -200,8 +201,18 @@ mod tests {
         assert!((scores.loss - sum / 2.0).abs() < 1e-12);
         assert_eq!((tally.images(), scores.accuracy), (2, 0.5));
         assert_eq!((tally.confusion()[3][3], tally.confusion()[5][4]), (1, 1));
-        tally.add(&[f32::NAN; CLASSES], &[0]);
+        tally.add(&[f32::NAN; CLASSES], &[0], CLASSES);
         assert!(tally.scores().loss.is_nan());
+    }
+
+    #[test]
+    fn outputs_without_a_class_count_for_nothing() {
+        let mut logits = [9.0; CLASSES];
+        logits[..3].copy_from_slice(&[0.0, 2.0, 1.0]);
+        let mut tally = Tally::default();
+        let loss = tally.add(&logits, &[1], 3);
+        assert!((loss - (1.0 + (-2.0_f64).exp() + (-1.0_f64).exp()).ln()).abs() < 1e-12);
+        assert_eq!((tally.confusion()[1][1], tally.scores().accuracy), (1, 1.0));
     }
 
     #[test]

@@ -18,15 +18,20 @@ use super::{
 };
 use crate::{
     atomic,
-    data::Dataset,
+    data::{Dataset, folder::TestShare},
     export::{self, ExportError},
-    model::Network,
+    model::{CLASSES, Network},
     ops::ConvDevice,
     optimiser::Optimiser,
 };
 
 /// The file of [`StepLog`].
 const STEPS: &str = "metrics.jsonl";
+
+/// Keys of a weights file's metadata.
+const CLASS_NAMES: &str = "classes";
+const TEST_SHARE: &str = "test_share";
+const TEST_SEED: &str = "test_seed";
 
 /// Where a run's files go, and what they say about it.
 #[derive(Debug, Clone)]
@@ -117,9 +122,9 @@ impl RunFolder {
             self.write(name, |file| io::Write::write_all(file, text.as_bytes()))
         };
         self.write("metrics.csv", |file| metrics::write_csv(&state.epochs, file))?;
-        let title = format!("{} on Fashion-MNIST", self.config.network);
+        let title = format!("{} on {}", self.config.network, dataset.name());
         drawn("curves.svg", curves::draw(&title, &state.epochs))?;
-        drawn("report.html", report::html(&self.config, state, &dataset.classes, &dataset.test))
+        drawn("report.html", report::html(&self.config, state, dataset))
     }
 
     /// Writes the weights after `epoch`, with its measurements among the metadata. Returns the file's path.
@@ -175,13 +180,13 @@ impl RunFolder {
 }
 
 /// What a weights file says about itself before anything is measured: format, architecture, classes,
-/// preprocessing to `side`×`side`, seed, command and producer.
+/// preprocessing to `side`×`side`, seed, command and producer, and which images were kept for the test.
 fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
     let preprocessing = prepare::describe(side, config.options.normalisation);
-    [
+    let mut metadata: BTreeMap<String, String> = [
         ("format", "pt".to_string()),
         ("architecture", architecture.to_string()),
-        ("classes", serde_json::Value::from(classes).to_string()),
+        (CLASS_NAMES, serde_json::Value::from(classes).to_string()),
         ("preprocessing", preprocessing),
         ("epochs", config.options.epochs.to_string()),
         ("seed", config.options.seed.to_string()),
@@ -189,5 +194,22 @@ fn describing(architecture: &str, side: usize, classes: &[String], config: &RunC
         ("producer", config.producer.to_string()),
     ]
     .map(|(key, value)| (key.to_string(), value))
-    .into()
+    .into();
+    if let Some(TestShare { share, seed }) = config.test_share {
+        metadata.insert(TEST_SHARE.to_string(), share.to_string());
+        metadata.insert(TEST_SEED.to_string(), seed.to_string());
+    }
+    metadata
+}
+
+/// What was kept for the test of the images that these weights were trained on, where their metadata say so.
+pub fn test_share(metadata: &BTreeMap<String, String>) -> Option<TestShare> {
+    let share = metadata.get(TEST_SHARE)?.parse().ok().filter(|share| (0.0..=1.0).contains(share))?;
+    Some(TestShare { share, seed: metadata.get(TEST_SEED)?.parse().ok()? })
+}
+
+/// The classes that the metadata of a weights file name in order, if they name as many as a network can tell apart.
+pub fn class_names(metadata: &BTreeMap<String, String>) -> Option<Vec<String>> {
+    let names: Vec<String> = serde_json::from_str(metadata.get(CLASS_NAMES)?).ok()?;
+    (2..=CLASSES).contains(&names.len()).then_some(names)
 }

@@ -7,13 +7,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 use super::{checkpoint::State, config::RunConfig, curves, evaluate::Mistake, metrics::EpochMetrics};
-use crate::{data::LabelledImages, model::CLASSES};
+use crate::{
+    data::{Dataset, LabelledImages},
+    model::CLASSES,
+};
 
-/// The page of a run that has made at least one epoch, with images of `test`.
+/// The page of a run on `dataset` that has made at least one epoch.
 ///
 /// # Errors
 /// In words, where curves or images cannot be drawn.
-pub fn html(config: &RunConfig, state: &State, classes: &[String], test: &LabelledImages) -> Result<String, String> {
+pub fn html(config: &RunConfig, state: &State, dataset: &Dataset) -> Result<String, String> {
     let State { epochs, best, examination, .. } = state;
     let title = escape(&format!("{}: {}", config.network, super::config::shell_line(&config.command)));
     let svg = curves::draw(&config.network, epochs)?;
@@ -32,7 +35,7 @@ pub fn html(config: &RunConfig, state: &State, classes: &[String], test: &Labell
         escape(&config.device),
         config.threads
     );
-    let mistakes = mistakes(test, classes, &examination.mistakes)?;
+    let mistakes = mistakes(dataset, &examination.mistakes)?;
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
          <h1>{title}</h1>\n<p>{summary}</p>\n{svg}\n\
@@ -41,7 +44,7 @@ pub fn html(config: &RunConfig, state: &State, classes: &[String], test: &Labell
          that the network gave to the right class.</p>\n<div>{mistakes}</div>\n\
          <h2>Configuration</h2>\n<pre>{}</pre>\n</html>\n",
         epoch_table(epochs, *best),
-        confusion_table(classes, examination.tally.confusion()),
+        confusion_table(&dataset.classes, examination.tally.confusion()),
         escape(&configuration)
     ))
 }
@@ -49,7 +52,7 @@ pub fn html(config: &RunConfig, state: &State, classes: &[String], test: &Labell
 const STYLE: &str = "body{font:15px sans-serif;max-width:1200px;margin:2em auto;padding:0 1em}h1{font-size:20px}\
 svg{max-width:100%;height:auto}table{border-collapse:collapse}td,th{padding:2px 8px;text-align:right}\
 th:first-child{text-align:left}tr.best{font-weight:bold}figure{display:inline-block;margin:4px;width:110px;\
-font-size:12px;vertical-align:top}figure img{width:84px;height:84px;image-rendering:pixelated;object-fit:contain}\
+font-size:12px;vertical-align:top;overflow-wrap:anywhere}figure img{width:84px;height:84px;image-rendering:pixelated;object-fit:contain}\
 pre{background:#f4f4f4;padding:1em;overflow:auto}";
 
 fn epoch_table(epochs: &[EpochMetrics], best: usize) -> String {
@@ -86,15 +89,17 @@ fn confusion_table(classes: &[String], confusion: &[[u64; CLASSES]; CLASSES]) ->
     table + "</table>\n"
 }
 
-fn mistakes(test: &LabelledImages, classes: &[String], mistakes: &[Mistake]) -> Result<String, String> {
-    let name = |class: usize| escape(classes.get(class).map_or("?", String::as_str));
+fn mistakes(dataset: &Dataset, mistakes: &[Mistake]) -> Result<String, String> {
+    let name = |class: usize| escape(dataset.classes.get(class).map_or("?", String::as_str));
     let mut figures = String::new();
     for Mistake { position, label, predicted, probability } in mistakes {
-        let png = png(test, *position)?;
+        let png = png(&dataset.test, *position)?;
+        let path = dataset.test_paths.get(*position);
+        let image = path.map_or(format!("image {position}"), |path| escape(&path.to_string_lossy()));
         let _ = write!(
             figures,
-            "<figure><img alt=\"test image {position}\" src=\"data:image/png;base64,{}\"><figcaption>{} → {}<br>\
-             {probability:.1e}, image {position}</figcaption></figure>",
+            "<figure><img alt=\"{image}\" src=\"data:image/png;base64,{}\"><figcaption>{} → {}<br>\
+             {probability:.1e}, {image}</figcaption></figure>",
             STANDARD.encode(png),
             name(*label),
             name(*predicted)

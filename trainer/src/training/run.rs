@@ -209,7 +209,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let logits =
             self.network.logits_traced(batch.images, batch.labels.len(), recorded, key).map_err(TrainError::device)?;
         let unread = logits.retaped::<NoneTape>();
-        *gradients = cross_entropy(self.setting.device, logits, &batch.labels, options.label_smoothing)
+        let classes = self.setting.dataset.train.classes();
+        *gradients = cross_entropy(self.setting.device, logits, &batch.labels, classes, options.label_smoothing)
             .and_then(|loss| loss.try_backward())
             .map_err(TrainError::device)?;
         let norm = self.optimiser.step(&mut self.network, gradients, learning_rate).map_err(TrainError::device)?;
@@ -239,12 +240,13 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let seconds = self.count_time(true) / steps.len() as f64;
         for (UnreadStep { step, learning_rate, labels, norm, .. }, logits) in steps.into_iter().zip(values) {
             let mut tally = Tally::default();
-            let loss = tally.add(&logits, &labels);
+            let classes = self.setting.dataset.train.classes();
+            let loss = tally.add(&logits, &labels, classes);
             let gradient_norm = norm.map(|norm| norm.read());
             if let Some(value) = [Some(loss), gradient_norm].into_iter().flatten().find(|value| !value.is_finite()) {
                 return Err(TrainError::diverged(value, epoch, format!("step {step}")));
             }
-            self.state.tally.add(&logits, &labels);
+            self.state.tally.add(&logits, &labels, classes);
             if let Some(log) = &mut self.log {
                 let Scores { loss, accuracy } = tally.scores();
                 log.add(&StepMetrics { epoch, step, loss, accuracy, learning_rate, gradient_norm, seconds })?;

@@ -11,10 +11,10 @@ use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
-use self::recipe::{RecipeArgs, real};
-use super::{DataArgs, NetworkName, ThreadArgs, UsageError, number};
+use self::recipe::RecipeArgs;
+use super::{DataArgs, NetworkName, ThreadArgs, UsageError, agree, number, real};
 use crate::{
-    data::{DataFile, Dataset},
+    data::{DataFile, Dataset, Origin},
     device::{CudaKernels, DeviceChoice, Precision, Selected},
     export,
     model::{AlexNet, LeNet5, Network},
@@ -23,7 +23,7 @@ use crate::{
         checkpoint::{self, Checkpoint},
         config::{self, CheckpointOptions, RunConfig},
         interrupt::Interrupt,
-        output::RunFolder,
+        output::{self, RunFolder},
         prepare::{self, Normalisation},
         progress::{Progress, say},
     },
@@ -36,7 +36,7 @@ use {crate::cuda, dfdx::tensor::Cuda};
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Go on with the run in this folder from its last checkpoint; it ends as if it had never stopped
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite", "test_share", "test_seed"])]
     resume: Option<PathBuf>,
     /// Folder for everything that the run writes; files of an earlier run are replaced [default: runs/<network>]
     #[arg(long, value_name = "DIR")]
@@ -141,12 +141,12 @@ impl TrainArgs {
         let threads = self.threads.apply(stopped.as_ref().map(|stopped| stopped.config.threads))?;
         let (dataset, config, path) = match &stopped {
             Some(stopped) => {
-                let dataset = self.data.or_folder_of(&stopped.config.data).read()?;
+                let dataset = self.data.of_run(&stopped.config)?.read(None, N::shrink)?;
                 let path = stopped.folder.to_path_buf();
                 (dataset, RunConfig { threads, device: name, ..stopped.config.clone() }, path)
             }
             None => {
-                let dataset = self.data.read()?;
+                let dataset = self.data.read(None, N::shrink)?;
                 let config = self.config::<D, N>(&dataset, threads, name)?;
                 let path = self.out.clone().unwrap_or_else(|| ["runs", N::ARCHITECTURE].iter().collect());
                 (dataset, config, path)
@@ -168,7 +168,7 @@ impl TrainArgs {
             (RunFolder::create(&path, config)?, Some(checkpoint))
         } else {
             if let Some(init) = &self.recipe.init {
-                export::load(init, &mut network)?;
+                self.initialise(init, &mut network, &dataset, device, config.options.seed)?;
             }
             self.may_replace(&path)?;
             let folder = RunFolder::create(&path, config)?;
@@ -200,6 +200,25 @@ impl TrainArgs {
         Ok(())
     }
 
+    /// Sets the weights that the run starts from.
+    fn initialise<D: TrainDevice, N: Network<D>>(
+        &self,
+        path: &Path,
+        network: &mut N,
+        dataset: &Dataset,
+        device: &D,
+        seed: u64,
+    ) -> anyhow::Result<()> {
+        let metadata = export::load(path, network)?;
+        if let Some(names) = output::class_names(&metadata).filter(|names| !agree(names, dataset)) {
+            let random = N::init(device, seed).context("cannot make the network")?;
+            export::copy(&random, network, |tensor| tensor.starts_with(N::LAST_LAYER));
+            let (path, names) = (path.display(), names.join(", "));
+            say(&format!("{path} tells other classes apart ({names}): its last layer, {}, begins anew", N::LAST_LAYER));
+        }
+        Ok(())
+    }
+
     /// The configuration of a new run.
     fn config<D: TrainDevice, N: Network<D>>(
         &self,
@@ -208,6 +227,9 @@ impl TrainArgs {
         device: String,
     ) -> anyhow::Result<RunConfig> {
         let mut options = self.recipe.resolve()?;
+        if self.recipe.validation.is_none() {
+            options.validation = options.validation.min(dataset.train.len() / 10);
+        }
         let told = self.recipe.init.as_deref().map(|path| stored_normalisation(path, N::SIDE)).transpose()?.flatten();
         options.normalisation = match (self.recipe.normalise(), told) {
             (None, Some(stored)) => stored,
@@ -226,6 +248,10 @@ impl TrainArgs {
             checkpoints: CheckpointOptions::default(),
             images: training::image_counts(dataset, &options)?,
             data: dataset.files.clone(),
+            test_share: match dataset.origin {
+                Origin::Idx => None,
+                Origin::Folder { kept } => kept,
+            },
             init: self.recipe.init.as_deref().map(DataFile::of).transpose()?,
             options,
         })

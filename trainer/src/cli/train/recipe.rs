@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    cli::{MAX_BATCH, NetworkName, UsageError, number, one_of},
+    cli::{MAX_BATCH, NetworkName, UsageError, number, one_of, real},
     data::augment::Augmentation,
     optimiser::{OptimiserName, OptimiserOptions},
     training::{
@@ -44,9 +44,9 @@ pub(in crate::cli) struct RecipeArgs {
     #[arg(long, value_name = "N", default_value = "0", help_heading = RECIPE)]
     seed: u64,
     /// Training images held out, by whose accuracy the best epoch is chosen; 0: by training loss
-    /// [default: 6000]
+    /// [default: a tenth, at most 6000]
     #[arg(long, value_name = "N", value_parser = number(0, NO_LIMIT), help_heading = RECIPE)]
-    validation: Option<usize>,
+    pub(super) validation: Option<usize>,
     /// Learn from at most N images [default: all that are not held out]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     train_limit: Option<usize>,
@@ -241,11 +241,6 @@ fn epochs(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     real(text, |factor| (0.0..=1.0).contains(&factor), "a number from 0 to 1")
-}
-
-/// A number within a range that is named where it is refused.
-pub(super) fn real(text: &str, accepts: fn(f64) -> bool, expected: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|&value| accepts(value)).ok_or_else(|| format!("expected {expected}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,123 @@
+//! What can be wrong with a folder of images. Messages name the folder, or every file.
+
+use std::{fmt::Write as _, io, path::PathBuf};
+
+use super::{TEST, TRAIN};
+use crate::model::CLASSES;
+
+/// Files that a message names; of more it says how many there are.
+const NAMED: usize = 10;
+
+/// Why a folder of images cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// A folder cannot be read.
+    #[error("{folder}: {source}")]
+    Read {
+        /// The folder.
+        folder: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// There are folders of training images by class, but no test images.
+    #[error(
+        "{folder}: expected a folder {TEST} with test images beside the folder {TRAIN}, each with a folder for each class"
+    )]
+    NoTest {
+        /// The folder of the data set.
+        folder: PathBuf,
+    },
+    /// There are further folders beside those of training and test images.
+    #[error("{folder}: expected the folders {TRAIN} and {TEST} alone, found {} too", .others.join(", "))]
+    Beside {
+        /// The folder of the data set.
+        folder: PathBuf,
+        /// The others' names.
+        others: Vec<String>,
+    },
+    /// Images lie beside the folders of the classes.
+    #[error("{folder}: expected folders of classes, found images that lie in none of them:{}", listed(.images))]
+    NoClass {
+        /// The folder.
+        folder: PathBuf,
+        /// The images.
+        images: Vec<PathBuf>,
+    },
+    /// A folder's name cannot be a class's.
+    #[error("{folder}: expected the name of a class in UTF-8")]
+    Name {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// There is nothing to tell apart.
+    #[error("{folder}: expected a folder for each of 2 to {CLASSES} classes, found {}", .found.first().map_or("none".into(), |only| format!("one, {only}")))]
+    TooFew {
+        /// The folder of the classes.
+        folder: PathBuf,
+        /// The classes found.
+        found: Vec<String>,
+    },
+    /// The network has fewer outputs.
+    #[error("{folder}: found {} classes ({}), and the network tells {CLASSES} apart at most", .found.len(), .found.join(", "))]
+    TooMany {
+        /// The folder of the classes.
+        folder: PathBuf,
+        /// The classes found.
+        found: Vec<String>,
+    },
+    /// Training and test images are not of the same classes.
+    #[error("{folder}: expected the same classes in {TRAIN} and {TEST}, found only in {TRAIN}: {}; only in {TEST}: {}", names(.train), names(.test))]
+    Different {
+        /// The folder of the data set.
+        folder: PathBuf,
+        /// Classes of the training images alone.
+        train: Vec<String>,
+        /// Classes of the test images alone.
+        test: Vec<String>,
+    },
+    /// Classes without images.
+    #[error("expected images (PNG, JPEG, BMP, GIF, WebP, PNM or TIFF) in the folder of each class, found none in:{}", listed(.folders))]
+    Empty {
+        /// The classes' folders.
+        folders: Vec<PathBuf>,
+    },
+    /// A class has but one image, and one is needed to learn from and another to test by.
+    #[error("{folder}: expected at least 2 images, one of them to test by, found 1")]
+    Single {
+        /// The class's folder.
+        folder: PathBuf,
+    },
+    /// Images that cannot be read or decoded.
+    #[error("{folder}: {} of {images} images cannot be used; repair or remove them:{}", .bad.len(), reasons(.bad))]
+    Images {
+        /// The folder of the data set.
+        folder: PathBuf,
+        /// All images, the good ones too.
+        images: usize,
+        /// Files and reasons.
+        bad: Vec<(PathBuf, String)>,
+    },
+}
+
+fn names(classes: &[String]) -> String {
+    if classes.is_empty() { "none".to_string() } else { classes.join(", ") }
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    lines(paths.iter().map(|path| path.display().to_string()))
+}
+
+fn reasons(bad: &[(PathBuf, String)]) -> String {
+    lines(bad.iter().map(|(path, reason)| format!("{}: {reason}", path.display())))
+}
+
+/// Each on a line of its own, as far as they are named.
+fn lines(all: impl ExactSizeIterator<Item = String>) -> String {
+    let more = all.len().saturating_sub(NAMED);
+    let mut lines = all.take(NAMED).fold(String::new(), |lines, line| lines + "\n  " + &line);
+    if more > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(lines, "\n  and {more} more");
+    }
+    lines
+}
