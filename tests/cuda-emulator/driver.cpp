@@ -5,7 +5,8 @@
 // CUDA_EMULATOR_MEMORY    bytes of the GPU's memory [16 GiB]
 // CUDA_EMULATOR_TAKEN     bytes of it that another program took, unseen until they are needed [0]
 // CUDA_EMULATOR_DEVICES   number of GPUs [1]
-// CUDA_EMULATOR_REPORT    file that the peak of memory in use is written to, in bytes, when the program ends
+// CUDA_EMULATOR_REPORT    file to which is written, when the program ends: the peak of memory in use, in bytes; and how often
+//                         the host waited for the GPU, or would have
 
 #include "include/emulator.h"
 
@@ -70,7 +71,9 @@ std::recursive_mutex everything;
 const std::size_t GUARD = 64;
 const unsigned char GUARD_BYTE = 0xA5;
 std::map<std::uint64_t, std::size_t> allocations;
-std::size_t in_use = 0, peak = 0;
+std::size_t in_use = 0, peak = 0, waits = 0;
+// Copies to the GPU of more bytes, from memory that is not locked, wait for the GPU to take them.
+const std::size_t UNAWAITED = 64 << 10;
 
 unsigned allocate(std::uint64_t *pointer, std::size_t bytes) {
     std::lock_guard lock(everything);
@@ -121,7 +124,7 @@ struct Report {
         for (auto [pointer, bytes] : allocations)
             check_guard(pointer, bytes);
         if (const char *path = std::getenv("CUDA_EMULATOR_REPORT"))
-            std::ofstream(path) << peak << "\n";
+            std::ofstream(path) << peak << "\n" << waits << "\n";
     }
 } report;
 
@@ -270,7 +273,10 @@ unsigned cuEventCreate(void **event, unsigned) { return *event = &report, SUCCES
 unsigned cuEventRecord(void *, void *) { return SUCCESS; }
 unsigned cuEventDestroy_v2(void *) { return SUCCESS; }
 unsigned cuStreamCreate(void **stream, unsigned) { return *stream = &report, SUCCESS; }
-unsigned cuStreamSynchronize(void *) { return SUCCESS; }
+unsigned cuStreamSynchronize(void *) {
+    std::lock_guard lock(everything);
+    return waits++, SUCCESS;
+}
 unsigned cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
 unsigned cuStreamDestroy_v2(void *) { return SUCCESS; }
 
@@ -295,20 +301,23 @@ unsigned cuMemsetD8_v2(std::uint64_t pointer, unsigned char value, std::size_t b
 unsigned cuMemsetD8Async(std::uint64_t pointer, unsigned char value, std::size_t bytes, void *) {
     return cuMemsetD8_v2(pointer, value, bytes);
 }
-unsigned cuMemcpyHtoD_v2(std::uint64_t target, const void *source, std::size_t bytes) {
+unsigned cuMemcpyHtoDAsync_v2(std::uint64_t target, const void *source, std::size_t bytes, void *) {
     std::lock_guard lock(everything);
     if (!inside(target, bytes))
         return INVALID_VALUE;
+    waits += bytes > UNAWAITED;
     std::memcpy(reinterpret_cast<void *>(target), source, bytes);
     return SUCCESS;
 }
-unsigned cuMemcpyHtoDAsync_v2(std::uint64_t target, const void *source, std::size_t bytes, void *) {
-    return cuMemcpyHtoD_v2(target, source, bytes);
+unsigned cuMemcpyHtoD_v2(std::uint64_t target, const void *source, std::size_t bytes) {
+    std::lock_guard lock(everything);
+    return waits++, cuMemcpyHtoDAsync_v2(target, source, bytes, nullptr);
 }
 unsigned cuMemcpyDtoH_v2(void *target, std::uint64_t source, std::size_t bytes) {
     std::lock_guard lock(everything);
     if (!inside(source, bytes))
         return INVALID_VALUE;
+    waits++;
     std::memcpy(target, reinterpret_cast<void *>(source), bytes);
     return SUCCESS;
 }

@@ -7,6 +7,7 @@ pub mod cuda;
 pub mod data;
 pub mod device;
 pub mod export;
+pub mod inputs;
 pub mod model;
 pub mod nn;
 pub mod ops;

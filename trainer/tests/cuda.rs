@@ -15,18 +15,22 @@ use std::{
 use dfdx::prelude::*;
 use trainer::{
     cuda,
+    data::augment::Augmentation,
     device::CudaKernels,
     export,
-    model::{AlexNet, CLASSES, LeNet5, Network},
+    inputs::{InputDevice, Picture},
+    model::{AlexNet, CLASSES, LeNet5, ModelError, Network},
     ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Stage, Tower, Window},
     optimiser::{OptimiserName, OptimiserOptions},
     random::StepKey,
     training::{
         self, Outcome, Setting, TrainDevice, TrainError,
         checkpoint::Checkpoint,
-        config::{CheckpointOptions, Options},
+        config::Options,
         interrupt::Interrupt,
-        output::RunFolder,
+        metrics::Scores,
+        prepare::Normalisation,
+        progress::Observer,
         schedule::{Course, Schedule},
         steps::StepMetrics,
     },
@@ -34,9 +38,13 @@ use trainer::{
 
 const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1 };
 
-/// The GPU under test.
+/// The GPU under test, opened once for each test, as its kernels are compiled then.
 fn gpu() -> Cuda {
-    cuda::open(0, 11).unwrap_or_else(|error| panic!("these tests need a GPU, or scripts/cuda-emulate: {error}")).0
+    thread_local! {
+        static GPU: Cuda = cuda::open(0, 11)
+            .unwrap_or_else(|error| panic!("these tests need a GPU, or scripts/cuda-emulate: {error}")).0;
+    }
+    GPU.with(Cuda::clone)
 }
 
 /// Deterministic values within ±1; with `steps`, few enough of them that ties are common.
@@ -235,6 +243,67 @@ fn tensors<D: ConvDevice, N: Network<D>>(
     tensors.values
 }
 
+#[test]
+fn inputs_are_the_processors_to_the_last_bit() {
+    let augmentation = Augmentation { flip: true, shift: 3, brightness: 0.3, contrast: 0.4, erase: 0.7 };
+    let sizes = [(28, 28), (1, 1), (7, 31), (90, 13), (56, 56), (29, 27), (3, 200), (28, 28), (400, 2)];
+    let images = sizes.map(|(width, height)| -> Vec<u8> {
+        values(width * height, (width + height) as u64, Some(127))
+            .iter()
+            .map(|value| (value * 127.0 + 128.0) as u8)
+            .collect()
+    });
+    // As data sets have them; then with all that augmentation does, in several epochs.
+    for epoch in 0..4 {
+        let pictures: Vec<_> = images
+            .iter()
+            .zip(sizes)
+            .enumerate()
+            .map(|(position, (pixels, (width, height)))| {
+                let changes = (epoch > 0).then(|| augmentation.draw(5, epoch, position, (width, height)));
+                Picture { width, height, pixels, changes }
+            })
+            .collect();
+        for normalisation in [None, Some(Normalisation { mean: 0.286, std: 0.353 })] {
+            let cpu = Cpu::default();
+            let prepared = <Cpu as InputDevice>::prepare::<LeNet5<Cpu>>(&pictures, normalisation).unwrap();
+            let expected = cpu.inputs(prepared, pictures.len(), 28).unwrap().as_vec();
+            with_all_kernels(|kernels| {
+                let prepared = <Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(&pictures, normalisation).unwrap();
+                let found = gpu().inputs(prepared, pictures.len(), 28).unwrap().as_vec();
+                assert!(found == expected, "{kernels} kernels, epoch {epoch}, {normalisation:?}");
+            });
+        }
+    }
+    let large = [Picture { width: 28, height: 28, pixels: &images[0], changes: None }];
+    let expected = <Cpu as InputDevice>::prepare::<AlexNet<Cpu>>(&large, None).unwrap();
+    let prepared = <Cuda as InputDevice>::prepare::<AlexNet<Cuda>>(&large, None).unwrap();
+    assert!(gpu().inputs(prepared, 1, 224).unwrap().as_vec() == expected);
+    // What cannot be resized is refused before anything reaches the GPU.
+    with_all_kernels(|_| {
+        for (width, height, pixels) in [(0, 4, &[][..]), (3, 2, &images[2][..5])] {
+            let wrong = [Picture { width, height, pixels, changes: None }];
+            let refusal = |error: ModelError| error.to_string();
+            assert_eq!(
+                <Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(&wrong, None).map(|_| ()).map_err(refusal),
+                <Cpu as InputDevice>::prepare::<LeNet5<Cpu>>(&wrong, None).map(|_| ()).map_err(refusal)
+            );
+            assert!(<Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(&wrong, None).is_err());
+        }
+    });
+}
+
+#[test]
+fn dropout_drops_what_the_processor_drops() {
+    let words: Vec<u64> = (1..=15_u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32)).collect();
+    for (rows, columns) in [(15_usize, 64_usize), (5, 130), (5, 192), (1, 1), (15, 33)] {
+        let words = &words[..rows * columns.div_ceil(64)];
+        let expected = Cpu::default().mask(words, (rows, columns)).unwrap().as_vec();
+        assert!(expected.contains(&2.0));
+        with_all_kernels(|_| assert!(gpu().mask(words, (rows, columns)).unwrap().as_vec() == expected));
+    }
+}
+
 /// Images whose neighbouring values differ clearly. With noise, some windows of a pooling have two largest values so close
 /// that the order of a sum decides between them, and their gradients go different ways on different devices.
 fn images(batch: usize, side: usize) -> Vec<f32> {
@@ -327,8 +396,7 @@ fn train<D: TrainDevice, N: Network<D>>(
     folder: Option<&Path>,
 ) -> Result<Outcome<N>, TrainError> {
     let network = N::init(device, options.seed).unwrap();
-    let metadata = || BTreeMap::from([("architecture".to_string(), N::ARCHITECTURE.to_string())]);
-    let folder = folder.map(|path| RunFolder::create(path, metadata(), CheckpointOptions::default()).unwrap());
+    let folder = folder.map(|path| common::run_folder(path, N::ARCHITECTURE, options));
     let setting = Setting {
         device,
         dataset: &common::dataset(),
@@ -338,6 +406,62 @@ fn train<D: TrainDevice, N: Network<D>>(
         interrupt: Interrupt::default(),
     };
     training::train(setting, network, None)
+}
+
+/// Asks a run to end after some batches.
+struct StopAfter(usize, Interrupt);
+
+impl Observer for StopAfter {
+    fn batch(&mut self, _: usize, _: Scores) {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 {
+            self.1.request();
+        }
+    }
+}
+
+/// Goes on with the run in `folder`, from a network that the checkpoint must replace, until it ends or is stopped.
+fn go_on<D: TrainDevice, N: Network<D>>(
+    device: &D,
+    options: &Options,
+    path: &Path,
+    batches: usize,
+) -> Result<Outcome<N>, TrainError> {
+    let checkpoint = Checkpoint::newest(path, N::ARCHITECTURE, options).ok();
+    let seed = if checkpoint.is_some() { 99 } else { options.seed };
+    let folder = common::run_folder(path, N::ARCHITECTURE, options);
+    let interrupt = Interrupt::default();
+    let setting = Setting {
+        device,
+        dataset: &common::dataset(),
+        options,
+        folder: Some(&folder),
+        observer: &mut StopAfter(batches, interrupt.clone()),
+        interrupt,
+    };
+    training::train(setting, N::init(device, seed).unwrap(), checkpoint.as_ref())
+}
+
+#[test]
+fn a_run_goes_from_one_device_to_the_other_and_back() {
+    let options = short_run();
+    let whole = tempfile::tempdir().unwrap();
+    let expected = losses(&train::<_, LeNet5<Cpu>>(&Cpu::default(), &options, Some(whole.path())).unwrap());
+    with_all_kernels(|kernels| {
+        let folder = tempfile::tempdir().unwrap();
+        // 20 batches to learn and 2 to test by in each of three epochs. The results of the GPU's steps are read together; what
+        // it saves has all of them.
+        let stopped = |result: Result<(), TrainError>, place| {
+            assert!(matches!(result, Err(TrainError::Interrupted { epoch, .. }) if epoch == place), "{result:?}");
+        };
+        stopped(go_on::<_, LeNet5<Cpu>>(&Cpu::default(), &options, folder.path(), 7).map(|_| ()), 1);
+        stopped(go_on::<_, LeNet5<Cuda>>(&gpu(), &options, folder.path(), 13 + 2 + 5).map(|_| ()), 2);
+        stopped(go_on::<_, LeNet5<Cpu>>(&Cpu::default(), &options, folder.path(), 4 + 2 + 3).map(|_| ()), 3);
+        let outcome = go_on::<_, LeNet5<Cuda>>(&gpu(), &options, folder.path(), usize::MAX).unwrap();
+        assert_close(&losses(&outcome), &expected, 1e-3, &format!("losses, {kernels} kernels"));
+        let places = |folder: &Path| steps(folder).iter().map(|step| (step.epoch, step.step)).collect::<Vec<_>>();
+        assert_eq!(places(folder.path()), places(whole.path()));
+    });
 }
 
 /// Losses by epoch, training and test by turns.
@@ -361,7 +485,9 @@ fn short_run() -> Options {
         validation: 0,
         train_limit: Some(316),
         test_limit: Some(32),
-        optimiser: OptimiserOptions { clip_norm: Some(1.0), ..OptimiserOptions::default() },
+        optimiser: OptimiserOptions { clip_norm: Some(1.0), average: Some(0.9), ..OptimiserOptions::default() },
+        normalisation: Some(Normalisation { mean: 0.25, std: 0.5 }),
+        augmentation: Augmentation { flip: true, shift: 2, brightness: 0.1, contrast: 0.1, erase: 0.5 },
         ..Options::default()
     }
 }

@@ -19,11 +19,10 @@ use trainer::{
     training::{
         self, Outcome, Setting, TrainError,
         checkpoint::Checkpoint,
-        config::{self, CheckpointOptions, ImageCounts, Options, RunConfig},
+        config::{ImageCounts, Options},
         evaluate::evaluate,
         interrupt::Interrupt,
         metrics::{EpochMetrics, Scores},
-        output::RunFolder,
         prepare::Normalisation,
         progress::{Observer, Phase},
         schedule::{Course, Schedule},
@@ -48,24 +47,6 @@ fn options() -> Options {
     }
 }
 
-fn folder<N: Network<Cpu>>(path: &Path, options: &Options) -> RunFolder {
-    let config = RunConfig {
-        producer: "a test".to_string(),
-        command: vec!["trainer".to_string()],
-        network: N::ARCHITECTURE.to_string(),
-        device: "cpu".to_string(),
-        threads: rayon::current_num_threads(),
-        platform: config::platform(),
-        options: options.clone(),
-        checkpoints: CheckpointOptions::default(),
-        images: ImageCounts { train: 0, validation: 0, test: 0 },
-        data: Vec::new(),
-        test_share: None,
-        init: None,
-    };
-    RunFolder::create(path, config).unwrap()
-}
-
 /// A new run, or one that goes on from the newest checkpoint in its folder.
 fn run_or_resume<N: Network<Cpu>>(
     data: &Dataset,
@@ -79,7 +60,7 @@ fn run_or_resume<N: Network<Cpu>>(
         path.filter(|_| resume).map(|path| Checkpoint::newest(path, N::ARCHITECTURE, options)).transpose()?;
     // Weights that a checkpoint must replace.
     let network = N::init(&device, if resume { 1234 } else { options.seed }).unwrap();
-    let folder = path.map(|path| folder::<N>(path, options));
+    let folder = path.map(|path| common::run_folder(path, N::ARCHITECTURE, options));
     let setting = Setting { device: &device, dataset: data, options, folder: folder.as_ref(), observer, interrupt };
     training::train(setting, network, checkpoint.as_ref())
 }

@@ -83,6 +83,7 @@ inline long long __double_as_longlong(double value) { return emulated_bits<long 
 inline double __longlong_as_double(long long value) { return emulated_bits<double>(value); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 
 // One thread runs at a time, so that nothing can come between.

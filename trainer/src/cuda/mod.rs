@@ -3,6 +3,8 @@
 //! dfdx and cudarc panic where the driver, a library or the device is missing, so everything that can be missing is looked
 //! at here first, and the first work on a new device is a trial.
 
+pub(crate) mod engine;
+pub(crate) mod exchange;
 pub mod libraries;
 mod trial;
 

@@ -25,7 +25,7 @@ pub fn run(ordinal: usize, seed: u64) -> Result<Cuda, String> {
     if found != expected {
         return Err(format!("a trial gave {found:?}, not {expected:?}"));
     }
-    crate::ops::cuda::prepare(&device).map_err(|error| error.to_string())?;
+    super::engine::Engine::of(&device).map_err(|error| error.to_string())?;
     Ok(device)
 }
 

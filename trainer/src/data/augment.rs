@@ -33,31 +33,71 @@ impl Augmentation {
         *self == Self::default()
     }
 
-    /// The image at `position` of the data set as it is seen in `epoch`: `width` × `height` gray values.
-    pub fn apply(&self, seed: u64, epoch: usize, position: usize, (width, height): (usize, usize), image: &mut [u8]) {
+    /// What happens in `epoch` to the image at `position` of the data set, which has `width` × `height` pixels.
+    pub fn draw(&self, seed: u64, epoch: usize, position: usize, (width, height): (usize, usize)) -> Changes {
         let mut random = random::generator(seed, b"augments", epoch as u64, position as u64);
         // Everything is drawn, used or not, so that one option does not change what another does.
         let flip = random.r#gen::<bool>() && self.flip;
         let mut offset = || random.gen_range(-1.0_f64..1.0);
-        let [x, y] = [offset(), offset()].map(|offset| (offset * (self.shift as f64 + 0.5)).round() as isize);
+        let [right, down] = [offset(), offset()].map(|offset| (offset * (self.shift as f64 + 0.5)).round() as i32);
         let brightness = self.brightness * 255.0 * random.gen_range(-1.0..1.0);
         let contrast = 1.0 + self.contrast * random.gen_range(-1.0..1.0_f32);
         let erase = random.gen_range(0.0..1.0_f32) < self.erase;
-        if flip {
+        let erased = if erase { draw_rectangle(width, height, &mut random) } else { None };
+        Changes { flip, right, down, brightness, contrast, erased }
+    }
+}
+
+/// What happens to one image, in this order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Changes {
+    /// Whether it is mirrored, left to right.
+    pub flip: bool,
+    /// Pixels by which it is moved to the right; black comes in.
+    pub right: i32,
+    /// Pixels by which it is moved down; black comes in.
+    pub down: i32,
+    /// What is added to all values, in steps of 1/255 of white.
+    pub brightness: f32,
+    /// Factor of the differences from the mean of the values, which is the image's after it was moved.
+    pub contrast: f32,
+    /// What is made black.
+    pub erased: Option<Rectangle>,
+}
+
+/// A part of an image, within it and not empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rectangle {
+    /// First row.
+    pub top: usize,
+    /// First column.
+    pub left: usize,
+    /// Height.
+    pub rows: usize,
+    /// Width.
+    pub columns: usize,
+}
+
+impl Changes {
+    /// Changes an image of `width` × `height` gray values, for which this was drawn.
+    pub fn apply(&self, (width, height): (usize, usize), image: &mut [u8]) {
+        if self.flip {
             image.chunks_exact_mut(width.max(1)).for_each(<[u8]>::reverse);
         }
-        if (x, y) != (0, 0) {
-            shift(image, width, height, x, y);
+        if (self.right, self.down) != (0, 0) {
+            shift(image, width, height, self.right as isize, self.down as isize);
         }
-        if brightness != 0.0 || contrast != 1.0 {
-            let mean = image.iter().map(|&value| f32::from(value)).sum::<f32>() / image.len().max(1) as f32;
+        if self.brightness != 0.0 || self.contrast != 1.0 {
+            let mean = image.iter().map(|&value| u64::from(value)).sum::<u64>() as f32 / image.len().max(1) as f32;
             for value in image.iter_mut() {
                 // A cast from float to integer stops at both ends.
-                *value = ((f32::from(*value) - mean) * contrast + mean + brightness).round() as u8;
+                *value = ((f32::from(*value) - mean) * self.contrast + mean + self.brightness).round() as u8;
             }
         }
-        if erase {
-            erase_rectangle(image, width, height, &mut random);
+        if let Some(Rectangle { top, left, rows, columns }) = self.erased {
+            for values in image.chunks_exact_mut(width).skip(top).take(rows) {
+                values[left..left + columns].fill(0);
+            }
         }
     }
 }
@@ -74,7 +114,8 @@ fn shift(image: &mut [u8], width: usize, height: usize, x: isize, y: isize) {
     }
 }
 
-fn erase_rectangle(image: &mut [u8], width: usize, height: usize, random: &mut StdRng) {
+/// A random rectangle within an image; none where none of some fits.
+fn draw_rectangle(width: usize, height: usize, random: &mut StdRng) -> Option<Rectangle> {
     let log_aspect = 3.3_f64.ln();
     for _ in 0..ERASE_ATTEMPTS {
         let area = (width * height) as f64 * random.gen_range(0.02..0.33);
@@ -84,11 +125,9 @@ fn erase_rectangle(image: &mut [u8], width: usize, height: usize, random: &mut S
             continue;
         }
         let (top, left) = (random.gen_range(0..=height - rows), random.gen_range(0..=width - columns));
-        for values in image.chunks_exact_mut(width).skip(top).take(rows) {
-            values[left..left + columns].fill(0);
-        }
-        return;
+        return Some(Rectangle { top, left, rows, columns });
     }
+    None
 }
 
 #[cfg(test)]
@@ -106,7 +145,7 @@ mod tests {
 
     fn changed(augmentation: Augmentation, seed: u64, epoch: usize, position: usize) -> Vec<u8> {
         let mut changed = image();
-        augmentation.apply(seed, epoch, position, SIZE, &mut changed);
+        augmentation.draw(seed, epoch, position, SIZE).apply(SIZE, &mut changed);
         changed
     }
 

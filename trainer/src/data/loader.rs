@@ -1,5 +1,5 @@
 //! From a data set to the training loop: which images are held out, in which order the others come in each
-//! epoch, and batches that are preprocessed on another thread while the network works on the one before.
+//! epoch, and batches that are prepared on another thread while the network works on the one before.
 //!
 //! Every choice follows from the seed alone (see [`crate::random`]).
 
@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use super::LabelledImages;
 use crate::random;
 
-/// Batches that may wait, preprocessed, for the network. At 224×224 one of 256 images takes 51 MB.
+/// Batches that may wait for the network. As inputs of 224×224, one of 256 images takes 51 MB.
 const BATCHES_AHEAD: usize = 2;
 
 /// The division of the training images, as positions in the data set.
@@ -22,11 +22,11 @@ pub struct Split {
     pub validation: Vec<usize>,
 }
 
-/// Preprocessed images with their labels.
+/// Images with their labels, prepared.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// The network's inputs, one image after the other.
-    pub images: Vec<f32>,
+pub struct Batch<P> {
+    /// What was made of the images.
+    pub images: P,
     /// Their labels.
     pub labels: Vec<u8>,
 }
@@ -62,27 +62,26 @@ impl Split {
 /// Calls `consume` with the images at the positions `order`, `batch_size` at a time, the last batch smaller
 /// where they do not divide evenly.
 ///
-/// `preprocess` makes the image at a position into `input_length` network inputs. It runs on another thread,
-/// a few batches ahead.
+/// `prepare` makes a batch of the images at some positions. It runs on another thread, a few batches ahead.
 ///
 /// # Errors
-/// The first error of `preprocess` or `consume`; nothing more is consumed then.
+/// The first error of `prepare` or `consume`; nothing more is consumed then.
 ///
 /// # Panics
 /// Where `order` holds a position that `data` does not have, as indexing a slice does.
-pub fn for_each_batch<E: Send>(
+pub fn for_each_batch<P: Send, E: Send>(
     data: &LabelledImages,
     order: &[usize],
     batch_size: usize,
-    input_length: usize,
-    preprocess: impl Fn(usize, &mut [f32]) -> Result<(), E> + Send,
-    mut consume: impl FnMut(Batch) -> Result<(), E>,
+    prepare: impl Fn(&[usize]) -> Result<P, E> + Send,
+    mut consume: impl FnMut(Batch<P>) -> Result<(), E>,
 ) -> Result<(), E> {
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
         scope.spawn(move || {
             for positions in order.chunks(batch_size.max(1)) {
-                let batch = assemble(data, positions, input_length, &preprocess);
+                let labels = positions.iter().map(|&position| data.labels()[position]).collect();
+                let batch = prepare(positions).map(|images| Batch { images, labels });
                 let failed = batch.is_err();
                 // Sending fails when the consumer has stopped; so does this thread then.
                 if sender.send(batch).is_err() || failed {
@@ -95,22 +94,6 @@ pub fn for_each_batch<E: Send>(
         }
         Ok(())
     })
-}
-
-fn assemble<E>(
-    data: &LabelledImages,
-    positions: &[usize],
-    input_length: usize,
-    preprocess: &impl Fn(usize, &mut [f32]) -> Result<(), E>,
-) -> Result<Batch, E> {
-    let mut batch =
-        Batch { images: vec![0.0; positions.len() * input_length], labels: Vec::with_capacity(positions.len()) };
-    let inputs = batch.images.chunks_exact_mut(input_length.max(1));
-    for (input, &position) in inputs.zip(positions) {
-        preprocess(position, input)?;
-        batch.labels.push(data.labels()[position]);
-    }
-    Ok(batch)
 }
 
 #[cfg(test)]
@@ -133,9 +116,8 @@ mod tests {
         .unwrap()
     }
 
-    fn copy(position: usize, input: &mut [f32]) -> Result<(), String> {
-        input.fill(position as f32);
-        Ok(())
+    fn copy(positions: &[usize]) -> Result<Vec<usize>, String> {
+        Ok(positions.to_vec())
     }
 
     proptest! {
@@ -168,9 +150,8 @@ mod tests {
             let order = Split::new(count.into(), 0, None, 7).unwrap().epoch_order(7, 1);
             let mut labels = Vec::new();
             let mut sizes = Vec::new();
-            for_each_batch(&data, &order, batch_size, 3, copy, |batch| {
-                let expected = batch.labels.iter().flat_map(|&label| [f32::from(label); 3]);
-                assert!(batch.images.iter().copied().eq(expected));
+            for_each_batch(&data, &order, batch_size, copy, |batch| {
+                assert!(batch.labels.iter().map(|&label| usize::from(label)).eq(batch.images));
                 sizes.push(batch.labels.len());
                 labels.extend(batch.labels);
                 Ok(())
@@ -199,19 +180,18 @@ mod tests {
     fn the_first_error_ends_the_batches() {
         let data = numbered(50);
         let order: Vec<usize> = (0..50).collect();
-        let refuse_20 = |position: usize, input: &mut [f32]| match position {
-            20 => Err("image 20".to_string()),
-            _ => copy(position, input),
+        let refuse_20 = |positions: &[usize]| {
+            if positions.contains(&20) { Err("image 20".to_string()) } else { copy(positions) }
         };
         let mut seen = 0;
-        let result = for_each_batch(&data, &order, 8, 1, refuse_20, |batch| {
+        let result = for_each_batch(&data, &order, 8, refuse_20, |batch| {
             seen += batch.labels.len();
             Ok(())
         });
         assert_eq!((result, seen), (Err("image 20".to_string()), 16));
 
         let mut calls = 0;
-        let result = for_each_batch(&data, &order, 8, 1, copy, |_| {
+        let result = for_each_batch(&data, &order, 8, copy, |_| {
             calls += 1;
             if calls == 2 { Err("enough".to_string()) } else { Ok(()) }
         });

@@ -12,10 +12,10 @@ use dfdx::{
 use image::DynamicImage;
 use image_files::gray::{self, Gray};
 
-use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, upload};
+use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, typed};
 use crate::{
     nn::{Conv2d, DropHalf, FeatureMaps, Flatten, MaxPool2d, Tower, Vectors},
-    ops::ConvDevice,
+    ops::{ConvDevice, Images},
     random::StepKey,
 };
 
@@ -84,7 +84,8 @@ impl<D: ConvDevice> AlexNet<D> {
         self.linear3.try_forward(x)
     }
 
-    fn train(
+    /// The logits with dropout.
+    fn with_dropout(
         &self,
         images: FeatureMaps<1, SIDE, D, OwnedTape<f32, D>>,
         key: StepKey,
@@ -106,20 +107,21 @@ impl<D: ConvDevice> Network<D> for AlexNet<D> {
         initialise(device, seed)
     }
 
-    fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError> {
-        let images = upload(self.conv1.weight.device(), images.as_ref(), batch)?;
-        self.try_forward(images).map_err(ModelError::device)
+    fn device(&self) -> &D {
+        self.conv1.weight.device()
     }
 
-    fn logits_traced(
+    fn evaluate(&self, inputs: Images<D>) -> Result<Logits<D>, ModelError> {
+        self.try_forward(typed(inputs)?).map_err(ModelError::device)
+    }
+
+    fn train(
         &self,
-        images: impl AsRef<[f32]>,
-        batch: usize,
+        inputs: Images<D>,
         gradients: Gradients<f32, D>,
         key: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError> {
-        let images = upload(self.conv1.weight.device(), images.as_ref(), batch)?;
-        self.train(images.traced(gradients), key).map_err(ModelError::device)
+        self.with_dropout(typed(inputs)?.traced(gradients), key).map_err(ModelError::device)
     }
 
     fn preprocess(width: usize, height: usize, pixels: &[u8], output: &mut [f32]) -> Result<(), ModelError> {

@@ -14,10 +14,10 @@ use dfdx::{
 use image::DynamicImage;
 use image_files::gray::{self, Gray};
 
-use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, upload};
+use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, typed};
 use crate::{
     nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d, Tower},
-    ops::ConvDevice,
+    ops::{ConvDevice, Images},
     random::StepKey,
 };
 
@@ -71,20 +71,21 @@ impl<D: ConvDevice> Network<D> for LeNet5<D> {
         initialise(device, seed)
     }
 
-    fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError> {
-        let images = upload(self.conv1.weight.device(), images.as_ref(), batch)?;
-        self.forward(images).map_err(ModelError::device)
+    fn device(&self) -> &D {
+        self.conv1.weight.device()
     }
 
-    fn logits_traced(
+    fn evaluate(&self, inputs: Images<D>) -> Result<Logits<D>, ModelError> {
+        self.forward(typed(inputs)?).map_err(ModelError::device)
+    }
+
+    fn train(
         &self,
-        images: impl AsRef<[f32]>,
-        batch: usize,
+        inputs: Images<D>,
         gradients: Gradients<f32, D>,
         _: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError> {
-        let images = upload(self.conv1.weight.device(), images.as_ref(), batch)?;
-        self.forward(images.traced(gradients)).map_err(ModelError::device)
+        self.forward(typed(inputs)?.traced(gradients)).map_err(ModelError::device)
     }
 
     fn preprocess(width: usize, height: usize, pixels: &[u8], output: &mut [f32]) -> Result<(), ModelError> {

@@ -8,8 +8,9 @@ mod summary;
 
 use dfdx::{
     nn::TensorCollection,
-    shapes::Const,
+    shapes::{Const, HasShape, Shape},
     tensor::{Gradients, NoneTape, OwnedTape},
+    tensor_ops::ReshapeTo,
 };
 use image::DynamicImage;
 use image_files::gray::Gray;
@@ -22,7 +23,7 @@ pub use summary::{Row, Summary};
 
 use crate::{
     nn::{FeatureMaps, Vectors},
-    ops::ConvDevice,
+    ops::{ConvDevice, Images},
     random::StepKey,
 };
 
@@ -47,25 +48,48 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     /// The device's own.
     fn init(device: &D, seed: u64) -> Result<Self, ModelError>;
 
-    /// Evaluation: no dropout, no tape. `images` is batch × 1 × [`Self::SIDE`] × [`Self::SIDE`] values from 0 to 1, row
-    /// after row.
-    ///
-    /// # Errors
-    /// An empty batch or one of another size, or the device's own.
-    fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError>;
+    /// Where the network computes.
+    fn device(&self) -> &D;
 
-    /// Training: as [`Network::logits`] with dropout, recorded for the backward pass. What dropout drops follows
-    /// from `key`.
+    /// Evaluation: no dropout, no tape. `inputs` is batch × 1 × [`Self::SIDE`] × [`Self::SIDE`] values, from 0 to 1 where
+    /// they are not normalised.
     ///
     /// # Errors
-    /// As [`Network::logits`].
+    /// An empty batch or inputs of another size, or the device's own.
+    fn evaluate(&self, inputs: Images<D>) -> Result<Logits<D>, ModelError>;
+
+    /// Training: as [`Network::evaluate`] with dropout, recorded for the backward pass. What dropout drops follows from `key`.
+    ///
+    /// # Errors
+    /// As [`Network::evaluate`].
+    fn train(
+        &self,
+        inputs: Images<D>,
+        gradients: Gradients<f32, D>,
+        key: StepKey,
+    ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError>;
+
+    /// As [`Network::evaluate`], for inputs in the host's memory.
+    ///
+    /// # Errors
+    /// As [`Network::evaluate`].
+    fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError> {
+        self.evaluate(upload(self.device(), images.as_ref(), batch, Self::SIDE)?)
+    }
+
+    /// As [`Network::train`], for inputs in the host's memory.
+    ///
+    /// # Errors
+    /// As [`Network::evaluate`].
     fn logits_traced(
         &self,
         images: impl AsRef<[f32]>,
         batch: usize,
         gradients: Gradients<f32, D>,
         key: StepKey,
-    ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError>;
+    ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError> {
+        self.train(upload(self.device(), images.as_ref(), batch, Self::SIDE)?, gradients, key)
+    }
 
     /// Turns one grayscale image (`height` rows of `width` bytes) into the [`Self::SIDE`]² values of a network's input.
     ///
@@ -114,25 +138,27 @@ impl ModelError {
         Self::Device(error.to_string())
     }
 
-    fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Self> {
+    pub(crate) fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Self> {
         if expected == found { Ok(()) } else { Err(Self::Length { what, expected, found }) }
     }
 }
 
 /// Copies a batch of one-channel images to the device.
-fn upload<const SIDE: usize, D: ConvDevice>(
-    device: &D,
-    images: &[f32],
-    batch: usize,
-) -> Result<FeatureMaps<1, SIDE, D>, ModelError> {
+fn upload<D: ConvDevice>(device: &D, images: &[f32], batch: usize, side: usize) -> Result<Images<D>, ModelError> {
+    ModelError::length("a batch of images", batch.saturating_mul(side * side), images.len())?;
+    let mut tensor = device.try_zeros_like(&(batch, 1, side, side)).map_err(ModelError::device)?;
+    tensor.copy_from(images);
+    Ok(tensor)
+}
+
+/// Inputs as the layers of a network of input side `SIDE` take them.
+fn typed<const SIDE: usize, D: ConvDevice>(inputs: Images<D>) -> Result<FeatureMaps<1, SIDE, D>, ModelError> {
+    let batch = inputs.shape().0;
     if batch == 0 {
         return Err(ModelError::EmptyBatch);
     }
-    ModelError::length("a batch of images", batch.saturating_mul(SIDE * SIDE), images.len())?;
-    let mut tensor: FeatureMaps<1, SIDE, D> =
-        device.try_zeros_like(&(batch, Const, Const, Const)).map_err(ModelError::device)?;
-    tensor.copy_from(images);
-    Ok(tensor)
+    ModelError::length("a batch of images", batch.saturating_mul(SIDE * SIDE), inputs.shape().num_elements())?;
+    inputs.try_reshape_like(&(batch, Const, Const, Const)).map_err(ModelError::device)
 }
 
 /// [`Network::preprocess`] for a network of input side `SIDE`.

@@ -3,13 +3,13 @@
 use dfdx::{
     shapes::{Const, HasShape},
     tensor::OwnedTape,
-    tensor_ops::{Device, TryMul},
+    tensor_ops::{ReshapeTo, TryMul},
 };
 use rand::RngCore;
 use rayon::prelude::*;
 
 use super::{Layer, Vectors};
-use crate::random::StepKey;
+use crate::{ops::ConvDevice, random::StepKey};
 
 /// Dropout with a probability of one half: `y = 2·x` where a coin shows heads, 0 where not. There is none in evaluation.
 ///
@@ -25,14 +25,14 @@ impl<const LAYER: u8> DropHalf<LAYER> {
     ///
     /// # Errors
     /// The device's own.
-    pub fn try_forward<const N: usize, D: Device<f32>>(
+    pub fn try_forward<const N: usize, D: ConvDevice>(
         self,
         input: Vectors<N, D, OwnedTape<f32, D>>,
         key: StepKey,
     ) -> Result<Vectors<N, D, OwnedTape<f32, D>>, D::Err> {
         let (batch, _) = *input.shape();
-        let mask = input.device().try_tensor_from_vec(mask(key, LAYER, batch, N), (batch, Const::<N>))?;
-        input.try_mul(mask)
+        let mask = input.device().mask(&coins(key, LAYER, batch, N), (batch, N))?;
+        input.try_mul(mask.try_reshape_like(&(batch, Const::<N>))?)
     }
 }
 
@@ -40,21 +40,17 @@ impl<const LAYER: u8> Layer for DropHalf<LAYER> {
     const KIND: &'static str = "Dropout";
 }
 
-/// A factor, 0 or 2, for each of `length` values of each row of a batch.
-fn mask(key: StepKey, layer: u8, batch: usize, length: usize) -> Vec<f32> {
-    let mut mask = vec![0.0; batch * length];
+/// A bit for each of `length` values of each row of a batch, in words that each belong to one row.
+fn coins(key: StepKey, layer: u8, batch: usize, length: usize) -> Vec<u64> {
+    let words = length.div_ceil(64);
+    let mut coins = vec![0; batch * words];
     let mut purpose = *b"dropout ";
     purpose[7] = layer;
-    mask.par_chunks_mut(length.max(1)).enumerate().for_each(|(row, values)| {
+    coins.par_chunks_mut(words.max(1)).enumerate().for_each(|(row, coins)| {
         let mut random = key.generator(&purpose, row as u64);
-        for values in values.chunks_mut(64) {
-            let coins = random.next_u64();
-            for (bit, value) in values.iter_mut().enumerate() {
-                *value = 2.0 * (coins >> bit & 1) as f32;
-            }
-        }
+        coins.fill_with(|| random.next_u64());
     });
-    mask
+    coins
 }
 
 #[cfg(test)]
@@ -70,6 +66,10 @@ mod tests {
     use super::*;
 
     const KEY: StepKey = StepKey { seed: 1, epoch: 2, step: 3 };
+
+    fn mask(key: StepKey, layer: u8, batch: usize, length: usize) -> Vec<f32> {
+        Cpu::default().mask(&coins(key, layer, batch, length), (batch, length)).unwrap().as_vec()
+    }
 
     #[test]
     fn half_is_dropped_and_the_rest_doubled() {

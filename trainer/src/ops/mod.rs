@@ -42,6 +42,19 @@ pub trait ConvDevice: Device<f32> {
     fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         call.one_by_one()
     }
+
+    /// Dropout's mask, rows × columns: 2 where a bit is 1 and 0 where it is 0. Each row has its own `words`, columns / 64 of
+    /// them, rounded up, and takes their bits from the lowest on.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    fn mask(
+        &self,
+        words: &[u64],
+        (rows, columns): (usize, usize),
+    ) -> Result<Tensor<(usize, usize), f32, Self>, Self::Err> {
+        portable::mask(self, words, (rows, columns))
+    }
 }
 
 #[cfg(feature = "cuda")]
@@ -58,6 +71,17 @@ impl ConvDevice for dfdx::tensor::Cuda {
         match crate::cuda::kernels() {
             crate::device::CudaKernels::Portable => call.one_by_one(),
             crate::device::CudaKernels::Fused => cuda::tower(call),
+        }
+    }
+
+    fn mask(
+        &self,
+        words: &[u64],
+        (rows, columns): (usize, usize),
+    ) -> Result<Tensor<(usize, usize), f32, Self>, Self::Err> {
+        match crate::cuda::kernels() {
+            crate::device::CudaKernels::Portable => portable::mask(self, words, (rows, columns)),
+            crate::device::CudaKernels::Fused => cuda::mask(self, words, (rows, columns)),
         }
     }
 }

@@ -12,6 +12,8 @@ use dfdx::{
     },
 };
 
+use rayon::prelude::*;
+
 use super::{Conv2d, ConvDevice, ConvSizes, Images, MaxPool2d, Plane};
 
 /// A matrix with sizes known at run time.
@@ -135,4 +137,21 @@ fn tap_sources(plane: Plane, k: usize, l: usize) -> Vec<usize> {
         }
     }
     sources
+}
+
+/// As [`ConvDevice::mask`], spread out on the host.
+///
+/// # Errors
+/// The device's own.
+pub fn mask<D: ConvDevice>(device: &D, words: &[u64], (rows, columns): (usize, usize)) -> Result<Matrix<D>, D::Err> {
+    let mut mask = vec![0.0; rows * columns];
+    let words = words.par_chunks(columns.div_ceil(64).max(1));
+    mask.par_chunks_mut(columns.max(1)).zip(words).for_each(|(values, words)| {
+        for (values, word) in values.chunks_mut(64).zip(words) {
+            for (bit, value) in values.iter_mut().enumerate() {
+                *value = 2.0 * (word >> bit & 1) as f32;
+            }
+        }
+    });
+    device.try_tensor_from_vec(mask, (rows, columns))
 }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     data::{LabelledImages, loader},
+    inputs::InputDevice,
     model::{CLASSES, Network},
-    ops::ConvDevice,
 };
 
 /// Mistakes that are remembered.
@@ -65,7 +65,7 @@ impl Examination {
 ///
 /// # Errors
 /// [`TrainError::Device`] where the network or its preprocessing fails, and those of `progress`.
-pub fn evaluate<D: ConvDevice, N: Network<D>>(
+pub fn evaluate<D: InputDevice, N: Network<D>>(
     network: &N,
     data: &LabelledImages,
     positions: &[usize],
@@ -76,10 +76,11 @@ pub fn evaluate<D: ConvDevice, N: Network<D>>(
     let mut examination = Examination::default();
     let mut left = positions.iter();
     let preparation = Preparation { data, normalisation, augmentation: None };
-    let preprocess = |position: usize, input: &mut [f32]| preparation.apply::<D, N>(position, input);
-    loader::for_each_batch(data, positions, batch_size, super::input_length::<D, N>(), preprocess, |batch| {
+    let prepare = |positions: &[usize]| preparation.batch::<D, N>(positions);
+    loader::for_each_batch(data, positions, batch_size, prepare, |batch| {
         let count = batch.labels.len();
-        let logits = network.logits(batch.images, count).map_err(TrainError::device)?.as_vec();
+        let inputs = network.device().inputs(batch.images, count, N::SIDE).map_err(TrainError::device)?;
+        let logits = network.evaluate(inputs).map_err(TrainError::device)?.as_vec();
         for ((logits, label), &position) in logits.chunks_exact(CLASSES).zip(batch.labels).zip(left.by_ref()) {
             examination.add(position, label, logits, data.classes());
         }

@@ -32,8 +32,8 @@ use self::{
 };
 use crate::{
     data::{Dataset, loader::Split},
+    inputs::InputDevice,
     model::Network,
-    ops::ConvDevice,
     optimiser::OptimiserDevice,
 };
 
@@ -161,7 +161,7 @@ fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
 }
 
 /// A device on which networks can be trained.
-pub trait TrainDevice: ConvDevice + OptimiserDevice {
+pub trait TrainDevice: InputDevice + OptimiserDevice {
     /// Steps that the device may be given before anybody waits for it and reads the results of the first of them.
     const STEPS_AHEAD: usize;
 }
@@ -188,9 +188,4 @@ pub fn train<D: TrainDevice, N: Network<D>>(
     checkpoint: Option<&Checkpoint>,
 ) -> Result<Outcome<N>, TrainError> {
     Run::new(setting, network, checkpoint)?.finish()
-}
-
-/// Values in one input of the network.
-fn input_length<D: ConvDevice, N: Network<D>>() -> usize {
-    N::SIDE * N::SIDE
 }

@@ -1,14 +1,13 @@
 //! From an image of the data set to a network's input: augmentation, resize, normalisation; and how a weights file says
 //! what was done.
 
-use infer_core::preprocess::normalise;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::{
     data::{LabelledImages, augment::Augmentation},
+    inputs::{InputDevice, Picture},
     model::Network,
-    ops::ConvDevice,
 };
 
 /// What makes inputs have a mean of 0 and a standard deviation of 1 over the training images.
@@ -49,29 +48,18 @@ pub(super) struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
-    /// Makes the image at `position` an input of the network.
+    /// Prepares the images at some positions for the network.
     ///
     /// # Errors
     /// The network's preprocessing.
-    pub(super) fn apply<D: ConvDevice, N: Network<D>>(
-        &self,
-        position: usize,
-        input: &mut [f32],
-    ) -> Result<(), TrainError> {
-        let (width, height) = self.data.size(position);
-        let image = self.data.image(position);
-        let result = if let Some((augmentation, seed, epoch)) = self.augmentation {
-            let mut image = image.to_vec();
-            augmentation.apply(seed, epoch, position, (width, height), &mut image);
-            N::preprocess(width, height, &image, input)
-        } else {
-            N::preprocess(width, height, image, input)
+    pub(super) fn batch<D: InputDevice, N: Network<D>>(&self, positions: &[usize]) -> Result<D::Prepared, TrainError> {
+        let picture = |&position| {
+            let (width, height) = self.data.size(position);
+            let draw = |(what, seed, epoch): (Augmentation, _, _)| what.draw(seed, epoch, position, (width, height));
+            Picture { width, height, pixels: self.data.image(position), changes: self.augmentation.map(draw) }
         };
-        result.map_err(TrainError::device)?;
-        if let Some(Normalisation { mean, std }) = self.normalisation {
-            normalise(input, mean, std);
-        }
-        Ok(())
+        let pictures: Vec<_> = positions.iter().map(picture).collect();
+        D::prepare::<N>(&pictures, self.normalisation).map_err(TrainError::device)
     }
 }
 
@@ -125,6 +113,8 @@ pub fn understand(text: &str, side: usize) -> Result<Option<Normalisation>, Stri
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use infer_core::preprocess::normalise;
 
     use super::*;
     use crate::data::idx::Idx;

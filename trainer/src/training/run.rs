@@ -17,7 +17,7 @@ use super::{
     checkpoint::{Checkpoint, State},
     config::Options,
     evaluate::{Examination, evaluate},
-    image_counts, input_length,
+    image_counts,
     interrupt::Interrupt,
     loss::cross_entropy,
     metrics::{EpochMetrics, Scores, Tally},
@@ -189,16 +189,14 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let Options { normalisation, augmentation, .. } = *self.setting.options;
         let augmentation = Some((augmentation, seed, self.state.epoch)).filter(|(what, ..)| !what.is_none());
         let preparation = Preparation { data, normalisation, augmentation };
-        let preprocess = |position: usize, input: &mut [f32]| preparation.apply::<D, N>(position, input);
+        let prepare = |positions: &[usize]| preparation.batch::<D, N>(positions);
         let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
         self.clock = Instant::now();
-        loader::for_each_batch(data, left, batch_size, input_length::<D, N>(), preprocess, |batch| {
-            self.step(batch, &mut gradients)
-        })?;
+        loader::for_each_batch(data, left, batch_size, prepare, |batch| self.step(batch, &mut gradients))?;
         self.read_steps()
     }
 
-    fn step(&mut self, batch: Batch, gradients: &mut Gradients<f32, D>) -> Result<(), TrainError> {
+    fn step(&mut self, batch: Batch<D::Prepared>, gradients: &mut Gradients<f32, D>) -> Result<(), TrainError> {
         let options = self.setting.options;
         let epoch_steps = self.split.train.len().div_ceil(options.batch_size);
         let learning_rate =
@@ -206,8 +204,9 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
         let key = StepKey { seed: options.seed, epoch, step };
         let recorded = mem::replace(gradients, Gradients::leaky());
-        let logits =
-            self.network.logits_traced(batch.images, batch.labels.len(), recorded, key).map_err(TrainError::device)?;
+        let inputs = self.setting.device.inputs(batch.images, batch.labels.len(), N::SIDE);
+        let inputs = inputs.map_err(TrainError::device)?;
+        let logits = self.network.train(inputs, recorded, key).map_err(TrainError::device)?;
         let unread = logits.retaped::<NoneTape>();
         let classes = self.setting.dataset.train.classes();
         *gradients = cross_entropy(self.setting.device, logits, &batch.labels, classes, options.label_smoothing)

@@ -1,10 +1,16 @@
 //! What the tests that need real data share.
 
-use std::env;
+use std::{env, path::Path};
 
-use trainer::data::{
-    Dataset,
-    source::{Files, Lookup},
+use trainer::{
+    data::{
+        Dataset,
+        source::{Files, Lookup},
+    },
+    training::{
+        config::{self, CheckpointOptions, ImageCounts, Options, RunConfig},
+        output::RunFolder,
+    },
 };
 
 /// Fashion-MNIST's files, from the usual folders; a test never downloads 30 MB.
@@ -18,4 +24,24 @@ pub fn files() -> Files {
 #[allow(dead_code)] // Each test program compiles this file for itself, and not every one needs all of it.
 pub fn dataset() -> Dataset {
     Dataset::read(&files()).unwrap()
+}
+
+/// The folder of a run of a network.
+#[allow(dead_code)] // As above.
+pub fn run_folder(path: &Path, network: &str, options: &Options) -> RunFolder {
+    let config = RunConfig {
+        producer: "a test".to_string(),
+        command: vec!["trainer".to_string()],
+        network: network.to_string(),
+        device: "cpu".to_string(),
+        threads: rayon::current_num_threads(),
+        platform: config::platform(),
+        options: options.clone(),
+        checkpoints: CheckpointOptions::default(),
+        images: ImageCounts { train: 0, validation: 0, test: 0 },
+        data: Vec::new(),
+        test_share: None,
+        init: None,
+    };
+    RunFolder::create(path, config).unwrap()
 }

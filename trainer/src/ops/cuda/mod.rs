@@ -1,52 +1,29 @@
 //! The fast way on CUDA: a tower of convolutions, ReLUs and poolings as one operation, its feature maps in memory of its
 //! own, in the order of the kernels.
 //!
-//! dfdx gives nobody the address of a tensor's values, but it does give that of a gradient's. So values go in as the
-//! gradient of `Σ probe · tensor` by `probe`, and come out as a gradient that is turned into a tensor: copies within the GPU,
-//! of the images, the weights and the last feature maps only.
+//! Only the images, the weights and the last feature maps are copied between dfdx and these kernels.
 
-mod engine;
+mod dropout;
+mod kernels;
 
 use cudarc::driver::{CudaSlice, DevicePtr};
 use dfdx::{
-    shapes::{HasShape, Rank0, Shape},
-    tensor::{Cuda, CudaError, Gradients, PutTape, SplitTape, Tape, Tensor, Trace, ZerosTensor},
-    tensor_ops::{Backward, SumTo, TryMul},
+    shapes::HasShape,
+    tensor::{Cuda, CudaError, PutTape, SplitTape, Tape},
 };
 
-pub use engine::EngineError;
-use engine::{Address, Engine, Factor, Layout, Sizes, address};
+pub use dropout::mask;
+use kernels::{Factor, Layout, Sizes};
+
+use crate::cuda::{
+    engine::{Address, Engine, address},
+    exchange::{Copied, Written},
+};
 
 use super::{Images, Plane, Stage, Tower, Window};
 
 /// Side of the largest pooling window: the number of a tap is kept in a byte.
 const MAX_POOL: usize = 16;
-
-/// Makes the engine of a device, which compiles its kernels.
-///
-/// # Errors
-/// What NVRTC, the driver or cuBLAS reports.
-pub fn prepare(device: &Cuda) -> Result<(), EngineError> {
-    Engine::of(device).map(|_| ())
-}
-
-/// A copy of a tensor's values.
-struct Copied<S: Shape> {
-    probe: Tensor<S, f32, Cuda>,
-    gradients: Gradients<f32, Cuda>,
-}
-
-impl<S: Shape> Copied<S> {
-    fn new(tensor: Tensor<S, f32, Cuda>) -> Result<Self, CudaError> {
-        let probe = tensor.device().try_zeros_like(tensor.shape())?;
-        let sum = probe.trace(Gradients::leaky()).try_mul(tensor)?.try_sum::<Rank0, _>()?;
-        Ok(Self { gradients: sum.try_backward()?, probe })
-    }
-
-    fn address(&mut self) -> Result<Address, CudaError> {
-        Ok(*self.gradients.get_or_alloc_mut(&self.probe)?.device_ptr())
-    }
-}
 
 /// The sizes of one stage.
 #[derive(Debug, Clone, Copy)]
@@ -132,9 +109,8 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
     let (images, mut tape) = images.split_tape();
     let mut images = Copied::new(images)?;
 
-    let place = device.try_zeros_like(&(shape.0, *filters, rows, columns))?;
-    let mut values = Gradients::leaky();
-    let target = *values.get_or_alloc_mut(&place)?.device_ptr();
+    let mut values = Written::new(&device, &(shape.0, *filters, rows, columns))?;
+    let target = values.address()?;
     let mut records: Vec<Record> = Vec::new();
     for (index, (sizes, stage)) in plan.into_iter().zip(&stages).enumerate() {
         let source = match records.last() {
@@ -147,7 +123,7 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
             records.drain(..records.len() - 1);
         }
     }
-    let output = values.get(&place);
+    let output = values.tensor();
 
     let ghosts: Vec<_> = stages.iter().map(|stage| (stage.weight.ghost(), stage.bias.ghost())).collect();
     let output_ghost = output.ghost();

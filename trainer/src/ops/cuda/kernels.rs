@@ -1,41 +1,19 @@
-//! The kernels of `kernels/tower.cu` and matrix products, on one device: sizes in, launches out.
-//!
-//! Everything here only enqueues work on the device's stream, which is dfdx's too: nothing waits for the GPU.
+//! The kernels of `kernels/tower.cu` and matrix products: sizes in, launches out.
 
-use std::{
-    ffi::c_int,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::ffi::c_int;
 
 use cudarc::{
-    cublas::{CudaBlas, result::CublasError, sys::cublasStatus_t},
-    driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
-    nvrtc::compile_ptx,
+    cublas::{result::CublasError, sys::cublasStatus_t},
+    driver::{DeviceRepr, DriverError},
 };
-use dfdx::tensor::{Cuda, CudaError, Storage};
 
-use crate::{cuda::libraries::cublasSgemm_v2, ops::Plane};
-
-const SOURCE: &str = include_str!("../../../kernels/tower.cu");
-const MODULE: &str = "tower";
-const KERNELS: [&str; 7] = [
-    "tower_unfold",
-    "tower_fold",
-    "tower_bias_relu",
-    "tower_relu_backward",
-    "tower_bias_relu_pool",
-    "tower_pool_relu_backward",
-    "tower_bias_gradient",
-];
-
-/// Threads of a block; `tower_bias_gradient` is written for this number.
-const THREADS: u32 = 256;
-/// The most blocks along a row; their threads take the elements in turns.
-const BLOCKS: u32 = 4096;
-
-/// The address of values on the device. Whoever passes it on keeps the memory behind it alive.
-pub(super) type Address = u64;
+use crate::{
+    cuda::{
+        engine::{Address, Engine, blocks},
+        libraries::cublasSgemm_v2,
+    },
+    ops::Plane,
+};
 
 /// `Sizes` of the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,53 +92,7 @@ pub(super) struct Factor {
     pub(super) transposed: bool,
 }
 
-/// Kernels and matrix products on one device.
-pub(super) struct Engine {
-    device: Arc<CudaDevice>,
-    blas: CudaBlas,
-}
-
-/// An engine for each device that has been used; kept until the program ends, as compiling the kernels takes a second.
-static ENGINES: Mutex<Vec<Arc<Engine>>> = Mutex::new(Vec::new());
-
 impl Engine {
-    /// The engine of a device.
-    ///
-    /// # Errors
-    /// What NVRTC, the driver or cuBLAS reports.
-    pub(super) fn of(device: &Cuda) -> Result<Arc<Self>, EngineError> {
-        let storage = Storage::<f32>::try_alloc_len(device, 1).map_err(EngineError::Cuda)?;
-        let device = storage.device();
-        let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(engine) = engines.iter().find(|engine| Arc::ptr_eq(&engine.device, &device)) {
-            return Ok(engine.clone());
-        }
-        let ptx = compile_ptx(SOURCE).map_err(|error| EngineError::Compilation(format!("{error:?}")))?;
-        device.load_ptx(ptx, MODULE, &KERNELS).map_err(|error| EngineError::Cuda(error.into()))?;
-        let blas = CudaBlas::new(device.clone()).map_err(|error| EngineError::Cuda(error.into()))?;
-        let engine = Arc::new(Self { device, blas });
-        engines.push(engine.clone());
-        Ok(engine)
-    }
-
-    /// Memory for `count` values, with nothing in particular in it.
-    pub(super) fn allocate<E: DeviceRepr>(&self, count: usize) -> Result<CudaSlice<E>, DriverError> {
-        // SAFETY: every use writes all values before any is read.
-        unsafe { self.device.alloc(count) }
-    }
-
-    /// # Safety
-    /// `parameters` are those of the kernel, and their addresses have as much memory behind them as its sizes say.
-    unsafe fn launch<P>(&self, kernel: &str, blocks: u32, rows: u32, parameters: P) -> Result<(), DriverError>
-    where
-        cudarc::driver::CudaFunction: LaunchAsync<P>,
-    {
-        let function = self.device.get_func(MODULE, kernel).ok_or(DriverError(CUresult::CUDA_ERROR_NOT_FOUND))?;
-        let config = LaunchConfig { grid_dim: (blocks, rows, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: the caller's promise.
-        unsafe { function.launch(config, parameters) }
-    }
-
     /// # Safety
     /// `input` holds channels × inputs values, `unfolded` taps × positions.
     pub(super) unsafe fn unfold(&self, sizes: Sizes, input: Address, unfolded: Address) -> Result<(), DriverError> {
@@ -278,60 +210,10 @@ impl Engine {
     }
 }
 
-impl fmt::Debug for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("device", &self.device.ordinal()).finish_non_exhaustive()
-    }
-}
-
-/// Why there is no engine.
-#[derive(Debug)]
-pub enum EngineError {
-    /// NVRTC refused the kernels.
-    Compilation(String),
-    /// The driver or cuBLAS failed.
-    Cuda(CudaError),
-}
-
-impl From<EngineError> for CudaError {
-    fn from(error: EngineError) -> Self {
-        match error {
-            // dfdx's error has no place for the text. Opening a device compiles the kernels and shows it.
-            EngineError::Compilation(_) => DriverError(CUresult::CUDA_ERROR_INVALID_SOURCE).into(),
-            EngineError::Cuda(error) => error,
-        }
-    }
-}
-
-impl fmt::Display for EngineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Compilation(text) => write!(f, "the kernels do not compile: {text}"),
-            Self::Cuda(error) => error.fmt(f),
-        }
-    }
-}
-
-/// Blocks for a row of `count` elements.
-fn blocks(count: u32) -> u32 {
-    count.div_ceil(THREADS).clamp(1, BLOCKS)
-}
-
-/// The address of memory that the caller keeps.
-pub(super) fn address<E>(memory: &CudaSlice<E>) -> Address {
-    *memory.device_ptr()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::Window;
-
-    #[test]
-    fn grids_cover_every_element_within_the_limits() {
-        assert_eq!([1, 256, 257].map(blocks), [1, 1, 2]);
-        assert_eq!(blocks(u32::MAX), BLOCKS);
-    }
 
     #[test]
     fn sizes_that_cannot_be_numbered_are_refused() {
