@@ -10,7 +10,8 @@ use std::{
 use cudarc::{
     cublas::CudaBlas,
     driver::{
-        CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, result, sys::CUresult,
+        CudaDevice, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, result,
+        sys::CUresult,
     },
     nvrtc::compile_ptx,
 };
@@ -21,9 +22,10 @@ const SOURCE: &str = concat!(
     include_str!("../../kernels/tower.cu"),
     include_str!("../../kernels/inputs.cu"),
     include_str!("../../kernels/dropout.cu"),
+    include_str!("../../kernels/optimiser.cu"),
 );
 const MODULE: &str = "trainer";
-const KERNELS: [&str; 10] = [
+const KERNELS: [&str; 14] = [
     "tower_unfold",
     "tower_fold",
     "tower_bias_relu",
@@ -34,6 +36,10 @@ const KERNELS: [&str; 10] = [
     "inputs_change",
     "inputs_resize",
     "dropout_mask",
+    "optimiser_squares",
+    "optimiser_clip",
+    "optimiser_adam",
+    "optimiser_sgd",
 ];
 
 /// Threads of a block; kernels that sum over a block are written for this number.
@@ -104,6 +110,26 @@ impl Engine {
             target += size_of_val(piece) as u64;
         }
         Ok(memory)
+    }
+
+    /// Writes values over those on the device, of which there are as many. The host waits.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn replace<E: DeviceRepr>(
+        &self,
+        target: &mut impl DevicePtrMut<E>,
+        values: &[E],
+    ) -> Result<(), DriverError> {
+        self.device.htod_sync_copy_into(values, target)
+    }
+
+    /// The values on the device. The host waits for all work that was given to it.
+    ///
+    /// # Panics
+    /// Where the device fails, as reading a dfdx tensor does; [`super::guarded`] makes a message of it.
+    pub(crate) fn download<E: DeviceRepr>(&self, values: &CudaSlice<E>) -> Vec<E> {
+        self.device.dtoh_sync_copy(values).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// Starts a kernel on a grid of blocks × rows.

@@ -55,8 +55,6 @@ impl CpuMemory {
 }
 
 impl Memory<Cpu> for CpuMemory {
-    const CLEARS_GRADIENT: bool = true;
-
     type Norm = CpuNorm;
 
     fn new<S: Shape>(tensor: &Tensor<S, f32, Cpu>, options: &OptimiserOptions) -> Result<Self, CpuError> {
@@ -68,6 +66,10 @@ impl Memory<Cpu> for CpuMemory {
             average: if Part::Average.is_kept(options) { weights.clone() } else { Vec::new() },
             weights,
         })
+    }
+
+    fn norm(&self, _: &Cpu, _: usize) -> Result<CpuNorm, CpuError> {
+        Ok(CpuNorm { squares: 0.0, scale: 1.0 })
     }
 
     fn update<S: Shape>(
@@ -110,10 +112,6 @@ pub struct CpuNorm {
 }
 
 impl GradientNorm<Cpu> for CpuNorm {
-    fn new(_: &Cpu, _: usize) -> Result<Self, CpuError> {
-        Ok(Self { squares: 0.0, scale: 1.0 })
-    }
-
     fn add<S: Shape>(
         &mut self,
         tensor: &Tensor<S, f32, Cpu>,

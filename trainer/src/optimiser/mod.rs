@@ -1,17 +1,19 @@
 //! Optimisers whose state can be read and set, so that training can stop and go on exactly: Adam, AdamW and SGD with
 //! momentum, with weight decay, clipping of gradients by their global norm, and a moving average of the weights.
 //!
-//! There are two implementations of what happens to one tensor ([`Memory`]): [`portable`] is composed of dfdx's public
-//! operations and runs on any dfdx device, [`cpu`] does everything in one pass over memory on all cores. The portable one
-//! is the oracle of the other. PyTorch's values hold both.
+//! There are three implementations of what happens to one tensor ([`Memory`]): [`portable`] is composed of dfdx's public
+//! operations and runs on any dfdx device, [`cpu`] does everything in one pass over memory on all cores, `cuda` by one kernel.
+//! The portable one is the oracle of the others. PyTorch's values hold it, too.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod portable;
 
 use std::{borrow::Cow, marker::PhantomData};
 
 use dfdx::{
-    nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName, ZeroGrads},
+    nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName},
     shapes::Shape,
     tensor::{Cpu, Gradients, Tensor},
     tensor_ops::Device,
@@ -113,14 +115,11 @@ impl OptimiserDevice for Cpu {
 
 #[cfg(feature = "cuda")]
 impl OptimiserDevice for dfdx::tensor::Cuda {
-    type Memory = portable::PortableMemory<Self>;
+    type Memory = cuda::CudaMemory;
 }
 
 /// What an optimiser remembers of one tensor of a network. Everything starts at zero, the average at the tensor's value.
 pub trait Memory<D: Device<f32>>: Sized {
-    /// Whether [`Memory::update`] leaves the gradient zero.
-    const CLEARS_GRADIENT: bool;
-
     /// The norm of all gradients, where they are clipped by it.
     type Norm: GradientNorm<D>;
 
@@ -130,7 +129,14 @@ pub trait Memory<D: Device<f32>>: Sized {
     /// The device's own.
     fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err>;
 
-    /// One step: changes `tensor` and what is remembered. With `norm`, the gradient is clipped by it.
+    /// The norm of no gradient yet, for as many tensors as there will be, to be used with memory of the same kind.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn norm(&self, device: &D, tensors: usize) -> Result<Self::Norm, D::Err>;
+
+    /// One step: changes `tensor` and what is remembered, and leaves the gradient zero. With `norm`, the gradient is clipped
+    /// by it.
     ///
     /// # Errors
     /// The device's own.
@@ -155,12 +161,6 @@ pub trait Memory<D: Device<f32>>: Sized {
 /// The L2 norm of all gradients together, and the factor `min(1, largest / norm)` that clips them. Both stay where the device
 /// computes them: nobody waits for them before [`GradientNorm::read`].
 pub trait GradientNorm<D: Device<f32>>: Sized {
-    /// The norm of no gradient yet, for as many tensors as there will be.
-    ///
-    /// # Errors
-    /// The device's own.
-    fn new(device: &D, tensors: usize) -> Result<Self, D::Err>;
-
     /// Takes `tensor`'s gradient in.
     ///
     /// # Errors
@@ -292,9 +292,6 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
             Some((_, memory)) => tensor.update(memory, &update, norm.as_ref(), gradients),
             None => Ok(()),
         })?;
-        if !Y::CLEARS_GRADIENT {
-            module.try_zero_grads(gradients)?;
-        }
         Ok(norm)
     }
 
@@ -306,10 +303,11 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
         gradients: &mut Gradients<f32, D>,
         largest: f64,
     ) -> Result<Option<Y::Norm>, D::Err> {
+        let Some((_, memory)) = self.tensors.first() else { return Ok(None) };
         let mut norm = None;
         visit::<D, Y, M>(module, |_, tensor| {
-            norm = Some(tensor.add_to(norm.take(), self.tensors.len(), gradients)?);
-            Ok(())
+            let so_far = norm.take().map_or_else(|| tensor.norm(memory, self.tensors.len()), Ok)?;
+            tensor.add_to(norm.insert(so_far), gradients)
         })?;
         if let Some(norm) = &mut norm {
             norm.limit(largest)?;
@@ -370,13 +368,8 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
 /// A tensor whose shape is not in its type: a closure can take it.
 trait AnyTensor<D: OptimiserDevice, Y: Memory<D>> {
     fn memory(&self, options: &OptimiserOptions) -> Result<Y, D::Err>;
-    /// Takes the gradient into the norm of those before it, or begins the norm of so many `tensors`.
-    fn add_to(
-        &self,
-        norm: Option<Y::Norm>,
-        tensors: usize,
-        gradients: &mut Gradients<f32, D>,
-    ) -> Result<Y::Norm, D::Err>;
+    fn norm(&self, memory: &Y, tensors: usize) -> Result<Y::Norm, D::Err>;
+    fn add_to(&self, norm: &mut Y::Norm, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err>;
     fn update(
         &mut self,
         memory: &mut Y,
@@ -392,15 +385,12 @@ impl<S: Shape, D: OptimiserDevice, Y: Memory<D>> AnyTensor<D, Y> for Tensor<S, f
         Y::new(self, options)
     }
 
-    fn add_to(
-        &self,
-        norm: Option<Y::Norm>,
-        tensors: usize,
-        gradients: &mut Gradients<f32, D>,
-    ) -> Result<Y::Norm, D::Err> {
-        let mut norm = norm.map_or_else(|| Y::Norm::new(self.device(), tensors), Ok)?;
-        norm.add(self, gradients)?;
-        Ok(norm)
+    fn norm(&self, memory: &Y, tensors: usize) -> Result<Y::Norm, D::Err> {
+        memory.norm(self.device(), tensors)
+    }
+
+    fn add_to(&self, norm: &mut Y::Norm, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
+        norm.add(self, gradients)
     }
 
     fn update(

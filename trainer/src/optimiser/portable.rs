@@ -34,8 +34,6 @@ fn flat<S: Shape, D: Device<f32>>(tensor: Tensor<S, f32, D>) -> Result<Vector<D>
 }
 
 impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
-    const CLEARS_GRADIENT: bool = false;
-
     type Norm = PortableNorm<D>;
 
     fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err> {
@@ -50,6 +48,10 @@ impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
         Ok(Self { device, parts })
     }
 
+    fn norm(&self, device: &D, _: usize) -> Result<PortableNorm<D>, D::Err> {
+        Ok(PortableNorm { value: device.try_zeros()?, scale: device.try_ones()? })
+    }
+
     fn update<S: Shape>(
         &mut self,
         update: &Update,
@@ -60,6 +62,7 @@ impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
         gradients.try_alloc_for(tensor)?;
         let shape = *tensor.shape();
         let mut gradient = gradients.get(tensor);
+        self.device.try_fill_with_zeros(gradients.get_or_alloc_mut(tensor)?)?;
         if let Some(norm) = norm {
             gradient = gradient.try_mul(norm.scale.clone().try_broadcast_like(&shape)?)?;
         }
@@ -107,10 +110,6 @@ pub struct PortableNorm<D: Device<f32>> {
 }
 
 impl<D: Device<f32>> GradientNorm<D> for PortableNorm<D> {
-    fn new(device: &D, _: usize) -> Result<Self, D::Err> {
-        Ok(Self { value: device.try_zeros()?, scale: device.try_ones()? })
-    }
-
     fn add<S: Shape>(&mut self, tensor: &Tensor<S, f32, D>, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
         gradients.try_alloc_for(tensor)?;
         let squares = flat(gradients.get(tensor))?.try_square()?.try_sum::<Rank0, _>()?;

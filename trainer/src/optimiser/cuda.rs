@@ -1,0 +1,281 @@
+//! What happens to one tensor on CUDA: everything in one pass over memory, by one kernel of `kernels/optimiser.cu`; or, with
+//! portable kernels, what is composed of dfdx's operations.
+//!
+//! As dfdx does not lend the memory of tensors, the kernel's weights are a copy, which goes into the tensor after each step.
+//! Norm and scale of the gradients stay on the device.
+
+use std::{borrow::Cow, sync::Arc};
+
+use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DeviceSlice, DriverError, sys::CUresult};
+use dfdx::{
+    shapes::{HasShape, Shape},
+    tensor::{Cuda, CudaError, Gradients, Tensor},
+};
+
+use super::{
+    GradientNorm, Memory, NORM_EPSILON, OptimiserOptions, Part, Rule, Update,
+    portable::{PortableMemory, PortableNorm},
+};
+use crate::{
+    cuda::{
+        self,
+        engine::{Address, Engine, THREADS, address, blocks},
+    },
+    device::CudaKernels,
+};
+
+/// What is remembered of one tensor, as [`cuda::kernels`] was when the optimiser was made.
+#[derive(Debug)]
+pub enum CudaMemory {
+    /// In one pass.
+    Fused(FusedMemory),
+    /// Composed.
+    Portable(PortableMemory<Cuda>),
+}
+
+/// The norm of gradients, of the same kind as the memory.
+#[derive(Debug)]
+pub enum CudaNorm {
+    /// By a kernel.
+    Fused(FusedNorm),
+    /// Composed.
+    Portable(PortableNorm<Cuda>),
+}
+
+impl Memory<Cuda> for CudaMemory {
+    type Norm = CudaNorm;
+
+    fn new<S: Shape>(tensor: &Tensor<S, f32, Cuda>, options: &OptimiserOptions) -> Result<Self, CudaError> {
+        Ok(match cuda::kernels() {
+            CudaKernels::Fused => Self::Fused(FusedMemory::new(tensor, options)?),
+            CudaKernels::Portable => Self::Portable(PortableMemory::new(tensor, options)?),
+        })
+    }
+
+    fn norm(&self, device: &Cuda, tensors: usize) -> Result<CudaNorm, CudaError> {
+        Ok(match self {
+            Self::Fused(memory) => CudaNorm::Fused(FusedNorm::new(memory.engine.clone(), tensors)?),
+            Self::Portable(memory) => CudaNorm::Portable(memory.norm(device, tensors)?),
+        })
+    }
+
+    fn update<S: Shape>(
+        &mut self,
+        update: &Update,
+        norm: Option<&CudaNorm>,
+        tensor: &mut Tensor<S, f32, Cuda>,
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        match (self, norm) {
+            (Self::Fused(memory), None) => memory.update(update, None, tensor, gradients),
+            (Self::Fused(memory), Some(CudaNorm::Fused(norm))) => memory.update(update, Some(norm), tensor, gradients),
+            (Self::Portable(memory), None) => memory.update(update, None, tensor, gradients),
+            (Self::Portable(memory), Some(CudaNorm::Portable(norm))) => {
+                memory.update(update, Some(norm), tensor, gradients)
+            }
+            // Not for a norm that a memory of the same optimiser made.
+            _ => Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE).into()),
+        }
+    }
+
+    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>> {
+        match self {
+            Self::Fused(memory) => memory.part(part).as_ref().map(|values| memory.engine.download(values).into()),
+            Self::Portable(memory) => memory.part(part),
+        }
+    }
+
+    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), CudaError> {
+        match self {
+            Self::Fused(memory) => memory.set_part(part, &values),
+            Self::Portable(memory) => memory.set_part(part, values),
+        }
+    }
+}
+
+impl GradientNorm<Cuda> for CudaNorm {
+    fn add<S: Shape>(
+        &mut self,
+        tensor: &Tensor<S, f32, Cuda>,
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        match self {
+            Self::Fused(norm) => norm.add(tensor, gradients),
+            Self::Portable(norm) => norm.add(tensor, gradients),
+        }
+    }
+
+    fn limit(&mut self, largest: f64) -> Result<(), CudaError> {
+        match self {
+            Self::Fused(norm) => norm.limit(largest),
+            Self::Portable(norm) => norm.limit(largest),
+        }
+    }
+
+    fn read(&self) -> f64 {
+        match self {
+            Self::Fused(norm) => norm.engine.download(&norm.result)[0],
+            Self::Portable(norm) => norm.read(),
+        }
+    }
+}
+
+/// `OptimiserUpdate` of the kernels.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct UpdateNumbers {
+    regularisation: f32,
+    shrink: f32,
+    average_gain: f32,
+}
+
+/// `AdamRule` of the kernels.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct AdamNumbers {
+    beta2: f32,
+    gain1: f32,
+    gain2: f32,
+    step_size: f32,
+    second_scale: f32,
+    epsilon: f32,
+}
+
+// SAFETY: plain numbers, laid out as the structs of the same fields in `optimiser.cu`.
+unsafe impl DeviceRepr for UpdateNumbers {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for AdamNumbers {}
+
+/// What is remembered of one tensor, flattened. Parts that are not kept are absent.
+#[derive(Debug)]
+pub struct FusedMemory {
+    engine: Arc<Engine>,
+    /// The weights, as the gradient of the tensor: so they become a tensor again.
+    weights: Gradients<f32, Cuda>,
+    count: usize,
+    first: Option<CudaSlice<f32>>,
+    second: Option<CudaSlice<f32>>,
+    average: Option<CudaSlice<f32>>,
+}
+
+impl FusedMemory {
+    fn new<S: Shape>(tensor: &Tensor<S, f32, Cuda>, options: &OptimiserOptions) -> Result<Self, CudaError> {
+        let engine = Engine::of(tensor.device())?;
+        let values = tensor.as_vec();
+        let mut weights = Gradients::leaky();
+        engine.replace(weights.get_or_alloc_mut(tensor)?, &values)?;
+        let part = |part: Part, values: &[f32]| -> Result<_, DriverError> {
+            part.is_kept(options).then(|| engine.upload(values)).transpose()
+        };
+        let zeros = vec![0.0; values.len()];
+        Ok(Self {
+            count: values.len(),
+            first: part(Part::First, &zeros)?,
+            second: part(Part::Second, &zeros)?,
+            average: part(Part::Average, &values)?,
+            weights,
+            engine,
+        })
+    }
+
+    fn part(&self, part: Part) -> &Option<CudaSlice<f32>> {
+        match part {
+            Part::First => &self.first,
+            Part::Second => &self.second,
+            Part::Average => &self.average,
+        }
+    }
+
+    fn set_part(&mut self, part: Part, values: &[f32]) -> Result<(), CudaError> {
+        if values.len() != self.count {
+            return Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE).into());
+        }
+        let values = Some(self.engine.upload(values)?);
+        match part {
+            Part::First => self.first = values,
+            Part::Second => self.second = values,
+            Part::Average => self.average = values,
+        }
+        Ok(())
+    }
+
+    fn update<S: Shape>(
+        &mut self,
+        update: &Update,
+        norm: Option<&FusedNorm>,
+        tensor: &mut Tensor<S, f32, Cuda>,
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let Update { regularisation, shrink, rule, average_decay } = *update;
+        let numbers = UpdateNumbers { regularisation, shrink, average_gain: 1.0 - average_decay.unwrap_or(1.0) };
+        let optional = |memory: &Option<CudaSlice<f32>>| memory.as_ref().map_or(0, address);
+        let (first, second, average) = (optional(&self.first), optional(&self.second), optional(&self.average));
+        let norm: Address = norm.map_or(0, |norm| address(&norm.result));
+        let weights: Address = *self.weights.get_or_alloc_mut(tensor)?.device_ptr();
+        let gradient: Address = *gradients.get_or_alloc_mut(tensor)?.device_ptr();
+        let (count, grid) = (self.count, blocks(self.count.try_into().unwrap_or(u32::MAX)));
+        // SAFETY: weights, gradient and parts have `count` values each: the tensor's, to which the memory belongs. Adam keeps
+        // both moments, and only those that are null may be missing.
+        unsafe {
+            match rule {
+                Rule::Adam { betas: [_, beta2], gains: [gain1, gain2], step_size, second_scale, epsilon } => {
+                    let rule = AdamNumbers { beta2, gain1, gain2, step_size, second_scale, epsilon };
+                    let parameters = (count, numbers, rule, norm, weights, gradient, first, second, average);
+                    self.engine.launch("optimiser_adam", grid, 1, parameters)
+                }
+                Rule::Sgd { momentum, rate } => {
+                    let parameters = (count, numbers, momentum, rate, norm, weights, gradient, first, average);
+                    self.engine.launch("optimiser_sgd", grid, 1, parameters)
+                }
+            }
+        }?;
+        tensor.try_axpy(0.0, &self.weights.get(tensor), 1.0)
+    }
+}
+
+/// Values of a gradient that one block sums at least.
+const SUMMED: usize = 16 * THREADS as usize;
+/// The most blocks that sum one gradient.
+const SUMS: usize = 1024;
+
+/// The norm: sums of squares of parts of all gradients, then what follows from them.
+#[derive(Debug)]
+pub struct FusedNorm {
+    engine: Arc<Engine>,
+    sums: CudaSlice<f64>,
+    /// Sums that are there already.
+    used: usize,
+    /// The norm and the scale.
+    result: CudaSlice<f64>,
+}
+
+impl FusedNorm {
+    fn new(engine: Arc<Engine>, tensors: usize) -> Result<Self, DriverError> {
+        Ok(Self { sums: engine.allocate(SUMS * tensors)?, used: 0, result: engine.allocate(2)?, engine })
+    }
+
+    fn add<S: Shape>(
+        &mut self,
+        tensor: &Tensor<S, f32, Cuda>,
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let count = tensor.shape().num_elements();
+        let blocks = count.div_ceil(SUMMED).clamp(1, SUMS);
+        if self.used + blocks > self.sums.len() {
+            return Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE).into());
+        }
+        let gradient: Address = *gradients.get_or_alloc_mut(tensor)?.device_ptr();
+        let sums = address(&self.sums) + (self.used * size_of::<f64>()) as u64;
+        // SAFETY: the gradient has a value for each of the tensor's, and there is room for a sum of each block.
+        unsafe { self.engine.launch("optimiser_squares", blocks as u32, 1, (count, gradient, sums)) }?;
+        self.used += blocks;
+        Ok(())
+    }
+
+    fn limit(&mut self, largest: f64) -> Result<(), CudaError> {
+        let parameters = (self.used as u32, address(&self.sums), largest, NORM_EPSILON, address(&self.result));
+        // SAFETY: so many sums were written, and the result has two values.
+        unsafe { self.engine.launch("optimiser_clip", 1, 1, parameters) }?;
+        Ok(())
+    }
+}
