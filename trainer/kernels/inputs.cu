@@ -90,9 +90,9 @@ extern "C" __global__ void inputs_resize(unsigned int batch, unsigned int side, 
         const Axis columns = {image.width, side}, rows = {image.height, side};
         for (unsigned int i = blockIdx.x * blockDim.x + threadIdx.x; i < side * side; i += blockDim.x * gridDim.x) {
             const unsigned int out_x = i % side, out_y = i / side;
-            const long long first = columns.first(out_x), end = columns.end(out_x);
+            const long long first = columns.first(out_x), end = columns.end(out_x), last = rows.end(out_y);
             float value = 0.0f, height = 0.0f;
-            for (long long y = rows.first(out_y); y < rows.end(out_y); y++) {
+            for (long long y = rows.first(out_y); y < last; y++) {
                 float line = 0.0f, width = 0.0f;
                 for (long long x = first; x < end; x++) {
                     const float weight = columns.weight(x, out_x);

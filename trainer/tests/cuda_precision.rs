@@ -1,6 +1,6 @@
 //! The precision of matrix products on CUDA. It is set for a whole process, so this is a test program of its own.
 //!
-//! It needs a GPU, as `cuda.rs` does.
+//! It needs a GPU, as the tests in `cuda` do.
 
 use dfdx::prelude::*;
 use trainer::{

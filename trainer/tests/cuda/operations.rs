@@ -1,0 +1,158 @@
+//! Convolutions, poolings, towers of both, and dropout's masks.
+
+use dfdx::prelude::*;
+use trainer::ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Stage, Tower, Window};
+
+use crate::{assert_close, gpu, values, with_all_kernels};
+
+/// Output, and gradients of the input, the weight and the bias.
+type Results = [Vec<f32>; 4];
+
+const NAMES: [&str; 4] = ["output", "gradient of the input", "gradient of the weight", "gradient of the bias"];
+
+type Sizes = (usize, usize, usize, usize);
+
+fn filled<D: ConvDevice>(device: &D, shape: Sizes, seed: u64, steps: Option<u64>) -> Tensor<Sizes, f32, D> {
+    device.tensor_from_vec(values(shape.0 * shape.1 * shape.2 * shape.3, seed, steps), shape)
+}
+
+fn convolve<D: ConvDevice>(device: &D, input: Sizes, filters: usize, window: Window, options: ConvOptions) -> Results {
+    let weight = filled(device, (filters, input.1, window.kernel, window.kernel), 2, None);
+    let bias = device.tensor_from_vec(values(filters, 3, None), (filters,));
+    let input = filled(device, input, 1, None);
+    let call = Conv2d::new(input.leaky_trace(), weight.clone(), bias.clone(), window, options).unwrap();
+    let output = D::conv2d(call).unwrap();
+    let scale = filled(device, *output.shape(), 4, None);
+    let result = output.as_vec();
+    let gradients = (output * scale).sum().backward();
+    let input_gradient = if options.input_gradient { gradients.get(&input).as_vec() } else { Vec::new() };
+    [result, input_gradient, gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()]
+}
+
+#[test]
+fn convolutions_agree_with_the_processor() {
+    let (gpu, cpu) = (gpu(), Cpu::default());
+    for (input, filters, kernel, stride, padding) in [
+        ((1, 1, 1, 1), 5, 1, 1, 0),
+        ((3, 2, 9, 7), 5, 3, 1, 1),
+        ((2, 3, 12, 12), 4, 5, 1, 2),
+        ((2, 1, 40, 40), 6, 11, 4, 1),
+        ((1, 4, 8, 11), 3, 4, 3, 5),
+        ((5, 7, 6, 6), 33, 3, 2, 0),
+    ] {
+        let window = Window { kernel, stride, padding };
+        for options in [
+            ConvOptions { relu: false, input_gradient: true },
+            ConvOptions { relu: true, input_gradient: true },
+            ConvOptions { relu: true, input_gradient: false },
+        ] {
+            let found = convolve(&gpu, input, filters, window, options);
+            let expected = convolve(&cpu, input, filters, window, options);
+            for ((name, found), expected) in NAMES.iter().zip(&found).zip(&expected) {
+                if options.input_gradient || !expected.is_empty() {
+                    assert_close(found, expected, 2e-5, &format!("{name}, {input:?}, {window:?}, {options:?}"));
+                }
+            }
+        }
+    }
+}
+
+fn pool<D: ConvDevice>(device: &D, input: Sizes, window: Window) -> [Vec<f32>; 2] {
+    let input = filled(device, input, 7, Some(3));
+    let output = D::max_pool2d(MaxPool2d::new(input.leaky_trace(), window).unwrap()).unwrap();
+    let scale = filled(device, *output.shape(), 8, None);
+    let result = output.as_vec();
+    [result, (output * scale).sum().backward().get(&input).as_vec()]
+}
+
+#[test]
+fn poolings_agree_with_the_processor() {
+    let (gpu, cpu) = (gpu(), Cpu::default());
+    for (input, kernel, stride, padding) in [
+        ((1, 1, 2, 2), 2, 2, 0),
+        ((3, 5, 12, 13), 3, 2, 0),
+        ((2, 4, 7, 7), 3, 1, 1),
+        ((2, 3, 10, 8), 4, 3, 2),
+        ((1, 2, 9, 9), 2, 3, 0),
+    ] {
+        let window = Window { kernel, stride, padding };
+        let (found, expected) = (pool(&gpu, input, window), pool(&cpu, input, window));
+        // Values are few, so that windows have several largest ones: the gradient goes to the first of them.
+        assert_eq!(found[0], expected[0], "output, {input:?}, {window:?}");
+        assert_close(&found[1], &expected[1], 1e-6, &format!("gradient, {input:?}, {window:?}"));
+    }
+}
+
+/// Filters, window and pooling of a stage.
+type Outline = (usize, Window, Option<Window>);
+
+/// Output of a tower of two stages, and the gradients of all weights. All values are multiples of 1/8, so that sums are exact
+/// in whatever order, and ties are common.
+fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec<f32>> {
+    let images = filled(device, input, 31, Some(8));
+    let mut tower = Tower::new(images.leaky_trace(), false);
+    let (mut channels, mut weights) = (input.1, Vec::new());
+    for (seed, (filters, window, pool)) in (40..).step_by(2).zip(stages) {
+        let weight = filled(device, (*filters, channels, window.kernel, window.kernel), seed, Some(8));
+        let bias = device.tensor_from_vec(values(*filters, seed + 1, Some(8)), (*filters,));
+        weights.push((weight.clone(), bias.clone()));
+        tower = tower.stage(Stage { weight, bias, window: *window, pool: *pool }).unwrap();
+        channels = *filters;
+    }
+    let output = D::tower(tower).unwrap();
+    let scale = filled(device, *output.shape(), 50, Some(8));
+    let mut results = vec![output.as_vec()];
+    let gradients = (output * scale).sum().backward();
+    for (weight, bias) in weights {
+        results.extend([gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()]);
+    }
+    results
+}
+
+#[test]
+fn towers_agree_with_the_processor() {
+    let window = |kernel, stride, padding| Window { kernel, stride, padding };
+    let cases: [(Sizes, Vec<Outline>); 6] = [
+        ((1, 1, 3, 3), vec![(1, window(3, 1, 0), Some(window(1, 1, 0)))]),
+        // Not square, poolings that overlap and that leave out the last rows and columns.
+        (
+            (3, 1, 17, 12),
+            vec![(5, window(3, 1, 1), Some(window(3, 2, 0))), (4, window(2, 1, 0), Some(window(2, 2, 0)))],
+        ),
+        // Steps longer than windows, so that some values are used by none.
+        ((2, 1, 20, 23), vec![(3, window(2, 3, 0), None), (6, window(3, 2, 2), Some(window(1, 2, 0)))]),
+        (
+            (2, 1, 14, 14),
+            vec![(3, window(3, 1, 1), Some(window(2, 3, 0))), (2, window(3, 1, 1), Some(window(3, 1, 0)))],
+        ),
+        // As much padding as window.
+        ((4, 1, 6, 5), vec![(2, window(3, 2, 3), None), (7, window(1, 1, 0), Some(window(2, 1, 0)))]),
+        ((1, 1, 31, 31), vec![(4, window(11, 4, 1), Some(window(3, 2, 0)))]),
+    ];
+    let cpu = Cpu::default();
+    with_all_kernels(|kernels| {
+        let gpu = gpu();
+        for (input, stages) in &cases {
+            let (found, expected) = (tower(&gpu, *input, stages), tower(&cpu, *input, stages));
+            assert_eq!(found[0], expected[0], "output, {kernels} kernels, {input:?}, {stages:?}");
+            for (index, (found, expected)) in found.iter().zip(&expected).enumerate().skip(1) {
+                let what = format!("gradient {index}, {kernels} kernels, {input:?}, {stages:?}");
+                assert_eq!(found.len(), expected.len(), "{what}");
+                let close =
+                    |(found, expected): (&f32, &f32)| (found - expected).abs() <= 1e-5 * expected.abs().max(1.0);
+                assert!(found.iter().zip(expected).all(close), "{what}: {found:?}, not {expected:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn dropout_drops_what_the_processor_drops() {
+    let words: Vec<u64> = (1..=15_u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32)).collect();
+    for (rows, columns) in [(15_usize, 64_usize), (5, 130), (5, 192), (1, 1), (15, 33)] {
+        let words = &words[..rows * columns.div_ceil(64)];
+        let expected = Cpu::default().mask(words, (rows, columns)).unwrap().as_vec();
+        assert!(expected.contains(&2.0));
+        with_all_kernels(|_| assert!(gpu().mask(words, (rows, columns)).unwrap().as_vec() == expected));
+    }
+}
