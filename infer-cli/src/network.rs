@@ -16,11 +16,7 @@ use infer_core::{
 use memmap2::Mmap;
 use serde::Deserialize;
 
-/// How many classes the networks tell apart at most: their outputs.
-pub const CLASSES: usize = {
-    assert!(alexnet::CLASSES == lenet5::CLASSES);
-    alexnet::CLASSES
-};
+pub use infer_core::CLASSES;
 
 /// Where weights are looked for if none are named: here, and where the trainer writes them.
 const DEFAULT_WEIGHTS: [&str; 2] = ["alexnet.safetensors", "runs/alexnet/alexnet.safetensors"];

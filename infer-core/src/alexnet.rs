@@ -25,8 +25,8 @@ pub type Image = Tensor<1, SIDE, SIDE>;
 /// Height and width of the input.
 pub const SIDE: usize = 224;
 
-/// Number of classes.
-pub const CLASSES: usize = 10;
+/// Number of classes: [`crate::CLASSES`].
+pub const CLASSES: usize = crate::CLASSES;
 
 /// The tensors of a weights file.
 pub const TENSORS: [&str; 16] = [
@@ -110,7 +110,7 @@ impl<'w> AlexNet<'w> {
     /// use infer_core::alexnet::{AlexNet, Image, Workspace};
     ///
     /// static IMAGE: Image = [[[0.0; 224]; 224]];
-    /// # fn classify(file: &[u8], workspace: &mut Workspace) -> Result<[f32; 10], infer_core::safetensors::WeightsError> {
+    /// # fn classify(file: &[u8], workspace: &mut Workspace) -> Result<[f32; infer_core::CLASSES], infer_core::safetensors::WeightsError> {
     /// let network = AlexNet::from_safetensors(file)?; // bytes in flash, a memory-mapped file, …
     /// let logits = network.forward(&IMAGE, workspace);
     /// # Ok(logits)

@@ -21,8 +21,8 @@ pub type Image = Tensor<1, SIDE, SIDE>;
 /// Height and width of the input.
 pub const SIDE: usize = 28;
 
-/// Number of classes.
-pub const CLASSES: usize = 10;
+/// Number of classes: [`crate::CLASSES`].
+pub const CLASSES: usize = crate::CLASSES;
 
 /// The tensors of a weights file.
 pub const TENSORS: [&str; 10] = [

@@ -14,6 +14,10 @@
 //!
 //! A network of your own is a struct of [`layers`] and a function that calls them in turn; [`lenet5`] is the example to
 //! follow.
+//!
+//! # More classes
+//! The networks tell [`CLASSES`] classes apart: 10, or as many as the environment variable `ALEXNET_CLASSES` says while this
+//! crate is compiled.
 #![no_std]
 
 #[cfg(test)]
@@ -33,3 +37,15 @@ pub mod safetensors;
 pub mod tensor;
 #[cfg(all(feature = "training", target_has_atomic = "ptr"))]
 pub mod training;
+
+/// How many classes [`alexnet`] and [`lenet5`] tell apart: 10, or the value of the environment variable `ALEXNET_CLASSES`, 10
+/// to 256, when this crate was compiled.
+pub const CLASSES: usize = match option_env!("ALEXNET_CLASSES") {
+    None => 10,
+    Some(text) => match usize::from_str_radix(text, 10) {
+        Ok(classes) => classes,
+        Err(_) => panic!("ALEXNET_CLASSES is not a number"),
+    },
+};
+
+const _: () = assert!(10 <= CLASSES && CLASSES <= 256, "ALEXNET_CLASSES is not a number from 10 to 256");

@@ -4,6 +4,7 @@
 //! a line. Outputs come in blocks of 32, the last one filled up with zeros.
 
 use super::{LinearWeights, PackedError};
+use crate::CLASSES;
 use crate::arch::{BLOCK, F16, Line, Number, Tile, numbers, numbers_mut};
 
 /// A convolution with stride 1, followed by ReLU.
@@ -84,7 +85,7 @@ pub(super) const LAST_SIDE: usize = 5;
 pub(super) const LINEARS: [Linear; 3] = [
     Linear { inputs: LAST_SIDE * LAST_SIDE * CONV5.outputs, outputs: 4096 },
     Linear { inputs: 4096, outputs: 4096 },
-    Linear { inputs: 4096, outputs: crate::alexnet::CLASSES },
+    Linear { inputs: 4096, outputs: CLASSES },
 ];
 
 /// Lines of packed memory.
@@ -105,12 +106,13 @@ pub(super) const fn packed_len(weights: LinearWeights) -> usize {
     lines
 }
 
-/// What the header line begins with: "AlexPack" and the version of this layout; then the kind of linear weights.
-const MAGIC: [u32; 3] = [u32::from_le_bytes(*b"Alex"), u32::from_le_bytes(*b"Pack"), 1];
+/// What the header line begins with: "AlexPack" and the version of this layout; then the kind of linear weights and the number
+/// of classes.
+const MAGIC: [u32; 3] = [u32::from_le_bytes(*b"Alex"), u32::from_le_bytes(*b"Pack"), 2];
 
 /// Writes the header line.
 pub(super) fn write_header(line: &mut [Line], weights: LinearWeights) {
-    let header = MAGIC.into_iter().chain([weights.size() as u32]);
+    let header = MAGIC.into_iter().chain([weights.size() as u32, CLASSES as u32]);
     for (field, value) in numbers_mut(line).iter_mut().zip(header) {
         *field = value;
     }
@@ -123,6 +125,9 @@ pub(super) fn read_header(lines: &[Line]) -> Result<LinearWeights, PackedError> 
         [a, b, ..] if [*a, *b] != MAGIC[..2] => Err(PackedError::NotPacked),
         [_, _, version, _, ..] if *version != MAGIC[2] => {
             Err(PackedError::Version { expected: MAGIC[2], found: *version })
+        }
+        [_, _, _, _, classes, ..] if *classes != CLASSES as u32 => {
+            Err(PackedError::Classes { expected: CLASSES as u32, found: *classes })
         }
         [_, _, _, size, ..] => {
             LinearWeights::ALL.into_iter().find(|weights| weights.size() as u32 == *size).ok_or(PackedError::NotPacked)

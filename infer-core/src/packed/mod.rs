@@ -84,6 +84,13 @@ pub enum PackedError {
         /// The memory's.
         found: u32,
     },
+    /// The network that was packed tells another number of classes apart; see [`crate::CLASSES`].
+    Classes {
+        /// This crate's.
+        expected: u32,
+        /// The memory's.
+        found: u32,
+    },
     /// The packed memory has another length.
     Length {
         /// In lines.
@@ -133,6 +140,9 @@ impl fmt::Display for PackedError {
                     "packed in version {found} of the layout, where this program reads version {expected}: pack again"
                 )
             }
+            Self::Classes { expected, found } => {
+                write!(f, "packed weights for {found} classes, where this program tells {expected} apart")
+            }
             Self::Length { expected, found } => write!(
                 f,
                 "packed weights of {} bytes, where {} were expected",
@@ -162,16 +172,16 @@ impl From<WeightsError> for PackedError {
 /// AlexNet with packed weights, which are borrowed, and kernels for this CPU.
 ///
 /// ```no_run
-/// use infer_core::alexnet::{AlexNet, Image};
+/// use infer_core::alexnet::{AlexNet, CLASSES, Image};
 /// use infer_core::packed::{Backend, Line, LinearWeights, PackedAlexNet, PackedError, Serial};
 ///
-/// # fn classify(network: &AlexNet, images: &[Image]) -> Result<Vec<[f32; 10]>, PackedError> {
+/// # fn classify(network: &AlexNet, images: &[Image]) -> Result<Vec<[f32; CLASSES]>, PackedError> {
 /// let mut weights = vec![Line::ZERO; PackedAlexNet::packed_len(LinearWeights::F32)];
 /// PackedAlexNet::pack(network, LinearWeights::F32, &mut weights)?;
 ///
 /// let network = PackedAlexNet::from_packed(&weights, Backend::best())?;
 /// let mut workspace = vec![Line::ZERO; PackedAlexNet::workspace_len(images.len())];
-/// let mut logits = vec![[0.0; 10]; images.len()];
+/// let mut logits = vec![[0.0; CLASSES]; images.len()];
 /// network.forward(images, &mut logits, &mut workspace, &Serial)?;
 /// # Ok(logits)
 /// # }
@@ -287,8 +297,8 @@ impl<'w> PackedAlexNet<'w> {
     /// The network of packed weights, which stay where they are. Nothing but their header is looked at.
     ///
     /// # Errors
-    /// [`NotPacked`](PackedError::NotPacked), [`Version`](PackedError::Version), [`Length`](PackedError::Length), or
-    /// [`Unavailable`](PackedError::Unavailable).
+    /// [`NotPacked`](PackedError::NotPacked), [`Version`](PackedError::Version), [`Classes`](PackedError::Classes),
+    /// [`Length`](PackedError::Length), or [`Unavailable`](PackedError::Unavailable).
     pub fn from_packed(packed: &'w [Line], backend: Backend) -> Result<Self, PackedError> {
         let linear_weights = read_header(packed)?;
         let (expected, found) = (packed_len(linear_weights), packed.len());
@@ -409,9 +419,9 @@ impl<'w> PackedAlexNet<'w> {
         done(Layer::Linear2);
         engine.linear(weights3, LINEARS[2].inputs, batch, odd, products);
         with_bias(products, bias3, batch, |row, block, values| {
-            if let (Some(logits), 0) = (logits.get_mut(row), block) {
-                logits.copy_from_slice(&values[..CLASSES]);
-            }
+            // What fills the last block up belongs to no class.
+            let logits = logits.get_mut(row).and_then(|logits| logits.get_mut(block * BLOCK..)).unwrap_or_default();
+            logits.iter_mut().zip(values).for_each(|(logit, value)| *logit = value);
         });
         done(Layer::Linear3);
         Ok(())

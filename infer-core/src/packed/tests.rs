@@ -125,6 +125,8 @@ fn wrong_memory_is_refused() {
     assert_eq!(open(&header), PackedError::Length { expected: len, found: 2 });
     numbers_mut::<u32>(&mut header)[3] = 3;
     assert_eq!(open(&header), PackedError::NotPacked);
+    numbers_mut::<u32>(&mut header)[4] = 7;
+    assert_eq!(open(&header), PackedError::Classes { expected: CLASSES as u32, found: 7 });
     numbers_mut::<u32>(&mut header)[2] = 99;
     assert!(matches!(open(&header), PackedError::Version { found: 99, .. }));
 }
@@ -150,11 +152,11 @@ fn what_does_not_fit_the_batch_is_refused() {
     let expected = PackedAlexNet::workspace_len(2);
     let mut workspace = vec![Line::ZERO; expected - 1];
     assert_eq!(
-        network.forward(&images, &mut [[0.0; 10]; 2], &mut workspace, &Serial),
+        network.forward(&images, &mut [[0.0; CLASSES]; 2], &mut workspace, &Serial),
         Err(PackedError::Workspace { expected, found: expected - 1 })
     );
     assert_eq!(
-        network.forward(&images, &mut [[0.0; 10]; 3], &mut workspace, &Serial),
+        network.forward(&images, &mut [[0.0; CLASSES]; 3], &mut workspace, &Serial),
         Err(PackedError::Batch { images: 2, logits: 3 })
     );
     assert_eq!(network.forward(&[], &mut [], &mut [], &Serial), Ok(()));
@@ -208,8 +210,9 @@ fn multiply_adds_are_counted() {
             None => assert!(!backend.available()),
         }
     }
-    // 33,872,256 + 415,334,400 + 127,401,984 + 191,102,976 + 127,401,984 + 26,214,400 + 16,777,216 + 40,960.
-    assert_eq!(Layer::ALL.map(Layer::multiply_adds).iter().sum::<u64>(), 938_146_176);
+    // 33,872,256 + 415,334,400 + 127,401,984 + 191,102,976 + 127,401,984 + 26,214,400 + 16,777,216, and linear3.
+    let linear3 = 4096 * CLASSES as u64;
+    assert_eq!(Layer::ALL.map(Layer::multiply_adds).iter().sum::<u64>(), 938_105_216 + linear3);
     for layer in Layer::ALL {
         assert!(layer.products() <= layer.multiply_adds());
     }

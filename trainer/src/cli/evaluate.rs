@@ -113,8 +113,7 @@ impl EvaluateArgs {
 impl Report {
     fn new(weights: PathBuf, network: &'static str, names: &[String], tally: &Tally) -> Self {
         let scores = tally.scores();
-        let confusion: Vec<Vec<u64>> =
-            tally.confusion().iter().take(names.len()).map(|row| row[..names.len()].to_vec()).collect();
+        let confusion = tally.confusion().to_vec();
         let classes = names.iter().zip(&confusion).enumerate().map(|(class, (label, row))| {
             let images = row.iter().sum();
             ClassReport {

@@ -27,8 +27,8 @@ use crate::{
     random::StepKey,
 };
 
-/// Number of classes that the networks tell apart.
-pub const CLASSES: usize = 10;
+/// Number of classes that the networks tell apart at most; see [`infer_core::CLASSES`].
+pub const CLASSES: usize = infer_core::CLASSES;
 
 /// What a network answers: batch × [`CLASSES`], before softmax.
 pub type Logits<D, T = NoneTape> = Vectors<CLASSES, D, T>;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     TrainError,
-    metrics::{Scores, Tally},
+    metrics::{Scores, Tally, judge},
     prepare::{Normalisation, Preparation},
 };
 use crate::{
@@ -43,12 +43,12 @@ pub struct Examination {
 impl Examination {
     /// Adds the image at `position`, one of `classes` classes.
     fn add(&mut self, position: usize, label: u8, logits: &[f32], classes: usize) {
-        let mut image = Tally::default();
-        let loss = image.add(logits, &[label], classes);
         self.tally.add(logits, &[label], classes);
         let label = usize::from(label);
-        let taken_for = image.confusion().get(label).and_then(|row| row.iter().position(|count| *count > 0));
-        let Some(predicted) = taken_for.filter(|predicted| *predicted != label) else { return };
+        let (predicted, loss) = judge(&logits[..classes], label);
+        if predicted == label {
+            return;
+        }
         let mistake = Mistake { position, label, predicted, probability: (-loss).exp() };
         let after = |other: &Mistake| {
             let order = other.probability.total_cmp(&mistake.probability).then(other.position.cmp(&mistake.position));

@@ -20,7 +20,8 @@ pub struct Scores {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     loss: f64,
-    confusion: [[u64; CLASSES]; CLASSES],
+    /// By class and class taken for; nothing before the first image.
+    confusion: Vec<Vec<u64>>,
 }
 
 /// One epoch's measurements: a line of `metrics.csv`.
@@ -43,16 +44,15 @@ pub struct EpochMetrics {
 impl Tally {
     /// Adds a batch: `logits` holds [`CLASSES`] values for each label, of which the first `classes` count, more than any
     /// label. Returns the batch's summed loss.
-    ///
-    /// The loss of an image is `ln Σⱼ exp(zⱼ) − z_label`, with the largest logit taken out of the sum so that
-    /// no exponential overflows.
     pub fn add(&mut self, logits: &[f32], labels: &[u8], classes: usize) -> f64 {
+        if self.confusion.len() < classes {
+            self.confusion = vec![vec![0; classes]; classes];
+        }
         let mut sum = 0.0;
         for (logits, &label) in logits.chunks_exact(CLASSES).zip(labels) {
-            let (logits, label) = (&logits[..classes], usize::from(label));
-            let (predicted, largest) = largest(logits);
-            let exponentials: f64 = logits.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
-            sum += exponentials.ln() + largest - f64::from(logits[label]);
+            let label = usize::from(label);
+            let (predicted, loss) = judge(&logits[..classes], label);
+            sum += loss;
             self.confusion[label][predicted] += 1;
         }
         self.loss += sum;
@@ -67,14 +67,22 @@ impl Tally {
     /// Mean loss and accuracy; zero where no image was added.
     pub fn scores(&self) -> Scores {
         let images = self.images().max(1) as f64;
-        let correct: u64 = (0..CLASSES).map(|class| self.confusion[class][class]).sum();
+        let correct: u64 = self.confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
         Scores { loss: self.loss / images, accuracy: correct as f64 / images }
     }
 
-    /// How many images of each class (first index) were taken for each class (second index).
-    pub fn confusion(&self) -> &[[u64; CLASSES]; CLASSES] {
+    /// How many images of each class (first index) were taken for each class (second index); empty where no image was added.
+    pub fn confusion(&self) -> &[Vec<u64>] {
         &self.confusion
     }
+}
+
+/// The class that an image is taken for, and its loss: `ln Σⱼ exp(zⱼ) − z_label`, with the largest logit taken out of the sum
+/// so that no exponential overflows.
+pub(super) fn judge(logits: &[f32], label: usize) -> (usize, f64) {
+    let (predicted, largest) = largest(logits);
+    let exponentials: f64 = logits.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
+    (predicted, exponentials.ln() + largest - f64::from(logits[label]))
 }
 
 /// Position and value of the largest logit, the first of equals.

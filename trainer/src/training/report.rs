@@ -7,10 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 use super::{checkpoint::State, config::RunConfig, curves, evaluate::Mistake, metrics::EpochMetrics};
-use crate::{
-    data::{Dataset, LabelledImages},
-    model::CLASSES,
-};
+use crate::data::{Dataset, LabelledImages};
 
 /// The page of a run on `dataset` that has made at least one epoch.
 ///
@@ -71,7 +68,7 @@ fn epoch_table(epochs: &[EpochMetrics], best: usize) -> String {
     table + "</table>\n"
 }
 
-fn confusion_table(classes: &[String], confusion: &[[u64; CLASSES]; CLASSES]) -> String {
+fn confusion_table(classes: &[String], confusion: &[Vec<u64>]) -> String {
     let mut table = String::from("<table>\n<tr><th></th>");
     for class in 0..classes.len() {
         let _ = write!(table, "<th>{class}</th>");
@@ -80,7 +77,7 @@ fn confusion_table(classes: &[String], confusion: &[[u64; CLASSES]; CLASSES]) ->
     for (class, (name, row)) in classes.iter().zip(confusion).enumerate() {
         let _ = write!(table, "<tr><th>{class} {}</th>", escape(name));
         let images = row.iter().sum::<u64>().max(1) as f64;
-        for count in row.iter().take(classes.len()) {
+        for count in row {
             let shade = *count as f64 / images;
             let _ = write!(table, "<td style=\"background:rgba(0,114,178,{shade:.3})\">{count}</td>");
         }

@@ -32,6 +32,9 @@ use crate::{
 #[cfg(feature = "cuda")]
 use {crate::cuda, dfdx::tensor::Cuda};
 
+/// Steps of a run that are too few to learn much in.
+const FEW_STEPS: usize = 100;
+
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
@@ -178,6 +181,12 @@ impl TrainArgs {
         };
         let config = folder.config();
         say(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
+        let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
+        if steps < FEW_STEPS {
+            say(&format!(
+                "That makes only {steps} steps: with so few images, a smaller --batch-size and more --epochs may help"
+            ));
+        }
         let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
         let mut progress = Progress::new();
         let setting = Setting {

@@ -50,20 +50,22 @@ pub enum FolderError {
         folder: PathBuf,
     },
     /// There is nothing to tell apart.
-    #[error("{folder}: expected a folder for each of 2 to {CLASSES} classes, found {}", .found.first().map_or("none".into(), |only| format!("one, {only}")))]
+    #[error("{folder}: expected a folder for each of 2 to {CLASSES} classes, found {}", .found.as_ref().map_or("none".into(), |only| format!("one, {only}")))]
     TooFew {
         /// The folder of the classes.
         folder: PathBuf,
-        /// The classes found.
-        found: Vec<String>,
+        /// The only class, if there is one.
+        found: Option<String>,
     },
     /// The network has fewer outputs.
-    #[error("{folder}: found {} classes ({}), and the network tells {CLASSES} apart at most", .found.len(), .found.join(", "))]
+    #[error(
+        "{folder}: found {found} classes, and the network tells {CLASSES} apart at most; building with ALEXNET_CLASSES={found} makes one for all"
+    )]
     TooMany {
         /// The folder of the classes.
         folder: PathBuf,
-        /// The classes found.
-        found: Vec<String>,
+        /// The number of classes found.
+        found: usize,
     },
     /// Training and test images are not of the same classes.
     #[error("{folder}: expected the same classes in {TRAIN} and {TEST}, found only in {TRAIN}: {}; only in {TEST}: {}", names(.train), names(.test))]

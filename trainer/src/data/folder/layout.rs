@@ -137,12 +137,11 @@ fn classes_in(folder: &Path) -> Result<Classes, FolderError> {
     if !images.is_empty() {
         return Err(FolderError::NoClass { folder: folder.to_path_buf(), images });
     }
-    let found = || folders.keys().cloned().collect();
     if folders.len() < 2 {
-        return Err(FolderError::TooFew { folder: folder.to_path_buf(), found: found() });
+        return Err(FolderError::TooFew { folder: folder.to_path_buf(), found: folders.into_keys().next() });
     }
     if folders.len() > CLASSES {
-        return Err(FolderError::TooMany { folder: folder.to_path_buf(), found: found() });
+        return Err(FolderError::TooMany { folder: folder.to_path_buf(), found: folders.len() });
     }
     let search = Search { recursive: true, hidden: false };
     let classes: Classes =
@@ -155,7 +154,9 @@ fn classes_in(folder: &Path) -> Result<Classes, FolderError> {
 /// All images in an order of which each beginning holds as large a share of every class as the whole.
 fn interleaved(classes: Classes) -> Vec<Image> {
     let mut images = Vec::new();
-    for (label, (_, candidates)) in (0..).zip(classes) {
+    for (label, candidates) in classes.into_values().enumerate() {
+        // There are no more classes than labels: `CLASSES` is 256 at most.
+        let label = label as u8;
         let count = candidates.len();
         for (rank, Candidate { path, problem }) in candidates.into_iter().enumerate() {
             images.push(((2 * rank + 1, count), Image { path, label, problem }));
