@@ -1,6 +1,7 @@
 //! The project's own kernels (`kernels/*.cu`) on one device: compiled once, launched by name.
 //!
-//! Everything here only enqueues work on the device's stream, which is dfdx's too: nothing waits for the GPU.
+//! Work goes onto the device's stream, which is dfdx's too. Nothing waits for the GPU but [`Engine::replace`] and
+//! [`Engine::download`].
 
 use std::{
     fmt,
