@@ -115,7 +115,7 @@ fn a_diverging_run_names_its_step_and_leaves_what_was_good() {
     let schedule = Schedule { course: Course::Step, step_epochs: 1, step_factor: 1e30, ..Schedule::default() };
     let optimiser = OptimiserOptions { name: OptimiserName::Sgd, momentum: 0.0, ..OptimiserOptions::default() };
     let options = Options { epochs: 2, schedule, optimiser, ..short_run() };
-    with_all_kernels(|_| {
+    with_kernels(CudaKernels::Fused, || {
         let folder = tempfile::tempdir().unwrap();
         let error = train::<_, LeNet5<Cuda>>(&gpu(), &options, Some(folder.path())).unwrap_err().to_string();
         assert!(error.contains("in epoch 2, step 2: training diverged"), "{error}");
