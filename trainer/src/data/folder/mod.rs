@@ -1,6 +1,6 @@
 //! A folder of images as a data set, one sub-folder a class.
 //!
-//! `DIR/train/CLASS/…` and `DIR/test/CLASS/…`, or `DIR/CLASS/…`, of which a share is kept for the test ([`layout`]). Files are
+//! `DIR/train/CLASS/…` and `DIR/test/CLASS/…`, or `DIR/CLASS/…`, of which a share is kept for the test (`layout`). Files are
 //! found and decoded as infer-cli does it ([`image_files`]), and whatever cannot be used is refused by name before anything is
 //! trained.
 
