@@ -1,0 +1,124 @@
+//! What is remembered of a tensor from one step to the next, and what a device does with it.
+
+use std::borrow::Cow;
+
+use dfdx::{
+    shapes::Shape,
+    tensor::{Cpu, Gradients, Tensor},
+    tensor_ops::Device,
+};
+
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{OptimiserName, OptimiserOptions, Update, cpu};
+
+/// Added to the norm where gradients are scaled by `clip_norm / norm`: PyTorch's value.
+pub(super) const NORM_EPSILON: f64 = 1e-6;
+
+/// What an optimiser remembers of a tensor, beside its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Moving average of the gradients (Adam), or momentum (SGD).
+    First,
+    /// Moving average of the squared gradients (Adam).
+    Second,
+    /// Moving average of the weights.
+    Average,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::First, Self::Second, Self::Average];
+
+    /// Whether an optimiser with these options has it.
+    pub fn is_kept(self, options: &OptimiserOptions) -> bool {
+        match self {
+            Self::First => options.name != OptimiserName::Sgd || options.momentum > 0.0,
+            Self::Second => options.name != OptimiserName::Sgd,
+            Self::Average => options.average.is_some(),
+        }
+    }
+
+    /// Its name in checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second => "second",
+            Self::Average => "average",
+        }
+    }
+}
+
+/// A device on which an optimiser can run.
+pub trait OptimiserDevice: Device<f32> {
+    /// What is remembered of one tensor, and how it is updated.
+    type Memory: Memory<Self>;
+}
+
+impl OptimiserDevice for Cpu {
+    type Memory = cpu::CpuMemory;
+}
+
+#[cfg(feature = "cuda")]
+impl OptimiserDevice for dfdx::tensor::Cuda {
+    type Memory = cuda::CudaMemory;
+}
+
+/// What an optimiser remembers of one tensor of a network. Everything starts at zero, the average at the tensor's value.
+pub trait Memory<D: Device<f32>>: Sized {
+    /// The norm of all gradients, where they are clipped by it.
+    type Norm: GradientNorm<D>;
+
+    /// Memory for `tensor` with the parts that `options` need.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err>;
+
+    /// The norm of no gradient yet, for as many tensors as there will be, to be used with memory of the same kind.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn norm(&self, device: &D, tensors: usize) -> Result<Self::Norm, D::Err>;
+
+    /// One step: changes `tensor` and what is remembered, and leaves the gradient zero. With `norm`, the gradient is clipped
+    /// by it.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn update<S: Shape>(
+        &mut self,
+        update: &Update,
+        norm: Option<&Self::Norm>,
+        tensor: &mut Tensor<S, f32, D>,
+        gradients: &mut Gradients<f32, D>,
+    ) -> Result<(), D::Err>;
+
+    /// The values of a part in row-major order; none where the options do not need it.
+    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>>;
+
+    /// Replaces a part that there is.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), D::Err>;
+}
+
+/// The L2 norm of all gradients together, and the factor `min(1, largest / norm)` that clips them. Both stay where the device
+/// computes them: nobody waits for them before [`GradientNorm::read`].
+pub trait GradientNorm<D: Device<f32>>: Sized {
+    /// Takes `tensor`'s gradient in.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn add<S: Shape>(&mut self, tensor: &Tensor<S, f32, D>, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err>;
+
+    /// Makes the factor from the largest norm that there may be, after all gradients are in.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn limit(&mut self, largest: f64) -> Result<(), D::Err>;
+
+    /// The norm, before clipping.
+    fn read(&self) -> f64;
+}
