@@ -38,8 +38,8 @@ pub fn draw(title: &str, epochs: &[EpochMetrics]) -> Result<String, String> {
     Ok(svg)
 }
 
-/// Draws what `runs` measured by their held-out images (by the test images where none were held out), a colour a run, as
-/// an SVG document.
+/// Draws what `runs` measured by their held-out images (by the test images where none were held out, as the legend says), a
+/// colour a run, as an SVG document.
 ///
 /// # Errors
 /// Where plotting fails, in words.
@@ -47,13 +47,15 @@ pub fn compare(runs: &[(String, Vec<EpochMetrics>)]) -> Result<String, String> {
     let curves = |value: fn(&Scores) -> f64| {
         let coloured = runs.iter().zip(COLOURS.iter().cycle());
         let curve = |((name, epochs), colour): (&(String, Vec<EpochMetrics>), &RGBColor)| {
-            Curve::new(name, *colour, epochs, value, |epoch| Some(epoch.validation.unwrap_or(epoch.test)))
+            let held_out = epochs.iter().any(|epoch| epoch.validation.is_some());
+            let name = format!("{name}, {}", if held_out { "validation" } else { "test" });
+            Curve::new(&name, *colour, epochs, value, |epoch| Some(epoch.validation.unwrap_or(epoch.test)))
         };
         coloured.map(curve).collect::<Vec<_>>()
     };
     let mut svg = String::new();
     let (losses, accuracies) = (curves(|scores| scores.loss), curves(|scores| 100.0 * scores.accuracy));
-    plot_curves("Runs by their held-out images", &losses, &accuracies, &mut svg).map_err(|error| error.to_string())?;
+    plot_curves("Runs", &losses, &accuracies, &mut svg).map_err(|error| error.to_string())?;
     Ok(svg)
 }
 
@@ -236,8 +238,11 @@ mod tests {
 
     #[test]
     fn runs_are_compared_by_name() {
-        let svg = compare(&[("plain".to_owned(), epochs(3)), ("<best>".to_owned(), epochs(12))]).unwrap();
-        assert!(svg.contains("plain") && svg.contains("&lt;best&gt;") && svg.contains("#0072B2"), "{svg}");
+        let mut plain = epochs(3);
+        plain.iter_mut().for_each(|epoch| epoch.validation = None);
+        let svg = compare(&[("plain".to_owned(), plain), ("<best>".to_owned(), epochs(12))]).unwrap();
+        assert!(svg.contains("plain, test") && svg.contains("&lt;best&gt;, validation"), "{svg}");
+        assert!(svg.contains("#0072B2"), "{svg}");
         assert!(!svg.contains("#009E73"));
     }
 
