@@ -5,14 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use dfdx::tensor::Cpu;
 use safetensors::SafeTensors;
 use serde::Serialize;
 
-use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, agree, number, print};
+use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, agree, number, print, stored_normalisation};
 use crate::{
     export,
     model::{AlexNet, LeNet5, Network},
@@ -21,7 +21,7 @@ use crate::{
         config::ImageCounts,
         evaluate::evaluate,
         metrics::Tally,
-        output, prepare,
+        output,
         progress::{Observer, Phase, Progress},
     },
 };
@@ -85,8 +85,7 @@ impl EvaluateArgs {
         let mut network = N::init(&Cpu::default(), 0).context("cannot make the network")?;
         let metadata = export::load(&self.weights, &mut network)?;
         let path = self.weights.display();
-        let preprocessing = metadata.get("preprocessing").map(|text| prepare::understand(text, N::SIDE)).transpose();
-        let normalisation = preprocessing.map_err(|reason| anyhow!("{path}: {reason}"))?.flatten();
+        let normalisation = stored_normalisation(&self.weights, &metadata, N::SIDE)?.flatten();
         let dataset = self.data.read(output::test_share(&metadata), N::shrink)?;
         let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
         ensure!(

@@ -9,13 +9,14 @@ mod summary;
 mod train;
 
 use std::{
+    collections::BTreeMap,
     env,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
@@ -27,7 +28,12 @@ use crate::{
         folder::{self, Shrink, TestShare},
         source::{self, Lookup},
     },
-    training::{TrainError, config::RunConfig, progress::say},
+    training::{
+        TrainError,
+        config::RunConfig,
+        prepare::{self, Normalisation},
+        progress::say,
+    },
 };
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
@@ -237,6 +243,16 @@ fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
 fn agree(names: &[String], dataset: &Dataset) -> bool {
     // The names of IDX files' labels are a guess.
     *names == dataset.classes || (dataset.origin == Origin::Idx && names.len() == dataset.classes.len())
+}
+
+/// How the weights in a file expect their inputs to be normalised, where its metadata say so; see [`prepare::understand`].
+fn stored_normalisation(
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+    side: usize,
+) -> anyhow::Result<Option<Option<Normalisation>>> {
+    let stored = metadata.get("preprocessing").map(|text| prepare::understand(text, side)).transpose();
+    stored.map_err(|reason| anyhow!("{}: {reason}", path.display()))
 }
 
 /// A parser of names, which it lists where it refuses.

@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
 use self::recipe::RecipeArgs;
-use super::{DataArgs, NetworkName, ThreadArgs, UsageError, agree, number, real};
+use super::{DataArgs, NetworkName, ThreadArgs, UsageError, agree, number, real, stored_normalisation};
 use crate::{
     data::{DataFile, Dataset, Origin},
     device::{CudaKernels, DeviceChoice, Precision, Selected},
@@ -24,7 +24,6 @@ use crate::{
         config::{self, CheckpointOptions, RunConfig},
         interrupt::Interrupt,
         output::{self, RunFolder},
-        prepare::{self, Normalisation},
         progress::{Progress, say},
     },
 };
@@ -142,7 +141,7 @@ impl TrainArgs {
         stopped: Option<Stopped<'_>>,
     ) -> anyhow::Result<()> {
         let threads = self.threads.apply(stopped.as_ref().map(|stopped| stopped.config.threads))?;
-        let (dataset, config, path) = match &stopped {
+        let (dataset, mut config, path) = match &stopped {
             Some(stopped) => {
                 let dataset = self.data.of_run(&stopped.config)?.read(None, N::shrink)?;
                 let path = stopped.folder.to_path_buf();
@@ -155,7 +154,6 @@ impl TrainArgs {
                 (dataset, config, path)
             }
         };
-        let mut config = config;
         config.checkpoints = CheckpointOptions {
             minutes: self.checkpoint_minutes.unwrap_or(config.checkpoints.minutes),
             keep: self.keep_checkpoints.unwrap_or(config.checkpoints.keep),
@@ -239,7 +237,8 @@ impl TrainArgs {
         if self.recipe.validation.is_none() {
             options.validation = options.validation.min(dataset.train.len() / 10);
         }
-        let told = self.recipe.init.as_deref().map(|path| stored_normalisation(path, N::SIDE)).transpose()?.flatten();
+        let told = |path: &PathBuf| stored_normalisation(path, &export::metadata(path)?, N::SIDE);
+        let told = self.recipe.init.as_ref().map(told).transpose()?.flatten();
         options.normalisation = match (self.recipe.normalise(), told) {
             (None, Some(stored)) => stored,
             (wanted, _) if wanted.unwrap_or(self.recipe.preset_normalises()) => {
@@ -284,13 +283,6 @@ impl TrainArgs {
         );
         Ok(())
     }
-}
-
-/// How the inputs are normalised that the weights in a file expect, where its metadata say so.
-fn stored_normalisation(path: &Path, side: usize) -> anyhow::Result<Option<Option<Normalisation>>> {
-    let metadata = export::metadata(path)?;
-    let stored = metadata.get("preprocessing").map(|text| prepare::understand(text, side)).transpose();
-    stored.map_err(|reason| anyhow!("{}: {reason}", path.display()))
 }
 
 /// What the run is, in words.
