@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
+use image_files::preprocessing::{Normalisation, understand};
 use infer_core::{
     alexnet::{self, AlexNet},
     lenet5::{self, LeNet5},
@@ -14,7 +15,6 @@ use infer_core::{
     safetensors::SafeTensors,
 };
 use memmap2::Mmap;
-use serde::Deserialize;
 
 pub use infer_core::CLASSES;
 
@@ -111,15 +111,6 @@ pub struct Classifier<'w> {
     pub normalisation: Option<Normalisation>,
 }
 
-/// What is subtracted from an image's values (0 to 1), and what the difference is divided by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Normalisation {
-    /// Subtracted.
-    pub mean: f32,
-    /// Divided by; greater than 0.
-    pub std: f32,
-}
-
 impl<'w> Classifier<'w> {
     /// The classifier that a weights file describes, to run on `backend`. `labels` is a file whose names replace those in the
     /// weights.
@@ -131,7 +122,7 @@ impl<'w> Classifier<'w> {
         let header = Header::parse(file)?;
         let network = Network::new(file, &header, backend)?;
         let preprocessing = header.metadata("preprocessing");
-        let normalisation = preprocessing.map(|text| normalisation(&text.to_string(), network.side())).transpose()?;
+        let normalisation = preprocessing.map(|text| understand(&text.to_string(), network.side())).transpose()?;
         let named = header.metadata("classes").map(|text| json_labels(&text.to_string(), 2..=CLASSES));
         let labels = match (labels, named) {
             (Some(path), named) => {
@@ -180,40 +171,6 @@ impl<'w> Network<'w> {
     }
 }
 
-/// The metadata `preprocessing`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Preprocessing {
-    color: String,
-    range: [f64; 2],
-    resize: String,
-    height: usize,
-    width: usize,
-    mean: Option<f32>,
-    std: Option<f32>,
-}
-
-/// The normalisation that the metadata ask for. Everything else must be what is done: weights trained on images prepared in
-/// another way would give wrong answers without a word.
-fn normalisation(text: &str, side: usize) -> anyhow::Result<Option<Normalisation>> {
-    let found = serde_json::from_str::<Preprocessing>(text).ok().filter(|found| {
-        found.color == "grayscale-bt601"
-            && found.range == [0.0, 1.0]
-            && found.resize == "bilinear-antialias"
-            && (found.height, found.width) == (side, side)
-    });
-    match found.map(|found| (found.mean, found.std)) {
-        Some((None, None)) => Ok(None),
-        Some((Some(mean), Some(std))) if mean.is_finite() && std > 0.0 && std.is_finite() => {
-            Ok(Some(Normalisation { mean, std }))
-        }
-        _ => bail!(
-            "expected the metadata `preprocessing` to say grayscale-bt601, range 0 to 1, bilinear-antialias, {side}×{side}, \
-             and both mean and std or neither, found {text}"
-        ),
-    }
-}
-
 /// The labels in a file, `count` of them: a JSON array, or one a line.
 fn labels_of(path: &Path, count: usize) -> anyhow::Result<Vec<String>> {
     let text = fs::read_to_string(path)?;
@@ -238,29 +195,6 @@ fn one_a_class(labels: Vec<String>, counts: RangeInclusive<usize>) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn preprocessing_must_be_the_one_that_is_done() {
-        let good = r#"{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":28,"width":28}"#;
-        assert_eq!(normalisation(good, 28).unwrap(), None);
-        assert_eq!(normalisation(&good.replace("[0,1]", "[0.0, 1.0]"), 28).unwrap(), None);
-        let both = good.replace('}', ",\"mean\":0.25,\"std\":0.5}");
-        assert_eq!(normalisation(&both, 28).unwrap(), Some(Normalisation { mean: 0.25, std: 0.5 }));
-        for other in [
-            good.replace("[0,1]", "[-1,1]"),
-            good.replace("grayscale-bt601", "rgb"),
-            good.replace('}', ",\"mean\":0.5}"),
-            good.replace('}', ",\"std\":0.5}"),
-            both.replace("0.5", "0"),
-            both.replace("0.5", "-1"),
-            both.replace("\"std\"", "\"variance\""),
-            "[]".into(),
-        ] {
-            let error = normalisation(&other, 28).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("found {other}")), "{error}");
-        }
-        assert!(normalisation(good, 224).is_err());
-    }
 
     #[test]
     fn labels_are_lines_or_json() {

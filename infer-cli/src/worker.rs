@@ -3,7 +3,7 @@
 use std::{path::Path, thread};
 
 use anyhow::bail;
-use image_files::{decode, gray::preprocess};
+use image_files::{decode, gray::preprocess, preprocessing::Normalisation};
 use infer_core::{
     alexnet,
     classify::{Prediction, top_k_with},
@@ -14,7 +14,7 @@ use infer_core::{
 use rayon::prelude::*;
 
 use crate::{
-    network::{CLASSES, Classifier, Network, Normalisation},
+    network::{CLASSES, Classifier, Network},
     pipeline,
 };
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use dfdx::tensor::Cpu;
+use image_files::preprocessing::Normalisation;
 use safetensors::{Dtype, tensor::TensorView};
 use trainer::{
     data::{Dataset, LabelledImages, Origin, augment::Augmentation, idx::Idx},
@@ -23,7 +24,6 @@ use trainer::{
         evaluate::evaluate,
         interrupt::Interrupt,
         metrics::{EpochMetrics, Scores},
-        prepare::Normalisation,
         progress::{Observer, Phase},
         schedule::{Course, Schedule},
         steps::StepMetrics,

@@ -16,11 +16,13 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
+
+use image_files::preprocessing::{self, Normalisation};
 
 use crate::{
     data::{
@@ -28,12 +30,7 @@ use crate::{
         folder::{self, Shrink, TestShare},
         source::{self, Lookup},
     },
-    training::{
-        TrainError,
-        config::RunConfig,
-        prepare::{self, Normalisation},
-        progress::say,
-    },
+    training::{TrainError, config::RunConfig, progress::say},
 };
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
@@ -245,14 +242,14 @@ fn agree(names: &[String], dataset: &Dataset) -> bool {
     *names == dataset.classes || (dataset.origin == Origin::Idx && names.len() == dataset.classes.len())
 }
 
-/// How the weights in a file expect their inputs to be normalised, where its metadata say so; see [`prepare::understand`].
+/// How the weights in a file expect their inputs to be normalised, where its metadata say so; see [`preprocessing::understand`].
 fn stored_normalisation(
     path: &Path,
     metadata: &BTreeMap<String, String>,
     side: usize,
 ) -> anyhow::Result<Option<Option<Normalisation>>> {
-    let stored = metadata.get("preprocessing").map(|text| prepare::understand(text, side)).transpose();
-    stored.map_err(|reason| anyhow!("{}: {reason}", path.display()))
+    let stored = metadata.get("preprocessing").map(|text| preprocessing::understand(text, side)).transpose();
+    stored.with_context(|| path.display().to_string())
 }
 
 /// A parser of names, which it lists where it refuses.

@@ -2,6 +2,7 @@
 
 use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::tensor::{Cuda, CudaError, TensorFromVec};
+use image_files::preprocessing::Normalisation;
 
 use super::{InputDevice, Picture, on_the_host};
 use crate::{
@@ -14,7 +15,6 @@ use crate::{
     device::CudaKernels,
     model::{ModelError, Network},
     ops::Images,
-    training::prepare::Normalisation,
 };
 
 /// `ImageRecord` of the kernels.

@@ -8,6 +8,7 @@
 mod cuda;
 
 use dfdx::tensor::{Cpu, TensorFromVec};
+use image_files::preprocessing::Normalisation;
 use infer_core::preprocess::normalise;
 #[cfg(feature = "cuda")]
 use infer_core::preprocess::{MAX_SIDE, PreprocessError};
@@ -16,7 +17,6 @@ use crate::{
     data::augment::Changes,
     model::{ModelError, Network},
     ops::{ConvDevice, Images},
-    training::prepare::Normalisation,
 };
 
 /// An image as the data set has it, and what is to happen to it before it is resized.

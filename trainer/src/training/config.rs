@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use image_files::preprocessing::Normalisation;
 use serde::{Deserialize, Serialize};
 
-use super::{prepare::Normalisation, schedule::Schedule};
+use super::schedule::Schedule;
 use crate::{
     data::{DataFile, augment::Augmentation, folder::TestShare},
     optimiser::OptimiserOptions,

@@ -1,12 +1,13 @@
 //! One pass over images without learning from them: the same for the held-out images, the test images and
 //! the `evaluate` command.
 
+use image_files::preprocessing::Normalisation;
 use serde::{Deserialize, Serialize};
 
 use super::{
     TrainError,
     metrics::{Scores, Tally, judge},
-    prepare::{Normalisation, Preparation},
+    prepare::Preparation,
 };
 use crate::{
     data::{LabelledImages, loader},

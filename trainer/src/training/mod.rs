@@ -10,7 +10,7 @@ pub mod interrupt;
 mod loss;
 pub mod metrics;
 pub mod output;
-pub mod prepare;
+mod prepare;
 pub mod progress;
 pub mod report;
 mod run;
@@ -20,6 +20,7 @@ pub mod steps;
 use std::{fmt, path::PathBuf};
 
 use dfdx::tensor::Cpu;
+use image_files::preprocessing::Normalisation;
 
 pub use self::run::Setting;
 use self::{
@@ -27,7 +28,6 @@ use self::{
     config::{ImageCounts, Options},
     metrics::EpochMetrics,
     output::OutputError,
-    prepare::Normalisation,
     run::Run,
 };
 use crate::{
@@ -146,7 +146,7 @@ pub fn image_counts(dataset: &Dataset, options: &Options) -> Result<ImageCounts,
 /// # Errors
 /// [`TrainError::NothingToTrain`].
 pub fn normalisation(dataset: &Dataset, options: &Options) -> Result<Normalisation, TrainError> {
-    Ok(Normalisation::of(&dataset.train, &split(dataset, options)?.train))
+    Ok(prepare::normalisation(&dataset.train, &split(dataset, options)?.train))
 }
 
 /// The test images to measure by: all, or the first `limit`.

@@ -7,13 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use image_files::preprocessing;
+
 use super::{
     TrainDevice,
     checkpoint::{self, State},
     config::RunConfig,
     curves,
     metrics::{self, EpochMetrics},
-    prepare, report,
+    report,
     steps::StepLog,
 };
 use crate::{
@@ -182,7 +184,7 @@ impl RunFolder {
 /// What a weights file says about itself before anything is measured: format, architecture, classes,
 /// preprocessing to `side`×`side`, seed, command and producer, and which images were kept for the test.
 fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
-    let preprocessing = prepare::describe(side, config.options.normalisation);
+    let preprocessing = preprocessing::describe(side, config.options.normalisation);
     let mut metadata: BTreeMap<String, String> = [
         ("format", "pt".to_string()),
         ("architecture", architecture.to_string()),

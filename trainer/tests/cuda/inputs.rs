@@ -1,11 +1,11 @@
 //! From images to inputs.
 
 use dfdx::prelude::*;
+use image_files::preprocessing::Normalisation;
 use trainer::{
     data::augment::Augmentation,
     inputs::{InputDevice, Picture},
     model::{AlexNet, LeNet5, ModelError},
-    training::prepare::Normalisation,
 };
 
 use crate::{gpu, values, with_all_kernels};

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use dfdx::prelude::*;
+use image_files::preprocessing::Normalisation;
 use trainer::{
     data::augment::Augmentation,
     device::CudaKernels,
@@ -15,7 +16,6 @@ use trainer::{
         config::Options,
         interrupt::Interrupt,
         metrics::Scores,
-        prepare::Normalisation,
         progress::Observer,
         schedule::{Course, Schedule},
         steps::StepMetrics,
