@@ -19,7 +19,7 @@ use dfdx::{
 use serde_json::json;
 use trainer::{
     export,
-    model::{AlexNet, CLASSES, Network},
+    model::{AlexNet, CLASSES, Initialisation, Network},
     nn::{FeatureMaps, Vectors},
     optimiser::{Optimiser, OptimiserOptions},
 };
@@ -44,7 +44,7 @@ struct Training {
 impl Training {
     fn new(folder: &Path, batch: usize) -> anyhow::Result<Self> {
         let device = Cpu::default();
-        let mut network = AlexNet::init(&device, 0)?;
+        let mut network = AlexNet::init(&device, Initialisation::PyTorch, 0)?;
         export::load(&folder.join("alexnet.safetensors"), &mut network)?;
         let images = fs::read(folder.join("images.f32")).context("images.f32")?;
         let images: Vec<f32> = images.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();

@@ -8,7 +8,7 @@ use infer_core::tensor::{FloatArray, Scratch};
 use infer_core::{alexnet, lenet5};
 use proptest::prelude::*;
 use tests::{file, formula};
-use trainer::model::{self, Network};
+use trainer::model::{self, Initialisation, Network};
 use trainer::ops::{self, ConvOptions, Images, Window};
 
 /// The largest absolute value.
@@ -164,7 +164,7 @@ fn trained<N: Network<Cpu>>(weights: &file::Aligned, image: &[f32]) -> Vec<f32> 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("weights.safetensors");
     std::fs::write(&path, weights.bytes()).expect("a file");
-    let mut network = N::init(&Cpu::default(), 0).expect("a network");
+    let mut network = N::init(&Cpu::default(), Initialisation::PyTorch, 0).expect("a network");
     trainer::export::load(&path, &mut network).expect("the weights fit");
     network.logits(image, 1).expect("logits").as_vec()
 }

@@ -11,11 +11,11 @@ use safetensors::{
 use tempfile::TempDir;
 use trainer::{
     export::{ExportError, load, save},
-    model::{LeNet5, Network},
+    model::{Initialisation, LeNet5, Network},
 };
 
 fn lenet(seed: u64) -> LeNet5<Cpu> {
-    LeNet5::init(&Cpu::default(), seed).unwrap()
+    LeNet5::init(&Cpu::default(), Initialisation::PyTorch, seed).unwrap()
 }
 
 fn metadata() -> BTreeMap<String, String> {

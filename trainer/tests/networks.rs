@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
 use trainer::{
-    model::{AlexNet, CLASSES, LeNet5, Logits, ModelError, Network},
+    model::{AlexNet, CLASSES, Initialisation, LeNet5, Logits, ModelError, Network},
     nn::DropHalf,
     ops::{Conv2d, ConvOptions, MaxPool2d, Window, portable},
     random::StepKey,
@@ -108,14 +108,14 @@ fn alexnet_is_the_same_on_both_paths() {
         device.tensor_from_vec(targets, (batch, Const::<CLASSES>))
     };
     let device = Cpu::default();
-    let network = AlexNet::init(&device, 5).unwrap();
+    let network = AlexNet::init(&device, Initialisation::PyTorch, 5).unwrap();
     let logits = network.logits_traced(images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads(), KEY).unwrap();
     let fast = logits.as_vec();
     let gradients = cross_entropy_with_logits_loss(logits, targets(&device)).backward();
     let fast_gradients = tensors(&network, Some(&gradients));
 
     let device = Cpu::default();
-    let network = AlexNet::init(&device, 5).unwrap();
+    let network = AlexNet::init(&device, Initialisation::PyTorch, 5).unwrap();
     let logits = portable_alexnet(&network, images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads());
     assert_close(&fast, &logits.as_vec(), 1e-4, "logits");
     let gradients = cross_entropy_with_logits_loss(logits, targets(&device)).backward();
@@ -130,13 +130,13 @@ fn alexnet_is_the_same_on_both_paths() {
 #[test]
 fn dropout_is_for_training_only() {
     let device = Cpu::default();
-    let network = LeNet5::init(&device, 3).unwrap();
+    let network = LeNet5::init(&device, Initialisation::PyTorch, 3).unwrap();
     let evaluated = network.logits(images::<LeNet5<Cpu>>(3), 3).unwrap().as_vec();
     let gradients = network.alloc_grads();
     let trained = network.logits_traced(images::<LeNet5<Cpu>>(3), 3, gradients, KEY).unwrap().as_vec();
     assert_eq!(evaluated, trained);
 
-    let network = AlexNet::init(&device, 3).unwrap();
+    let network = AlexNet::init(&device, Initialisation::PyTorch, 3).unwrap();
     let images = images::<AlexNet<Cpu>>(1);
     let traced = |key| network.logits_traced(&images, 1, network.alloc_grads(), key).unwrap().as_vec();
     let first = traced(KEY);
@@ -146,33 +146,56 @@ fn dropout_is_for_training_only() {
 }
 
 #[test]
-fn initialisation_is_pytorchs_default_and_seeded() {
-    let values = tensors(&AlexNet::init(&Cpu::default(), 42).unwrap(), None);
-    let fan_in = |layer: &str| match layer {
-        "conv1" => 121,
-        "conv2" => 96 * 25,
-        "conv3" => 256 * 9,
-        "conv4" | "conv5" => 384 * 9,
-        "linear1" => 6400,
-        _ => 4096,
+fn initial_weights_are_uniform_as_wide_as_said() {
+    is_initialised(Initialisation::PyTorch, |fan_in, _| 1.0 / fan_in);
+    is_initialised(Initialisation::Xavier, |fan_in, fan_out| 6.0 / (fan_in + fan_out));
+    is_initialised(Initialisation::He, |fan_in, _| 6.0 / fan_in);
+}
+
+/// Compares AlexNet's initial weights with a uniform distribution whose bound has this square, given `fan_in` and `fan_out`.
+fn is_initialised(initialisation: Initialisation, square: fn(f64, f64) -> f64) {
+    let values = tensors(&AlexNet::init(&Cpu::default(), initialisation, 42).unwrap(), None);
+    assert_eq!(values.len(), 16);
+    let fans = |layer: &str| match layer {
+        "conv1" => (121.0, 96.0 * 121.0),
+        "conv2" => (96.0 * 25.0, 256.0 * 25.0),
+        "conv3" => (256.0 * 9.0, 384.0 * 9.0),
+        "conv4" => (384.0 * 9.0, 384.0 * 9.0),
+        "conv5" => (384.0 * 9.0, 256.0 * 9.0),
+        "linear1" => (6400.0, 4096.0),
+        "linear2" => (4096.0, 4096.0),
+        layer => {
+            assert_eq!(layer, "linear3");
+            (4096.0, f64::from(u32::try_from(CLASSES).unwrap()))
+        }
     };
     for (name, values) in &values {
-        let bound = 1.0 / f64::from(fan_in(name.split('.').next().unwrap())).sqrt();
+        let (layer, kind) = name.split_once('.').unwrap();
+        let (fan_in, fan_out) = fans(layer);
+        let bound = if kind == "bias" { 1.0 / fan_in } else { square(fan_in, fan_out) }.sqrt();
         let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(f64::from(*value).abs()));
-        assert!(largest <= bound * 1.000_001, "{name}: {largest} is beyond {bound}");
+        assert!(largest <= bound * 1.000_001, "{initialisation:?} {name}: {largest} is beyond {bound}");
         let count = values.len() as f64;
         if count < 50.0 {
             continue;
         }
-        assert!(largest >= bound * (1.0 - 5.0 / count), "{name}: {largest} is well within {bound}");
+        assert!(largest >= bound * (1.0 - 5.0 / count), "{initialisation:?} {name}: {largest} is well within {bound}");
         // Mean 0 and variance bound²/3, both within five standard errors.
         let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
         let variance = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / count;
-        assert!(mean.abs() <= 5.0 * bound / (3.0 * count).sqrt(), "{name}: mean {mean}");
+        assert!(mean.abs() <= 5.0 * bound / (3.0 * count).sqrt(), "{initialisation:?} {name}: mean {mean}");
         let expected = bound * bound / 3.0;
-        assert!((variance / expected - 1.0).abs() <= 5.0 * (0.8 / count).sqrt(), "{name}: variance {variance}");
+        assert!(
+            (variance / expected - 1.0).abs() <= 5.0 * (0.8 / count).sqrt(),
+            "{initialisation:?} {name}: variance {variance}"
+        );
     }
-    let lenet = |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed ^ 9), seed).unwrap(), None);
+}
+
+#[test]
+fn initial_weights_follow_from_the_seed() {
+    let lenet =
+        |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed ^ 9), Initialisation::PyTorch, seed).unwrap(), None);
     assert_eq!(lenet(7), lenet(7));
     for (name, values) in lenet(7) {
         assert_ne!(values, lenet(8)[&name], "{name}");
@@ -181,7 +204,7 @@ fn initialisation_is_pytorchs_default_and_seeded() {
 
 #[test]
 fn initialisation_does_not_depend_on_the_device() {
-    let network = |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed), 7).unwrap(), None);
+    let network = |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed), Initialisation::PyTorch, 7).unwrap(), None);
     assert_eq!(network(1), network(2));
 }
 
@@ -198,7 +221,7 @@ fn summaries_add_up() {
     }
 
     fn counted<N: Network<Cpu>>() -> (usize, usize) {
-        let network = N::init(&Cpu::default(), 0).unwrap();
+        let network = N::init(&Cpu::default(), Initialisation::PyTorch, 0).unwrap();
         (N::summary().parameters(), network.num_trainable_params())
     }
     let (summed, counted_) = counted::<AlexNet<Cpu>>();
@@ -210,7 +233,7 @@ fn summaries_add_up() {
 
 #[test]
 fn batches_of_the_wrong_size_are_refused() {
-    let network = LeNet5::init(&Cpu::default(), 0).unwrap();
+    let network = LeNet5::init(&Cpu::default(), Initialisation::PyTorch, 0).unwrap();
     assert_eq!(network.logits([], 0).unwrap_err(), ModelError::EmptyBatch);
     let error = network.logits(vec![0.0; 28 * 28], 2).unwrap_err();
     assert_eq!(error.to_string(), "a batch of images: expected 1568 values, found 784");

@@ -9,7 +9,7 @@ use dfdx::{
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use trainer::{
-    model,
+    model::{self, Initialisation},
     optimiser::{
         GradientNorm, Memory, Optimiser, OptimiserName, OptimiserOptions, Part, average_decay, cpu::CpuMemory,
         portable::PortableMemory,
@@ -76,7 +76,7 @@ fn five_steps_give_the_weights_that_pytorch_gives() {
 type Module = Linear<300, 130, f32, Cpu>;
 
 fn module() -> Module {
-    model::initialise(&Cpu::default(), 5).unwrap()
+    model::initialise(&Cpu::default(), Initialisation::PyTorch, 5).unwrap()
 }
 
 /// Random gradients, the same for the same step.

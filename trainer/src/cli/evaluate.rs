@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, agree, number, print, stored_normalisation};
 use crate::{
     export,
-    model::{AlexNet, LeNet5, Network},
+    model::{AlexNet, Initialisation, LeNet5, Network},
     training::{
         self,
         config::ImageCounts,
@@ -82,7 +82,7 @@ impl EvaluateArgs {
     }
 
     fn evaluate<N: Network<Cpu>>(&self) -> anyhow::Result<()> {
-        let mut network = N::init(&Cpu::default(), 0).context("cannot make the network")?;
+        let mut network = N::init(&Cpu::default(), Initialisation::PyTorch, 0).context("cannot make the network")?;
         let metadata = export::load(&self.weights, &mut network)?;
         let path = self.weights.display();
         let normalisation = stored_normalisation(&self.weights, &metadata, N::SIDE)?.flatten();

@@ -12,7 +12,7 @@ use dfdx::{
 use image::DynamicImage;
 use image_files::gray::{self, Gray};
 
-use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, typed};
+use super::{CLASSES, Initialisation, Logits, ModelError, Network, Summary, initialise, preprocess, typed};
 use crate::{
     nn::{Conv2d, DropHalf, FeatureMaps, Flatten, MaxPool2d, Tower, Vectors},
     ops::{ConvDevice, Images},
@@ -103,8 +103,8 @@ impl<D: ConvDevice> Network<D> for AlexNet<D> {
     const ARCHITECTURE: &'static str = "alexnet";
     const SIDE: usize = SIDE;
 
-    fn init(device: &D, seed: u64) -> Result<Self, ModelError> {
-        initialise(device, seed)
+    fn init(device: &D, initialisation: Initialisation, seed: u64) -> Result<Self, ModelError> {
+        initialise(device, initialisation, seed)
     }
 
     fn device(&self) -> &D {

@@ -1,4 +1,4 @@
-//! PyTorch's default initialisation, drawn on the host so that a seed means the same network on every device.
+//! Random weights to begin with, drawn on the host so that a seed means the same network on every device.
 
 use dfdx::{
     nn::{BuildModule, RecursiveWalker, TensorOptions, TensorVisitor},
@@ -7,19 +7,57 @@ use dfdx::{
     tensor_ops::Device,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
 
 use super::ModelError;
 
-/// A module with PyTorch's default for `nn.Conv2d` and `nn.Linear`: weights and biases uniform within ±1/√fan_in, `fan_in`
-/// being the number of products that one output value sums.
+/// How large random weights are. All are uniform around zero; biases are uniform within ±1/√`fan_in`, as PyTorch's.
 ///
-/// A tensor of more than one dimension is a weight; a vector is the bias of the weight before it. Each tensor has random
-/// numbers of its own, so that one does not depend on the sizes of those before it.
+/// `fan_in` is the number of products that one output value sums, `fan_out` the number of products that one input value is
+/// part of, borders and strides aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Initialisation {
+    /// PyTorch's default for `nn.Conv2d` and `nn.Linear`, within ±1/√`fan_in`. With each layer and its ReLU, values become
+    /// smaller: their mean square is a sixth of that of the layer before.
+    #[default]
+    PyTorch,
+    /// Within ±√(6/(`fan_in` + `fan_out`)): Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+    /// neural networks", 2010, equation 16; that of *Dive into Deep Learning* for its AlexNet.
+    Xavier,
+    /// Within ±√(6/`fan_in`), by which values keep their mean square from one ReLU to the next: He et al., "Delving deep into
+    /// rectifiers", 2015, equation 10.
+    He,
+}
+
+impl Initialisation {
+    /// All of them, by their names on the command line.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("pytorch", Self::PyTorch), ("xavier", Self::Xavier), ("he", Self::He)];
+
+    /// The largest absolute value of a weight.
+    fn bound(self, fan_in: usize, fan_out: usize) -> f32 {
+        match self {
+            Self::PyTorch => (fan_in as f32).sqrt().recip(),
+            Self::Xavier => (6.0 / (fan_in + fan_out) as f32).sqrt(),
+            Self::He => (6.0 / fan_in as f32).sqrt(),
+        }
+    }
+}
+
+/// A module with random weights, which follow from `seed`.
+///
+/// A tensor of more than one dimension is a weight, outputs first; a vector is the bias of the weight before it. Each tensor has
+/// random numbers of its own, so that one does not depend on the sizes of those before it.
 ///
 /// # Errors
 /// The device's own.
-pub fn initialise<D: Device<f32>, M: BuildModule<D, f32>>(device: &D, seed: u64) -> Result<M, ModelError> {
-    let mut visitor = Initialise { device, seed, tensors: 0, fan_in: 1 };
+pub fn initialise<D: Device<f32>, M: BuildModule<D, f32>>(
+    device: &D,
+    initialisation: Initialisation,
+    seed: u64,
+) -> Result<M, ModelError> {
+    let mut visitor = Initialise { device, initialisation, seed, tensors: 0, fan_in: 1 };
     let module = M::iter_tensors(&mut RecursiveWalker { m: (), f: &mut visitor }).map_err(ModelError::device)?;
     // The visitor makes every tensor, so there is a module; were there none, dfdx's own way would make one.
     module.map_or_else(|| M::try_build(device).map_err(ModelError::device), Ok)
@@ -27,6 +65,7 @@ pub fn initialise<D: Device<f32>, M: BuildModule<D, f32>>(device: &D, seed: u64)
 
 struct Initialise<'a, D> {
     device: &'a D,
+    initialisation: Initialisation,
     seed: u64,
     /// Tensors made so far.
     tensors: u64,
@@ -46,16 +85,20 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise<'_, D> {
         (): (),
     ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
         let sizes = options.shape.concrete();
-        if S::NUM_DIMS > 1 {
-            self.fan_in = sizes.as_ref()[1..].iter().product();
-        }
+        let bound = if S::NUM_DIMS > 1 {
+            let (outputs, inputs) = (sizes.as_ref()[0], sizes.as_ref()[1]);
+            let kernel: usize = sizes.as_ref()[2..].iter().product();
+            self.fan_in = inputs * kernel;
+            self.initialisation.bound(self.fan_in, outputs * kernel)
+        } else {
+            Initialisation::PyTorch.bound(self.fan_in, 1)
+        };
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());
         key[8..16].copy_from_slice(&self.tensors.to_le_bytes());
         self.tensors += 1;
 
         let mut random = StdRng::from_seed(key);
-        let bound = (self.fan_in.max(1) as f32).sqrt().recip();
         let values = (0..options.shape.num_elements()).map(|_| random.gen_range(-bound..bound)).collect();
         self.device.try_tensor_from_vec(values, options.shape).map(Some)
     }

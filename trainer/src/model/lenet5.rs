@@ -14,7 +14,7 @@ use dfdx::{
 use image::DynamicImage;
 use image_files::gray::{self, Gray};
 
-use super::{CLASSES, Logits, ModelError, Network, Summary, initialise, preprocess, typed};
+use super::{CLASSES, Initialisation, Logits, ModelError, Network, Summary, initialise, preprocess, typed};
 use crate::{
     nn::{Conv2d, FeatureMaps, Flatten, MaxPool2d, Tower},
     ops::{ConvDevice, Images},
@@ -67,8 +67,8 @@ impl<D: ConvDevice> Network<D> for LeNet5<D> {
     const ARCHITECTURE: &'static str = "lenet5";
     const SIDE: usize = SIDE;
 
-    fn init(device: &D, seed: u64) -> Result<Self, ModelError> {
-        initialise(device, seed)
+    fn init(device: &D, initialisation: Initialisation, seed: u64) -> Result<Self, ModelError> {
+        initialise(device, initialisation, seed)
     }
 
     fn device(&self) -> &D {

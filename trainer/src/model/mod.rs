@@ -17,7 +17,7 @@ use image_files::gray::Gray;
 use infer_core::preprocess::{PreprocessError, gray, resize_bilinear};
 
 pub use alexnet::AlexNet;
-pub use initialise::initialise;
+pub use initialise::{Initialisation, initialise};
 pub use lenet5::LeNet5;
 pub use summary::{Row, Summary};
 
@@ -42,11 +42,11 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     /// Name of the layer that tells the classes apart, whatever they are.
     const LAST_LAYER: &'static str = "linear3";
 
-    /// A new network with PyTorch's default initialisation. The same `seed` gives the same values on every device.
+    /// A new network with random weights. The same `seed` gives the same values on every device.
     ///
     /// # Errors
     /// The device's own.
-    fn init(device: &D, seed: u64) -> Result<Self, ModelError>;
+    fn init(device: &D, initialisation: Initialisation, seed: u64) -> Result<Self, ModelError>;
 
     /// Where the network computes.
     fn device(&self) -> &D;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::Schedule;
 use crate::{
     data::{DataFile, augment::Augmentation, folder::TestShare},
+    model::Initialisation,
     optimiser::OptimiserOptions,
 };
 
@@ -23,6 +24,8 @@ pub const PRODUCER: &str = concat!("trainer ", env!("CARGO_PKG_VERSION"));
 pub struct Options {
     /// Passes over the training images, at least 1.
     pub epochs: usize,
+    /// How large the random weights are that it begins with.
+    pub initialisation: Initialisation,
     /// Images a step, at least 1; the last step of an epoch takes what is left.
     pub batch_size: usize,
     /// The optimiser's step size.
@@ -54,6 +57,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             epochs: 10,
+            initialisation: Initialisation::default(),
             batch_size: 256,
             learning_rate: 0.001,
             schedule: Schedule::default(),

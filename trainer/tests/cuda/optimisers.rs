@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use trainer::{
-    model::initialise,
+    model::{Initialisation, initialise},
     optimiser::{GradientNorm, Optimiser, OptimiserName, OptimiserOptions, Part},
     training::TrainDevice,
 };
@@ -13,7 +13,7 @@ type Module<D> = (modules::Linear<130, 70, f32, D>, modules::Linear<70, 3, f32, 
 
 /// Four steps by the same gradients on every device: the norms, the weights, and what is remembered by part.
 fn optimised<D: TrainDevice>(device: &D, options: &OptimiserOptions) -> (Vec<f64>, Vec<f32>, Vec<Vec<f32>>) {
-    let mut module: Module<D> = initialise(device, 3).unwrap();
+    let mut module: Module<D> = initialise(device, Initialisation::PyTorch, 3).unwrap();
     let mut optimiser = Optimiser::<D>::new(&mut module, options.clone()).unwrap();
     let mut norms = Vec::new();
     for step in 0..4_u64 {

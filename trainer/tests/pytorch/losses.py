@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the losses that trainer/tests/training.rs expects: LeNet-5 in PyTorch, 10 steps of Adam with L2
+"""Prints the losses that trainer/tests/pytorch_losses.rs expects: LeNet-5 in PyTorch, 10 steps of Adam with L2
 regularisation over one batch, weights and data made by a formula. Needs numpy and torch."""
 
 import numpy as np

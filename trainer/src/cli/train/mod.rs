@@ -21,7 +21,7 @@ use crate::{
     training::{
         self, Setting, TrainDevice,
         checkpoint::{self, Checkpoint},
-        config::{self, CheckpointOptions, RunConfig},
+        config::{self, CheckpointOptions, Options, RunConfig},
         interrupt::Interrupt,
         output::{self, RunFolder},
         progress::{Progress, say},
@@ -158,7 +158,8 @@ impl TrainArgs {
             minutes: self.checkpoint_minutes.unwrap_or(config.checkpoints.minutes),
             keep: self.keep_checkpoints.unwrap_or(config.checkpoints.keep),
         };
-        let mut network = N::init(device, config.options.seed).context("cannot make the network")?;
+        let mut network =
+            N::init(device, config.options.initialisation, config.options.seed).context("cannot make the network")?;
         let (folder, checkpoint) = if stopped.is_some() {
             same_data(&config.data, &dataset.files)?;
             let checkpoint = Checkpoint::newest(&path, N::ARCHITECTURE, &config.options)?;
@@ -169,7 +170,7 @@ impl TrainArgs {
             (RunFolder::create(&path, config)?, Some(checkpoint))
         } else {
             if let Some(init) = &self.recipe.init {
-                self.initialise(init, &mut network, &dataset, device, config.options.seed)?;
+                self.initialise(init, &mut network, &dataset, device, &config.options)?;
             }
             self.may_replace(&path)?;
             let folder = RunFolder::create(&path, config)?;
@@ -214,11 +215,11 @@ impl TrainArgs {
         network: &mut N,
         dataset: &Dataset,
         device: &D,
-        seed: u64,
+        options: &Options,
     ) -> anyhow::Result<()> {
         let metadata = export::load(path, network)?;
         if let Some(names) = output::class_names(&metadata).filter(|names| !agree(names, dataset)) {
-            let random = N::init(device, seed).context("cannot make the network")?;
+            let random = N::init(device, options.initialisation, options.seed).context("cannot make the network")?;
             export::copy(&random, network, |tensor| tensor.starts_with(N::LAST_LAYER));
             let (path, names) = (path.display(), names.join(", "));
             say(&format!("{path} tells other classes apart ({names}): its last layer, {}, begins anew", N::LAST_LAYER));

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::{
     cli::{MAX_BATCH, NetworkName, UsageError, number, one_of, real},
     data::augment::Augmentation,
+    model::Initialisation,
     optimiser::{OptimiserName, OptimiserOptions},
     training::{
         config::Options,
@@ -31,6 +32,9 @@ pub(in crate::cli) struct RecipeArgs {
     /// Passes over the training images [default: 10]
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
     epochs: Option<usize>,
+    /// How large random weights are to begin with: as PyTorch's default, as Glorot and Bengio's or as He's [default: pytorch]
+    #[arg(long, alias = "initialization", value_name = "NAME", value_parser = one_of(&Initialisation::NAMES), help_heading = RECIPE)]
+    initialisation: Option<Initialisation>,
     /// Images a step [default: 256]
     #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH), help_heading = RECIPE)]
     batch_size: Option<usize>,
@@ -147,6 +151,7 @@ impl RecipeArgs {
         }
         Ok(Options {
             epochs: self.epochs.unwrap_or(preset.epochs),
+            initialisation: self.initialisation.unwrap_or(preset.initialisation),
             batch_size: self.batch_size.unwrap_or(preset.batch_size),
             learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
             schedule,
