@@ -18,29 +18,29 @@ use super::ModelError;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Initialisation {
-    /// PyTorch's default for `nn.Conv2d` and `nn.Linear`, within ±1/√`fan_in`. With each layer and its ReLU, values become
-    /// smaller: their mean square is a sixth of that of the layer before.
-    #[default]
-    PyTorch,
     /// Within ±√(6/(`fan_in` + `fan_out`)): Glorot and Bengio, "Understanding the difficulty of training deep feedforward
     /// neural networks", 2010, equation 16; that of *Dive into Deep Learning* for its AlexNet.
+    #[default]
     Xavier,
     /// Within ±√(6/`fan_in`), by which values keep their mean square from one ReLU to the next: He et al., "Delving deep into
     /// rectifiers", 2015, equation 10.
     He,
+    /// PyTorch's default for `nn.Conv2d` and `nn.Linear`, within ±1/√`fan_in`. With each layer and its ReLU, values become
+    /// smaller: their mean square is a sixth of that of the layer before.
+    PyTorch,
 }
 
 impl Initialisation {
     /// All of them, by their names on the command line.
     pub const NAMES: [(&'static str, Self); 3] =
-        [("pytorch", Self::PyTorch), ("xavier", Self::Xavier), ("he", Self::He)];
+        [("xavier", Self::Xavier), ("he", Self::He), ("pytorch", Self::PyTorch)];
 
     /// The largest absolute value of a weight.
     fn bound(self, fan_in: usize, fan_out: usize) -> f32 {
         match self {
-            Self::PyTorch => (fan_in as f32).sqrt().recip(),
             Self::Xavier => (6.0 / (fan_in + fan_out) as f32).sqrt(),
             Self::He => (6.0 / fan_in as f32).sqrt(),
+            Self::PyTorch => (1.0 / fan_in as f32).sqrt(),
         }
     }
 }
@@ -91,7 +91,7 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise<'_, D> {
             self.fan_in = inputs * kernel;
             self.initialisation.bound(self.fan_in, outputs * kernel)
         } else {
-            Initialisation::PyTorch.bound(self.fan_in, 1)
+            (1.0 / self.fan_in as f32).sqrt()
         };
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());

@@ -32,7 +32,7 @@ pub(in crate::cli) struct RecipeArgs {
     /// Passes over the training images [default: 10]
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
     epochs: Option<usize>,
-    /// How large random weights are to begin with: as PyTorch's default, as Glorot and Bengio's or as He's [default: pytorch]
+    /// How large random weights are to begin with: Glorot and Bengio's, He's, or PyTorch's default [default: xavier]
     #[arg(long, alias = "initialization", value_name = "NAME", value_parser = one_of(&Initialisation::NAMES), help_heading = RECIPE)]
     initialisation: Option<Initialisation>,
     /// Images a step [default: 256]
