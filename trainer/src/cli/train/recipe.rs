@@ -212,9 +212,10 @@ impl RecipeArgs {
 }
 
 /// The recipe `best`. Chosen by LeNet-5 on 30,000 images in 8 epochs, by the accuracy on held-out images, from weights as
-/// PyTorch begins them: the reference reaches 85.4 %, one cycle with AdamW 90.4 %, with normalised inputs 91.0 %. Mirroring (90.0 %), moving (89.8 %), a cosine
-/// with a moving average (90.2 %) and label smoothing (90.9 %) were no better in so few epochs. AlexNet, on all 60,000 images in
-/// 2 epochs: 89.4 % of the test images where the reference reaches 87.6 %; in 6 epochs, from weights as they now begin, 92.6 %.
+/// PyTorch begins them: the reference reaches 85.4 %, one cycle with AdamW 90.4 %, with normalised inputs 91.0 %. Mirroring
+/// (90.0 %), moving (89.8 %), a cosine with a moving average (90.2 %) and label smoothing (90.9 %) were no better in so few
+/// epochs. AlexNet, on all 60,000 images in 2 epochs: 89.4 % of the test images where the reference reaches 87.6 %; in 6 epochs,
+/// from weights as they now begin, 92.6 %.
 fn best(network: NetworkName) -> Options {
     Options {
         batch_size: 128,
