@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use dfdx::tensor::Cpu;
-use safetensors::{Dtype, tensor::TensorView};
+use tests::file::{LENET5, with_values};
 use trainer::{
     data::{Dataset, LabelledImages, Origin, idx::Idx},
     export,
@@ -18,33 +18,15 @@ fn wave(count: usize, seed: u64) -> impl Iterator<Item = f32> {
 }
 
 /// The network that `pytorch/losses.py` makes.
-fn network_by_formula(folder: &Path) -> LeNet5<Cpu> {
-    let shapes: [(&str, &[usize]); 10] = [
-        ("conv1.weight", &[6, 1, 5, 5]),
-        ("conv1.bias", &[6]),
-        ("conv2.weight", &[16, 6, 5, 5]),
-        ("conv2.bias", &[16]),
-        ("linear1.weight", &[120, 400]),
-        ("linear1.bias", &[120]),
-        ("linear2.weight", &[84, 120]),
-        ("linear2.bias", &[84]),
-        ("linear3.weight", &[10, 84]),
-        ("linear3.bias", &[10]),
-    ];
-    let values: Vec<Vec<u8>> = (0..)
-        .zip(shapes)
-        .map(|(seed, (_, shape))| {
-            let fan_in: usize = if shape.len() > 1 { shape[1..].iter().product() } else { 64 };
-            let scale = (4.0 / (fan_in as f64).sqrt()) as f32;
-            wave(shape.iter().product(), seed).flat_map(|value| (value * scale).to_le_bytes()).collect()
-        })
-        .collect();
-    let tensors = shapes
-        .iter()
-        .zip(&values)
-        .map(|((name, shape), values)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), values).unwrap()));
-    let path = folder.join("formula.safetensors");
-    fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+fn network_by_formula() -> LeNet5<Cpu> {
+    let file = with_values(&LENET5, |index, shape| {
+        let fan_in: usize = if shape.len() > 1 { shape[1..].iter().product() } else { 64 };
+        let scale = (4.0 / (fan_in as f64).sqrt()) as f32;
+        wave(shape.iter().product(), index as u64).map(|value| value * scale).collect()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("formula.safetensors");
+    fs::write(&path, file.bytes()).unwrap();
     let mut network = LeNet5::init(&Cpu::default(), Initialisation::PyTorch, 0).unwrap();
     export::load(&path, &mut network).unwrap();
     network
@@ -81,7 +63,7 @@ fn ten_steps_give_the_losses_that_pytorch_gives() {
         validation: 0,
         ..Options::default()
     };
-    let network = network_by_formula(tempfile::tempdir().unwrap().path());
+    let network = network_by_formula();
     let device = Cpu::default();
     let setting = Setting {
         device: &device,
