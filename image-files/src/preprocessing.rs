@@ -76,6 +76,7 @@ mod tests {
         // Files that exist say it so.
         let text = r#"{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","height":28,"width":28}"#;
         assert_eq!(understand(text, 28).unwrap(), None);
+        assert_eq!(understand(&text.replace("[0,1]", "[0.0, 1.0]"), 28).unwrap(), None);
         let text = text.replace('}', ",\"mean\":0.25,\"std\":0.5}");
         assert_eq!(understand(&text, 28).unwrap(), Some(Normalisation { mean: 0.25, std: 0.5 }));
     }
@@ -85,6 +86,7 @@ mod tests {
         let good = describe(28, Some(Normalisation { mean: 0.25, std: 0.5 }));
         for (from, to) in [
             ("bt601", "bt709"),
+            ("grayscale-bt601", "rgb"),
             ("[0,1]", "[-1,1]"),
             ("antialias", "nearest"),
             ("\"std\"", "\"deviation\""),
