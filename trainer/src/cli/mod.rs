@@ -21,7 +21,6 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
-
 use image_files::preprocessing::{self, Normalisation};
 
 use crate::{

@@ -88,10 +88,11 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise<'_, D> {
         let bound = if S::NUM_DIMS > 1 {
             let (outputs, inputs) = (sizes.as_ref()[0], sizes.as_ref()[1]);
             let kernel: usize = sizes.as_ref()[2..].iter().product();
-            self.fan_in = inputs * kernel;
+            self.fan_in = (inputs * kernel).max(1);
             self.initialisation.bound(self.fan_in, outputs * kernel)
         } else {
-            (1.0 / self.fan_in as f32).sqrt()
+            // A bias: PyTorch's, whatever the weights' rule.
+            Initialisation::PyTorch.bound(self.fan_in, 1)
         };
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());

@@ -238,8 +238,8 @@ impl TrainArgs {
         if self.recipe.validation.is_none() {
             options.validation = options.validation.min(dataset.train.len() / 10);
         }
-        let told = |path: &PathBuf| stored_normalisation(path, &export::metadata(path)?, N::SIDE);
-        let told = self.recipe.init.as_ref().map(told).transpose()?.flatten();
+        let told = |path: &Path| stored_normalisation(path, &export::metadata(path)?, N::SIDE);
+        let told = self.recipe.init.as_deref().map(told).transpose()?.flatten();
         options.normalisation = match (self.recipe.normalise(), told) {
             (None, Some(stored)) => stored,
             (wanted, _) if wanted.unwrap_or(self.recipe.preset_normalises()) => {
