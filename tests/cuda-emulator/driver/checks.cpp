@@ -130,7 +130,7 @@ Region *shared_region(Pointer address) {
 
 void access(const void *pointer, std::size_t bytes, Kind kind) {
     const Pointer address = Pointer(pointer);
-    if (!running_kernel || on_stack(address))
+    if (!running_kernel || on_stack(address) || address - Pointer(&emulated_place) < sizeof emulated_place)
         return;
     const Image &image = *running_kernel->image;
     Region *region = region_of(address);
@@ -212,6 +212,8 @@ void emulated_atomic(const void *address, std::size_t bytes) { access(address, b
 extern "C" {
 
 void __tsan_init() {}
+// Of the guard of a variable that is initialised once.
+unsigned char __tsan_atomic8_load(const volatile unsigned char *address, int) { return *address; }
 void __tsan_func_entry(void *) {}
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void **, void *) {}

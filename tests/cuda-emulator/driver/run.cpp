@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-dim3 emulated_thread, emulated_block, emulated_block_size, emulated_grid_size;
+EmulatedPlace emulated_place;
 
 const Kernel *running_kernel = nullptr;
 std::uint32_t running_block = 0;
@@ -49,9 +49,9 @@ void **parameters = nullptr;
 
 void set_thread(std::size_t index) {
     running_thread = std::uint16_t(index);
-    emulated_thread.x = unsigned(index % emulated_block_size.x);
-    emulated_thread.y = unsigned(index / emulated_block_size.x % emulated_block_size.y);
-    emulated_thread.z = unsigned(index / emulated_block_size.x / emulated_block_size.y);
+    emulated_place.thread.x = unsigned(index % emulated_place.block_size.x);
+    emulated_place.thread.y = unsigned(index / emulated_place.block_size.x % emulated_place.block_size.y);
+    emulated_place.thread.z = unsigned(index / emulated_place.block_size.x / emulated_place.block_size.y);
 }
 
 void to_scheduler() {
@@ -177,8 +177,8 @@ void run(const Kernel &kernel, dim3 grid, dim3 block, std::size_t dynamic_shared
         addresses.push_back(value.data());
     parameters = addresses.data();
     running_kernel = &kernel;
-    emulated_grid_size = grid;
-    emulated_block_size = block;
+    emulated_place.grid_size = grid;
+    emulated_place.block_size = block;
     std::vector<std::uint64_t> memory((dynamic_shared + 7) / 8);
     Region region;
     if (dynamic_shared) {
@@ -198,9 +198,9 @@ void run(const Kernel &kernel, dim3 grid, dim3 block, std::size_t dynamic_shared
     factor %= blocks;
     for (std::uint64_t i = 0; i < blocks; i++) {
         running_block = std::uint32_t(index);
-        emulated_block.x = unsigned(index % grid.x);
-        emulated_block.y = unsigned(index / grid.x % grid.y);
-        emulated_block.z = unsigned(index / grid.x / grid.y);
+        emulated_place.block.x = unsigned(index % grid.x);
+        emulated_place.block.y = unsigned(index / grid.x % grid.y);
+        emulated_place.block.z = unsigned(index / grid.x / grid.y);
         run_block(std::size_t(block.x) * block.y * block.z);
         index = (index + factor) % blocks;
     }
@@ -214,8 +214,8 @@ std::string whereabouts() {
     auto place = [](dim3 place) {
         return "(" + std::to_string(place.x) + ", " + std::to_string(place.y) + ", " + std::to_string(place.z) + ")";
     };
-    return " (kernel " + running_kernel->name + ", block " + place(emulated_block) + " of " + place(emulated_grid_size) +
-           ", thread " + place(emulated_thread) + " of " + place(emulated_block_size) + ")";
+    return " (kernel " + running_kernel->name + ", block " + place(emulated_place.block) + " of " + place(emulated_place.grid_size) +
+           ", thread " + place(emulated_place.thread) + " of " + place(emulated_place.block_size) + ")";
 }
 
 bool on_stack(Pointer address) { return current && address - Pointer(current->stack) < STACK; }

@@ -35,11 +35,13 @@ struct dim3 {
     unsigned int x = 1, y = 1, z = 1;
 };
 
-extern dim3 emulated_thread, emulated_block, emulated_block_size, emulated_grid_size;
-#define threadIdx emulated_thread
-#define blockIdx emulated_block
-#define blockDim emulated_block_size
-#define gridDim emulated_grid_size
+extern struct EmulatedPlace {
+    dim3 thread, block, block_size, grid_size;
+} emulated_place;
+#define threadIdx emulated_place.thread
+#define blockIdx emulated_place.block
+#define blockDim emulated_place.block_size
+#define gridDim emulated_place.grid_size
 #define warpSize 32
 
 // Gives the other threads of the block their turn, until all of them have come here or ended.
@@ -58,8 +60,9 @@ unsigned emulated_lane();
 using Launcher = void (*)(void *kernel, void **parameters);
 void emulated_register(const char *name, void *kernel, Launcher launcher, std::vector<std::size_t> sizes);
 
+// Parameters are the host's: reading them is no access of the kernel.
 template <typename... Arguments, std::size_t... Index>
-void emulated_launch(void (*kernel)(Arguments...), void **parameters, std::index_sequence<Index...>) {
+__attribute__((no_sanitize_thread)) void emulated_launch(void (*kernel)(Arguments...), void **parameters, std::index_sequence<Index...>) {
     kernel(*static_cast<std::remove_const_t<Arguments> *>(parameters[Index])...);
 }
 
@@ -67,7 +70,7 @@ template <typename... Arguments> struct EmulatedKernel {
     EmulatedKernel(const char *name, void (*kernel)(Arguments...)) {
         emulated_register(
             name, reinterpret_cast<void *>(kernel),
-            [](void *kernel, void **parameters) {
+            [](void *kernel, void **parameters) __attribute__((no_sanitize_thread)) {
                 emulated_launch(reinterpret_cast<void (*)(Arguments...)>(kernel), parameters,
                                 std::index_sequence_for<Arguments...>{});
             },
