@@ -4,7 +4,7 @@
 
 use dfdx::prelude::*;
 use trainer::{
-    cuda::{self, libraries::set_precision},
+    cuda::{self, libraries::cublas::set_precision},
     device::Precision,
 };
 

@@ -74,7 +74,7 @@ impl fmt::Display for DriverCode {
         let mut text = std::ptr::null();
         // SAFETY: `text` is writable, and the function leaves a static, terminated text in it.
         let text = unsafe {
-            libraries::cuGetErrorString(self.0, &mut text);
+            libraries::driver::cuGetErrorString(self.0, &mut text);
             std::ffi::CStr::from_ptr(text)
         };
         write!(f, "{} (error {})", text.to_string_lossy(), self.0)
@@ -121,13 +121,13 @@ pub fn find(ordinal: usize) -> Result<Gpu, CudaUnusable> {
     }
     let driver = |code| check(code).map_err(CudaUnusable::Driver);
     // SAFETY: the driver may be started at any time, any number of times.
-    match unsafe { libraries::cuInit(0) } {
+    match unsafe { libraries::driver::cuInit(0) } {
         NO_DEVICE => return Err(CudaUnusable::NoDevice),
         code => driver(code)?,
     }
     let mut count: c_int = 0;
     // SAFETY: the driver has started, and `count` is writable.
-    driver(unsafe { libraries::cuDeviceGetCount(&mut count) })?;
+    driver(unsafe { libraries::driver::cuDeviceGetCount(&mut count) })?;
     let count = usize::try_from(count).unwrap_or(0);
     if count == 0 {
         return Err(CudaUnusable::NoDevice);
@@ -139,15 +139,15 @@ pub fn find(ordinal: usize) -> Result<Gpu, CudaUnusable> {
     let attribute = |device, attribute| {
         let mut value: c_int = 0;
         // SAFETY: the device is one that the driver named, and `value` is writable.
-        driver(unsafe { libraries::cuDeviceGetAttribute(&mut value, attribute, device) })?;
+        driver(unsafe { libraries::driver::cuDeviceGetAttribute(&mut value, attribute, device) })?;
         Ok(u32::try_from(value).unwrap_or(0))
     };
     // SAFETY: the driver has started, the number is one of its devices', and all places are writable, `name` with the
     // length given.
     unsafe {
-        driver(libraries::cuDeviceGet(&mut device, number))?;
-        driver(libraries::cuDriverGetVersion(&mut version))?;
-        driver(libraries::cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as c_int, device))?;
+        driver(libraries::driver::cuDeviceGet(&mut device, number))?;
+        driver(libraries::driver::cuDriverGetVersion(&mut version))?;
+        driver(libraries::driver::cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as c_int, device))?;
     }
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(Gpu {
@@ -191,10 +191,10 @@ fn keep_freed_memory(gpu: &Gpu) {
     let (mut device, mut pool, mut threshold) = (0, std::ptr::null_mut(), u64::MAX);
     // SAFETY: the driver has started, the places are writable, and the attribute's value is a 64-bit number.
     unsafe {
-        if libraries::cuDeviceGet(&mut device, gpu.ordinal as c_int) == 0
-            && libraries::cuDeviceGetDefaultMemPool(&mut pool, device) == 0
+        if libraries::driver::cuDeviceGet(&mut device, gpu.ordinal as c_int) == 0
+            && libraries::driver::cuDeviceGetDefaultMemPool(&mut pool, device) == 0
         {
-            libraries::cuMemPoolSetAttribute(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
+            libraries::driver::cuMemPoolSetAttribute(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
         }
     }
 }
@@ -229,7 +229,7 @@ pub fn memory(device: &Cuda) -> Result<Memory, DriverCode> {
     let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
     let (mut free, mut total) = (0, 0);
     // SAFETY: both places are writable.
-    check(unsafe { libraries::cuMemGetInfo_v2(&mut free, &mut total) })?;
+    check(unsafe { libraries::driver::cuMemGetInfo_v2(&mut free, &mut total) })?;
     Ok(Memory { free, total })
 }
 

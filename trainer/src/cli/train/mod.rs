@@ -106,7 +106,7 @@ impl TrainArgs {
                 let options = options.map_or_else(|| self.recipe.resolve(), Ok)?;
                 let (device, gpu) =
                     cuda::open(ordinal, options.seed).with_context(|| format!("--device {}", self.device))?;
-                cuda::libraries::set_precision(self.precision);
+                cuda::libraries::cublas::set_precision(self.precision);
                 cuda::set_kernels(self.cuda_kernels);
                 match network {
                     NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, options.batch_size),

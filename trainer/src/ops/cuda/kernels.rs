@@ -10,7 +10,7 @@ use cudarc::{
 use crate::{
     cuda::{
         engine::{Address, Engine, blocks},
-        libraries::cublasSgemm_v2,
+        libraries::cublas::cublasSgemm_v2,
     },
     ops::Plane,
 };

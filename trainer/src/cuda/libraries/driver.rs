@@ -1,0 +1,104 @@
+//! The driver's functions that cudarc and dfdx call.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void},
+    ptr,
+    sync::OnceLock,
+};
+
+use super::DRIVER;
+
+/// Errors that cudarc 0.9 has names for; drivers newer than it have more, which it would take for values of an enumeration
+/// that has none such.
+fn known_result(code: c_uint) -> c_uint {
+    match code {
+        0..=8 | 34 | 46 | 100..=102 | 200..=202 | 205..=224 | 300..=304 | 400 | 401 | 500 | 600 | 700..=705 => code,
+        708..=720 | 800..=810 | 900..=912 => code,
+        _ => 999,
+    }
+}
+
+// CUDA_ERROR_SHARED_OBJECT_INIT_FAILED
+forward! { DRIVER, missing 303, known_result;
+    fn cuInit(flags: c_uint);
+    fn cuDriverGetVersion(version: *mut c_int);
+    fn cuDeviceGetCount(count: *mut c_int);
+    fn cuDeviceGet(device: *mut c_int, ordinal: c_int);
+    fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int);
+    fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, device: c_int);
+    fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, device: c_int);
+    fn cuDevicePrimaryCtxRelease_v2(device: c_int);
+    fn cuDeviceGetDefaultMemPool(pool: *mut *mut c_void, device: c_int);
+    fn cuMemPoolSetAttribute(pool: *mut c_void, attribute: c_uint, value: *mut c_void);
+    fn cuCtxSetCurrent(context: *mut c_void);
+    fn cuEventCreate(event: *mut *mut c_void, flags: c_uint);
+    fn cuEventRecord(event: *mut c_void, stream: *mut c_void);
+    fn cuEventDestroy_v2(event: *mut c_void);
+    fn cuStreamCreate(stream: *mut *mut c_void, flags: c_uint);
+    fn cuStreamSynchronize(stream: *mut c_void);
+    fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, flags: c_uint);
+    fn cuStreamDestroy_v2(stream: *mut c_void);
+    fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
+    fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize);
+    fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void);
+    fn cuMemFree_v2(pointer: u64);
+    fn cuMemFreeAsync(pointer: u64, stream: *mut c_void);
+    fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize);
+    fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void);
+    fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize);
+    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void);
+    fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize);
+    fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void);
+    fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize);
+    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void);
+    fn cuModuleLoad(module: *mut *mut c_void, file: *const c_char);
+    fn cuModuleLoadData(module: *mut *mut c_void, image: *const c_void);
+    fn cuModuleUnload(module: *mut c_void);
+    fn cuModuleGetFunction(function: *mut *mut c_void, module: *mut c_void, name: *const c_char);
+    fn cuLaunchKernel(
+        function: *mut c_void, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
+        block_z: c_uint, shared_bytes: c_uint, stream: *mut c_void, parameters: *mut *mut c_void,
+        extra: *mut *mut c_void
+    );
+}
+
+mod unchecked {
+    use super::*;
+
+    forward! { DRIVER, missing 303, known_result;
+        fn cuGetErrorName(code: c_uint, text: *mut *const c_char);
+    }
+}
+
+/// The description of a driver's error; "unknown error" where the driver has none for it. cudarc formats its errors with
+/// it, and does not expect it to fail.
+///
+/// # Safety
+/// `text` must be writable.
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the name of a C function")]
+pub unsafe extern "C" fn cuGetErrorString(code: c_uint, text: *mut *const c_char) -> c_uint {
+    let mut found = ptr::null();
+    // SAFETY: `found` is writable.
+    if unsafe { unchecked::cuGetErrorName(code, &mut found) } != 0 || found.is_null() {
+        found = c"unknown error".as_ptr();
+    }
+    // SAFETY: the caller gives a writable place.
+    unsafe { *text = found };
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_unknown_to_cudarc_become_unknown_errors() {
+        use cudarc::driver::sys::CUresult;
+        assert_eq!(known_result(CUresult::CUDA_ERROR_OUT_OF_MEMORY as u32), 2);
+        assert_eq!(known_result(CUresult::CUDA_ERROR_NO_DEVICE as u32), 100);
+        assert_eq!(known_result(CUresult::CUDA_ERROR_EXTERNAL_DEVICE as u32), 911);
+        assert_eq!(known_result(226), CUresult::CUDA_ERROR_UNKNOWN as u32);
+        assert_eq!(known_result(9), CUresult::CUDA_ERROR_UNKNOWN as u32);
+    }
+}
