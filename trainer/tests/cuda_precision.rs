@@ -27,7 +27,7 @@ fn error(device: &Cuda, precision: Precision) -> f64 {
 #[test]
 fn products_are_as_precise_as_they_say() {
     let (device, _) =
-        cuda::open(0, 0).unwrap_or_else(|error| panic!("this needs a GPU, or scripts/cuda-emulate: {error}"));
+        cuda::open(0, 0, |_| ()).unwrap_or_else(|error| panic!("this needs a GPU, or scripts/cuda-emulate: {error}"));
     let [f32, tf32, bf16] =
         [Precision::F32, Precision::Tf32, Precision::Bf16].map(|precision| error(&device, precision));
     // Sums of 64 products: roundings of 2⁻²⁴, 2⁻¹¹ and 2⁻⁸, up to 64 times.

@@ -18,6 +18,8 @@ use cudarc::{
 };
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
+use super::compiler::{Program, sources};
+
 /// All kernels as one source, which takes less time to compile than several.
 const SOURCE: &str = concat!(
     include_str!("../../kernels/tower.cu"),
@@ -65,6 +67,13 @@ pub(crate) struct Engine {
 
 /// An engine for each device that has been used; kept until the program ends, as compiling the kernels takes a second.
 static ENGINES: Mutex<Vec<Arc<Engine>>> = Mutex::new(Vec::new());
+
+/// The programs that training takes in any case: the project's own, and those of dfdx.
+pub(crate) fn programs() -> Vec<Program<'static>> {
+    let own = Program { name: "the trainer's kernels", source: SOURCE, options: &[] };
+    let of_dfdx = sources::of_training().map(|(name, source)| Program { name, source, options: &[] });
+    std::iter::once(own).chain(of_dfdx).collect()
+}
 
 impl Engine {
     /// The engine of a device.

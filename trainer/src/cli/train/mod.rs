@@ -104,8 +104,14 @@ impl TrainArgs {
             Selected::Cuda(ordinal) => {
                 let options = stopped.as_ref().map(|stopped| stopped.config.options.clone());
                 let options = options.map_or_else(|| self.recipe.resolve(), Ok)?;
-                let (device, gpu) =
-                    cuda::open(ordinal, options.seed).with_context(|| format!("--device {}", self.device))?;
+                let (device, gpu) = match cuda::open(ordinal, options.seed, say) {
+                    Ok(opened) => opened,
+                    Err(reason) if self.device == DeviceChoice::Auto && self.precision == Precision::F32 => {
+                        say(&format!("Computing on the processor: {reason}"));
+                        return self.train_network(&Cpu::default(), "cpu".to_string(), network, stopped);
+                    }
+                    Err(reason) => return Err(reason).with_context(|| format!("--device {}", self.device)),
+                };
                 cuda::libraries::cublas::set_precision(self.precision);
                 cuda::set_kernels(self.cuda_kernels);
                 match network {
@@ -113,7 +119,7 @@ impl TrainArgs {
                     NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, options.batch_size),
                 }
                 .map_err(anyhow::Error::msg)?;
-                cuda::guarded(&device, options.batch_size, || {
+                cuda::guarded(&device, &gpu, options.batch_size, || {
                     let name = format!("{gpu}, {}, {}", self.precision, self.cuda_kernels);
                     self.train_network(&device, name, network, stopped)
                 })

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::CUBLAS;
-use crate::device::Precision;
+use crate::{
+    cuda::failure::{self, Code},
+    device::Precision,
+};
 
 // Values of `cublasComputeType_t`.
 const COMPUTE_32F: u32 = 68;
@@ -28,10 +31,30 @@ pub fn set_precision(precision: Precision) {
     PRECISION.store(compute, Ordering::Relaxed);
 }
 
-// CUBLAS_STATUS_NOT_INITIALIZED
-forward! { CUBLAS, missing 1, super::as_it_is;
-    fn cublasCreate_v2(handle: *mut *mut c_void);
+/// Keeps a failure in mind and passes it on.
+fn reported(call: &'static str, code: c_uint) -> c_uint {
+    if code != 0 {
+        failure::record(call, Code::Cublas(code), false);
+    }
+    code
+}
+
+/// Keeps a failure in mind and reports success.
+fn kept(call: &'static str, code: c_uint) -> c_uint {
+    if code != 0 {
+        failure::record(call, Code::Cublas(code), true);
+    }
+    0
+}
+
+// The call of a destructor.
+forward! { mod last_calls of CUBLAS, missing 1, kept;
     fn cublasDestroy_v2(handle: *mut c_void);
+}
+
+// What is missing reports CUBLAS_STATUS_NOT_INITIALIZED.
+forward! { mod calls of CUBLAS, missing 1, reported;
+    fn cublasCreate_v2(handle: *mut *mut c_void);
     fn cublasSetStream_v2(handle: *mut c_void, stream: *mut c_void);
     fn cublasGemmEx(
         handle: *mut c_void, trans_a: c_uint, trans_b: c_uint, m: c_int, n: c_int, k: c_int, alpha: *const c_void,

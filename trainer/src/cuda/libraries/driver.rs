@@ -1,4 +1,7 @@
 //! The driver's functions that cudarc and dfdx call.
+//!
+//! Every failure is kept in mind ([`failure`]). Those that cudarc calls in destructors, and panics where they fail, report
+//! success. Where there is nothing to allocate, copy or set, the driver is not asked: it may take 0 bytes for an error.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void},
@@ -7,6 +10,7 @@ use std::{
 };
 
 use super::DRIVER;
+use crate::cuda::failure::{self, Code};
 
 /// Errors that cudarc 0.9 has names for; drivers newer than it have more, which it would take for values of an enumeration
 /// that has none such.
@@ -18,43 +22,44 @@ fn known_result(code: c_uint) -> c_uint {
     }
 }
 
-// CUDA_ERROR_SHARED_OBJECT_INIT_FAILED
-forward! { DRIVER, missing 303, known_result;
+/// `CUDA_ERROR_NOT_READY`, an answer and no failure.
+const NOT_READY: c_uint = 600;
+
+/// Keeps a failure in mind and passes it on.
+pub(in crate::cuda) fn reported(call: &'static str, code: c_uint) -> c_uint {
+    if code != 0 && code != NOT_READY {
+        failure::record(call, Code::Driver(code), false);
+    }
+    known_result(code)
+}
+
+/// Keeps a failure in mind and reports success.
+pub(in crate::cuda) fn kept(call: &'static str, code: c_uint) -> c_uint {
+    if code != 0 {
+        failure::record(call, Code::Driver(code), true);
+    }
+    0
+}
+
+// What is missing reports CUDA_ERROR_SHARED_OBJECT_INIT_FAILED.
+forward! { mod calls of DRIVER, missing 303, reported;
     fn cuInit(flags: c_uint);
-    fn cuDriverGetVersion(version: *mut c_int);
     fn cuDeviceGetCount(count: *mut c_int);
     fn cuDeviceGet(device: *mut c_int, ordinal: c_int);
     fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int);
+    fn cuDeviceGetPCIBusId(name: *mut c_char, length: c_int, device: c_int);
     fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, device: c_int);
     fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, device: c_int);
-    fn cuDevicePrimaryCtxRelease_v2(device: c_int);
     fn cuDeviceGetDefaultMemPool(pool: *mut *mut c_void, device: c_int);
     fn cuMemPoolSetAttribute(pool: *mut c_void, attribute: c_uint, value: *mut c_void);
-    fn cuCtxSetCurrent(context: *mut c_void);
+    fn cuCtxGetDevice(device: *mut c_int);
     fn cuEventCreate(event: *mut *mut c_void, flags: c_uint);
     fn cuEventRecord(event: *mut c_void, stream: *mut c_void);
-    fn cuEventDestroy_v2(event: *mut c_void);
     fn cuStreamCreate(stream: *mut *mut c_void, flags: c_uint);
     fn cuStreamSynchronize(stream: *mut c_void);
     fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, flags: c_uint);
-    fn cuStreamDestroy_v2(stream: *mut c_void);
     fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
-    fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize);
-    fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void);
-    fn cuMemFree_v2(pointer: u64);
-    fn cuMemFreeAsync(pointer: u64, stream: *mut c_void);
-    fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize);
-    fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void);
-    fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize);
-    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void);
-    fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize);
-    fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void);
-    fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize);
-    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void);
     fn cuModuleLoad(module: *mut *mut c_void, file: *const c_char);
-    fn cuModuleLoadData(module: *mut *mut c_void, image: *const c_void);
-    fn cuModuleUnload(module: *mut c_void);
-    fn cuModuleGetFunction(function: *mut *mut c_void, module: *mut c_void, name: *const c_char);
     fn cuLaunchKernel(
         function: *mut c_void, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
         block_z: c_uint, shared_bytes: c_uint, stream: *mut c_void, parameters: *mut *mut c_void,
@@ -62,11 +67,100 @@ forward! { DRIVER, missing 303, known_result;
     );
 }
 
-mod unchecked {
-    use super::*;
+// The calls of destructors.
+forward! { mod last_calls of DRIVER, missing 303, kept;
+    fn cuCtxSetCurrent(context: *mut c_void);
+    fn cuDevicePrimaryCtxRelease_v2(device: c_int);
+    fn cuEventDestroy_v2(event: *mut c_void);
+    fn cuStreamDestroy_v2(stream: *mut c_void);
+}
 
-    forward! { DRIVER, missing 303, known_result;
-        fn cuGetErrorName(code: c_uint, text: *mut *const c_char);
+/// Defines functions that have nothing to do where a number of bytes is 0, or an address; else as [`forward!`].
+macro_rules! forward_unless_nothing {
+    (mod $calls:ident of $library:ident, missing $missing:literal, $result:expr;
+        $(fn $name:ident($($argument:ident: $type:ty),*) unless $nothing:ident;)*) => {
+        $(
+            /// Passes its arguments on to NVIDIA's function of the same name, where there is anything to do.
+            ///
+            /// # Safety
+            /// As that function's documentation says.
+            #[unsafe(no_mangle)]
+            #[allow(non_snake_case, reason = "the name of a C function")]
+            pub unsafe extern "C" fn $name($($argument: $type),*) -> c_uint {
+                if $nothing == 0 {
+                    return 0;
+                }
+                // SAFETY: the caller keeps the promises that the function's documentation asks for.
+                $result(stringify!($name), unsafe { $calls::$name($($argument),*) })
+            }
+        )*
+        call! { mod $calls of $library, missing $missing; $(fn $name($($argument: $type),*);)* }
+    };
+}
+
+forward_unless_nothing! { mod copies of DRIVER, missing 303, reported;
+    fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize) unless bytes;
+    fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void) unless bytes;
+    fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize) unless bytes;
+    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void) unless bytes;
+    fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize) unless bytes;
+    fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void) unless bytes;
+    fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize) unless bytes;
+    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void) unless bytes;
+}
+
+forward_unless_nothing! { mod releases of DRIVER, missing 303, kept;
+    fn cuMemFree_v2(pointer: u64) unless pointer;
+    fn cuMemFreeAsync(pointer: u64, stream: *mut c_void) unless pointer;
+}
+
+call! { mod allocations of DRIVER, missing 303;
+    fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize);
+    fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void);
+    fn cuGetErrorName(code: c_uint, text: *mut *const c_char);
+}
+
+/// Memory on the device; the address 0 for 0 bytes.
+///
+/// # Safety
+/// `pointer` must be writable.
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the name of a C function")]
+pub unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize) -> c_uint {
+    // SAFETY: the caller gives a writable place.
+    unsafe {
+        match bytes {
+            0 => (*pointer = 0, 0).1,
+            _ => reported("cuMemAlloc", allocations::cuMemAlloc_v2(pointer, bytes)),
+        }
+    }
+}
+
+/// Memory on the device, in the order of a stream's work; the address 0 for 0 bytes.
+///
+/// # Safety
+/// `pointer` must be writable, and the stream one of the current context's.
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the name of a C function")]
+pub unsafe extern "C" fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void) -> c_uint {
+    // SAFETY: the caller gives a writable place and a stream.
+    unsafe {
+        match bytes {
+            0 => (*pointer = 0, 0).1,
+            _ => reported("cuMemAllocAsync", allocations::cuMemAllocAsync(pointer, bytes, stream)),
+        }
+    }
+}
+
+/// The name of a driver's error, as the driver has it.
+pub fn error_name(code: c_uint) -> String {
+    let mut found = ptr::null();
+    // SAFETY: `found` is writable, and what the driver leaves in it is a static, terminated text.
+    unsafe {
+        if allocations::cuGetErrorName(code, &mut found) != 0 || found.is_null() {
+            return "unknown error".to_string();
+        }
+        CStr::from_ptr(found).to_string_lossy().into_owned()
     }
 }
 
@@ -80,12 +174,23 @@ mod unchecked {
 pub unsafe extern "C" fn cuGetErrorString(code: c_uint, text: *mut *const c_char) -> c_uint {
     let mut found = ptr::null();
     // SAFETY: `found` is writable.
-    if unsafe { unchecked::cuGetErrorName(code, &mut found) } != 0 || found.is_null() {
+    if unsafe { allocations::cuGetErrorName(code, &mut found) } != 0 || found.is_null() {
         found = c"unknown error".as_ptr();
     }
     // SAFETY: the caller gives a writable place.
     unsafe { *text = found };
     0
+}
+
+/// As [`cuGetErrorString`].
+///
+/// # Safety
+/// `text` must be writable.
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the name of a C function")]
+pub unsafe extern "C" fn cuGetErrorName(code: c_uint, text: *mut *const c_char) -> c_uint {
+    // SAFETY: the caller's promise.
+    unsafe { cuGetErrorString(code, text) }
 }
 
 #[cfg(test)]
