@@ -5,8 +5,9 @@
 // CUDA_EMULATOR_MEMORY    bytes of the GPU's memory [16 GiB]
 // CUDA_EMULATOR_TAKEN     bytes of it that another program took, unseen until they are needed [0]
 // CUDA_EMULATOR_DEVICES   number of GPUs [1]
-// CUDA_EMULATOR_REPORT    file to which is written, when the program ends: the peak of memory in use, in bytes; and how often
-//                         the host waited for the GPU, or would have
+// CUDA_EMULATOR_REPORT    file to which is written, when the program ends: the peak of memory in use, in bytes; how often the
+//                         host waited for the GPU, or would have; bytes copied from one place of the GPU's memory to another;
+//                         and kernels launched
 
 #include "include/emulator.h"
 
@@ -71,7 +72,9 @@ std::recursive_mutex everything;
 const std::size_t GUARD = 64;
 const unsigned char GUARD_BYTE = 0xA5;
 std::map<std::uint64_t, std::size_t> allocations;
-std::size_t in_use = 0, peak = 0, waits = 0;
+std::size_t in_use = 0, peak = 0, waits = 0, moved = 0, launches = 0;
+// Memory of the host that is locked, by its address.
+std::map<std::uint64_t, std::size_t> pinned;
 // Copies to the GPU of more bytes, from memory that is not locked, wait for the GPU to take them.
 const std::size_t UNAWAITED = 64 << 10;
 
@@ -111,6 +114,12 @@ unsigned release(std::uint64_t pointer) {
     return SUCCESS;
 }
 
+bool is_pinned(const void *memory, std::size_t bytes) {
+    const auto address = reinterpret_cast<std::uint64_t>(memory);
+    auto after = pinned.upper_bound(address);
+    return after != pinned.begin() && address - std::prev(after)->first + bytes <= std::prev(after)->second;
+}
+
 bool inside(std::uint64_t pointer, std::size_t bytes) {
     auto after = allocations.upper_bound(pointer);
     if (after == allocations.begin())
@@ -124,7 +133,7 @@ struct Report {
         for (auto [pointer, bytes] : allocations)
             check_guard(pointer, bytes);
         if (const char *path = std::getenv("CUDA_EMULATOR_REPORT"))
-            std::ofstream(path) << peak << "\n" << waits << "\n";
+            std::ofstream(path) << peak << "\n" << waits << "\n" << moved << "\n" << launches << "\n";
     }
 } report;
 
@@ -272,6 +281,8 @@ unsigned cuCtxSetCurrent(void *) { return SUCCESS; }
 unsigned cuEventCreate(void **event, unsigned) { return *event = &report, SUCCESS; }
 unsigned cuEventRecord(void *, void *) { return SUCCESS; }
 unsigned cuEventDestroy_v2(void *) { return SUCCESS; }
+unsigned cuEventQuery(void *) { return SUCCESS; }
+unsigned cuEventSynchronize(void *) { return SUCCESS; }
 unsigned cuStreamCreate(void **stream, unsigned) { return *stream = &report, SUCCESS; }
 unsigned cuStreamSynchronize(void *) {
     std::lock_guard lock(everything);
@@ -301,11 +312,19 @@ unsigned cuMemsetD8_v2(std::uint64_t pointer, unsigned char value, std::size_t b
 unsigned cuMemsetD8Async(std::uint64_t pointer, unsigned char value, std::size_t bytes, void *) {
     return cuMemsetD8_v2(pointer, value, bytes);
 }
+unsigned cuMemHostAlloc(void **memory, std::size_t bytes, unsigned) {
+    std::lock_guard lock(everything);
+    *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    if (!*memory)
+        return OUT_OF_MEMORY;
+    pinned[reinterpret_cast<std::uint64_t>(*memory)] = bytes;
+    return SUCCESS;
+}
 unsigned cuMemcpyHtoDAsync_v2(std::uint64_t target, const void *source, std::size_t bytes, void *) {
     std::lock_guard lock(everything);
     if (!inside(target, bytes))
         return INVALID_VALUE;
-    waits += bytes > UNAWAITED;
+    waits += bytes > UNAWAITED && !is_pinned(source, bytes);
     std::memcpy(reinterpret_cast<void *>(target), source, bytes);
     return SUCCESS;
 }
@@ -328,6 +347,7 @@ unsigned cuMemcpyDtoD_v2(std::uint64_t target, std::uint64_t source, std::size_t
     std::lock_guard lock(everything);
     if (!inside(target, bytes) || !inside(source, bytes))
         return INVALID_VALUE;
+    moved += bytes;
     std::memmove(reinterpret_cast<void *>(target), reinterpret_cast<void *>(source), bytes);
     return SUCCESS;
 }
@@ -384,6 +404,7 @@ unsigned cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsign
     const bool fits = grid_x && grid_y && grid_z && block_x && block_y && block_z && grid_x <= 0x7FFFFFFF &&
                       grid_y <= 65535 && grid_z <= 65535 && block_x <= 1024 && block_y <= 1024 && block_z <= 64 &&
                       std::uint64_t(block_x) * block_y * block_z <= 1024;
+    launches++;
     if (!fits)
         return INVALID_VALUE;
     run(*static_cast<Kernel *>(function), dim3{grid_x, grid_y, grid_z}, dim3{block_x, block_y, block_z}, parameters);

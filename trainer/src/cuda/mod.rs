@@ -6,6 +6,8 @@
 pub(crate) mod engine;
 pub(crate) mod exchange;
 pub mod libraries;
+pub(crate) mod program;
+mod staging;
 mod trial;
 
 use std::{
@@ -16,7 +18,10 @@ use std::{
 
 use dfdx::tensor::Cuda;
 
-use crate::{device::CudaKernels, model::Network};
+use crate::{
+    device::{CudaKernels, Precision},
+    model::Network,
+};
 
 use libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary};
 
@@ -166,14 +171,16 @@ fn present(library: &NvidiaLibrary) -> Result<(), CudaUnusable> {
 }
 
 /// Opens GPU `ordinal` for dfdx, its random numbers seeded with `seed`, and lets it do a small piece of each kind of work:
-/// a kernel compiled when this program was built, one compiled now, and a matrix product.
+/// a kernel compiled when this program was built, one compiled now, and a matrix product. What the GPU cannot do of the
+/// `precision`, it does in `f32`: see [`Precision::on`].
 ///
 /// # Errors
 /// What is missing, or what the trial ended with.
-pub fn open(ordinal: usize, seed: u64) -> Result<(Cuda, Gpu), CudaUnusable> {
+pub fn open(ordinal: usize, seed: u64, precision: Precision) -> Result<(Cuda, Gpu), CudaUnusable> {
     let gpu = find(ordinal)?;
     keep_freed_memory(&gpu);
-    match trial::caught(|| trial::run(ordinal, seed)) {
+    let (products, _) = precision.on(gpu.capability);
+    match trial::caught(|| trial::run(ordinal, seed, products)) {
         Ok(device) => Ok((device, gpu)),
         Err(reason) => {
             Err(CudaUnusable::Device { ordinal, name: format!("{} (sm_{})", gpu.name, gpu.capability), reason })
@@ -237,24 +244,30 @@ pub fn memory(device: &Cuda) -> Result<Memory, DriverCode> {
 const WEIGHT_COPIES: usize = 7;
 /// What the libraries need for themselves.
 const LIBRARIES: usize = 256 << 20;
-/// Bytes that a training step takes for each image of a batch, by architecture, with fused kernels and with portable ones.
-/// The emulator counts them, and `scripts/cuda-emulate` holds that a batch which should fit does.
-const BYTES_PER_IMAGE: [(&str, usize, usize); 2] = [("alexnet", 10 << 20, 32 << 20), ("lenet5", 130 << 10, 360 << 10)];
+/// Bytes that a training step takes for each image of a batch with fused kernels, bytes that keeping what convolutions unfold
+/// takes beside them, and bytes of a step with portable kernels. The emulator counts them, and `scripts/cuda-emulate` holds that
+/// a batch which should fit does.
+const BYTES_PER_IMAGE: [(&str, [usize; 3]); 2] =
+    [("alexnet", [13 << 20, 8 << 20, 32 << 20]), ("lenet5", [140 << 10, 40 << 10, 360 << 10])];
 
-/// Refuses batches that training `N` has no memory for.
+/// Refuses batches that training `N` has no memory for, and lets fused kernels keep what convolutions unfold where there is
+/// memory for that too.
 ///
 /// # Errors
 /// A message that names a batch size that would do, where there is one.
 pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Result<(), String> {
     let free = memory(device).map_err(|error| error.to_string())?.free;
     let fixed = WEIGHT_COPIES * size_of::<f32>() * N::summary().parameters() + LIBRARIES;
-    let bytes = BYTES_PER_IMAGE.iter().find(|(name, ..)| *name == N::ARCHITECTURE);
-    let per_image = bytes.map_or(0, |(_, fused, portable)| match kernels() {
-        CudaKernels::Fused => *fused,
-        CudaKernels::Portable => *portable,
-    });
-    let needed = fixed.saturating_add(per_image.saturating_mul(batch_size));
-    if needed <= free {
+    let bytes = BYTES_PER_IMAGE.iter().find(|(name, _)| *name == N::ARCHITECTURE);
+    let [fused, windows, portable] = bytes.map_or([0; 3], |(_, bytes)| *bytes);
+    let needed = |per_image: usize| fixed.saturating_add(per_image.saturating_mul(batch_size));
+    let per_image = match kernels() {
+        CudaKernels::Fused => fused,
+        CudaKernels::Portable => portable,
+    };
+    if needed(per_image) <= free {
+        let engine = engine::Engine::of(device).map_err(|error| error.to_string())?;
+        engine.keep_windows(needed(per_image + windows) <= free);
         return Ok(());
     }
     let advice = match free.saturating_sub(fixed).checked_div(per_image) {
@@ -263,7 +276,7 @@ pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Resul
     };
     Err(format!(
         "the GPU's memory does not suffice: batches of {batch_size} images need about {} MiB, {} MiB are free; {advice}",
-        needed >> 20,
+        needed(per_image) >> 20,
         free >> 20
     ))
 }

@@ -8,12 +8,16 @@ use dfdx::{
     tensor_ops::{PermuteTo, ReshapeTo, TryMatMul},
 };
 
-/// Opens the device and computes `relu(a · b)`, transposed, of two small matrices.
+use super::{engine::Engine, libraries::cublas};
+use crate::device::LayerProducts;
+
+/// Opens the device, whose products are as `products` says, and computes `relu(a · b)`, transposed, of two small matrices.
 ///
 /// # Errors
 /// What the device reports, or a result that is wrong.
-pub fn run(ordinal: usize, seed: u64) -> Result<Cuda, String> {
-    let device = Cuda::try_build(ordinal, seed).map_err(|error| error.to_string())?;
+pub fn run(ordinal: usize, seed: u64, products: LayerProducts) -> Result<Cuda, String> {
+    let build = || Cuda::try_build(ordinal, seed).map_err(|error| error.to_string());
+    let device = cublas::with_products(products.linear, build)?;
     let result = (|| {
         let a = device.try_tensor([[1.0_f32, 2.0], [-3.0, 4.0]])?;
         let b = device.try_tensor([[0.5_f32, -1.0, 2.0], [1.0, 0.25, 0.0]])?;
@@ -25,7 +29,7 @@ pub fn run(ordinal: usize, seed: u64) -> Result<Cuda, String> {
     if found != expected {
         return Err(format!("a trial gave {found:?}, not {expected:?}"));
     }
-    super::engine::Engine::of(&device).map_err(|error| error.to_string())?;
+    Engine::open(&device, products.convolutions).map_err(|error| error.to_string())?;
     Ok(device)
 }
 

@@ -6,7 +6,10 @@ use std::{
     sync::OnceLock,
 };
 
+use cudarc::driver::{DriverError, sys::CUresult};
+
 use super::DRIVER;
+use crate::cuda::exchange;
 
 /// Errors that cudarc 0.9 has names for; drivers newer than it have more, which it would take for values of an enumeration
 /// that has none such.
@@ -16,6 +19,12 @@ fn known_result(code: c_uint) -> c_uint {
         708..=720 | 800..=810 | 900..=912 => code,
         _ => 999,
     }
+}
+
+/// What one of these functions reported, as cudarc has it.
+pub(crate) fn result(code: c_uint) -> Result<(), DriverError> {
+    // SAFETY: the enumeration has each of the values that are known.
+    unsafe { std::mem::transmute::<c_uint, CUresult>(known_result(code)) }.result()
 }
 
 // CUDA_ERROR_SHARED_OBJECT_INIT_FAILED
@@ -34,8 +43,12 @@ forward! { DRIVER, missing 303, known_result;
     fn cuEventCreate(event: *mut *mut c_void, flags: c_uint);
     fn cuEventRecord(event: *mut c_void, stream: *mut c_void);
     fn cuEventDestroy_v2(event: *mut c_void);
+    fn cuEventQuery(event: *mut c_void);
+    fn cuEventSynchronize(event: *mut c_void);
+    fn cuEventElapsedTime(milliseconds: *mut f32, start: *mut c_void, end: *mut c_void);
+    fn cuMemHostAlloc(memory: *mut *mut c_void, bytes: usize, flags: c_uint);
     fn cuStreamCreate(stream: *mut *mut c_void, flags: c_uint);
-    fn cuStreamSynchronize(stream: *mut c_void);
+    fn cuStreamSynchronize(stream: *mut c_void) unless exchange::is_asking();
     fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, flags: c_uint);
     fn cuStreamDestroy_v2(stream: *mut c_void);
     fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
@@ -43,12 +56,14 @@ forward! { DRIVER, missing 303, known_result;
     fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void);
     fn cuMemFree_v2(pointer: u64);
     fn cuMemFreeAsync(pointer: u64, stream: *mut c_void);
-    fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize);
-    fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void);
+    fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize) unless exchange::answered_target(pointer);
+    fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void)
+        unless exchange::answered_target(pointer);
     fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize);
     fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void);
-    fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize);
-    fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void);
+    fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize) unless exchange::answered_source(source);
+    fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void)
+        unless exchange::answered_source(source);
     fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize);
     fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void);
     fn cuModuleLoad(module: *mut *mut c_void, file: *const c_char);
@@ -94,7 +109,6 @@ mod tests {
 
     #[test]
     fn results_unknown_to_cudarc_become_unknown_errors() {
-        use cudarc::driver::sys::CUresult;
         assert_eq!(known_result(CUresult::CUDA_ERROR_OUT_OF_MEMORY as u32), 2);
         assert_eq!(known_result(CUresult::CUDA_ERROR_NO_DEVICE as u32), 100);
         assert_eq!(known_result(CUresult::CUDA_ERROR_EXTERNAL_DEVICE as u32), 911);

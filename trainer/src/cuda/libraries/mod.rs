@@ -5,7 +5,8 @@
 //! arguments on to the library, found at run time, and reports an error of that library's own kind where it is not there.
 //! The linker takes these definitions and has no need of the libraries.
 //!
-//! Matrix products are the one place where more happens: see [`cublas::set_precision`].
+//! In two places more happens: matrix products have the type of computation of their handle ([`cublas::with_products`]), and
+//! copies that only tell an address are not made (`exchange`).
 
 use std::{
     env,
@@ -98,10 +99,11 @@ fn as_it_is(code: c_uint) -> c_uint {
     code
 }
 
-/// Defines functions that pass their arguments on to a library, or return an error where it is not there.
+/// Defines functions that pass their arguments on to a library, or return an error where it is not there. What stands behind
+/// `unless` has dealt with the call where it is true; what stands behind `during` is dropped after the call.
 macro_rules! forward {
     ($library:ident, missing $missing:literal, $result:expr;
-        $(fn $name:ident($($argument:ident: $type:ty),*);)*) => {$(
+        $(fn $name:ident($($argument:ident: $type:ty),*) $(unless $taken:expr)? $(, during $guard:expr)?;)*) => {$(
         /// Passes its arguments on to NVIDIA's function of the same name.
         ///
         /// # Safety
@@ -109,6 +111,10 @@ macro_rules! forward {
         #[unsafe(no_mangle)]
         #[allow(non_snake_case, reason = "the name of a C function")]
         pub unsafe extern "C" fn $name($($argument: $type),*) -> c_uint {
+            $(if $taken {
+                return 0;
+            })?
+            $(let _guard = $guard;)?
             static ADDRESS: OnceLock<Option<unsafe extern "C" fn($($type),*) -> c_uint>> = OnceLock::new();
             let function = ADDRESS.get_or_init(|| {
                 let name = CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes());

@@ -1,0 +1,127 @@
+//! The project's own kernels (`kernels/`) as programs: a file of kernels and the constants that it is compiled with.
+
+use std::{fmt::Write, thread};
+
+use cudarc::nvrtc::{Ptx, compile_ptx};
+
+/// A file of kernels.
+#[derive(Debug)]
+pub(crate) struct KernelFile {
+    /// Its name without ending.
+    pub(crate) name: &'static str,
+    source: &'static str,
+    /// The kernels in it.
+    pub(crate) kernels: &'static [&'static str],
+}
+
+macro_rules! source {
+    ($($file:literal),*) => { concat!($(include_str!(concat!("../../kernels/", $file))),*) };
+}
+
+/// Everything that depends on no sizes: one program, which takes less time to compile than several.
+pub(crate) static GENERAL: KernelFile = KernelFile {
+    name: "general",
+    source: source!("common.cuh", "inputs.cu", "dropout.cu", "optimiser.cu"),
+    kernels: &[
+        "inputs_change",
+        "inputs_resize",
+        "dropout_mask",
+        "optimiser_squares",
+        "optimiser_clip",
+        "optimiser_adam",
+        "optimiser_sgd",
+    ],
+};
+
+/// Maps of any size, by the size of factors.
+pub(crate) static MAPS: KernelFile = KernelFile {
+    name: "maps",
+    source: source!("common.cuh", "stored.cuh", "maps.cu"),
+    kernels: &["tower_bias_relu", "tower_relu_backward", "tower_bias_gradient", "tower_factors"],
+};
+
+/// The window of a convolution, by its sizes.
+pub(crate) static WINDOW: KernelFile = KernelFile {
+    name: "window",
+    source: source!("common.cuh", "stored.cuh", "window.cu"),
+    kernels: &["tower_unfold", "tower_fold"],
+};
+
+/// A pooling, by its sizes.
+pub(crate) static POOL: KernelFile = KernelFile {
+    name: "pool",
+    source: source!("common.cuh", "stored.cuh", "pool.cu"),
+    kernels: &["tower_bias_relu_pool", "tower_pool_relu_backward"],
+};
+
+/// A file of kernels with the constants that it is compiled with.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(crate) file: &'static KernelFile,
+    /// Names and values.
+    pub(crate) constants: Vec<(&'static str, u32)>,
+}
+
+impl Program {
+    /// What tells it from others: the file's name and the constants.
+    pub(crate) fn key(&self) -> String {
+        let mut key = self.file.name.to_string();
+        for (name, value) in &self.constants {
+            // Writing into a text does not fail.
+            let _ = write!(key, " {name}={value}");
+        }
+        key
+    }
+
+    /// The text that is compiled.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.constants {
+            let _ = writeln!(text, "#define {name} {value}");
+        }
+        text + self.file.source
+    }
+
+    /// Compiles the program.
+    ///
+    /// # Errors
+    /// NVRTC's, with its name.
+    fn compile(&self) -> Result<Ptx, String> {
+        compile_ptx(self.text()).map_err(|error| format!("{}: {error:?}", self.key()))
+    }
+}
+
+/// Compiles programs at the same time.
+///
+/// # Errors
+/// The first of NVRTC's.
+pub(crate) fn compile(programs: &[Program]) -> Result<Vec<Ptx>, String> {
+    thread::scope(|scope| {
+        let started: Vec<_> = programs.iter().map(|program| scope.spawn(|| program.compile())).collect();
+        let panicked = |_| Err("a thread that compiled kernels ended".to_string());
+        started.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_that_is_named_is_in_its_file() {
+        for file in [&GENERAL, &MAPS, &WINDOW, &POOL] {
+            let defined = file.source.matches("extern \"C\" __global__ void").count();
+            assert_eq!(defined, file.kernels.len(), "{}", file.name);
+            for kernel in file.kernels {
+                assert!(file.source.contains(&format!("{kernel}(")), "{kernel}");
+            }
+        }
+    }
+
+    #[test]
+    fn constants_tell_programs_apart_and_come_first() {
+        let program = Program { file: &POOL, constants: vec![("KERNEL", 3), ("STRIDE", 2)] };
+        assert_eq!(program.key(), "pool KERNEL=3 STRIDE=2");
+        assert!(program.text().starts_with("#define KERNEL 3\n#define STRIDE 2\n// What every"));
+    }
+}
