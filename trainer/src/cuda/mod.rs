@@ -9,6 +9,8 @@ pub(crate) mod exchange;
 pub mod failure;
 pub mod libraries;
 mod panics;
+pub(crate) mod program;
+mod staging;
 mod trial;
 
 use std::{
@@ -20,11 +22,14 @@ use std::{
 use dfdx::tensor::Cuda;
 
 use self::{
-    compiler::Compiler,
+    compiler::{Compiler, Unit},
     failure::Code,
-    libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, driver, modules},
+    libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver, modules},
 };
-use crate::{device::CudaKernels, model::Network};
+use crate::{
+    device::{CudaKernels, Precision},
+    model::Network,
+};
 
 /// Why a GPU cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -212,22 +217,25 @@ fn present(library: &NvidiaLibrary) -> Result<(), CudaUnusable> {
 }
 
 /// Opens GPU `ordinal` for dfdx, its random numbers seeded with `seed`. Kernels are compiled for it if they are not on disk
-/// yet, of which `note` is told; then the GPU does a small piece of each kind of work.
+/// yet, of which `note` is told; then the GPU does a small piece of each kind of work. What the GPU cannot do of the
+/// `precision`, it does in `f32`: see [`Precision::on`].
 ///
 /// # Errors
 /// What is missing, or what the trial ended with.
-pub fn open(ordinal: usize, seed: u64, note: impl Fn(&str)) -> Result<(Cuda, Gpu), CudaUnusable> {
+pub fn open(ordinal: usize, seed: u64, precision: Precision, note: impl Fn(&str)) -> Result<(Cuda, Gpu), CudaUnusable> {
     failure::forget();
     let gpu = find(ordinal)?;
     keep_freed_memory(&gpu);
+    let (products, _) = precision.on(gpu.capability);
     let opened = panics::caught(|| {
-        let device = Cuda::try_build(ordinal, seed).map_err(|error| error.to_string())?;
+        let build = || Cuda::try_build(ordinal, seed).map_err(|error| error.to_string());
+        let device = cublas::with_products(products.linear, build)?;
         // Devices are never given back: cudarc's destructors panic where the driver fails, and the process gives everything
         // back when it ends.
         std::mem::forget(device.clone());
         let compiler = compiler::current().map_err(|error| error.to_string())?;
         prepare(&compiler, &note).map_err(|error| error.to_string())?;
-        trial::run(&device)?;
+        trial::run(&device, products.convolutions)?;
         failure::check().map_err(|failure| failure.to_string())?;
         Ok(device)
     });
@@ -240,10 +248,16 @@ pub fn open(ordinal: usize, seed: u64, note: impl Fn(&str)) -> Result<(Cuda, Gpu
     }
 }
 
+/// The files of kernels that training takes with any network: those of dfdx, and the project's own that depend on no sizes.
+fn units() -> Vec<Unit<'static>> {
+    let of_dfdx = compiler::sources::of_training().map(|(name, source)| Unit { name, source, options: &[] });
+    of_dfdx.chain([program::GENERAL.unit()]).collect()
+}
+
 /// Compiles the kernels that training needs, all at once.
 fn prepare(compiler: &Compiler, note: &impl Fn(&str)) -> Result<(), compiler::CompilerError> {
-    let programs = engine::programs();
-    let missing = compiler.missing(&programs);
+    let units = units();
+    let missing = compiler.missing(&units);
     if missing > 0 {
         note(&match compiler.kept() {
             Ok(folder) => format!(
@@ -256,7 +270,7 @@ fn prepare(compiler: &Compiler, note: &impl Fn(&str)) -> Result<(), compiler::Co
             ),
         });
     }
-    compiler.prepare(&programs)?;
+    compiler.prepare(&units)?;
     if let (true, Err(reason)) = (missing > 0, compiler.kept()) {
         note(&format!("Compiled kernels cannot be kept on disk, and will be compiled again: {reason}"));
     }
@@ -341,24 +355,30 @@ pub fn memory(device: &Cuda) -> Result<Memory, Code> {
 const WEIGHT_COPIES: usize = 7;
 /// What the libraries need for themselves.
 const LIBRARIES: usize = 256 << 20;
-/// Bytes that a training step takes for each image of a batch, by architecture, with fused kernels and with portable ones.
-/// The emulator counts them, and `scripts/cuda-emulate` holds that a batch which should fit does.
-const BYTES_PER_IMAGE: [(&str, usize, usize); 2] = [("alexnet", 10 << 20, 32 << 20), ("lenet5", 130 << 10, 360 << 10)];
+/// Bytes that a training step takes for each image of a batch with fused kernels, bytes that keeping what convolutions unfold
+/// takes beside them, and bytes of a step with portable kernels. The emulator counts them, and `scripts/cuda-emulate` holds that
+/// a batch which should fit does.
+const BYTES_PER_IMAGE: [(&str, [usize; 3]); 2] =
+    [("alexnet", [13 << 20, 8 << 20, 32 << 20]), ("lenet5", [140 << 10, 40 << 10, 360 << 10])];
 
-/// Refuses batches that training `N` has no memory for.
+/// Refuses batches that training `N` has no memory for, and lets fused kernels keep what convolutions unfold where there is
+/// memory for that too.
 ///
 /// # Errors
 /// A message that names a batch size that would do, where there is one.
 pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Result<(), String> {
     let free = memory(device).map_err(|error| error.to_string())?.free;
     let fixed = WEIGHT_COPIES * size_of::<f32>() * N::summary().parameters() + LIBRARIES;
-    let bytes = BYTES_PER_IMAGE.iter().find(|(name, ..)| *name == N::ARCHITECTURE);
-    let per_image = bytes.map_or(0, |(_, fused, portable)| match kernels() {
-        CudaKernels::Fused => *fused,
-        CudaKernels::Portable => *portable,
-    });
-    let needed = fixed.saturating_add(per_image.saturating_mul(batch_size));
-    if needed <= free {
+    let bytes = BYTES_PER_IMAGE.iter().find(|(name, _)| *name == N::ARCHITECTURE);
+    let [fused, windows, portable] = bytes.map_or([0; 3], |(_, bytes)| *bytes);
+    let needed = |per_image: usize| fixed.saturating_add(per_image.saturating_mul(batch_size));
+    let per_image = match kernels() {
+        CudaKernels::Fused => fused,
+        CudaKernels::Portable => portable,
+    };
+    if needed(per_image) <= free {
+        let engine = engine::Engine::of(device).map_err(|error| error.to_string())?;
+        engine.keep_windows(needed(per_image + windows) <= free);
         return Ok(());
     }
     let advice = match free.saturating_sub(fixed).checked_div(per_image) {
@@ -367,7 +387,7 @@ pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Resul
     };
     Err(format!(
         "the GPU's memory does not suffice: batches of {batch_size} images need about {} MiB, {} MiB are free; {advice}",
-        needed >> 20,
+        needed(per_image) >> 20,
         free >> 20
     ))
 }

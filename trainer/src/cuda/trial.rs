@@ -6,11 +6,15 @@ use dfdx::{
     tensor_ops::{PermuteTo, ReshapeTo, TryMatMul},
 };
 
-/// Computes `relu(a · b)`, transposed, of two small matrices.
+use super::engine::Engine;
+use crate::device::Products;
+
+/// Computes `relu(a · b)`, transposed, of two small matrices, and loads the project's own kernels; convolutions are multiplied
+/// as `convolutions` says.
 ///
 /// # Errors
 /// What the device reports, or a result that is wrong.
-pub fn run(device: &Cuda) -> Result<(), String> {
+pub fn run(device: &Cuda, convolutions: Products) -> Result<(), String> {
     let result = (|| {
         let a = device.try_tensor([[1.0_f32, 2.0], [-3.0, 4.0]])?;
         let b = device.try_tensor([[0.5_f32, -1.0, 2.0], [1.0, 0.25, 0.0]])?;
@@ -22,6 +26,6 @@ pub fn run(device: &Cuda) -> Result<(), String> {
     if found != expected {
         return Err(format!("a trial gave {found:?}, not {expected:?}"));
     }
-    super::engine::Engine::of(device).map_err(|error| error.to_string())?;
+    Engine::open(device, convolutions).map_err(|error| error.to_string())?;
     Ok(())
 }

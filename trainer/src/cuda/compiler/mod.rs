@@ -125,9 +125,9 @@ fn of(target: Target, version: Version) -> Arc<Compiler> {
     compiler
 }
 
-/// A program to be compiled.
+/// A file of kernels to be compiled.
 #[derive(Debug, Clone, Copy)]
-pub struct Program<'a> {
+pub struct Unit<'a> {
     /// What messages call it.
     pub name: &'a str,
     /// Its text.
@@ -194,21 +194,20 @@ impl Compiler {
     }
 
     /// How many of these programs are not compiled yet, here or on disk.
-    pub fn missing(&self, programs: &[Program<'_>]) -> usize {
-        let is_missing =
-            |program: &&Program<'_>| !self.cache.has(&self.key(program.source, &self.options(program.options)));
-        programs.iter().filter(is_missing).count()
+    pub fn missing(&self, units: &[Unit<'_>]) -> usize {
+        let is_missing = |unit: &&Unit<'_>| !self.cache.has(&self.key(unit.source, &self.options(unit.options)));
+        units.iter().filter(is_missing).count()
     }
 
     /// Compiles programs on all cores, or reads them from disk.
     ///
     /// # Errors
     /// That of the first program that is refused.
-    pub fn prepare(&self, programs: &[Program<'_>]) -> Result<(), CompilerError> {
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(programs.len());
+    pub fn prepare(&self, units: &[Unit<'_>]) -> Result<(), CompilerError> {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(units.len());
         let next = std::sync::atomic::AtomicUsize::new(0);
         let work = || {
-            let take = || programs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+            let take = || units.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
             iter::from_fn(take)
                 .try_for_each(|program| self.image(program.name, program.source, program.options).map(drop))
         };

@@ -9,8 +9,13 @@ use std::{
     sync::OnceLock,
 };
 
+use cudarc::driver::{DriverError, sys::CUresult};
+
 use super::DRIVER;
-use crate::cuda::failure::{self, Code};
+use crate::cuda::{
+    exchange,
+    failure::{self, Code},
+};
 
 /// Errors that cudarc 0.9 has names for; drivers newer than it have more, which it would take for values of an enumeration
 /// that has none such.
@@ -41,6 +46,12 @@ pub(in crate::cuda) fn kept(call: &'static str, code: c_uint) -> c_uint {
     0
 }
 
+/// What one of these functions reported, as cudarc has it.
+pub(crate) fn result(code: c_uint) -> Result<(), DriverError> {
+    // SAFETY: the enumeration has each of the values that are known.
+    unsafe { std::mem::transmute::<c_uint, CUresult>(known_result(code)) }.result()
+}
+
 // What is missing reports CUDA_ERROR_SHARED_OBJECT_INIT_FAILED.
 forward! { mod calls of DRIVER, missing 303, reported;
     fn cuInit(flags: c_uint);
@@ -55,8 +66,12 @@ forward! { mod calls of DRIVER, missing 303, reported;
     fn cuCtxGetDevice(device: *mut c_int);
     fn cuEventCreate(event: *mut *mut c_void, flags: c_uint);
     fn cuEventRecord(event: *mut c_void, stream: *mut c_void);
+    fn cuEventQuery(event: *mut c_void);
+    fn cuEventSynchronize(event: *mut c_void);
+    fn cuEventElapsedTime(milliseconds: *mut f32, start: *mut c_void, end: *mut c_void);
+    fn cuMemHostAlloc(memory: *mut *mut c_void, bytes: usize, flags: c_uint);
     fn cuStreamCreate(stream: *mut *mut c_void, flags: c_uint);
-    fn cuStreamSynchronize(stream: *mut c_void);
+    fn cuStreamSynchronize(stream: *mut c_void) unless exchange::is_asking();
     fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, flags: c_uint);
     fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
     fn cuModuleLoad(module: *mut *mut c_void, file: *const c_char);
@@ -75,43 +90,25 @@ forward! { mod last_calls of DRIVER, missing 303, kept;
     fn cuStreamDestroy_v2(stream: *mut c_void);
 }
 
-/// Defines functions that have nothing to do where a number of bytes is 0, or an address; else as [`forward!`].
-macro_rules! forward_unless_nothing {
-    (mod $calls:ident of $library:ident, missing $missing:literal, $result:expr;
-        $(fn $name:ident($($argument:ident: $type:ty),*) unless $nothing:ident;)*) => {
-        $(
-            /// Passes its arguments on to NVIDIA's function of the same name, where there is anything to do.
-            ///
-            /// # Safety
-            /// As that function's documentation says.
-            #[unsafe(no_mangle)]
-            #[allow(non_snake_case, reason = "the name of a C function")]
-            pub unsafe extern "C" fn $name($($argument: $type),*) -> c_uint {
-                if $nothing == 0 {
-                    return 0;
-                }
-                // SAFETY: the caller keeps the promises that the function's documentation asks for.
-                $result(stringify!($name), unsafe { $calls::$name($($argument),*) })
-            }
-        )*
-        call! { mod $calls of $library, missing $missing; $(fn $name($($argument: $type),*);)* }
-    };
+// Where there are no bytes, nothing is to be done; where somebody only asks for an address, it is told.
+forward! { mod copies of DRIVER, missing 303, reported;
+    fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize)
+        unless exchange::answered_target(pointer) || bytes == 0;
+    fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void)
+        unless exchange::answered_target(pointer) || bytes == 0;
+    fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize) unless bytes == 0;
+    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void) unless bytes == 0;
+    fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize)
+        unless exchange::answered_source(source) || bytes == 0;
+    fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void)
+        unless exchange::answered_source(source) || bytes == 0;
+    fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize) unless bytes == 0;
+    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void) unless bytes == 0;
 }
 
-forward_unless_nothing! { mod copies of DRIVER, missing 303, reported;
-    fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize) unless bytes;
-    fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void) unless bytes;
-    fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize) unless bytes;
-    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void) unless bytes;
-    fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize) unless bytes;
-    fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void) unless bytes;
-    fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize) unless bytes;
-    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void) unless bytes;
-}
-
-forward_unless_nothing! { mod releases of DRIVER, missing 303, kept;
-    fn cuMemFree_v2(pointer: u64) unless pointer;
-    fn cuMemFreeAsync(pointer: u64, stream: *mut c_void) unless pointer;
+forward! { mod releases of DRIVER, missing 303, kept;
+    fn cuMemFree_v2(pointer: u64) unless pointer == 0;
+    fn cuMemFreeAsync(pointer: u64, stream: *mut c_void) unless pointer == 0;
 }
 
 call! { mod allocations of DRIVER, missing 303;
@@ -199,7 +196,6 @@ mod tests {
 
     #[test]
     fn results_unknown_to_cudarc_become_unknown_errors() {
-        use cudarc::driver::sys::CUresult;
         assert_eq!(known_result(CUresult::CUDA_ERROR_OUT_OF_MEMORY as u32), 2);
         assert_eq!(known_result(CUresult::CUDA_ERROR_NO_DEVICE as u32), 100);
         assert_eq!(known_result(CUresult::CUDA_ERROR_EXTERNAL_DEVICE as u32), 911);

@@ -6,8 +6,8 @@
 //! The linker takes these definitions and has no need of the libraries.
 //!
 //! More happens on the way in three places: [`driver`] keeps failures in mind and hands over modules that are compiled
-//! when they are needed, [`nvrtc`] compiles through the project's own compiler and its cache, and [`cublas`] decides on the
-//! precision of matrix products.
+//! when they are needed, and makes no copies that only tell an address (`exchange`); [`nvrtc`] compiles through the project's
+//! own compiler and its cache; in [`cublas`] matrix products have the precision of their handle.
 
 mod places;
 
@@ -252,10 +252,11 @@ fn file_of(library: &libloading::Library, symbol: &[u8]) -> Option<PathBuf> {
 }
 
 /// Defines functions that pass their arguments on to a library, or return an error where it is not there. What comes back
-/// goes through a function of the name and the code.
+/// goes through a function of the name and the code. What stands behind `unless` has dealt with the call where it is true;
+/// what stands behind `during` is dropped after the call.
 macro_rules! forward {
     (mod $calls:ident of $library:ident, missing $missing:literal, $result:expr;
-        $(fn $name:ident($($argument:ident: $type:ty),*);)*) => {
+        $(fn $name:ident($($argument:ident: $type:ty),*) $(unless $taken:expr)? $(, during $guard:expr)?;)*) => {
         $(
             /// Passes its arguments on to NVIDIA's function of the same name.
             ///
@@ -264,6 +265,10 @@ macro_rules! forward {
             #[unsafe(no_mangle)]
             #[allow(non_snake_case, reason = "the name of a C function")]
             pub unsafe extern "C" fn $name($($argument: $type),*) -> c_uint {
+                $(if $taken {
+                    return 0;
+                })?
+                $(let _guard = $guard;)?
                 // SAFETY: the caller keeps the promises that the function's documentation asks for.
                 $result(stringify!($name), unsafe { $calls::$name($($argument),*) })
             }
