@@ -158,12 +158,20 @@ unsigned cublasDestroy_v2(void *pointer) {
     return SUCCESS;
 }
 
-unsigned cublasGetVersion_v2(void *pointer, int *version) {
-    CALL_WITH("cublasGetVersion_v2", pointer)
+// Major, minor and patch version, by the numbers 0 to 2.
+unsigned cublasGetProperty(int kind, int *value) {
+    CALL("cublasGetProperty")
     Dl_info information;
-    dladdr(reinterpret_cast<void *>(&cublasGetVersion_v2), &information);
+    dladdr(reinterpret_cast<void *>(&cublasGetProperty), &information);
     const char *text = std::getenv("CUDA_EMULATOR_CUBLAS");
-    *version = text && *text ? std::atoi(text) : std::string(information.dli_fname).find(".so.12") == std::string::npos ? 130000 : 120804;
+    const bool is_12 = std::string(information.dli_fname).find(".so.12") != std::string::npos;
+    const int version = text && *text ? std::atoi(text) : is_12 ? 120804 : 130000;
+    switch (kind) {
+    case 0: *value = version / 10000; break;
+    case 1: *value = version / 100 % 100; break;
+    case 2: *value = version % 100; break;
+    default: return INVALID_VALUE;
+    }
     return SUCCESS;
 }
 

@@ -431,7 +431,7 @@ unsigned nvrtcCompileProgram(void *handle, int count, const char *const *options
         } else if (option.rfind("--std=", 0) != 0 && option.rfind("-std=", 0) != 0 &&
                    option.rfind("--default-stream=", 0) != 0 && option.rfind("--fmad=", 0) != 0 &&
                    option.rfind("--extra-device-vectorization", 0) != 0 && option.rfind("--device-int128", 0) != 0 &&
-                   option.rfind("--use_fast_math", 0) != 0 && option.rfind("-w", 0) != 0) {
+                   option.rfind("--use_fast_math", 0) != 0 && option != "-w" && option != "--disable-warnings") {
             program->log = "nvrtc: error: unrecognized option " + option + " found\n";
             return INVALID_OPTION;
         }

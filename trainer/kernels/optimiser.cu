@@ -3,19 +3,6 @@
 //
 // Formulas and names are those of trainer/src/optimiser/mod.rs.
 
-// Sum of 256 values, one of each thread; the result is the first thread's.
-__device__ inline double sum_of_block(double value) {
-    __shared__ double partial[256];
-    partial[threadIdx.x] = value;
-    __syncthreads();
-    for (unsigned int half = 128; half > 0; half /= 2) {
-        if (threadIdx.x < half)
-            partial[threadIdx.x] += partial[threadIdx.x + half];
-        __syncthreads();
-    }
-    return partial[0];
-}
-
 // sums[block] = Σ gradient² over the block's part, in an order that does not change from run to run.
 extern "C" __global__ void optimiser_squares(size_t count, const float *gradient, double *sums) {
     double sum = 0.0;

@@ -38,19 +38,80 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// How matrix products are computed on a GPU. Weights, activations, sums and exported files are `f32` in every case.
+/// What `--precision` may be: how matrix products are computed on a GPU. Weights, activations, sums and exported files are
+/// `f32` in every case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Factors as they are.
+    /// TF32 for convolutions where the GPU has it, `f32` for linear layers, as in PyTorch.
     #[default]
+    Auto,
+    /// `f32` for all.
     F32,
-    /// Factors rounded to TF32, which has 10 bits of mantissa.
+    /// TF32 for all.
     Tf32,
-    /// Factors rounded to bfloat16, which has 7 bits of mantissa.
+    /// bfloat16 for all.
     Bf16,
 }
 
+/// What the factors of matrix products are rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Products {
+    /// Nothing: they stay as they are.
+    #[default]
+    F32,
+    /// TF32, which has 10 bits of mantissa.
+    Tf32,
+    /// bfloat16, which has 7 bits of mantissa.
+    Bf16,
+}
+
+/// How each kind of layer is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LayerProducts {
+    /// Of convolutions.
+    pub convolutions: Products,
+    /// Of linear layers.
+    pub linear: Products,
+}
+
+/// Compute capability of the first GPUs with TF32 and bfloat16.
+const AMPERE: u32 = 80;
+
+impl Precision {
+    const ALL: [Self; 4] = [Self::Auto, Self::F32, Self::Tf32, Self::Bf16];
+
+    /// What a GPU of a compute capability (80 for 8.0) makes of it, and what it cannot do of it, if anything.
+    pub fn on(self, capability: u32) -> (LayerProducts, Option<String>) {
+        let (convolutions, linear) = match self {
+            Self::Auto => (Products::Tf32, Products::F32),
+            Self::F32 => (Products::F32, Products::F32),
+            Self::Tf32 => (Products::Tf32, Products::Tf32),
+            Self::Bf16 => (Products::Bf16, Products::Bf16),
+        };
+        if capability >= AMPERE || self == Self::F32 {
+            return (LayerProducts { convolutions, linear }, None);
+        }
+        let note = format!(
+            "--precision {self}: a GPU of compute capability {}.{} has no {convolutions}; all products are computed in f32",
+            capability / 10,
+            capability % 10
+        );
+        (LayerProducts::default(), Some(note))
+    }
+}
+
 impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl fmt::Display for Products {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
@@ -60,14 +121,24 @@ impl fmt::Display for Precision {
     }
 }
 
+impl fmt::Display for LayerProducts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { convolutions, linear } = self;
+        if convolutions == linear {
+            return write!(f, "{linear}");
+        }
+        write!(f, "{convolutions} for convolutions, {linear} for linear layers")
+    }
+}
+
 impl FromStr for Precision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::F32, Self::Tf32, Self::Bf16]
+        Self::ALL
             .into_iter()
             .find(|precision| precision.to_string() == text)
-            .ok_or_else(|| "expected f32, tf32 or bf16".to_string())
+            .ok_or_else(|| "expected auto, f32, tf32 or bf16".to_string())
     }
 }
 
@@ -169,8 +240,25 @@ mod tests {
 
     #[test]
     fn precisions_have_names() {
-        assert_eq!("bf16".parse(), Ok(Precision::Bf16));
+        for precision in Precision::ALL {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
         assert!("f16".parse::<Precision>().unwrap_err().contains("tf32"));
+    }
+
+    #[test]
+    fn a_gpu_without_the_precision_says_so_and_computes_in_f32() {
+        let (products, note) = Precision::Auto.on(90);
+        assert_eq!((products.convolutions, products.linear, note), (Products::Tf32, Products::F32, None));
+        assert_eq!(products.to_string(), "tf32 for convolutions, f32 for linear layers");
+        assert_eq!(Precision::Bf16.on(80).0.to_string(), "bf16");
+        for precision in [Precision::Auto, Precision::Tf32, Precision::Bf16] {
+            let (products, note) = precision.on(75);
+            assert_eq!(products, LayerProducts::default());
+            let note = note.unwrap();
+            assert!(note.contains(&format!("--precision {precision}")) && note.contains("7.5"), "{note}");
+        }
+        assert_eq!(Precision::F32.on(75), (LayerProducts::default(), None));
     }
 
     #[test]

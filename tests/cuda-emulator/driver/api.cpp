@@ -242,6 +242,11 @@ unsigned cuCtxSetCurrent(void *context) {
         return INVALID_CONTEXT;
     return current_context = context, SUCCESS;
 }
+// All devices have one context, as the first one's.
+unsigned cuCtxGetDevice(int *device) {
+    CALL("cuCtxGetDevice")
+    return current_context ? (*device = 0, SUCCESS) : INVALID_CONTEXT;
+}
 unsigned cuCtxGetCurrent(void **context) {
     CALL("cuCtxGetCurrent")
     return *context = current_context, SUCCESS;

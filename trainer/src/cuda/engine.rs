@@ -1,47 +1,27 @@
-//! The project's own kernels (`kernels/*.cu`) on one device: compiled once, launched by name.
+//! The project's own kernels on one device: compiled once, launched by name.
 //!
-//! Work goes onto the device's stream, which is dfdx's too. Nothing waits for the GPU but [`Engine::replace`] and
-//! [`Engine::download`].
+//! Work goes onto the device's stream, which is dfdx's too. Nothing waits for the GPU but [`Engine::download`].
 
 use std::{
+    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cudarc::{
     cublas::CudaBlas,
-    driver::{
-        CudaDevice, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, result,
-        sys::CUresult,
-    },
-    nvrtc::compile_ptx,
+    driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
 };
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
-/// All kernels as one source, which takes less time to compile than several.
-const SOURCE: &str = concat!(
-    include_str!("../../kernels/tower.cu"),
-    include_str!("../../kernels/inputs.cu"),
-    include_str!("../../kernels/dropout.cu"),
-    include_str!("../../kernels/optimiser.cu"),
-);
-const MODULE: &str = "trainer";
-const KERNELS: [&str; 14] = [
-    "tower_unfold",
-    "tower_fold",
-    "tower_bias_relu",
-    "tower_relu_backward",
-    "tower_bias_relu_pool",
-    "tower_pool_relu_backward",
-    "tower_bias_gradient",
-    "inputs_change",
-    "inputs_resize",
-    "dropout_mask",
-    "optimiser_squares",
-    "optimiser_clip",
-    "optimiser_adam",
-    "optimiser_sgd",
-];
+use super::{
+    program::{self, GENERAL, Program},
+    staging::Staging,
+};
+use crate::device::Products;
 
 /// Threads of a block; kernels that sum over a block are written for this number.
 pub(crate) const THREADS: u32 = 256;
@@ -50,40 +30,78 @@ const BLOCKS: u32 = 4096;
 /// The most rows of a grid.
 pub(crate) const ROWS: u32 = 65_535;
 
-/// Bytes of a copy to the device that the driver takes without waiting: "CUDA C++ Programming Guide", asynchronous concurrent
-/// execution.
-const UPLOAD: usize = 64 << 10;
-
 /// The address of values on the device. Whoever passes it on keeps the memory behind it alive.
 pub(crate) type Address = u64;
+
+/// A program that was loaded onto a device.
+pub(crate) type Module = Arc<str>;
 
 /// Kernels and matrix products on one device.
 pub(crate) struct Engine {
     device: Arc<CudaDevice>,
     pub(crate) blas: CudaBlas,
+    /// How convolutions are multiplied.
+    pub(crate) convolutions: Products,
+    forget_windows: AtomicBool,
+    /// The modules of programs, by their keys.
+    modules: Mutex<HashMap<String, Module>>,
+    general: Module,
+    staging: Mutex<Staging>,
 }
 
 /// An engine for each device that has been used; kept until the program ends, as compiling the kernels takes a second.
 static ENGINES: Mutex<Vec<Arc<Engine>>> = Mutex::new(Vec::new());
 
 impl Engine {
-    /// The engine of a device.
+    /// The engine of a device: the one that was opened, or else one that multiplies in `f32`.
     ///
     /// # Errors
     /// What NVRTC, the driver or cuBLAS reports.
     pub(crate) fn of(device: &Cuda) -> Result<Arc<Self>, EngineError> {
-        let storage = Storage::<f32>::try_alloc_len(device, 1).map_err(EngineError::Cuda)?;
+        Self::open(device, Products::F32)
+    }
+
+    /// The engine of a device, whose convolutions are multiplied as `convolutions` says if there is none yet.
+    ///
+    /// # Errors
+    /// What NVRTC, the driver or cuBLAS reports.
+    pub(crate) fn open(device: &Cuda, convolutions: Products) -> Result<Arc<Self>, EngineError> {
+        let storage = Storage::<f32>::try_alloc_len(device, 0).map_err(EngineError::Cuda)?;
         let device = storage.device();
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = engines.iter().find(|engine| Arc::ptr_eq(&engine.device, &device)) {
             return Ok(engine.clone());
         }
-        let ptx = compile_ptx(SOURCE).map_err(|error| EngineError::Compilation(format!("{error:?}")))?;
-        device.load_ptx(ptx, MODULE, &KERNELS).map_err(|error| EngineError::Cuda(error.into()))?;
+        let general = Program { file: &GENERAL, constants: Vec::new() };
+        let modules = Mutex::default();
+        load(&device, &modules, std::slice::from_ref(&general))?;
+        let general = loaded(&modules, &general)?;
         let blas = CudaBlas::new(device.clone()).map_err(|error| EngineError::Cuda(error.into()))?;
-        let engine = Arc::new(Self { device, blas });
+        let staging = Mutex::new(Staging::new());
+        let forget_windows = AtomicBool::new(false);
+        let engine = Arc::new(Self { device, blas, convolutions, forget_windows, modules, general, staging });
         engines.push(engine.clone());
         Ok(engine)
+    }
+
+    /// Sets whether what convolutions unfold is kept for the backward pass, which must unfold it again otherwise. It is, unless
+    /// this says otherwise.
+    pub(crate) fn keep_windows(&self, keep: bool) {
+        self.forget_windows.store(!keep, Ordering::Relaxed);
+    }
+
+    /// Whether what convolutions unfold is kept for the backward pass.
+    pub(crate) fn keeps_windows(&self) -> bool {
+        !self.forget_windows.load(Ordering::Relaxed)
+    }
+
+    /// Compiles and loads the programs that are not there yet, and returns all of them in order.
+    ///
+    /// # Errors
+    /// What NVRTC or the driver reports.
+    pub(crate) fn modules(&self, programs: &[Program]) -> Result<Vec<Module>, EngineError> {
+        load(&self.device, &self.modules, programs)?;
+        programs.iter().map(|program| loaded(&self.modules, program)).collect()
     }
 
     /// Memory for `count` values, with nothing in particular in it.
@@ -95,34 +113,25 @@ impl Engine {
         unsafe { self.device.alloc(count) }
     }
 
-    /// A copy of values on the device. As the stream may be far behind, they go over in pieces so small that the driver keeps
-    /// each itself, and the host does not wait until the GPU takes it.
+    /// Memory for `count` values, all of them 0.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn zeros(&self, count: usize) -> Result<CudaSlice<f32>, DriverError> {
+        self.device.alloc_zeros(count)
+    }
+
+    /// A copy of values on the device. The host does not wait until the GPU takes them, and may change them at once.
     ///
     /// # Errors
     /// The driver's.
     pub(crate) fn upload<E: DeviceRepr + Copy>(&self, values: &[E]) -> Result<CudaSlice<E>, DriverError> {
         let memory = self.allocate(values.len())?;
         self.device.bind_to_thread()?;
-        let mut target = address(&memory);
-        for piece in values.chunks(UPLOAD / size_of::<E>()) {
-            // SAFETY: the piece's place lies within the memory, which has room for all values. Values of a `DeviceRepr` may be
-            // copied as they are.
-            unsafe { result::memcpy_htod_async(target, piece, *self.device.cu_stream()) }?;
-            target += size_of_val(piece) as u64;
-        }
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the memory has room for all values, and those of a `DeviceRepr` may be copied as they are.
+        unsafe { staging.copy(values, address(&memory), *self.device.cu_stream()) }?;
         Ok(memory)
-    }
-
-    /// Writes values over those on the device, of which there are as many. The host waits.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub(crate) fn replace<E: DeviceRepr>(
-        &self,
-        target: &mut impl DevicePtrMut<E>,
-        values: &[E],
-    ) -> Result<(), DriverError> {
-        self.device.htod_sync_copy_into(values, target)
     }
 
     /// The values on the device. The host waits for all work that was given to it.
@@ -133,13 +142,13 @@ impl Engine {
         self.device.dtoh_sync_copy(values).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// Starts a kernel on a grid of blocks × rows.
+    /// Starts a kernel that depends on no sizes, on a grid of blocks × rows.
     ///
     /// # Errors
     /// The driver's.
     ///
     /// # Safety
-    /// `parameters` are those of the kernel, and their addresses have as much memory behind them as its sizes say.
+    /// As [`Engine::launch_of`].
     pub(crate) unsafe fn launch<P>(
         &self,
         kernel: &str,
@@ -150,11 +159,66 @@ impl Engine {
     where
         cudarc::driver::CudaFunction: LaunchAsync<P>,
     {
-        let function = self.device.get_func(MODULE, kernel).ok_or(DriverError(CUresult::CUDA_ERROR_NOT_FOUND))?;
+        // SAFETY: the caller's promise.
+        unsafe { self.launch_of(&self.general, kernel, (blocks, rows), parameters) }
+    }
+
+    /// Starts a kernel of a module on a grid of blocks × rows.
+    ///
+    /// # Errors
+    /// The driver's.
+    ///
+    /// # Safety
+    /// `parameters` are those of the kernel, and their addresses have as much memory behind them as its sizes say.
+    pub(crate) unsafe fn launch_of<P>(
+        &self,
+        module: &Module,
+        kernel: &str,
+        (blocks, rows): (u32, u32),
+        parameters: P,
+    ) -> Result<(), DriverError>
+    where
+        cudarc::driver::CudaFunction: LaunchAsync<P>,
+    {
+        let function = self.device.get_func(module, kernel).ok_or(DriverError(CUresult::CUDA_ERROR_NOT_FOUND))?;
         let config = LaunchConfig { grid_dim: (blocks, rows, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         // SAFETY: the caller's promise.
         unsafe { function.launch(config, parameters) }
     }
+}
+
+/// Compiles and loads the programs that a device does not have yet.
+fn load(
+    device: &Arc<CudaDevice>,
+    modules: &Mutex<HashMap<String, Module>>,
+    programs: &[Program],
+) -> Result<(), EngineError> {
+    let mut modules = modules.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut missing: Vec<Program> = Vec::new();
+    for program in programs {
+        let key = program.key();
+        if !modules.contains_key(&key) && missing.iter().all(|other| other.key() != key) {
+            missing.push(program.clone());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let compiled = program::compile(&missing).map_err(EngineError::Compilation)?;
+    for (program, image) in missing.iter().zip(compiled) {
+        let key = program.key();
+        let module: Module = format!("trainer {key}").into();
+        device.load_ptx(image, &module, program.file.kernels).map_err(|error| EngineError::Cuda(error.into()))?;
+        modules.insert(key, module);
+    }
+    Ok(())
+}
+
+/// A module that was loaded.
+fn loaded(modules: &Mutex<HashMap<String, Module>>, program: &Program) -> Result<Module, EngineError> {
+    let modules = modules.lock().unwrap_or_else(PoisonError::into_inner);
+    let missing = || EngineError::Cuda(DriverError(CUresult::CUDA_ERROR_NOT_FOUND).into());
+    modules.get(&program.key()).cloned().ok_or_else(missing)
 }
 
 impl fmt::Debug for Engine {

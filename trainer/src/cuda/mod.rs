@@ -3,37 +3,53 @@
 //! dfdx and cudarc panic where the driver, a library or the device is missing, so everything that can be missing is looked
 //! at here first, and the first work on a new device is a trial.
 
+pub mod compiler;
 pub(crate) mod engine;
 pub(crate) mod exchange;
+pub mod failure;
 pub mod libraries;
+mod panics;
+pub(crate) mod program;
+mod staging;
 mod trial;
 
 use std::{
-    ffi::c_int,
+    ffi::{CStr, c_char, c_int, c_uint},
     fmt,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use dfdx::tensor::Cuda;
 
-use crate::{device::CudaKernels, model::Network};
-
-use libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary};
+use self::{
+    compiler::{Compiler, Unit},
+    failure::Code,
+    libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver, modules},
+};
+use crate::{
+    device::{CudaKernels, Precision},
+    model::Network,
+};
 
 /// Why a GPU cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CudaUnusable {
     /// A library cannot be opened.
-    #[error("{name} is missing: {reason}; {}", advice(.name))]
+    #[error("{name} is missing: {reason}; {advice}")]
     Library {
         /// What it is called.
         name: &'static str,
-        /// The system's reason.
+        /// What was found instead, or the system's reason.
         reason: String,
+        /// How to get it.
+        advice: String,
     },
     /// The driver does not start.
-    #[error("the NVIDIA driver does not start: {0}")]
-    Driver(DriverCode),
+    #[error("the NVIDIA driver does not start: {code}{}", advice_on(*.code))]
+    Driver {
+        /// Its error.
+        code: Code,
+    },
     /// There is no GPU, or none that this process may see.
     #[error("the NVIDIA driver finds no GPU (is one hidden by CUDA_VISIBLE_DEVICES?)")]
     NoDevice,
@@ -46,61 +62,62 @@ pub enum CudaUnusable {
         count: usize,
     },
     /// The GPU is there, but cannot do the work.
-    #[error("GPU {ordinal}, {name}, cannot be used: {reason}")]
+    #[error("{gpu} cannot be used: {reason}")]
     Device {
-        /// Its number.
-        ordinal: usize,
-        /// Its name.
-        name: String,
-        /// What failed.
+        /// The GPU.
+        gpu: Box<Gpu>,
+        /// What failed, by which libraries, and what to try.
         reason: String,
     },
 }
 
-fn advice(library: &str) -> &'static str {
-    if library == DRIVER.name {
-        "it comes with NVIDIA's driver package"
-    } else {
-        "it comes with the CUDA toolkit, whose folder CUDA_PATH names, or LD_LIBRARY_PATH that of its libraries"
+/// What to try after an error of the driver's, as the end of a sentence.
+fn advice_on(code: Code) -> &'static str {
+    match code {
+        Code::Driver(803) => {
+            "; the driver's library and its kernel module are of different versions: restart the machine"
+        }
+        Code::Driver(804) => "; this driver is too old for the GPU: install a newer one",
+        Code::Driver(999) => "; try to restart the machine",
+        _ => "",
     }
 }
 
-/// An error of the driver, shown with its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DriverCode(u32);
-
-impl fmt::Display for DriverCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = std::ptr::null();
-        // SAFETY: `text` is writable, and the function leaves a static, terminated text in it.
-        let text = unsafe {
-            libraries::cuGetErrorString(self.0, &mut text);
-            std::ffi::CStr::from_ptr(text)
-        };
-        write!(f, "{} (error {})", text.to_string_lossy(), self.0)
+/// How to get a library.
+fn advice(library: &NvidiaLibrary) -> String {
+    if library.name == DRIVER.name {
+        return "NVIDIA's driver, of version 525 or newer, brings it".to_string();
     }
+    let driver = DRIVER.open().map_or(Version { major: 13, minor: 0 }, |driver| driver.version);
+    let [cublas, nvrtc] = ["nvidia-cublas", "nvidia-cuda-nvrtc"].map(|name| compiler::package(driver, name));
+    format!(
+        "\"pip install {cublas} {nvrtc}\" in an active virtual environment brings it, and so does a CUDA toolkit {}, whose folder \
+         CUDA_PATH names",
+        if driver.major >= 13 { "12.8 or newer" } else { "of version 12.8 or 12.9" }
+    )
 }
 
-fn check(code: u32) -> Result<(), DriverCode> {
-    if code == 0 { Ok(()) } else { Err(DriverCode(code)) }
+fn check(code: u32) -> Result<(), Code> {
+    if code == 0 { Ok(()) } else { Err(Code::Driver(code)) }
 }
 
 /// What the driver says of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
-    /// Its number, from 0, among those that this process may see.
+    /// Its number, from 0, among those that this process may see, in the order of `CUDA_DEVICE_ORDER`.
     pub ordinal: usize,
     /// The manufacturer's name for it.
     pub name: String,
     /// Compute capability, as 80 for 8.0.
     pub capability: u32,
-    /// The newest version of CUDA that the driver knows, as 13000 for 13.0.
-    pub driver_version: u32,
+    /// Its address on the PCI bus, by which `nvidia-smi -i` takes it too; empty where the driver does not tell.
+    pub pci: String,
 }
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cuda:{} ({}, sm_{})", self.ordinal, self.name, self.capability)
+        write!(f, "cuda:{} ({}, sm_{}", self.ordinal, self.name, self.capability)?;
+        if self.pci.is_empty() { f.write_str(")") } else { write!(f, ", PCI {})", self.pci) }
     }
 }
 
@@ -111,6 +128,56 @@ const CAPABILITY_MINOR: u32 = 76;
 /// `CUDA_ERROR_NO_DEVICE`.
 const NO_DEVICE: u32 = 100;
 
+impl Gpu {
+    /// What the driver says of a device.
+    fn of(device: c_int, ordinal: usize) -> Result<Self, Code> {
+        let attribute = |attribute| {
+            let mut value: c_int = 0;
+            // SAFETY: the device is one that the driver named, and `value` is writable.
+            check(unsafe { driver::cuDeviceGetAttribute(&mut value, attribute, device) })?;
+            Ok(u32::try_from(value).unwrap_or(0))
+        };
+        Ok(Self {
+            ordinal,
+            name: text(|place, length| {
+                // SAFETY: the device is one that the driver named, and the place has the length that is said.
+                unsafe { driver::cuDeviceGetName(place, length, device) }
+            })?,
+            capability: 10 * attribute(CAPABILITY_MAJOR)? + attribute(CAPABILITY_MINOR)?,
+            pci: text(|place, length| {
+                // SAFETY: as above.
+                unsafe { driver::cuDeviceGetPCIBusId(place, length, device) }
+            })
+            .unwrap_or_default(),
+        })
+    }
+
+    /// The GPU that this thread works with.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn current() -> Result<Self, Code> {
+        let mut device: c_int = 0;
+        // SAFETY: `device` is writable.
+        check(unsafe { driver::cuCtxGetDevice(&mut device) })?;
+        // The driver numbers devices as it counts them.
+        Self::of(device, usize::try_from(device).unwrap_or(0))
+    }
+
+    /// A GPU that is not there.
+    #[cfg(test)]
+    fn example() -> Self {
+        Self { ordinal: 0, name: "a GPU".to_string(), capability: 80, pci: String::new() }
+    }
+}
+
+/// A text that a function of the driver writes.
+fn text(write: impl FnOnce(*mut c_char, c_int) -> c_uint) -> Result<String, Code> {
+    let mut bytes = [0_u8; 256];
+    check(write(bytes.as_mut_ptr().cast(), bytes.len() as c_int))?;
+    Ok(CStr::from_bytes_until_nul(&bytes).unwrap_or_default().to_string_lossy().into_owned())
+}
+
 /// Looks for the libraries, starts the driver, and asks for GPU `ordinal`.
 ///
 /// # Errors
@@ -119,66 +186,115 @@ pub fn find(ordinal: usize) -> Result<Gpu, CudaUnusable> {
     for library in [&DRIVER, &CUBLAS, &NVRTC] {
         present(library)?;
     }
-    let driver = |code| check(code).map_err(CudaUnusable::Driver);
+    let driver = |code| check(code).map_err(|code| CudaUnusable::Driver { code });
     // SAFETY: the driver may be started at any time, any number of times.
-    match unsafe { libraries::cuInit(0) } {
+    match unsafe { driver::cuInit(0) } {
         NO_DEVICE => return Err(CudaUnusable::NoDevice),
         code => driver(code)?,
     }
     let mut count: c_int = 0;
     // SAFETY: the driver has started, and `count` is writable.
-    driver(unsafe { libraries::cuDeviceGetCount(&mut count) })?;
+    driver(unsafe { driver::cuDeviceGetCount(&mut count) })?;
     let count = usize::try_from(count).unwrap_or(0);
     if count == 0 {
         return Err(CudaUnusable::NoDevice);
     }
     let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < count);
     let number = number.ok_or(CudaUnusable::NoSuchDevice { ordinal, count })?;
-
-    let (mut device, mut version, mut name) = (0, 0, [0_u8; 256]);
-    let attribute = |device, attribute| {
-        let mut value: c_int = 0;
-        // SAFETY: the device is one that the driver named, and `value` is writable.
-        driver(unsafe { libraries::cuDeviceGetAttribute(&mut value, attribute, device) })?;
-        Ok(u32::try_from(value).unwrap_or(0))
-    };
-    // SAFETY: the driver has started, the number is one of its devices', and all places are writable, `name` with the
-    // length given.
-    unsafe {
-        driver(libraries::cuDeviceGet(&mut device, number))?;
-        driver(libraries::cuDriverGetVersion(&mut version))?;
-        driver(libraries::cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as c_int, device))?;
-    }
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(Gpu {
-        ordinal,
-        name: String::from_utf8_lossy(name).into_owned(),
-        capability: 10 * attribute(device, CAPABILITY_MAJOR)? + attribute(device, CAPABILITY_MINOR)?,
-        driver_version: u32::try_from(version).unwrap_or(0),
-    })
+    let mut device = 0;
+    // SAFETY: the driver has started, the number is one of its devices', and the place is writable.
+    driver(unsafe { driver::cuDeviceGet(&mut device, number) })?;
+    Gpu::of(device, ordinal).map_err(|code| CudaUnusable::Driver { code })
 }
 
 fn present(library: &NvidiaLibrary) -> Result<(), CudaUnusable> {
     match library.open() {
         Ok(_) => Ok(()),
-        Err(reason) => Err(CudaUnusable::Library { name: library.name, reason: reason.to_string() }),
+        Err(reason) => {
+            Err(CudaUnusable::Library { name: library.name, reason: reason.to_string(), advice: advice(library) })
+        }
     }
 }
 
-/// Opens GPU `ordinal` for dfdx, its random numbers seeded with `seed`, and lets it do a small piece of each kind of work:
-/// a kernel compiled when this program was built, one compiled now, and a matrix product.
+/// Opens GPU `ordinal` for dfdx, its random numbers seeded with `seed`. Kernels are compiled for it if they are not on disk
+/// yet, of which `note` is told; then the GPU does a small piece of each kind of work. What the GPU cannot do of the
+/// `precision`, it does in `f32`: see [`Precision::on`].
 ///
 /// # Errors
 /// What is missing, or what the trial ended with.
-pub fn open(ordinal: usize, seed: u64) -> Result<(Cuda, Gpu), CudaUnusable> {
+pub fn open(ordinal: usize, seed: u64, precision: Precision, note: impl Fn(&str)) -> Result<(Cuda, Gpu), CudaUnusable> {
+    failure::forget();
     let gpu = find(ordinal)?;
     keep_freed_memory(&gpu);
-    match trial::caught(|| trial::run(ordinal, seed)) {
+    let (products, _) = precision.on(gpu.capability);
+    let opened = panics::caught(|| {
+        let build = || Cuda::try_build(ordinal, seed).map_err(|error| error.to_string());
+        let device = cublas::with_products(products.linear, build)?;
+        // Devices are never given back: cudarc's destructors panic where the driver fails, and the process gives everything
+        // back when it ends.
+        std::mem::forget(device.clone());
+        let compiler = compiler::current().map_err(|error| error.to_string())?;
+        prepare(&compiler, &note).map_err(|error| error.to_string())?;
+        trial::run(&device, products.convolutions)?;
+        failure::check().map_err(|failure| failure.to_string())?;
+        Ok(device)
+    });
+    match opened {
         Ok(device) => Ok((device, gpu)),
         Err(reason) => {
-            Err(CudaUnusable::Device { ordinal, name: format!("{} (sm_{})", gpu.name, gpu.capability), reason })
+            let reason = explained(&reason, &gpu);
+            Err(CudaUnusable::Device { gpu: Box::new(gpu), reason })
         }
     }
+}
+
+/// The files of kernels that training takes with any network: those of dfdx, and the project's own that depend on no sizes.
+fn units() -> Vec<Unit<'static>> {
+    let of_dfdx = compiler::sources::of_training().map(|(name, source)| Unit { name, source, options: &[] });
+    of_dfdx.chain([program::GENERAL.unit()]).collect()
+}
+
+/// Compiles the kernels that training needs, all at once.
+fn prepare(compiler: &Compiler, note: &impl Fn(&str)) -> Result<(), compiler::CompilerError> {
+    let units = units();
+    let missing = compiler.missing(&units);
+    if missing > 0 {
+        note(&match compiler.kept() {
+            Ok(folder) => format!(
+                "Compiling {missing} files of kernels for {}, which takes some seconds and is done once: they are kept in {folder}",
+                compiler.target()
+            ),
+            Err(reason) => format!(
+                "Compiling {missing} files of kernels for {}, which takes some seconds at each start ({reason})",
+                compiler.target()
+            ),
+        });
+    }
+    compiler.prepare(&units)?;
+    if let (true, Err(reason)) = (missing > 0, compiler.kept()) {
+        note(&format!("Compiled kernels cannot be kept on disk, and will be compiled again: {reason}"));
+    }
+    Ok(())
+}
+
+/// An error of dfdx' or cudarc's with what is known of it: the call that failed, the GPU, the libraries, and what to try.
+fn explained(reason: &str, gpu: &Gpu) -> String {
+    let mut text = match (modules::take_reason(), failure::first()) {
+        (Some(compiler), _) => compiler.to_string(),
+        (None, Some(failure)) => format!("{failure} ({reason})"),
+        (None, None) => reason.to_string(),
+    };
+    let advice = match failure::first().map(|failure| failure.code) {
+        Some(Code::Driver(222)) => "install a driver that is as new as NVRTC, or an older NVRTC",
+        Some(Code::Driver(209)) => "install a newer NVRTC",
+        Some(Code::Driver(46)) => "is another program using the GPU exclusively? nvidia-smi shows",
+        Some(code) if code.is_final() => {
+            "start again, with --resume where a run was begun; where it comes again, try --cuda-kernels portable or --device cpu"
+        }
+        _ => "try again, or --device cpu",
+    };
+    text += &format!("; on {gpu}, with {}; {advice}", failure::libraries());
+    text
 }
 
 /// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD`.
@@ -191,12 +307,14 @@ fn keep_freed_memory(gpu: &Gpu) {
     let (mut device, mut pool, mut threshold) = (0, std::ptr::null_mut(), u64::MAX);
     // SAFETY: the driver has started, the places are writable, and the attribute's value is a 64-bit number.
     unsafe {
-        if libraries::cuDeviceGet(&mut device, gpu.ordinal as c_int) == 0
-            && libraries::cuDeviceGetDefaultMemPool(&mut pool, device) == 0
+        if driver::cuDeviceGet(&mut device, gpu.ordinal as c_int) == 0
+            && driver::cuDeviceGetDefaultMemPool(&mut pool, device) == 0
         {
-            libraries::cuMemPoolSetAttribute(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
+            driver::cuMemPoolSetAttribute(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
         }
     }
+    // Where there are no pools, that was no failure.
+    failure::forget();
 }
 
 static PORTABLE: AtomicBool = AtomicBool::new(false);
@@ -224,12 +342,12 @@ pub struct Memory {
 ///
 /// # Errors
 /// The driver's.
-pub fn memory(device: &Cuda) -> Result<Memory, DriverCode> {
+pub fn memory(device: &Cuda) -> Result<Memory, Code> {
     // Allocating nothing makes the device the current one of this thread.
     let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
     let (mut free, mut total) = (0, 0);
     // SAFETY: both places are writable.
-    check(unsafe { libraries::cuMemGetInfo_v2(&mut free, &mut total) })?;
+    check(unsafe { driver::cuMemGetInfo_v2(&mut free, &mut total) })?;
     Ok(Memory { free, total })
 }
 
@@ -237,24 +355,30 @@ pub fn memory(device: &Cuda) -> Result<Memory, DriverCode> {
 const WEIGHT_COPIES: usize = 7;
 /// What the libraries need for themselves.
 const LIBRARIES: usize = 256 << 20;
-/// Bytes that a training step takes for each image of a batch, by architecture, with fused kernels and with portable ones.
-/// The emulator counts them, and `scripts/cuda-emulate` holds that a batch which should fit does.
-const BYTES_PER_IMAGE: [(&str, usize, usize); 2] = [("alexnet", 10 << 20, 32 << 20), ("lenet5", 130 << 10, 360 << 10)];
+/// Bytes that a training step takes for each image of a batch with fused kernels, bytes that keeping what convolutions unfold
+/// takes beside them, and bytes of a step with portable kernels. The emulator counts them, and `scripts/cuda-emulate` holds that
+/// a batch which should fit does.
+const BYTES_PER_IMAGE: [(&str, [usize; 3]); 2] =
+    [("alexnet", [13 << 20, 8 << 20, 32 << 20]), ("lenet5", [140 << 10, 40 << 10, 360 << 10])];
 
-/// Refuses batches that training `N` has no memory for.
+/// Refuses batches that training `N` has no memory for, and lets fused kernels keep what convolutions unfold where there is
+/// memory for that too.
 ///
 /// # Errors
 /// A message that names a batch size that would do, where there is one.
 pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Result<(), String> {
     let free = memory(device).map_err(|error| error.to_string())?.free;
     let fixed = WEIGHT_COPIES * size_of::<f32>() * N::summary().parameters() + LIBRARIES;
-    let bytes = BYTES_PER_IMAGE.iter().find(|(name, ..)| *name == N::ARCHITECTURE);
-    let per_image = bytes.map_or(0, |(_, fused, portable)| match kernels() {
-        CudaKernels::Fused => *fused,
-        CudaKernels::Portable => *portable,
-    });
-    let needed = fixed.saturating_add(per_image.saturating_mul(batch_size));
-    if needed <= free {
+    let bytes = BYTES_PER_IMAGE.iter().find(|(name, _)| *name == N::ARCHITECTURE);
+    let [fused, windows, portable] = bytes.map_or([0; 3], |(_, bytes)| *bytes);
+    let needed = |per_image: usize| fixed.saturating_add(per_image.saturating_mul(batch_size));
+    let per_image = match kernels() {
+        CudaKernels::Fused => fused,
+        CudaKernels::Portable => portable,
+    };
+    if needed(per_image) <= free {
+        let engine = engine::Engine::of(device).map_err(|error| error.to_string())?;
+        engine.keep_windows(needed(per_image + windows) <= free);
         return Ok(());
     }
     let advice = match free.saturating_sub(fixed).checked_div(per_image) {
@@ -263,30 +387,38 @@ pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Resul
     };
     Err(format!(
         "the GPU's memory does not suffice: batches of {batch_size} images need about {} MiB, {} MiB are free; {advice}",
-        needed >> 20,
+        needed(per_image) >> 20,
         free >> 20
     ))
 }
 
-/// Runs `work` on an open device. Where memory runs out nevertheless, the error says so and names half of the batch size,
-/// however dfdx reported it.
+/// Runs `work` on an open device. Where the GPU fails, the error says by which call, with which libraries, and what to try,
+/// however dfdx reported it; where memory runs out, it names half of the batch size.
 ///
 /// # Errors
-/// The work's own.
-pub fn guarded(device: &Cuda, batch_size: usize, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let result = trial::caught(|| Ok(work())).unwrap_or_else(|message| Err(anyhow::anyhow!("{message}")));
-    result.map_err(|error| match memory(device) {
-        Ok(memory) if out_of_memory(&format!("{error:#}")) => error.context(format!(
-            "the GPU's memory of {} MiB ran out with batches of {batch_size} images, perhaps because another program takes \
-             a part of it; try --batch-size {}",
-            memory.total >> 20,
-            (batch_size / 2).max(1)
-        )),
-        _ => error,
+/// The work's own, or a failure that it was not told of.
+pub fn guarded(
+    device: &Cuda,
+    gpu: &Gpu,
+    batch_size: usize,
+    work: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    failure::forget();
+    let result = panics::caught(|| Ok(work())).unwrap_or_else(|message| Err(anyhow::anyhow!("{message}")));
+    let result = result.and_then(|()| failure::check().map_err(anyhow::Error::from));
+    result.map_err(|error| {
+        let Some(failure) = failure::first() else { return error };
+        // Not every error comes from the GPU, even where there was a failure that was dealt with.
+        let message = format!("{error:#}");
+        let of_gpu = ["CUDA_ERROR", "CUBLAS_STATUS", "CublasError", "NvrtcError"].iter().any(|name| message.contains(name));
+        if failure.code.is_out_of_memory() && of_gpu {
+            let total = memory(device).map_or(String::new(), |memory| format!(" of {} MiB", memory.total >> 20));
+            return error.context(format!(
+                "the GPU's memory{total} ran out with batches of {batch_size} images, perhaps because another program takes a part \
+                 of it; try --batch-size {}",
+                (batch_size / 2).max(1)
+            ));
+        }
+        if of_gpu || failure::check().is_err() { anyhow::anyhow!(explained(&message, gpu)) } else { error }
     })
-}
-
-/// Whether a message comes from the driver or cuBLAS having no memory left.
-fn out_of_memory(message: &str) -> bool {
-    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|name| message.contains(name))
 }

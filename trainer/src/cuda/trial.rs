@@ -1,19 +1,20 @@
 //! The first work on a GPU, where everything that an installation may lack shows.
 
-use std::panic::{self, AssertUnwindSafe};
-
 use dfdx::{
     shapes::{Axes2, Rank2},
     tensor::{AsArray, Cuda, TensorFrom},
     tensor_ops::{PermuteTo, ReshapeTo, TryMatMul},
 };
 
-/// Opens the device and computes `relu(a · b)`, transposed, of two small matrices.
+use super::engine::Engine;
+use crate::device::Products;
+
+/// Computes `relu(a · b)`, transposed, of two small matrices, and loads the project's own kernels; convolutions are multiplied
+/// as `convolutions` says.
 ///
 /// # Errors
 /// What the device reports, or a result that is wrong.
-pub fn run(ordinal: usize, seed: u64) -> Result<Cuda, String> {
-    let device = Cuda::try_build(ordinal, seed).map_err(|error| error.to_string())?;
+pub fn run(device: &Cuda, convolutions: Products) -> Result<(), String> {
     let result = (|| {
         let a = device.try_tensor([[1.0_f32, 2.0], [-3.0, 4.0]])?;
         let b = device.try_tensor([[0.5_f32, -1.0, 2.0], [1.0, 0.25, 0.0]])?;
@@ -25,34 +26,6 @@ pub fn run(ordinal: usize, seed: u64) -> Result<Cuda, String> {
     if found != expected {
         return Err(format!("a trial gave {found:?}, not {expected:?}"));
     }
-    super::engine::Engine::of(&device).map_err(|error| error.to_string())?;
-    Ok(device)
-}
-
-/// The result of `work`, or what it reported, be it by an error or by a panic: dfdx and cudarc panic at errors in the
-/// places that have no way to return one.
-///
-/// # Errors
-/// The message.
-pub fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let result = panic::catch_unwind(AssertUnwindSafe(work));
-    panic::set_hook(hook);
-    result.unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        Err(text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("unknown failure").to_string())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_a_message() {
-        assert_eq!(caught(|| Ok(1)), Ok(1));
-        assert_eq!(caught::<()>(|| Err("no".to_string())), Err("no".to_string()));
-        assert_eq!(caught::<()>(|| panic!("out of {}", "memory")), Err("out of memory".to_string()));
-    }
+    Engine::open(device, convolutions).map_err(|error| error.to_string())?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::{
     cuda::{
         self,
         engine::{Address, Engine, ROWS, address, blocks},
-        exchange::Written,
+        exchange,
     },
     data::augment::{Changes, Rectangle},
     device::CudaKernels,
@@ -116,7 +116,7 @@ impl Pictures {
         let engine = Engine::of(device)?;
         let (records, mut bytes) = (engine.upload(&self.records)?, engine.upload(&self.bytes)?);
         let batch = self.records.len();
-        let mut inputs = Written::new(device, &(batch, 1, side, side))?;
+        let (inputs, target) = exchange::uninitialised(device, &(batch, 1, side, side))?;
         // A batch is as many images as the host has in memory, a side at most what its square has room for there.
         let (count, side) = (batch as u32, side as u32);
         if self.changed && count > 0 {
@@ -130,10 +130,10 @@ impl Pictures {
         let Normalisation { mean, std } = self.normalisation.unwrap_or(Normalisation { mean: 0.0, std: 1.0 });
         let normalised = u32::from(self.normalisation.is_some());
         let images: [Address; 2] = [address(&records), address(&bytes)];
-        let parameters = (count, side, images[0], images[1], normalised, mean, std, inputs.address()?);
+        let parameters = (count, side, images[0], images[1], normalised, mean, std, target);
         // SAFETY: as above; batch × side × side values are written, which is what the tensor has.
         unsafe { engine.launch("inputs_resize", blocks(side * side), count.clamp(1, ROWS), parameters) }?;
-        Ok(inputs.tensor())
+        Ok(inputs)
     }
 }
 

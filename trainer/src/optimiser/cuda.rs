@@ -1,8 +1,7 @@
 //! What happens to one tensor on CUDA: everything in one pass over memory, by one kernel of `kernels/optimiser.cu`; or, with
 //! portable kernels, what is composed of dfdx's operations.
 //!
-//! As dfdx does not lend the memory of tensors, the kernel's weights are a copy, which goes into the tensor after each step.
-//! Norm and scale of the gradients stay on the device.
+//! The kernel reads gradients and changes weights where dfdx has them. Norm and scale of the gradients stay on the device.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,6 +19,7 @@ use crate::{
     cuda::{
         self,
         engine::{Address, Engine, THREADS, address, blocks},
+        exchange,
     },
     device::CudaKernels,
 };
@@ -150,8 +150,6 @@ unsafe impl DeviceRepr for AdamNumbers {}
 #[derive(Debug)]
 pub struct FusedMemory {
     engine: Arc<Engine>,
-    /// The weights, as the gradient of the tensor: so they become a tensor again.
-    weights: Gradients<f32, Cuda>,
     count: usize,
     first: Option<CudaSlice<f32>>,
     second: Option<CudaSlice<f32>>,
@@ -161,21 +159,10 @@ pub struct FusedMemory {
 impl FusedMemory {
     fn new<S: Shape>(tensor: &Tensor<S, f32, Cuda>, options: &OptimiserOptions) -> Result<Self, CudaError> {
         let engine = Engine::of(tensor.device())?;
-        let values = tensor.as_vec();
-        let mut weights = Gradients::leaky();
-        engine.replace(weights.get_or_alloc_mut(tensor)?, &values)?;
-        let part = |part: Part, values: &[f32]| -> Result<_, DriverError> {
-            part.is_kept(options).then(|| engine.upload(values)).transpose()
-        };
-        let zeros = vec![0.0; values.len()];
-        Ok(Self {
-            count: values.len(),
-            first: part(Part::First, &zeros)?,
-            second: part(Part::Second, &zeros)?,
-            average: part(Part::Average, &values)?,
-            weights,
-            engine,
-        })
+        let count = tensor.shape().num_elements();
+        let zeros = |part: Part| part.is_kept(options).then(|| engine.zeros(count)).transpose();
+        let average = if Part::Average.is_kept(options) { Some(engine.upload(&tensor.as_vec())?) } else { None };
+        Ok(Self { first: zeros(Part::First)?, second: zeros(Part::Second)?, count, average, engine })
     }
 
     fn part(&self, part: Part) -> &Option<CudaSlice<f32>> {
@@ -211,7 +198,7 @@ impl FusedMemory {
         let optional = |memory: &Option<CudaSlice<f32>>| memory.as_ref().map_or(0, address);
         let (first, second, average) = (optional(&self.first), optional(&self.second), optional(&self.average));
         let norm: Address = norm.map_or(0, |norm| address(&norm.result));
-        let weights: Address = *self.weights.get_or_alloc_mut(tensor)?.device_ptr();
+        let weights = exchange::unshared(tensor)?;
         let gradient: Address = *gradients.get_or_alloc_mut(tensor)?.device_ptr();
         let (count, grid) = (self.count, blocks(self.count.try_into().unwrap_or(u32::MAX)));
         // SAFETY: weights, gradient and parts have `count` values each: the tensor's, to which the memory belongs. Adam keeps
@@ -229,7 +216,7 @@ impl FusedMemory {
                 }
             }
         }?;
-        tensor.try_axpy(0.0, &self.weights.get(tensor), 1.0)
+        Ok(())
     }
 }
 

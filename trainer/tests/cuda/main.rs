@@ -17,12 +17,17 @@ use std::{
 };
 
 use dfdx::prelude::*;
-use trainer::{cuda, device::CudaKernels, model::Network, ops::ConvDevice};
+use trainer::{
+    cuda,
+    device::{CudaKernels, Precision},
+    model::Network,
+    ops::ConvDevice,
+};
 
 /// The GPU under test, opened once for each test, as its kernels are compiled then.
 fn gpu() -> Cuda {
     thread_local! {
-        static GPU: Cuda = cuda::open(0, 11)
+        static GPU: Cuda = cuda::open(0, 11, Precision::F32, |_| ())
             .unwrap_or_else(|error| panic!("these tests need a GPU, or scripts/cuda-emulate: {error}")).0;
     }
     GPU.with(Cuda::clone)

@@ -57,7 +57,8 @@ pub(super) struct TrainArgs {
     /// a GPU if it can
     #[arg(long, default_value_t, value_name = "NAME")]
     device: DeviceChoice,
-    /// On a GPU, what the factors of matrix products are rounded to: f32, tf32 or bf16; all else is f32
+    /// On a GPU, what the factors of matrix products are rounded to; sums, weights and all else are f32. auto: tf32 for
+    /// convolutions where the GPU has it, f32 for linear layers, as in PyTorch; f32, tf32 or bf16: that for both
     #[arg(long, default_value_t, value_name = "NAME")]
     precision: Precision,
     /// On a GPU, how convolutions are computed: fused into one operation with kernels of its own, or portable, composed
@@ -95,7 +96,7 @@ impl TrainArgs {
             None => self.recipe.network,
         };
         match device {
-            Selected::Cpu if self.precision != Precision::F32 => {
+            Selected::Cpu if matches!(self.precision, Precision::Tf32 | Precision::Bf16) => {
                 let message = format!("--precision {}: the processor computes in f32 only", self.precision);
                 Err(UsageError(message).into())
             }
@@ -104,17 +105,25 @@ impl TrainArgs {
             Selected::Cuda(ordinal) => {
                 let options = stopped.as_ref().map(|stopped| stopped.config.options.clone());
                 let options = options.map_or_else(|| self.recipe.resolve(), Ok)?;
-                let (device, gpu) =
-                    cuda::open(ordinal, options.seed).with_context(|| format!("--device {}", self.device))?;
-                cuda::libraries::set_precision(self.precision);
+                let (device, gpu) = match cuda::open(ordinal, options.seed, self.precision, say) {
+                    Ok(opened) => opened,
+                    Err(reason) if self.device == DeviceChoice::Auto && self.precision == Precision::Auto => {
+                        say(&format!("Computing on the processor: {reason}"));
+                        return self.train_network(&Cpu::default(), "cpu".to_string(), network, stopped);
+                    }
+                    Err(reason) => return Err(reason).with_context(|| format!("--device {}", self.device)),
+                };
+                let (products, note) = self.precision.on(gpu.capability);
+                note.iter().for_each(|note| say(note));
                 cuda::set_kernels(self.cuda_kernels);
                 match network {
                     NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, options.batch_size),
                     NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, options.batch_size),
                 }
                 .map_err(anyhow::Error::msg)?;
-                cuda::guarded(&device, options.batch_size, || {
-                    let name = format!("{gpu}, {}, {}", self.precision, self.cuda_kernels);
+                cuda::guarded(&device, &gpu, options.batch_size, || {
+                    let name =
+                        format!("{gpu}, precision {} ({products}), {} kernels", self.precision, self.cuda_kernels);
                     self.train_network(&device, name, network, stopped)
                 })
             }

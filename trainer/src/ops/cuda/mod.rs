@@ -1,7 +1,7 @@
 //! The fast way on CUDA: a tower of convolutions, ReLUs and poolings as one operation, its feature maps in memory of its
 //! own, in the order of the kernels.
 //!
-//! Only the images, the weights and the last feature maps are copied between dfdx and these kernels.
+//! The images and the weights are read where dfdx has them, and the last feature maps are written there.
 
 mod dropout;
 mod kernels;
@@ -13,59 +13,99 @@ use dfdx::{
 };
 
 pub use dropout::mask;
-use kernels::{Factor, Layout, Sizes};
+use kernels::{Factor, Kernels, Place, Sizes, Stored, Target, pitch, sums};
 
 use crate::cuda::{
     engine::{Address, Engine, address},
-    exchange::{Copied, Written},
+    exchange::{self, Shared},
+    program::Program,
 };
 
 use super::{Images, Plane, Stage, Tower, Window};
 
 /// Side of the largest pooling window: the number of a tap is kept in a byte.
 const MAX_POOL: usize = 16;
+/// Taps of the largest windows, of convolutions and poolings: loops over them are unrolled.
+const MAX_TAPS: usize = 256;
 
 /// The sizes of one stage.
 #[derive(Debug, Clone, Copy)]
 struct StageSizes {
     convolution: Sizes,
     filters: u32,
-    pool: Option<(Sizes, Layout)>,
+    /// The pooling, and how its values lie.
+    pool: Option<(Sizes, Place)>,
 }
 
 impl StageSizes {
+    /// Rows and columns of the convolution's maps as a matrix.
     fn maps(self) -> (u32, u32) {
         (self.filters, self.convolution.positions())
+    }
+
+    /// How the stage's output lies.
+    fn output(self) -> Place {
+        self.pool.map_or(self.convolution.matrix(), |(_, place)| place)
+    }
+
+    /// The programs of the stage's kernels: for the window, for maps, and for the pooling where there is one.
+    fn programs(self, stored: Stored) -> Vec<Program> {
+        let pool = self.pool.map(|(pool, _)| pool.pool_program(stored));
+        [self.convolution.window_program(stored), stored.maps_program()].into_iter().chain(pool).collect()
     }
 }
 
 /// What the backward pass needs of one stage.
 struct Record {
     sizes: StageSizes,
-    weight: Copied<(usize, usize, usize, usize)>,
+    kernels: Kernels,
+    weight: Shared<(usize, usize, usize, usize)>,
+    /// The weight as factors, where these are no `f32`.
+    rounded: Option<CudaSlice<u8>>,
+    /// What the convolution unfolded, where it is kept.
+    windows: Option<CudaSlice<u8>>,
     /// Output of the ReLU, or of the pooling where there is one.
     output: Address,
     /// The taps that the pooling chose.
     choices: Option<CudaSlice<u8>>,
-    /// The memory of `output`; the last stage's is a gradient of dfdx'.
+    /// The memory of `output`; the last stage's is a tensor of dfdx'.
     _memory: Option<CudaSlice<f32>>,
+}
+
+impl Record {
+    /// The weight as a factor.
+    fn weight(&self, transposed: bool) -> Factor {
+        weight_factor(self.sizes.convolution.taps(), &self.weight, self.rounded.as_ref(), transposed)
+    }
+}
+
+fn weight_factor(
+    taps: u32,
+    weight: &Shared<(usize, usize, usize, usize)>,
+    rounded: Option<&CudaSlice<u8>>,
+    transposed: bool,
+) -> Factor {
+    match rounded {
+        Some(rounded) => Factor { values: address(rounded), pitch: pitch(taps), transposed },
+        None => Factor { values: weight.address(), pitch: taps, transposed },
+    }
 }
 
 /// What [`plan`] looks at of a stage: filters, window, pooling.
 type Outline = (usize, Window, Option<Window>);
 
-/// The sizes of all stages and of the last maps, where this way of computing can do them: one input channel, unpadded
-/// poolings, the last stage with one.
+/// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large,
+/// unpadded poolings, the last stage with one.
 fn plan(
     (batch, mut channels, mut height, mut width): (usize, usize, usize, usize),
     stages: &[Outline],
 ) -> Option<(Vec<StageSizes>, (usize, usize))> {
     let (_, _, Some(_)) = stages.last()? else { return None };
-    if channels != 1 {
-        return None;
-    }
     let mut plan = Vec::new();
     for (index, (filters, window, pool)) in stages.iter().enumerate() {
+        if window.kernel.checked_mul(window.kernel)? > MAX_TAPS {
+            return None;
+        }
         let plane = Plane::new(height, width, *window);
         let convolution = Sizes::new(batch, channels, plane)?;
         (channels, height, width) = (*filters, plane.rows, plane.columns);
@@ -78,17 +118,32 @@ fn plan(
                 let sizes = Sizes::new(batch, channels, plane)?;
                 (height, width) = (plane.rows, plane.columns);
                 // The last one's values go to dfdx, image after image.
-                let layout = if index + 1 == stages.len() {
-                    Layout { of_channel: positions, of_image: channels * positions }
+                let place = if index + 1 == stages.len() {
+                    Place { of_channel: positions, of_image: channels * positions }
                 } else {
-                    Layout { of_channel: batch * positions, of_image: positions }
+                    sizes.matrix()
                 };
-                Some((sizes, layout))
+                Some((sizes, place))
             }
         };
         plan.push(StageSizes { convolution, filters: u32::try_from(*filters).ok()?, pool });
     }
     Some((plan, (height, width)))
+}
+
+/// The kernels of all stages, compiled where they are not yet.
+fn kernels(engine: &Engine, plan: &[StageSizes]) -> Result<Vec<Kernels>, CudaError> {
+    let stored = Stored::of(engine.convolutions);
+    let programs: Vec<Program> = plan.iter().flat_map(|sizes| sizes.programs(stored)).collect();
+    let mut modules = engine.modules(&programs)?.into_iter();
+    let missing = || cudarc::driver::DriverError(cudarc::driver::sys::CUresult::CUDA_ERROR_NOT_FOUND);
+    let mut next = || modules.next().ok_or_else(missing);
+    let kernels = plan.iter().map(|sizes| {
+        let (window, maps) = (next()?, next()?);
+        let pool = sizes.pool.map(|_| next()).transpose()?;
+        Ok(Kernels { stored, window, pool, maps })
+    });
+    kernels.collect()
 }
 
 /// A tower as one operation; each stage by itself where that cannot be.
@@ -106,34 +161,37 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
     let Tower { input: images, stages, .. } = call;
     let device = images.device().clone();
     let engine = Engine::of(&device)?;
+    let kernels = kernels(&engine, &plan)?;
     let (images, mut tape) = images.split_tape();
-    let mut images = Copied::new(images)?;
+    let images = Shared::new(images)?;
+    let ghosts: Vec<_> = stages.iter().map(|stage| (stage.weight.ghost(), stage.bias.ghost())).collect();
 
-    let mut values = Written::new(&device, &(shape.0, *filters, rows, columns))?;
-    let target = values.address()?;
-    let mut records: Vec<Record> = Vec::new();
-    for (index, (sizes, stage)) in plan.into_iter().zip(&stages).enumerate() {
+    let (output, target) = exchange::uninitialised(&device, &(shape.0, *filters, rows, columns))?;
+    let (last, mut records) = (stages.len() - 1, Vec::<Record>::new());
+    for (index, ((sizes, kernels), stage)) in plan.into_iter().zip(kernels).zip(stages).enumerate() {
         let source = match records.last() {
-            None => images.address()?,
-            Some(record) => record.output,
+            None => (images.address(), sizes.convolution.images()),
+            Some(record) => (record.output, record.sizes.output()),
         };
-        let target = (index + 1 == stages.len()).then_some(target);
-        records.push(forward(&engine, sizes, source, stage, target)?);
+        let target = (index == last).then_some(target);
+        records.push(forward(&engine, (sizes, kernels), source, stage, target, T::OWNS_TAPE)?);
         if !T::OWNS_TAPE {
             records.drain(..records.len() - 1);
         }
     }
-    let output = values.tensor();
 
-    let ghosts: Vec<_> = stages.iter().map(|stage| (stage.weight.ghost(), stage.bias.ghost())).collect();
-    let output_ghost = output.ghost();
+    let (output_ghost, values) = (output.ghost(), output.clone());
     tape.add_backward_op(move |gradients| {
-        // The last stage's output lies in `values`.
+        // The last stage's output lies in `values`, which nobody changes as long as it is shared.
         let _values = &values;
         let mut gradient = *gradients.get_or_alloc_mut(&output_ghost)?.device_ptr();
         let mut memory = None;
         for (index, (weight, bias)) in ghosts.iter().enumerate().rev() {
-            let source = if index == 0 { images.address()? } else { records[index - 1].output };
+            let convolution = records[index].sizes.convolution;
+            let source = match index.checked_sub(1).map(|before| &records[before]) {
+                None => (images.address(), convolution.images()),
+                Some(record) => (record.output, record.sizes.output()),
+            };
             let targets =
                 [*gradients.get_or_alloc_mut(weight)?.device_ptr(), *gradients.get_or_alloc_mut(bias)?.device_ptr()];
             memory = backward(&engine, &mut records[index], source, index > 0, gradient, memory, targets)?;
@@ -144,105 +202,126 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
     Ok(output.put_tape(tape))
 }
 
-/// One stage. Its output goes to `target`, or else into memory of its own.
+/// One stage of `source`, whose planes lie as is said there. Its output goes to `target`, or else into memory of its own.
 fn forward(
     engine: &Engine,
-    sizes: StageSizes,
-    source: Address,
-    stage: &Stage<Cuda>,
+    (sizes, kernels): (StageSizes, Kernels),
+    source: (Address, Place),
+    stage: Stage<Cuda>,
     target: Option<Address>,
+    recorded: bool,
 ) -> Result<Record, CudaError> {
-    let mut weight = Copied::new(stage.weight.clone())?;
-    let mut bias = Copied::new(stage.bias.clone())?;
     let (convolution, (filters, positions)) = (sizes.convolution, sizes.maps());
-    let unfolded = engine.allocate::<f32>(product(convolution.taps(), positions))?;
-    let maps = engine.allocate::<f32>(product(filters, positions))?;
-    let factors = [
-        Factor { values: weight.address()?, columns: convolution.taps(), transposed: false },
-        Factor { values: address(&unfolded), columns: positions, transposed: false },
-    ];
-    // SAFETY: `source` is the images or the output of the stage before, which `plan` gave this size; the weight is filters ×
-    // taps by the stage's type; the others were just allocated with their sizes.
-    unsafe {
-        engine.unfold(convolution, source, address(&unfolded))?;
-        engine.product((filters, convolution.taps(), positions), factors[0], factors[1], 0.0, address(&maps))?;
-    }
-    drop(unfolded);
-
-    let Some((pool, layout)) = sizes.pool else {
-        // SAFETY: a value of `bias` for each filter, by the stage's type, and `maps` as allocated.
-        unsafe { engine.bias_relu((filters, positions), bias.address()?, address(&maps)) }?;
-        return Ok(Record { sizes, weight, output: address(&maps), choices: None, _memory: Some(maps) });
+    let (taps, stored) = (convolution.taps(), kernels.stored);
+    let (weight, bias) = (Shared::new(stage.weight)?, Shared::new(stage.bias)?);
+    let unfolded = engine.allocate::<u8>(stored.bytes() * matrix(taps, positions))?;
+    let rounded = match stored {
+        Stored::F32 => None,
+        Stored::Bf16 => Some(engine.allocate::<u8>(stored.bytes() * matrix(filters, taps))?),
     };
-    let count = product(filters, pool.positions());
-    let choices = engine.allocate::<u8>(count)?;
-    let memory = if target.is_none() { Some(engine.allocate::<f32>(count)?) } else { None };
+    let maps = engine.allocate::<f32>(matrix(filters, positions))?;
+    let factors = [
+        weight_factor(taps, &weight, rounded.as_ref(), false),
+        Factor { values: address(&unfolded), pitch: pitch(positions), transposed: false },
+    ];
+    let product = Target { values: address(&maps), pitch: pitch(positions), stored: Stored::F32, added: false };
+    // SAFETY: the memory was just allocated by these sizes; the weight has filters × taps values and the source planes of all
+    // channels, by the shapes that the plan was made of.
+    unsafe {
+        if let Some(rounded) = &rounded {
+            kernels.factors(engine, (filters, taps), [weight.address(), address(rounded)])?;
+        }
+        kernels.unfold(engine, convolution, source.1, [source.0, address(&unfolded)])?;
+        kernels.product(engine, (filters, taps, positions), factors, product)?;
+    }
+    let windows = (recorded && engine.keeps_windows()).then_some(unfolded);
+    let rounded = rounded.filter(|_| recorded);
+
+    let Some((pool, place)) = sizes.pool else {
+        // SAFETY: a value of `bias` for each filter, by the stage's type, and `maps` as allocated.
+        unsafe { kernels.bias_relu(engine, (filters, positions), [bias.address(), address(&maps)]) }?;
+        let output = address(&maps);
+        return Ok(Record { sizes, kernels, weight, rounded, windows, output, choices: None, _memory: Some(maps) });
+    };
+    let choices = engine.allocate::<u8>(filters as usize * pool.positions() as usize)?;
+    let memory = if target.is_none() { Some(engine.allocate::<f32>(matrix(filters, pool.positions()))?) } else { None };
     let output = target.or(memory.as_ref().map(address)).unwrap_or_default();
     // SAFETY: as above; the output and the choices have a place for each position, and `target` is dfdx' memory for a tensor
     // of exactly that many values.
     unsafe {
-        engine.bias_relu_pool(pool, layout, [bias.address()?, address(&maps), output, *choices.device_ptr()])?;
+        let addresses = [bias.address(), address(&maps), output, address(&choices)];
+        kernels.bias_relu_pool(engine, (pool, place), addresses)?;
     }
-    Ok(Record { sizes, weight, output, choices: Some(choices), _memory: memory })
+    Ok(Record { sizes, kernels, weight, rounded, windows, output, choices: Some(choices), _memory: memory })
 }
 
 /// The gradients of one stage, from that of its output (`gradient`, which is `memory` where that is there): the weight's and
-/// the bias' are added to `targets`, the input's is returned where it is wanted.
+/// the bias' are added to `targets`, the input's is returned where it is wanted, and lies as the source does.
 fn backward(
     engine: &Engine,
     record: &mut Record,
-    source: Address,
+    source: (Address, Place),
     input_wanted: bool,
     gradient: Address,
     memory: Option<CudaSlice<f32>>,
     targets: [Address; 2],
 ) -> Result<Option<CudaSlice<f32>>, CudaError> {
-    let (convolution, (filters, positions)) = (record.sizes.convolution, record.sizes.maps());
-    let taps = convolution.taps();
-    let map_gradient = match (record.sizes.pool, &record.choices, memory) {
-        (Some((pool, layout)), Some(choices), memory) => {
-            let maps = engine.allocate::<f32>(product(filters, positions))?;
-            let addresses = [record.output, *choices.device_ptr(), gradient, address(&maps)];
-            // SAFETY: the forward pass made the output and the choices with these sizes, the gradient is as large as the
-            // output, and `maps` was just allocated.
-            unsafe { engine.pool_relu_backward(pool, layout, addresses) }?;
-            drop(memory);
-            maps
-        }
-        (_, _, Some(maps)) => {
-            // SAFETY: the forward pass made the output with this size, and its gradient is as large.
-            unsafe { engine.relu_backward((filters, positions), record.output, address(&maps)) }?;
-            maps
-        }
-        // The last stage has a pooling, and every other one gets its gradient in memory of its own.
-        (_, _, None) => return Ok(None),
-    };
-    let unfolded = engine.allocate::<f32>(product(taps, positions))?;
-    let maps = Factor { values: address(&map_gradient), columns: positions, transposed: false };
-    let windows = Factor { values: address(&unfolded), columns: positions, transposed: true };
-    // SAFETY: `targets` are dfdx' memory for gradients of the weight, filters × taps, and the bias, filters; `source` and the
-    // others are as in the forward pass.
+    let kept = record.windows.take();
+    let (kernels, convolution, (filters, positions)) = (&record.kernels, record.sizes.convolution, record.sizes.maps());
+    let (taps, stored) = (convolution.taps(), kernels.stored);
+    let factors = |rows, columns| engine.allocate::<u8>(stored.bytes() * matrix(rows, columns));
+    let map_gradient = factors(filters, positions)?;
+    let parts = sums(stored, positions);
+    let partial = engine.allocate::<f32>(filters as usize * parts as usize)?;
+    // SAFETY: the forward pass made the output and the choices with these sizes, the gradient is as large as the output and
+    // lies as it does, and the rest was just allocated; `targets` are dfdx' memory for gradients of the weight, filters × taps,
+    // and the bias, filters.
     unsafe {
-        engine.bias_gradient((filters, positions), address(&map_gradient), targets[1])?;
-        engine.unfold(convolution, source, address(&unfolded))?;
-        engine.product((filters, positions, taps), maps, windows, 1.0, targets[0])?;
+        match (record.sizes.pool, &record.choices) {
+            (Some(pool), Some(choices)) => {
+                let read = [record.output, address(choices), gradient];
+                let addresses = [read[0], read[1], read[2], address(&map_gradient), address(&partial)];
+                kernels.pool_relu_backward(engine, pool, addresses)?;
+            }
+            _ => {
+                let addresses = [record.output, gradient, address(&map_gradient), address(&partial)];
+                kernels.relu_backward(engine, (filters, positions), addresses)?;
+            }
+        }
+        kernels.bias_gradient(engine, (filters, parts), [address(&partial), targets[1]])?;
     }
+    drop(memory);
+    let unfolded = match kept {
+        Some(unfolded) => unfolded,
+        None => {
+            let unfolded = factors(taps, positions)?;
+            // SAFETY: as in the forward pass.
+            unsafe { kernels.unfold(engine, convolution, source.1, [source.0, address(&unfolded)]) }?;
+            unfolded
+        }
+    };
+    let maps = Factor { values: address(&map_gradient), pitch: pitch(positions), transposed: false };
+    let windows = Factor { values: address(&unfolded), pitch: pitch(positions), transposed: true };
+    let weight_gradient = Target { values: targets[0], pitch: taps, stored: Stored::F32, added: true };
+    // SAFETY: as above.
+    unsafe { kernels.product(engine, (filters, positions, taps), [maps, windows], weight_gradient) }?;
     if !input_wanted {
         return Ok(None);
     }
-    let weight = Factor { values: record.weight.address()?, columns: taps, transposed: true };
-    let input = engine.allocate::<f32>(product(convolution.channels(), convolution.inputs()))?;
-    // SAFETY: as above; what was unfolded is no longer needed, and the product is as large.
+    let input = engine.allocate::<f32>(convolution.channels() as usize * source.1.of_channel)?;
+    let product = Target { values: address(&unfolded), pitch: pitch(positions), stored, added: false };
+    // SAFETY: as above; what was unfolded is no longer needed, and the product is as large. The source of a stage that is not
+    // the first lies channel by channel, and so the input's gradient has room for all of them.
     unsafe {
-        engine.product((taps, filters, positions), weight, maps, 0.0, address(&unfolded))?;
-        engine.fold(convolution, address(&unfolded), address(&input))?;
+        kernels.product(engine, (taps, filters, positions), [record.weight(true), maps], product)?;
+        kernels.fold(engine, convolution, source.1, [address(&unfolded), address(&input)])?;
     }
     Ok(Some(input))
 }
 
-/// A number of values, which may lie beyond 2³².
-fn product(rows: u32, length: u32) -> usize {
-    rows as usize * length as usize
+/// Values of a matrix in memory, which may lie beyond 2³².
+fn matrix(rows: u32, columns: u32) -> usize {
+    rows as usize * pitch(columns) as usize
 }
 
 #[cfg(test)]
@@ -273,15 +352,26 @@ mod tests {
             maps,
             [(96, 256 * 54 * 54), (256, 256 * 26 * 26), (384, 256 * 144), (384, 256 * 144), (256, 256 * 144)]
         );
-        let layouts =
-            stages.iter().filter_map(|sizes| sizes.pool).map(|(_, layout)| (layout.of_channel, layout.of_image));
-        assert!(layouts.eq([(256 * 676, 676), (256 * 144, 144), (25, 6400)]));
+        let places = stages.iter().filter_map(|sizes| sizes.pool).map(|(_, place)| (place.of_channel, place.of_image));
+        assert!(places.eq([(256 * 676, 676), (256 * 144, 144), (25, 6400)]));
         assert!(plan((8192, 1, 224, 224), &alexnet()).is_some());
     }
 
     #[test]
+    fn windows_of_the_same_sizes_have_the_same_programs() {
+        let (stages, _) = plan((2, 1, 224, 224), &alexnet()).unwrap();
+        let mut programs: Vec<_> =
+            stages.iter().flat_map(|sizes| sizes.programs(Stored::F32)).map(|program| program.key()).collect();
+        programs.sort();
+        programs.dedup();
+        // Three convolutions of five have the same window, and all maps the same program.
+        assert_eq!(programs.len(), 3 + 3 + 1);
+    }
+
+    #[test]
     fn what_the_kernels_are_not_written_for_is_left_to_others() {
-        assert!(plan((1, 3, 224, 224), &alexnet()).is_none());
+        assert!(plan((1, 3, 224, 224), &alexnet()).is_some());
+        assert!(plan((1, 1, 28, 28), &[(4, window(17, 1, 0), Some(window(3, 2, 0)))]).is_none());
         assert!(plan((1, 1, 224, 224), &alexnet()[..4]).is_none());
         assert!(plan((1, 1, 224, 224), &[]).is_none());
         assert!(plan((1, 1, 28, 28), &[(4, window(3, 1, 1), Some(window(3, 2, 1)))]).is_none());

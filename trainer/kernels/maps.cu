@@ -1,0 +1,62 @@
+// Bias and ReLU of a convolution's maps where no pooling follows, gradients of biases, and weights as factors
+// (trainer/src/ops/cuda). Everything here is the same for all sizes.
+
+// A value of each of the maps' 16 bytes.
+struct alignas(16) Values {
+    float values[4];
+};
+
+// maps[c][·] = relu(maps[c][·] + bias[c]); blockIdx.y is the channel.
+extern "C" __global__ void __launch_bounds__(256) tower_bias_relu(unsigned int count, unsigned int pitch, const float *bias,
+                                                                  float *maps) {
+    Values *row = (Values *)(maps + row_start(blockIdx.y, pitch));
+    const float added = bias[blockIdx.y];
+    FOR_EACH(i, (count + 3) / 4) {
+        Values four = row[i];
+#pragma unroll
+        for (unsigned int v = 0; v < 4; v++)
+            four.values[v] = relu(four.values[v] + added);
+        row[i] = four;
+    }
+}
+
+// map_gradient[c][·] = gradient[c][·], or 0 where the output of the ReLU is; the two may be the same. sums[c, block] is the sum
+// of what a block wrote.
+extern "C" __global__ void __launch_bounds__(256)
+    tower_relu_backward(unsigned int count, unsigned int pitch, const float *maps, const float *gradient,
+                        Stored *map_gradient, float *sums) {
+    const size_t row = row_start(blockIdx.y, pitch);
+    float total = 0.0f;
+    FOR_EACH_VECTOR(start, count) {
+        Factors factors;
+#pragma unroll
+        for (unsigned int v = 0; v < VECTOR; v++) {
+            const bool passes = start + v < count && maps[row + start + v] > 0.0f;
+            const float value = passes ? gradient[row + start + v] : 0.0f;
+            factors.values[v] = to_stored(value);
+            total += value;
+        }
+        *(Factors *)(map_gradient + row + start) = factors;
+    }
+    total = sum_of_block(total);
+    if (threadIdx.x == 0)
+        sums[blockIdx.y * gridDim.x + blockIdx.x] = total;
+}
+
+// bias[c] += Σ sums[c, ·], in an order that does not change from run to run.
+extern "C" __global__ void __launch_bounds__(256) tower_bias_gradient(unsigned int channels, unsigned int parts,
+                                                                      const float *sums, float *bias) {
+    FOR_EACH(channel, channels) {
+        float sum = 0.0f;
+        for (unsigned int part = 0; part < parts; part++)
+            sum += sums[channel * parts + part];
+        bias[channel] += sum;
+    }
+}
+
+// A matrix as factors, in rows of `pitch`; blockIdx.y takes the rows in turns.
+extern "C" __global__ void __launch_bounds__(256) tower_factors(unsigned int rows, unsigned int columns, unsigned int pitch,
+                                                                const float *matrix, Stored *factors) {
+    for (unsigned int row = blockIdx.y; row < rows; row += gridDim.y)
+        FOR_EACH(i, columns) { factors[row_start(row, pitch) + i] = to_stored(matrix[row_start(row, columns) + i]); }
+}
