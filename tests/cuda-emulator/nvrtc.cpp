@@ -146,7 +146,8 @@ std::string with_dynamic_shared_memory(const std::string &source) {
     return std::regex_replace(source, declaration, "$1 *const $2 = static_cast<$1 *>(emulated_dynamic_shared());");
 }
 
-// Between variables in shared memory lies what belongs to none, so that a step from one into the other is seen.
+// Between variables in shared memory lies what belongs to none, so that a step from one into the other is seen. Those of
+// templates, which g++ keeps out of the section, come into it.
 std::string with_gaps(const std::string &assembly) {
     std::stringstream lines(assembly);
     std::string result;
@@ -157,6 +158,15 @@ std::string with_gaps(const std::string &assembly) {
             line = "\t.section\temulated_shared,\"aw\",@nobits";
         } else if (line.find("\t.section") == 0 || line == "\t.text" || line == "\t.data" || line == "\t.bss") {
             shared = false;
+        }
+        static const std::regex common("\\t\\.comm\\t([^,]+),(\\d+),(\\d+)");
+        std::smatch part;
+        if (std::regex_match(line, part, common) && part.str(1).rfind("_ZGV", 0) != 0 &&
+            part.str(1).find("emulated_kernel_") == std::string::npos) {
+            result += "\t.pushsection\temulated_shared,\"aw\",@nobits\n\t.align\t" + part.str(3) + "\n\t.type\t" + part.str(1) +
+                      ", @object\n\t.size\t" + part.str(1) + ", " + part.str(2) + '\n' + part.str(1) + ":\n\t.zero\t" +
+                      part.str(2) + "\n\t.zero\t1024\n\t.popsection\n";
+            continue;
         }
         result += line + '\n';
         if (shared && line.find("\t.zero\t") == 0)
@@ -184,7 +194,8 @@ Status compile(Program &program, const std::vector<std::string> &defines, unsign
     const std::string prefix = checks ? "checked/" : "";
     const std::string include = " -I" + quoted(folder() / "include") + " -I" + quoted(work / "headers");
     std::string options = " -std=c++17 -fPIC -w -ffp-contract=off -include " + quoted(folder() / "include" / (prefix + "emulator.h"));
-    options += checks ? " -O1 -fsanitize=thread -fno-tree-loop-distribute-patterns -DEMULATED_CHECKS" : " -O2";
+    options += checks ? " -O1 -fsanitize=thread -fsanitize=bounds-strict -fsanitize-undefined-trap-on-error "
+                        "-fno-tree-loop-distribute-patterns -DEMULATED_CHECKS" : " -O2";
     // Kernels are known by the word that is left of __global__.
     write_whole(work / "names.cpp", begin + "#include \"program.cu\"\n}\n");
     if (!run("g++ -E -DEMULATED_NAMES -std=c++17" + include + " -I" + quoted(work) + " -o " + quoted(work / "names.ii") + ' ' +
@@ -410,9 +421,7 @@ unsigned nvrtcCompileProgram(void *handle, int count, const char *const *options
             const std::string number = text.substr(std::min(text.size(), text.find('_') + 1));
             const auto known = architectures();
             architecture = unsigned(std::atoi(number.c_str()));
-            if (text == "ci")
-                architecture = 90; // a build of dfdx for type checks names none
-            else if (!(is_virtual || text.rfind("sm_", 0) == 0) ||
+            if (!(is_virtual || text.rfind("sm_", 0) == 0) ||
                                  std::find(known.begin(), known.end(), int(architecture)) == known.end()) {
                 program->log = "nvrtc: error: invalid value for --gpu-architecture (-arch)\n";
                 return INVALID_OPTION;
@@ -424,10 +433,6 @@ unsigned nvrtcCompileProgram(void *handle, int count, const char *const *options
             defines.push_back(text);
         } else if (text = value("-D"); !text.empty()) {
             defines.push_back(text);
-        } else if (text = value("--include-path="); !text.empty()) {
-            for (const char *name : {"cuda_utils.cuh", "compatibility.cuh"})
-                if (files::exists(files::path(text) / name))
-                    program->headers[name] = whole(files::path(text) / name);
         } else if (option.rfind("--std=", 0) != 0 && option.rfind("-std=", 0) != 0 &&
                    option.rfind("--default-stream=", 0) != 0 && option.rfind("--fmad=", 0) != 0 &&
                    option.rfind("--extra-device-vectorization", 0) != 0 && option.rfind("--device-int128", 0) != 0 &&

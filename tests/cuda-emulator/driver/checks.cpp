@@ -15,7 +15,10 @@
 #include <algorithm>
 #include <cstdlib>
 
-bool checking = std::getenv("CUDA_EMULATOR_CHECK") != nullptr;
+bool checking() {
+    static const bool is_set = std::getenv("CUDA_EMULATOR_CHECK") != nullptr;
+    return is_set;
+}
 
 namespace {
 
@@ -176,7 +179,7 @@ void access_range(Pointer pointer, std::size_t bytes, bool write) {
     if (!region || bytes > region->bytes - (pointer - region->start))
         stop(std::to_string(bytes) + " bytes are " + (write ? "written" : "read") + " at " + surroundings(pointer) +
              ", by a copy or a product");
-    if (checking)
+    if (checking())
         check_bytes(*region, pointer, bytes, write ? Kind::write : Kind::read);
 }
 
@@ -184,7 +187,7 @@ void copy_written(Pointer target, Pointer source, std::size_t bytes) {
     Region *from = region_of(source), *to = region_of(target);
     if (!from || !to || bytes > from->bytes - (source - from->start))
         stop(std::to_string(bytes) + " bytes are copied from " + surroundings(source) + " to " + surroundings(target));
-    if (!checking)
+    if (!checking())
         return;
     // What nothing was written to may be copied, and is no better then.
     std::vector<std::uint8_t> written(from->written.begin() + std::ptrdiff_t(source - from->start),

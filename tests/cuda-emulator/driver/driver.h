@@ -157,7 +157,7 @@ bool on_stack(Pointer address);
 
 // checks.cpp
 
-extern bool checking; // by CUDA_EMULATOR_CHECK
+bool checking(); // by CUDA_EMULATOR_CHECK
 void prepare(Region &region);
 // A copy, a memset or a product of matrices reads or writes these bytes.
 void access_range(Pointer pointer, std::size_t bytes, bool write);

@@ -77,17 +77,23 @@ void check_guard(const Region &region) {
                  std::to_string(region.bytes) + " bytes");
 }
 
-// Where a kernel touches a page that is not its own, the processor says so.
+// Where a kernel touches a page that is not its own, the processor says so. A checked kernel with an index beyond the end of an
+// array whose size the compiler knows comes to an instruction that there is not.
 struct sigaction former;
 void no_access(int number, siginfo_t *information, void *context) {
     const Pointer address = Pointer(information->si_addr);
+    if (number == SIGILL && running_kernel) {
+        std::fprintf(stderr, "CUDA emulator: an index is beyond the end of an array%s\n", whereabouts().c_str());
+        std::signal(SIGABRT, SIG_DFL);
+        std::abort();
+    }
     if (in_arena(address) || running_kernel) {
         std::fprintf(stderr, "CUDA emulator: memory is accessed at %s%s\n", surroundings(address).c_str(), whereabouts().c_str());
         std::signal(SIGABRT, SIG_DFL);
         std::abort();
     }
     // A stack that overflowed, or the like: as the program would have it.
-    if (former.sa_flags & SA_SIGINFO)
+    if (number == SIGSEGV && (former.sa_flags & SA_SIGINFO))
         former.sa_sigaction(number, information, context);
     else
         std::signal(number, SIG_DFL);
@@ -102,6 +108,7 @@ void watch_faults() {
     action.sa_sigaction = no_access;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     sigaction(SIGSEGV, &action, &former);
+    sigaction(SIGILL, &action, nullptr);
 }
 
 } // namespace
@@ -125,7 +132,7 @@ unsigned allocate(Pointer *pointer, std::size_t bytes, std::uint32_t operation) 
     region->start = start;
     region->bytes = bytes;
     region->operation = operation;
-    if (checking)
+    if (checking())
         prepare(*region);
     enter(*region, region.get());
     allocations[start] = std::move(region);
@@ -148,7 +155,7 @@ unsigned release(Pointer pointer) {
 void forget(Pointer pointer) {
     auto found = allocations.find(pointer);
     check_guard(*found->second);
-    if (checking)
+    if (checking())
         access_before_release(*found->second);
     void *values = reinterpret_cast<void *>(pointer);
     const std::size_t bytes = pages(found->second->bytes);

@@ -7,8 +7,7 @@
 #include <cstdlib>
 #include <dlfcn.h>
 #include <elf.h>
-#include <filesystem>
-#include <fstream>
+#include <cstdio>
 #include <link.h>
 #include <set>
 #include <sys/mman.h>
@@ -94,11 +93,6 @@ void emulated_register(const char *name, void *function, Launcher launcher, std:
 
 unsigned load_module(void **module, const void *data) {
     const auto *bytes = static_cast<const unsigned char *>(data);
-    // A build of dfdx for type checks has empty images: kernels of every file that was compiled beforehand stand for them.
-    if (!*bytes) {
-        live_modules.insert(*module = new Image);
-        return SUCCESS;
-    }
     std::vector<unsigned char> decoded;
     bool ptx = false;
     if (std::memcmp(bytes, EMULATED_PTX, std::strlen(EMULATED_PTX)) == 0) {
@@ -134,7 +128,7 @@ unsigned load_module(void **module, const void *data) {
     } else if (architecture / 10 != capability() / 10 || architecture > capability()) {
         return NO_BINARY_FOR_GPU;
     }
-    if (checking && !number("emulated_checks"))
+    if (checking() && !number("emulated_checks"))
         stop("CUDA_EMULATOR_CHECK is set, but these kernels were compiled without; are they from the program's cache?");
     image->start = ~Pointer(0);
     struct link_map *map = nullptr;
@@ -146,23 +140,6 @@ unsigned load_module(void **module, const void *data) {
     }
     live_modules.insert(*module = image.release());
     return SUCCESS;
-}
-
-static std::map<std::string, void *> &beforehand() {
-    static std::map<std::string, void *> kernels;
-    static bool loaded = false;
-    const char *folder = std::getenv("CUDA_EMULATOR_KERNELS");
-    if (!loaded && folder)
-        for (auto &entry : std::filesystem::directory_iterator(folder)) {
-            std::ifstream file(entry.path(), std::ios::binary);
-            const std::string bytes(std::istreambuf_iterator<char>(file), {});
-            void *module = nullptr;
-            if (entry.path().extension() == ".cubin" && load_module(&module, bytes.data()) == SUCCESS)
-                for (auto &[name, kernel] : static_cast<Image *>(module)->kernels)
-                    kernels[name] = &kernel;
-        }
-    loaded = true;
-    return kernels;
 }
 
 unsigned unload_module(void *module) {
@@ -180,13 +157,8 @@ unsigned find_function(void **function, void *module, const char *name) {
         return INVALID_HANDLE;
     auto &kernels = static_cast<Image *>(module)->kernels;
     auto found = kernels.find(name);
-    if (found == kernels.end()) {
-        auto &all = beforehand();
-        if (static_cast<Image *>(module)->library || !all.count(name))
-            return NOT_FOUND;
-        *function = all[name];
-        return SUCCESS;
-    }
+    if (found == kernels.end())
+        return NOT_FOUND;
     *function = &found->second;
     return SUCCESS;
 }

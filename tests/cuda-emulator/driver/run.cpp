@@ -120,12 +120,12 @@ void fill(const Region &region) { std::memset(reinterpret_cast<void *>(region.st
 void run_block(std::size_t count) {
     for (auto &region : running_kernel->image->shared) {
         fill(*region);
-        if (checking)
+        if (checking())
             forget_accesses(*region);
     }
     if (dynamic_shared_region) {
         fill(*dynamic_shared_region);
-        if (checking)
+        if (checking())
             forget_accesses(*dynamic_shared_region);
     }
     order.resize(count);
@@ -185,7 +185,7 @@ void run(const Kernel &kernel, dim3 grid, dim3 block, std::size_t dynamic_shared
         region.start = Pointer(memory.data());
         region.bytes = dynamic_shared;
         region.name = "dynamic";
-        if (checking)
+        if (checking())
             prepare(region);
         dynamic_shared_region = &region;
     }
