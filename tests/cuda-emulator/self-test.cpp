@@ -67,6 +67,8 @@ extern "C" __global__ void mixed_to_one(float *values) {
 }
 extern "C" __global__ void reverse(float *values, unsigned barrier) {
     __shared__ float shared[64];
+    shared[threadIdx.x] = 0.0f;
+    __syncthreads();
     shared[threadIdx.x] = values[threadIdx.x];
     if (barrier) __syncthreads();
     values[threadIdx.x] = shared[63 - threadIdx.x];

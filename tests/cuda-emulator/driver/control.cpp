@@ -207,28 +207,30 @@ unsigned translated(int library, unsigned code) {
     }
 }
 
-struct Report {
-    ~Report() {
-        if (forked)
-            return;
-        check_guards();
-        const char *path = std::getenv("CUDA_EMULATOR_REPORT");
-        if (!path)
-            return;
-        std::ofstream report(path);
-        report << "memory_peak " << counters.memory_peak << "\nwaits " << counters.waits << "\nallocations "
-               << counters.allocations << "\nhost_to_device " << counters.host_to_device << "\ndevice_to_device "
-               << counters.device_to_device << "\ndevice_to_host " << counters.device_to_host << '\n';
-        for (auto &[name, count] : calls)
-            report << "call " << name << ' ' << count << '\n';
-    }
-} report;
+// Registered at the first call, and so run before anything of this library is destroyed. Other threads that end now, and give
+// their memory back, find the driver locked for ever.
+void at_exit() {
+    everything.lock();
+    if (forked)
+        return;
+    check_guards();
+    const char *path = std::getenv("CUDA_EMULATOR_REPORT");
+    if (!path)
+        return;
+    std::ofstream report(path);
+    report << "memory_peak " << counters.memory_peak << "\nwaits " << counters.waits << "\nallocations " << counters.allocations
+           << "\nhost_to_device " << counters.host_to_device << "\ndevice_to_device " << counters.device_to_device
+           << "\ndevice_to_host " << counters.device_to_host << '\n';
+    for (auto &[name, count] : calls)
+        report << "call " << name << ' ' << count << '\n';
+}
 
 } // namespace
 
 unsigned emulated_call(const char *name, int library) {
     std::lock_guard lock(everything);
-    call_number++;
+    if (call_number++ == 0)
+        std::atexit(at_exit);
     calls[name]++;
     if (static const char *const path = std::getenv("CUDA_EMULATOR_CALLS"); path)
         std::ofstream(path, std::ios::app) << call_number << ' ' << name << '\n';
