@@ -1,5 +1,5 @@
 // libcublas.so.13 for machines without a GPU: the functions that the trainer calls, for matrices of f32, with the rounding of
-// factors that each type of computation stands for, and of bfloat16, with sums in f32.
+// factors that each type of computation stands for, and of bfloat16 and half precision, with sums in f32.
 
 #include <cstdint>
 #include <cstring>
@@ -8,8 +8,8 @@
 namespace {
 
 enum Status : unsigned { SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
-const unsigned R_32F = 0, R_16BF = 14;
-const unsigned COMPUTE_32F = 68, COMPUTE_32F_FAST_16BF = 75, COMPUTE_32F_FAST_TF32 = 77;
+const unsigned R_32F = 0, R_16F = 2, R_16BF = 14;
+const unsigned COMPUTE_32F = 68, COMPUTE_32F_FAST_16F = 74, COMPUTE_32F_FAST_16BF = 75, COMPUTE_32F_FAST_TF32 = 77;
 
 // To the nearest value with fewer bits of mantissa, ties to even.
 float rounded(float value, unsigned dropped) {
@@ -24,11 +24,13 @@ float rounded(float value, unsigned dropped) {
     return value;
 }
 
-bool known(unsigned type) { return type == R_32F || type == R_16BF; }
+bool known(unsigned type) { return type == R_32F || type == R_16F || type == R_16BF; }
 
 float value(const void *matrix, unsigned type, std::size_t at) {
     if (type == R_32F)
         return static_cast<const float *>(matrix)[at];
+    if (type == R_16F)
+        return float(static_cast<const _Float16 *>(matrix)[at]);
     const std::uint32_t bits = std::uint32_t(static_cast<const std::uint16_t *>(matrix)[at]) << 16;
     float result;
     std::memcpy(&result, &bits, sizeof result);
@@ -38,6 +40,10 @@ float value(const void *matrix, unsigned type, std::size_t at) {
 void set_value(void *matrix, unsigned type, std::size_t at, float result) {
     if (type == R_32F) {
         static_cast<float *>(matrix)[at] = result;
+        return;
+    }
+    if (type == R_16F) {
+        static_cast<_Float16 *>(matrix)[at] = _Float16(result);
         return;
     }
     result = rounded(result, 16);
@@ -72,7 +78,9 @@ unsigned cublasSetStream_v2(void *, void *) { return SUCCESS; }
 unsigned cublasGemmEx(void *, unsigned trans_a, unsigned trans_b, int m, int n, int k, const void *alpha, const void *a,
                       unsigned type_a, int lda, const void *b, unsigned type_b, int ldb, const void *beta, void *c,
                       unsigned type_c, int ldc, unsigned compute, int) {
-    const unsigned dropped = compute == COMPUTE_32F_FAST_16BF ? 16 : compute == COMPUTE_32F_FAST_TF32 ? 13 : 0;
+    const unsigned dropped = compute == COMPUTE_32F_FAST_16BF                                          ? 16
+                             : compute == COMPUTE_32F_FAST_TF32 || compute == COMPUTE_32F_FAST_16F ? 13
+                                                                                                   : 0;
     // Factors are of one type, and the result is of that or f32; only those of f32 are rounded.
     if (!known(type_a) || type_b != type_a || (type_c != type_a && type_c != R_32F) || (!dropped && compute != COMPUTE_32F) ||
         (dropped && type_a != R_32F))

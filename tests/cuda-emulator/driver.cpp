@@ -11,6 +11,7 @@
 
 #include "include/emulator.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -127,6 +128,10 @@ bool inside(std::uint64_t pointer, std::size_t bytes) {
     auto found = std::prev(after);
     return pointer - found->first + bytes <= found->second;
 }
+
+struct Event {
+    std::chrono::steady_clock::time_point recorded;
+};
 
 struct Report {
     ~Report() {
@@ -278,9 +283,15 @@ unsigned cuMemPoolSetAttribute(void *, unsigned, void *) { return SUCCESS; }
 unsigned cuCtxSetCurrent(void *) { return SUCCESS; }
 
 // Everything is done when it is asked for: streams and events have nothing to wait for.
-unsigned cuEventCreate(void **event, unsigned) { return *event = &report, SUCCESS; }
-unsigned cuEventRecord(void *, void *) { return SUCCESS; }
-unsigned cuEventDestroy_v2(void *) { return SUCCESS; }
+unsigned cuEventCreate(void **event, unsigned) { return *event = new Event{}, SUCCESS; }
+unsigned cuEventRecord(void *event, void *) {
+    return static_cast<Event *>(event)->recorded = std::chrono::steady_clock::now(), SUCCESS;
+}
+unsigned cuEventDestroy_v2(void *event) { return delete static_cast<Event *>(event), SUCCESS; }
+unsigned cuEventElapsedTime(float *milliseconds, void *start, void *end) {
+    const auto passed = static_cast<Event *>(end)->recorded - static_cast<Event *>(start)->recorded;
+    return *milliseconds = std::chrono::duration<float, std::milli>(passed).count(), SUCCESS;
+}
 unsigned cuEventQuery(void *) { return SUCCESS; }
 unsigned cuEventSynchronize(void *) { return SUCCESS; }
 unsigned cuStreamCreate(void **stream, unsigned) { return *stream = &report, SUCCESS; }

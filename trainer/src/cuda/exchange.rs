@@ -108,10 +108,7 @@ impl<S: Shape> Shared<S> {
 ///
 /// # Errors
 /// The device's own.
-pub(crate) fn uninitialised<S: Shape>(
-    device: &Cuda,
-    shape: &S,
-) -> Result<(Tensor<S, f32, Cuda>, Address), CudaError> {
+pub(crate) fn uninitialised<S: Shape>(device: &Cuda, shape: &S) -> Result<(Tensor<S, f32, Cuda>, Address), CudaError> {
     ask(Question::Target, || device.try_zeros_like(shape))
 }
 

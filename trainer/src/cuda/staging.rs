@@ -62,7 +62,12 @@ impl Staging {
     ///
     /// # Safety
     /// The device is this thread's current one, `target` has room for the values there, and they may be copied byte by byte.
-    pub(super) unsafe fn copy<E>(&mut self, values: &[E], target: Address, stream: CUstream) -> Result<(), DriverError> {
+    pub(super) unsafe fn copy<E>(
+        &mut self,
+        values: &[E],
+        target: Address,
+        stream: CUstream,
+    ) -> Result<(), DriverError> {
         let (source, length) = (values.as_ptr().cast::<u8>(), size_of_val(values));
         let piece = if self.memory.is_null() { SMALL } else { PIECE };
         for start in (0..length).step_by(piece) {

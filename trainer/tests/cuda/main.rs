@@ -17,7 +17,12 @@ use std::{
 };
 
 use dfdx::prelude::*;
-use trainer::{cuda, device::{CudaKernels, Precision}, model::Network, ops::ConvDevice};
+use trainer::{
+    cuda,
+    device::{CudaKernels, Precision},
+    model::Network,
+    ops::ConvDevice,
+};
 
 /// The GPU under test, opened once for each test, as its kernels are compiled then.
 fn gpu() -> Cuda {

@@ -9,7 +9,7 @@ use std::{
 use cudarc::driver::{DriverError, sys::CUresult};
 
 use super::DRIVER;
-use crate::cuda::exchange;
+use crate::cuda::{exchange, timing};
 
 /// Errors that cudarc 0.9 has names for; drivers newer than it have more, which it would take for values of an enumeration
 /// that has none such.
@@ -58,23 +58,29 @@ forward! { DRIVER, missing 303, known_result;
     fn cuMemFreeAsync(pointer: u64, stream: *mut c_void);
     fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize) unless exchange::answered_target(pointer);
     fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void)
-        unless exchange::answered_target(pointer);
+        unless exchange::answered_target(pointer), during timing::span("filling with zeros", stream);
     fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize);
-    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void);
+    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void),
+        during timing::span("copies from the host", stream);
     fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize) unless exchange::answered_source(source);
     fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void)
-        unless exchange::answered_source(source);
+        unless exchange::answered_source(source), during timing::span("copies to the host", stream);
     fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize);
-    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void);
+    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void),
+        during timing::span("copies within the GPU", stream);
     fn cuModuleLoad(module: *mut *mut c_void, file: *const c_char);
     fn cuModuleLoadData(module: *mut *mut c_void, image: *const c_void);
     fn cuModuleUnload(module: *mut c_void);
-    fn cuModuleGetFunction(function: *mut *mut c_void, module: *mut c_void, name: *const c_char);
+    fn cuModuleGetFunction(function: *mut *mut c_void, module: *mut c_void, name: *const c_char),
+        during unsafe {
+            // SAFETY: the driver asks its callers for a writable place and a terminated text.
+            timing::Named::new(function, name)
+        };
     fn cuLaunchKernel(
         function: *mut c_void, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
         block_z: c_uint, shared_bytes: c_uint, stream: *mut c_void, parameters: *mut *mut c_void,
         extra: *mut *mut c_void
-    );
+    ), during timing::kernel(function, stream);
 }
 
 mod unchecked {
