@@ -55,14 +55,15 @@ extern "C" __global__ void inputs_change(const ImageRecord *images, const unsign
     }
 }
 
-// One axis of a resize, as `Axis` of infer_core::preprocess.
+// One axis of a resize to SIDE values, as `Axis` of infer_core::preprocess. SIDE is a constant of the compilation, and so no
+// division by a variable is left.
 struct Axis {
-    long long sources, outputs;
+    long long sources;
 
-    __device__ long long support() const { return 2 * (sources > outputs ? sources : outputs); }
+    __device__ long long support() const { return 2 * (sources > SIDE ? sources : SIDE); }
 
     __device__ float weight(long long source, long long output) const {
-        const long long distance = (2 * source + 1) * outputs - (2 * output + 1) * sources;
+        const long long distance = (2 * source + 1) * SIDE - (2 * output + 1) * sources;
         const float share = __fdiv_rn((float)(distance < 0 ? -distance : distance), (float)support());
         const float weight = __fsub_rn(1.0f, share);
         return weight > 0.0f ? weight : 0.0f;
@@ -71,25 +72,25 @@ struct Axis {
     // The sources with a weight above 0 in an output: from first() to end().
     __device__ long long first(long long output) const {
         const long long start = (2 * output + 1) * sources - support();
-        return ((start > 0 ? start : 0) / outputs + 1) / 2;
+        return ((start > 0 ? start : 0) / SIDE + 1) / 2;
     }
     __device__ long long end(long long output) const {
-        const long long end = (((2 * output + 1) * sources + support() + outputs - 1) / outputs) / 2;
+        const long long end = (((2 * output + 1) * sources + support() + SIDE - 1) / SIDE) / 2;
         return end < sources ? end : sources;
     }
 };
 
-// inputs[n, y, x]: image n, resized to side × side, from 0 to 1, then (· − mean) / std where that is asked for. blockIdx.y takes
+// inputs[n, y, x]: image n, resized to SIDE × SIDE, from 0 to 1, then (· − mean) / std where that is asked for. blockIdx.y takes
 // the images in turns.
-extern "C" __global__ void inputs_resize(unsigned int batch, unsigned int side, const ImageRecord *images,
+extern "C" __global__ void inputs_resize(unsigned int batch, const ImageRecord *images,
                                          const unsigned char *bytes, unsigned int normalised, float mean, float std,
                                          float *inputs) {
     for (unsigned int n = blockIdx.y; n < batch; n += gridDim.y) {
         const ImageRecord image = images[n];
         const unsigned char *pixels = bytes + image.offset;
-        const Axis columns = {image.width, side}, rows = {image.height, side};
-        for (unsigned int i = blockIdx.x * blockDim.x + threadIdx.x; i < side * side; i += blockDim.x * gridDim.x) {
-            const unsigned int out_x = i % side, out_y = i / side;
+        const Axis columns = {image.width}, rows = {image.height};
+        FOR_EACH(i, SIDE * SIDE) {
+            const unsigned int out_x = i % SIDE, out_y = i / SIDE;
             const long long first = columns.first(out_x), end = columns.end(out_x), last = rows.end(out_y);
             float value = 0.0f, height = 0.0f;
             for (long long y = rows.first(out_y); y < last; y++) {
@@ -105,7 +106,7 @@ extern "C" __global__ void inputs_resize(unsigned int batch, unsigned int side, 
                 height = __fadd_rn(height, weight);
             }
             value = __fdiv_rn(value, height);
-            inputs[(size_t)n * side * side + i] = normalised ? __fdiv_rn(__fsub_rn(value, mean), std) : value;
+            inputs[(size_t)n * (SIDE * SIDE) + i] = normalised ? __fdiv_rn(__fsub_rn(value, mean), std) : value;
         }
     }
 }

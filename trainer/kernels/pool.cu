@@ -7,7 +7,7 @@
 
 // The largest of relu(maps + bias) under each window, and which of the window's taps that is: the first of the largest, the last
 // NaN, as PyTorch does it.
-extern "C" __global__ void __launch_bounds__(256) tower_bias_relu_pool(unsigned int batch, unsigned int pitch, Place to,
+extern "C" __global__ void __launch_bounds__(256, 4) tower_bias_relu_pool(unsigned int batch, unsigned int pitch, Place to,
                                                                        const float *bias, const float *maps,
                                                                        float *pooled, unsigned char *choices) {
     const unsigned int channel = blockIdx.y, count = batch * POSITIONS;
@@ -34,12 +34,17 @@ extern "C" __global__ void __launch_bounds__(256) tower_bias_relu_pool(unsigned 
 #define COVERING ((KERNEL + STRIDE - 1) / STRIDE)
 
 // Its gradient: each value of a map gets those of the windows that chose it, and none where the ReLU gave 0. `pooled` and
-// `gradient` lie as `pooled` above, `map_gradient` as `maps`. sums[channel, block] is the sum of what a block wrote.
-extern "C" __global__ void __launch_bounds__(256)
+// `gradient` lie as `pooled` above, `map_gradient` as `maps`, scaled.
+// sums[channel, block] is the sum of what a block wrote, before that.
+extern "C" __global__ void __launch_bounds__(256, 4)
     tower_pool_relu_backward(unsigned int batch, unsigned int pitch, Place from, const float *pooled,
-                             const unsigned char *choices, const float *gradient, Stored *map_gradient, float *sums) {
+                             const unsigned char *choices, const float *gradient, const unsigned int *largest,
+                             Stored *map_gradient, float *sums) {
+    const float scale = scale_of(largest);
     const unsigned int channel = blockIdx.y, count = batch * (HEIGHT * WIDTH);
-    const unsigned char *chosen = choices + row_start(channel, batch * POSITIONS);
+    choices += row_start(channel, batch * POSITIONS);
+    pooled += channel * from.of_channel;
+    gradient += channel * from.of_channel;
     Stored *target = map_gradient + row_start(channel, pitch);
     float total = 0.0f;
     FOR_EACH_VECTOR(start, count) {
@@ -60,13 +65,13 @@ extern "C" __global__ void __launch_bounds__(256)
                     const unsigned int l = x % STRIDE + before * STRIDE;
                     if (i < count && k < KERNEL && l < KERNEL && row < ROWS && column < COLUMNS) {
                         const unsigned int position = row * COLUMNS + column;
-                        const size_t at = channel * from.of_channel + image * from.of_image + position;
-                        if (chosen[image * POSITIONS + position] == k * KERNEL + l && pooled[at] > 0.0f)
+                        const size_t at = image * from.of_image + position;
+                        if (choices[image * POSITIONS + position] == k * KERNEL + l && pooled[at] > 0.0f)
                             sum += gradient[at];
                     }
                 }
             }
-            factors.values[v] = to_stored(sum);
+            factors.values[v] = to_stored(sum * scale);
             total += sum;
         }
         *(Factors *)(target + start) = factors;

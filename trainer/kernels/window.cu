@@ -7,7 +7,7 @@
 
 // unfolded[c, k, l][n, i, j] = input[c][n, i·STRIDE + k − PADDING, j·STRIDE + l − PADDING], 0 in the padding. blockIdx.y is
 // c · KERNEL + k: each thread writes KERNEL rows of the matrix, VECTOR positions of each.
-extern "C" __global__ void __launch_bounds__(256) tower_unfold(unsigned int batch, Place from, unsigned int pitch,
+extern "C" __global__ void __launch_bounds__(256, 2) tower_unfold(unsigned int batch, Place from, unsigned int pitch,
                                                                const float *input, Stored *unfolded) {
     const unsigned int channel = blockIdx.y / KERNEL, k = blockIdx.y % KERNEL, count = batch * POSITIONS;
     const float *planes = input + channel * from.of_channel;
@@ -37,10 +37,12 @@ extern "C" __global__ void __launch_bounds__(256) tower_unfold(unsigned int batc
     }
 }
 
-// The transposed operation: input[c][n, y, x] = Σ of unfolded[c, k, l][n, i, j] over all that unfold copies it to. blockIdx.y
-// is the channel.
-extern "C" __global__ void __launch_bounds__(256) tower_fold(unsigned int batch, unsigned int pitch, size_t of_channel,
-                                                             const Stored *unfolded, float *input) {
+// The transposed operation: input[c][n, y, x] = Σ of unfolded[c, k, l][n, i, j] over all that unfold copies it to; what was
+// unfolded is scaled (`largest`), the input is not. blockIdx.y is the channel.
+extern "C" __global__ void __launch_bounds__(256, 2) tower_fold(unsigned int batch, unsigned int pitch, size_t of_channel,
+                                                             const unsigned int *largest, const Stored *unfolded,
+                                                             float *input) {
+    const float scale = inverse_scale(largest);
     const unsigned int channel = blockIdx.y, count = batch * (HEIGHT * WIDTH);
     const Stored *taps = unfolded + row_start(channel * KERNEL * KERNEL, pitch);
     float *target = input + channel * of_channel;
@@ -48,7 +50,8 @@ extern "C" __global__ void __launch_bounds__(256) tower_fold(unsigned int batch,
         const int x = i % WIDTH, y = i / WIDTH % HEIGHT;
         const Stored *positions = taps + i / (HEIGHT * WIDTH) * POSITIONS;
         float sum = 0.0f;
-#pragma unroll
+        // Rows of large windows one after the other: all of their taps at once would need more registers than there are.
+#pragma unroll(KERNEL > 5 ? 1 : KERNEL)
         for (int k = 0; k < KERNEL; k++) {
             const int above = y + PADDING - k;
             const bool in_rows = above >= 0 && above % STRIDE == 0 && above / STRIDE < ROWS;
@@ -60,6 +63,6 @@ extern "C" __global__ void __launch_bounds__(256) tower_fold(unsigned int batch,
                 positions += pitch;
             }
         }
-        target[i] = sum;
+        target[i] = sum * scale;
     }
 }

@@ -63,6 +63,8 @@ pub enum Products {
     Tf32,
     /// bfloat16, which has 7 bits of mantissa.
     Bf16,
+    /// Half precision, which has 10 bits of mantissa and numbers up to 65504 only. Convolutions scale gradients for it.
+    F16,
 }
 
 /// How each kind of layer is multiplied.
@@ -91,12 +93,16 @@ impl Precision {
         if capability >= AMPERE || self == Self::F32 {
             return (LayerProducts { convolutions, linear }, None);
         }
+        let products = match self {
+            Self::Bf16 => LayerProducts { convolutions: Products::F16, linear: Products::F32 },
+            _ => LayerProducts::default(),
+        };
         let note = format!(
-            "--precision {self}: a GPU of compute capability {}.{} has no {convolutions}; all products are computed in f32",
+            "--precision {self}: a GPU of compute capability {}.{} has no {convolutions}; products are computed in {products}",
             capability / 10,
             capability % 10
         );
-        (LayerProducts::default(), Some(note))
+        (products, Some(note))
     }
 }
 
@@ -117,6 +123,7 @@ impl fmt::Display for Products {
             Self::F32 => "f32",
             Self::Tf32 => "tf32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         })
     }
 }
@@ -247,14 +254,16 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_without_the_precision_says_so_and_computes_in_f32() {
+    fn a_gpu_without_the_precision_says_so_and_what_it_does_instead() {
         let (products, note) = Precision::Auto.on(90);
         assert_eq!((products.convolutions, products.linear, note), (Products::Tf32, Products::F32, None));
         assert_eq!(products.to_string(), "tf32 for convolutions, f32 for linear layers");
         assert_eq!(Precision::Bf16.on(80).0.to_string(), "bf16");
         for precision in [Precision::Auto, Precision::Tf32, Precision::Bf16] {
             let (products, note) = precision.on(75);
-            assert_eq!(products, LayerProducts::default());
+            let expected =
+                if precision == Precision::Bf16 { "f16 for convolutions, f32 for linear layers" } else { "f32" };
+            assert_eq!(products.to_string(), expected);
             let note = note.unwrap();
             assert!(note.contains(&format!("--precision {precision}")) && note.contains("7.5"), "{note}");
         }

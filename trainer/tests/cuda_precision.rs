@@ -5,7 +5,7 @@
 use dfdx::prelude::*;
 use trainer::{
     cuda,
-    device::Precision,
+    device::{LayerProducts, Precision, Products},
     ops::{ConvDevice, Stage, Tower, Window},
 };
 
@@ -67,4 +67,96 @@ fn products_are_as_precise_as_they_say_by_layer_and_device() {
         assert!(has_bits(found, convolutions), "{precision}, convolutions: {found}");
         assert!(has_bits(expected, linear), "{precision}, linear layers: {expected}");
     }
+}
+
+/// Filters, window and pooling of a stage.
+type Outline = (usize, Window, Option<Window>);
+
+fn window(kernel: usize, stride: usize, padding: usize) -> Window {
+    Window { kernel, stride, padding }
+}
+
+/// The output of a tower on two images of two channels of 11 × 13, and the gradients of its weights and biases by a loss
+/// `Σ scale · output`. Images and weights are multiples of 1/`steps` within ±1, and so is `scale`, times `size`.
+fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, size: f32) -> Vec<Vec<f32>> {
+    let values = |count: usize, start: usize| -> Vec<f32> {
+        let numbers = (start..start + count).map(|i| (i * 7919 + i * i * 31 + 13) % 10007 % (2 * steps + 1));
+        numbers.map(|number| number as f32 / steps as f32 - 1.0).collect()
+    };
+    let input = device.tensor_from_vec(values(2 * 2 * 11 * 13, 1), (2, 2, 11, 13));
+    let (mut parameters, mut channels) = (Vec::new(), 2);
+    let mut call = Tower::new(input.leaky_trace(), false);
+    for (index, (filters, window, pool)) in stages.iter().enumerate() {
+        let shape = (*filters, channels, window.kernel, window.kernel);
+        let weight = device.tensor_from_vec(values(shape.0 * shape.1 * shape.2 * shape.3, 100 * index + 7), shape);
+        let bias = device.tensor_from_vec(values(*filters, 70 * index + 5), (*filters,));
+        parameters.push((weight.clone(), bias.clone()));
+        call = call.stage(Stage { weight, bias, window: *window, pool: *pool }).unwrap();
+        channels = *filters;
+    }
+    let output = D::tower(call).unwrap();
+    let (shape, mut results) = (*output.shape(), vec![output.as_vec()]);
+    let scale = values(shape.0 * shape.1 * shape.2 * shape.3, 5).iter().map(|value| value * size).collect();
+    let gradients = (output * device.tensor_from_vec(scale, shape)).sum().backward();
+    for (weight, bias) in &parameters {
+        results.extend([gradients.get(weight).as_vec(), gradients.get(bias).as_vec()]);
+    }
+    results
+}
+
+const PRODUCTS: [Products; 4] = [Products::F32, Products::Tf32, Products::Bf16, Products::F16];
+
+fn convolving(convolutions: Products) -> Cuda {
+    let products = LayerProducts { convolutions, linear: Products::F32 };
+    cuda::open_with(0, 0, |_| products, |_| ()).unwrap().0
+}
+
+/// With factors of so few bits that none is lost, each kind of factors gives the processor's values.
+#[test]
+fn towers_of_rounded_factors_lose_only_what_they_round() {
+    // What the first stage gives, and its gradient, are sums of few products: they have 8 bits at most.
+    let cases: [Vec<Outline>; 4] = [
+        vec![(5, window(3, 2, 1), Some(window(3, 2, 0)))],
+        vec![(3, window(1, 1, 0), None), (3, window(2, 1, 1), Some(window(2, 2, 0)))],
+        vec![(3, window(1, 2, 0), None), (3, window(2, 1, 0), Some(window(3, 1, 0)))],
+        vec![(3, window(1, 1, 0), Some(window(2, 2, 0))), (3, window(3, 3, 1), Some(window(1, 1, 0)))],
+    ];
+    for products in PRODUCTS {
+        let device = convolving(products);
+        // Half precision has no numbers for gradients so small, and none for sums of gradients so large.
+        for size in [1.0, 2.0_f32.powi(-40), 2.0_f32.powi(20)] {
+            for stages in &cases {
+                let (found, expected) = (tower(&device, stages, 4, size), tower(&Cpu::default(), stages, 4, size));
+                for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+                    assert!(largest > 0.0 && found.len() == expected.len());
+                    for (found, expected) in found.iter().zip(expected) {
+                        let what = format!("{products}, {size}, {stages:?}, result {index}: {found}, not {expected}");
+                        assert!((found - expected).abs() <= 1e-5 * largest, "{what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Images that are no numbers of few bits: the output differs as much as factors are rounded.
+#[test]
+fn towers_round_their_factors() {
+    let stages = [(8, window(5, 1, 1), None), (6, window(3, 1, 1), Some(window(3, 2, 0)))];
+    let output = |values: Vec<Vec<f32>>| values.into_iter().next().unwrap();
+    let expected = output(tower(&Cpu::default(), &stages, 5000, 1.0));
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let differences = PRODUCTS.map(|products| {
+        let found = output(tower(&convolving(products), &stages, 5000, 1.0));
+        let difference = norm(&mut found.iter().zip(&expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        difference / norm(&mut expected.iter().copied().map(f64::from))
+    });
+    let [f32, tf32, bf16, f16] = differences;
+    assert!(f32 < 1e-6, "{f32}");
+    // Roundings of 2⁻¹¹ and 2⁻⁸, of which many even out.
+    for ten_bits in [tf32, f16] {
+        assert!((2e-5..1e-3).contains(&ten_bits), "{tf32}, {f16}");
+    }
+    assert!((2e-4..1e-2).contains(&bf16), "{bf16}");
 }

@@ -13,7 +13,10 @@ use std::{
 
 use cudarc::{
     cublas::CudaBlas,
-    driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
+    driver::{
+        CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, ValidAsZeroBits,
+        sys::CUresult,
+    },
 };
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
@@ -104,6 +107,15 @@ impl Engine {
         programs.iter().map(|program| loaded(&self.modules, program)).collect()
     }
 
+    /// As [`Engine::modules`], for one program.
+    ///
+    /// # Errors
+    /// What NVRTC or the driver reports.
+    pub(crate) fn module(&self, program: &Program) -> Result<Module, EngineError> {
+        load(&self.device, &self.modules, std::slice::from_ref(program))?;
+        loaded(&self.modules, program)
+    }
+
     /// Memory for `count` values, with nothing in particular in it.
     ///
     /// # Errors
@@ -117,7 +129,7 @@ impl Engine {
     ///
     /// # Errors
     /// The driver's.
-    pub(crate) fn zeros(&self, count: usize) -> Result<CudaSlice<f32>, DriverError> {
+    pub(crate) fn zeros<E: DeviceRepr + ValidAsZeroBits>(&self, count: usize) -> Result<CudaSlice<E>, DriverError> {
         self.device.alloc_zeros(count)
     }
 

@@ -11,6 +11,7 @@ pub mod libraries;
 mod panics;
 pub(crate) mod program;
 mod staging;
+pub mod timing;
 mod trial;
 
 use std::{
@@ -27,7 +28,7 @@ use self::{
     libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver, modules},
 };
 use crate::{
-    device::{CudaKernels, Precision},
+    device::{CudaKernels, LayerProducts, Precision},
     model::Network,
 };
 
@@ -217,16 +218,29 @@ fn present(library: &NvidiaLibrary) -> Result<(), CudaUnusable> {
 }
 
 /// Opens GPU `ordinal` for dfdx, its random numbers seeded with `seed`. Kernels are compiled for it if they are not on disk
-/// yet, of which `note` is told; then the GPU does a small piece of each kind of work. What the GPU cannot do of the
-/// `precision`, it does in `f32`: see [`Precision::on`].
+/// yet, of which `note` is told; then the GPU does a small piece of each kind of work. What the GPU makes of the `precision`
+/// says [`Precision::on`].
 ///
 /// # Errors
 /// What is missing, or what the trial ended with.
 pub fn open(ordinal: usize, seed: u64, precision: Precision, note: impl Fn(&str)) -> Result<(Cuda, Gpu), CudaUnusable> {
+    open_with(ordinal, seed, |gpu| precision.on(gpu.capability).0, note)
+}
+
+/// As [`open`], with products that are chosen when the GPU is known.
+///
+/// # Errors
+/// What is missing, or what the trial ended with.
+pub fn open_with(
+    ordinal: usize,
+    seed: u64,
+    products: impl FnOnce(&Gpu) -> LayerProducts,
+    note: impl Fn(&str),
+) -> Result<(Cuda, Gpu), CudaUnusable> {
     failure::forget();
     let gpu = find(ordinal)?;
     keep_freed_memory(&gpu);
-    let (products, _) = precision.on(gpu.capability);
+    let products = products(&gpu);
     let opened = panics::caught(|| {
         let build = || Cuda::try_build(ordinal, seed).map_err(|error| error.to_string());
         let device = cublas::with_products(products.linear, build)?;
@@ -351,15 +365,15 @@ pub fn memory(device: &Cuda) -> Result<Memory, Code> {
     Ok(Memory { free, total })
 }
 
-/// Copies of all weights that training holds: weights, gradients, what the optimiser remembers, its steps on the way.
-const WEIGHT_COPIES: usize = 7;
+/// Copies of all weights that training holds: weights, gradients, both moments of Adam, the moving average, and a network of it.
+const WEIGHT_COPIES: usize = 6;
 /// What the libraries need for themselves.
 const LIBRARIES: usize = 256 << 20;
 /// Bytes that a training step takes for each image of a batch with fused kernels, bytes that keeping what convolutions unfold
 /// takes beside them, and bytes of a step with portable kernels. The emulator counts them, and `scripts/cuda-emulate` holds that
 /// a batch which should fit does.
 const BYTES_PER_IMAGE: [(&str, [usize; 3]); 2] =
-    [("alexnet", [13 << 20, 8 << 20, 32 << 20]), ("lenet5", [140 << 10, 40 << 10, 360 << 10])];
+    [("alexnet", [9 << 20, 6 << 20, 32 << 20]), ("lenet5", [118 << 10, 56 << 10, 360 << 10])];
 
 /// Refuses batches that training `N` has no memory for, and lets fused kernels keep what convolutions unfold where there is
 /// memory for that too.
@@ -377,9 +391,7 @@ pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Resul
         CudaKernels::Portable => portable,
     };
     if needed(per_image) <= free {
-        let engine = engine::Engine::of(device).map_err(|error| error.to_string())?;
-        engine.keep_windows(needed(per_image + windows) <= free);
-        return Ok(());
+        return keep_windows(device, needed(per_image + windows) <= free);
     }
     let advice = match free.saturating_sub(fixed).checked_div(per_image) {
         None | Some(0) => "no batch is small enough".to_string(),
@@ -390,6 +402,17 @@ pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Resul
         needed(per_image) >> 20,
         free >> 20
     ))
+}
+
+/// Sets whether fused kernels keep what convolutions unfold for the backward pass, which must unfold it again otherwise. They
+/// do, unless this says otherwise.
+///
+/// # Errors
+/// What NVRTC, the driver or cuBLAS reports where the device was not opened here.
+pub fn keep_windows(device: &Cuda, keep: bool) -> Result<(), String> {
+    let engine = engine::Engine::of(device).map_err(|error| error.to_string())?;
+    engine.keep_windows(keep);
+    Ok(())
 }
 
 /// Runs `work` on an open device. Where the GPU fails, the error says by which call, with which libraries, and what to try,

@@ -30,23 +30,29 @@ macro_rules! source {
 /// Everything that depends on no sizes: one program, which takes less time to compile than several.
 pub(crate) static GENERAL: KernelFile = KernelFile {
     name: "general",
-    source: source!("common.cuh", "inputs.cu", "dropout.cu", "optimiser.cu"),
-    kernels: &[
-        "inputs_change",
-        "inputs_resize",
-        "dropout_mask",
-        "optimiser_squares",
-        "optimiser_clip",
-        "optimiser_adam",
-        "optimiser_sgd",
-    ],
+    source: source!("common.cuh", "dropout.cu", "optimiser.cu"),
+    kernels: &["dropout_mask", "optimiser_squares", "optimiser_clip", "optimiser_adam", "optimiser_sgd"],
+};
+
+/// Inputs from the bytes of images, by the side of the inputs.
+pub(crate) static INPUTS: KernelFile = KernelFile {
+    name: "inputs",
+    source: source!("common.cuh", "inputs.cu"),
+    kernels: &["inputs_change", "inputs_resize"],
 };
 
 /// Maps of any size, by the size of factors.
 pub(crate) static MAPS: KernelFile = KernelFile {
     name: "maps",
     source: source!("common.cuh", "stored.cuh", "maps.cu"),
-    kernels: &["tower_bias_relu", "tower_relu_backward", "tower_bias_gradient", "tower_factors"],
+    kernels: &[
+        "tower_bias_relu",
+        "tower_relu_backward",
+        "tower_bias_gradient",
+        "tower_largest",
+        "tower_add",
+        "tower_factors",
+    ],
 };
 
 /// The window of a convolution, by its sizes.
@@ -111,7 +117,7 @@ mod tests {
 
     #[test]
     fn every_kernel_that_is_named_is_in_its_file() {
-        for file in [&GENERAL, &MAPS, &WINDOW, &POOL] {
+        for file in [&GENERAL, &INPUTS, &MAPS, &WINDOW, &POOL] {
             let defined = file.source.matches("extern \"C\" __global__ void").count();
             assert_eq!(defined, file.kernels.len(), "{}", file.name);
             for kernel in file.kernels {

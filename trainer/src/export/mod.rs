@@ -113,11 +113,19 @@ pub fn save<D: Device<f32>, M: TensorCollection<f32, D>>(
     network: &M,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), ExportError> {
-    let tensors = tensors(network);
-    for tensor in &tensors {
+    save_tensors(path, &tensors(network), metadata)
+}
+
+/// As [`save`], for tensors that were taken out of a network before.
+pub(crate) fn save_tensors(
+    path: &Path,
+    tensors: &[StoredTensor<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), ExportError> {
+    for tensor in tensors {
         check_finite(tensor.values.iter().copied()).map_err(|problem| refuse(path, &tensor.name, problem))?;
     }
-    atomic::write(path, |file| write(file, metadata, &tensors))
+    atomic::write(path, |file| write(file, metadata, tensors))
         .map_err(|source| ExportError::Write { path: path.to_owned(), source })
 }
 

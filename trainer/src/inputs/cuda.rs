@@ -10,6 +10,7 @@ use crate::{
         self,
         engine::{Address, Engine, ROWS, address, blocks},
         exchange,
+        program::{INPUTS, Program},
     },
     data::augment::{Changes, Rectangle},
     device::CudaKernels,
@@ -114,25 +115,28 @@ impl InputDevice for Cuda {
 impl Pictures {
     fn inputs(&self, device: &Cuda, side: usize) -> Result<Images<Cuda>, CudaError> {
         let engine = Engine::of(device)?;
+        // A batch is as many images as the host has in memory, a side at most what its square has room for there.
+        let program = Program { file: &INPUTS, constants: vec![("SIDE", side as u32)] };
+        let module = engine.module(&program)?;
         let (records, mut bytes) = (engine.upload(&self.records)?, engine.upload(&self.bytes)?);
         let batch = self.records.len();
         let (inputs, target) = exchange::uninitialised(device, &(batch, 1, side, side))?;
-        // A batch is as many images as the host has in memory, a side at most what its square has room for there.
         let (count, side) = (batch as u32, side as u32);
         if self.changed && count > 0 {
             let changed: CudaSlice<u8> = engine.allocate(self.bytes.len())?;
             // SAFETY: a record for each block, by which its image lies within the bytes, of which there are as many in both.
             unsafe {
-                engine.launch("inputs_change", count, 1, (address(&records), address(&bytes), address(&changed)))
+                let parameters = (address(&records), address(&bytes), address(&changed));
+                engine.launch_of(&module, "inputs_change", (count, 1), parameters)
             }?;
             bytes = changed;
         }
         let Normalisation { mean, std } = self.normalisation.unwrap_or(Normalisation { mean: 0.0, std: 1.0 });
         let normalised = u32::from(self.normalisation.is_some());
         let images: [Address; 2] = [address(&records), address(&bytes)];
-        let parameters = (count, side, images[0], images[1], normalised, mean, std, target);
+        let parameters = (count, images[0], images[1], normalised, mean, std, target);
         // SAFETY: as above; batch × side × side values are written, which is what the tensor has.
-        unsafe { engine.launch("inputs_resize", blocks(side * side), count.clamp(1, ROWS), parameters) }?;
+        unsafe { engine.launch_of(&module, "inputs_resize", (blocks(side * side), count.clamp(1, ROWS)), parameters) }?;
         Ok(inputs)
     }
 }

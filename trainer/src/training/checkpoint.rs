@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     TrainError,
+    background::Job,
     config::Options,
     evaluate::Examination,
     metrics::{EpochMetrics, Tally},
@@ -223,36 +224,34 @@ fn tensor_name(kind: &str, name: &str) -> String {
     format!("{kind}.{name}")
 }
 
-/// Writes a checkpoint into the folder of a run and removes all but the newest `keep`. Returns its path.
+/// Settles the content of a checkpoint in the folder of a run. The job writes it, and removes all but the newest `keep`.
 ///
 /// # Errors
-/// A weight that is no finite number any more (the file is not written then), or a file that cannot be written.
-pub(super) fn write<D: OptimiserDevice + ConvDevice, N: Network<D>>(
+/// Text that cannot be written. The job's: a weight that is no finite number any more (the file is not written then), or a file
+/// that cannot be written.
+pub(super) fn settle<D: OptimiserDevice + ConvDevice, N: Network<D>>(
     run: &Path,
     keep: usize,
     network: &N,
     optimiser: &Optimiser<D>,
     options: &Options,
     state: &State,
-) -> Result<PathBuf, OutputError> {
+) -> Result<Job, OutputError> {
     let folder = run.join(FOLDER);
     let path = folder.join(format!("epoch-{:05}-step-{:07}.safetensors", state.epoch, state.step));
-    let failed = |path: &Path, source| OutputError::Write { path: path.to_path_buf(), source };
-    fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
     let mut tensors = export::tensors(network);
     let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape.clone()).collect();
-    for tensor in &mut tensors {
-        export::check_finite(tensor.values.iter().copied())
-            .map_err(|problem| export::refuse(&path, &tensor.name, problem))?;
-        tensor.name = tensor_name(WEIGHTS, &tensor.name);
-    }
+    let weights = tensors.len();
     for part in Part::ALL {
         for ((name, values), shape) in optimiser.part(part).zip(&shapes) {
+            let values = values.into_owned().into();
             tensors.push(StoredTensor { name: tensor_name(part.name(), name), shape: shape.clone(), values });
         }
     }
-    let json = |value: serde_json::Result<String>| value.map_err(|error| failed(&path, error.into()));
-    let metadata = [
+    let json = |value: serde_json::Result<String>| {
+        value.map_err(|error| OutputError::Write { path: path.clone(), source: error.into() })
+    };
+    let metadata: BTreeMap<String, String> = [
         ("checkpoint", VERSION.to_string()),
         ("architecture", N::ARCHITECTURE.to_string()),
         ("options", json(serde_json::to_string(options))?),
@@ -260,12 +259,22 @@ pub(super) fn write<D: OptimiserDevice + ConvDevice, N: Network<D>>(
     ]
     .map(|(key, value)| (key.to_string(), value))
     .into();
-    atomic::write(&path, |file| export::write(file, &metadata, &tensors)).map_err(|source| failed(&path, source))?;
-    let all = list(&folder).map_err(|source| failed(&folder, source))?;
-    for old in all.iter().rev().skip(keep.max(1)) {
-        fs::remove_file(old).map_err(|source| failed(old, source))?;
-    }
-    Ok(path)
+    Ok(Box::new(move || {
+        for tensor in &mut tensors[..weights] {
+            export::check_finite(tensor.values.iter().copied())
+                .map_err(|problem| export::refuse(&path, &tensor.name, problem))?;
+            tensor.name = tensor_name(WEIGHTS, &tensor.name);
+        }
+        let failed = |path: &Path, source| OutputError::Write { path: path.to_path_buf(), source };
+        fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        atomic::write(&path, |file| export::write(file, &metadata, &tensors))
+            .map_err(|source| failed(&path, source))?;
+        let all = list(&folder).map_err(|source| failed(&folder, source))?;
+        for old in all.iter().rev().skip(keep.max(1)) {
+            fs::remove_file(old).map_err(|source| failed(old, source))?;
+        }
+        Ok(())
+    }))
 }
 
 /// How far the run had come that wrote a checkpoint.

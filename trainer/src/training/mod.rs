@@ -2,6 +2,7 @@
 //! new order, then measures by the held-out and the test images; the best epoch's weights are exported. Checkpoints make
 //! a run that was stopped, in whatever way, go on as if it had not been.
 
+mod background;
 pub mod checkpoint;
 pub mod config;
 pub mod curves;
@@ -16,6 +17,7 @@ pub mod report;
 mod run;
 pub mod schedule;
 pub mod steps;
+pub mod times;
 
 use std::{fmt, path::PathBuf};
 
@@ -29,6 +31,7 @@ use self::{
     metrics::EpochMetrics,
     output::OutputError,
     run::Run,
+    times::Times,
 };
 use crate::{
     data::{Dataset, loader::Split},
@@ -164,6 +167,14 @@ fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
 pub trait TrainDevice: InputDevice + OptimiserDevice {
     /// Steps that the device may be given before anybody waits for it and reads the results of the first of them.
     const STEPS_AHEAD: usize;
+
+    /// What this device spent its time on since the last call, waiting until it is done; none where that is not measured.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn times(&self) -> Result<Option<Times>, String> {
+        Ok(None)
+    }
 }
 
 impl TrainDevice for Cpu {
@@ -174,6 +185,10 @@ impl TrainDevice for Cpu {
 #[cfg(feature = "cuda")]
 impl TrainDevice for dfdx::tensor::Cuda {
     const STEPS_AHEAD: usize = 15;
+
+    fn times(&self) -> Result<Option<Times>, String> {
+        crate::cuda::timing::take().map_err(|error| error.to_string())
+    }
 }
 
 /// Trains `network` for all epochs, or what is left of them after `checkpoint`. With a folder, metrics and curves are

@@ -11,12 +11,14 @@ use image_files::preprocessing;
 
 use super::{
     TrainDevice,
+    background::Job,
     checkpoint::{self, State},
     config::RunConfig,
     curves,
     metrics::{self, EpochMetrics},
     report,
     steps::StepLog,
+    times::{self, Times},
 };
 use crate::{
     atomic,
@@ -29,6 +31,9 @@ use crate::{
 
 /// The file of [`StepLog`].
 const STEPS: &str = "metrics.jsonl";
+
+/// The file of [`Times`].
+const TIMES: &str = "kernel-times.csv";
 
 /// Keys of a weights file's metadata.
 const CLASS_NAMES: &str = "classes";
@@ -114,31 +119,52 @@ impl RunFolder {
         })
     }
 
-    /// Writes `metrics.csv`, `curves.svg` and `report.html` anew from all epochs so far.
+    /// Settles `metrics.csv`, `curves.svg` and `report.html` from all epochs so far; the job writes them.
     ///
     /// # Errors
-    /// [`OutputError::Write`] and [`OutputError::Draw`] naming the file.
-    pub(super) fn write_epochs(&self, state: &State, dataset: &Dataset) -> Result<(), OutputError> {
+    /// [`OutputError::Draw`] naming the file; the job's: [`OutputError::Write`].
+    pub(super) fn settle_epochs(&self, state: &State, dataset: &Dataset) -> Result<Job, OutputError> {
+        let failed = |name: &str| self.path.join(name);
+        let mut csv = Vec::new();
+        metrics::write_csv(&state.epochs, &mut csv)
+            .map_err(|source| OutputError::Write { path: failed("metrics.csv"), source })?;
         let drawn = |name: &str, result: Result<String, String>| {
-            let text = result.map_err(|reason| OutputError::Draw { path: self.path.join(name), reason })?;
-            self.write(name, |file| io::Write::write_all(file, text.as_bytes()))
+            result.map(String::into_bytes).map_err(|reason| OutputError::Draw { path: failed(name), reason })
         };
-        self.write("metrics.csv", |file| metrics::write_csv(&state.epochs, file))?;
         let title = format!("{} on {}", self.config.network, dataset.name());
-        drawn("curves.svg", curves::draw(&title, &state.epochs))?;
-        drawn("report.html", report::html(&self.config, state, dataset))
+        let files = [
+            ("metrics.csv", csv),
+            ("curves.svg", drawn("curves.svg", curves::draw(&title, &state.epochs))?),
+            ("report.html", drawn("report.html", report::html(&self.config, state, dataset))?),
+        ];
+        let folder = self.clone();
+        Ok(Box::new(move || {
+            files.iter().try_for_each(|(name, text)| folder.write(name, |file| io::Write::write_all(file, text)))
+        }))
     }
 
-    /// Writes the weights after `epoch`, with its measurements among the metadata. Returns the file's path.
+    /// Settles `kernel-times.csv`, with the times of epochs; the job writes it.
     ///
     /// # Errors
-    /// [`OutputError::Export`] naming the file.
-    pub fn write_weights<D: ConvDevice, N: Network<D>>(
+    /// [`OutputError::Write`] naming the file, here and by the job.
+    pub(super) fn settle_times(&self, epochs: &[(usize, Times)]) -> Result<Job, OutputError> {
+        let mut csv = Vec::new();
+        times::write_csv(epochs, &mut csv)
+            .map_err(|source| OutputError::Write { path: self.path.join(TIMES), source })?;
+        let folder = self.clone();
+        Ok(Box::new(move || folder.write(TIMES, |file| io::Write::write_all(file, &csv))))
+    }
+
+    /// Settles the weights after `epoch`, with its measurements among the metadata; the job writes them.
+    ///
+    /// # Errors
+    /// The job's: [`OutputError::Export`] naming the file.
+    pub(super) fn settle_weights<D: ConvDevice, N: Network<D>>(
         &self,
         network: &N,
         classes: &[String],
         epoch: &EpochMetrics,
-    ) -> Result<PathBuf, OutputError> {
+    ) -> Job {
         let mut metadata = describing(N::ARCHITECTURE, N::SIDE, classes, &self.config);
         for (name, value) in epoch.columns() {
             // How long it took is the run's affair; the rest says what these weights are.
@@ -146,24 +172,22 @@ impl RunFolder {
                 metadata.insert(name.to_string(), value);
             }
         }
-        let path = self.weights_path(N::ARCHITECTURE);
-        export::save(&path, network, &metadata)?;
-        Ok(path)
+        let (path, tensors) = (self.weights_path(N::ARCHITECTURE), export::tensors(network));
+        Box::new(move || Ok(export::save_tensors(&path, &tensors, &metadata)?))
     }
 
-    /// Writes a checkpoint and removes the oldest of more than are to be kept.
+    /// Settles a checkpoint; the job writes it and removes the oldest of more than are to be kept.
     ///
     /// # Errors
-    /// [`OutputError`] naming the file.
-    pub(super) fn write_checkpoint<D: TrainDevice, N: Network<D>>(
+    /// [`OutputError`] naming the file, here and by the job.
+    pub(super) fn settle_checkpoint<D: TrainDevice, N: Network<D>>(
         &self,
         network: &N,
         optimiser: &Optimiser<D>,
         state: &State,
-    ) -> Result<(), OutputError> {
+    ) -> Result<Job, OutputError> {
         let RunConfig { checkpoints, options, .. } = &self.config;
-        checkpoint::write(&self.path, checkpoints.keep, network, optimiser, options, state)?;
-        Ok(())
+        checkpoint::settle(&self.path, checkpoints.keep, network, optimiser, options, state)
     }
 
     /// Opens `metrics.jsonl` for what follows `step` steps of `epoch`.

@@ -12,6 +12,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use super::{
     config::ImageCounts,
     metrics::{EpochMetrics, Scores},
+    times::Times,
 };
 
 /// The time between two plain lines.
@@ -62,6 +63,11 @@ pub trait Observer {
     /// `images` more images are done; `scores` are those of the pass so far.
     fn batch(&mut self, images: usize, scores: Scores) {
         let _ = (images, scores);
+    }
+
+    /// The device spent the training pass of `epoch` (from 1) on this.
+    fn times(&mut self, epoch: usize, times: &Times) {
+        let _ = (epoch, times);
     }
 
     /// An epoch ended, the best so far or not.
@@ -203,6 +209,10 @@ impl Observer for Progress {
             let Pass { done, images, .. } = self.pass;
             self.line(&format!("{title}: {done}/{images} images, {description}, {left} left"));
         }
+    }
+
+    fn times(&mut self, epoch: usize, times: &Times) {
+        self.line(&format!("epoch {epoch}/{}: the GPU's time in training\n{times}", self.epochs));
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics, best: bool) {

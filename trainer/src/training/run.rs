@@ -14,6 +14,7 @@ use dfdx::{
 
 use super::{
     Outcome, TrainDevice, TrainError,
+    background::{Job, Writer},
     checkpoint::{Checkpoint, State},
     config::Options,
     evaluate::{Examination, evaluate},
@@ -27,6 +28,7 @@ use super::{
     split,
     steps::{StepLog, StepMetrics},
     test_positions,
+    times::Times,
 };
 use crate::{
     data::{
@@ -75,6 +77,9 @@ pub(super) struct Run<'a, D: TrainDevice, N> {
     split: Split,
     test: Vec<usize>,
     log: Option<StepLog>,
+    writer: Writer,
+    /// What the device spent its time on in epochs of this run since it began or went on, where that is measured.
+    times: Vec<(usize, Times)>,
     /// Since when the time is not yet in the state.
     clock: Instant,
     /// When the last checkpoint was written, or the run began.
@@ -111,6 +116,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             state,
             unread: Vec::new(),
             log,
+            writer: Writer::default(),
+            times: Vec::new(),
             clock: Instant::now(),
             saved: Instant::now(),
         })
@@ -118,9 +125,13 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
 
     /// Makes all the epochs that are left.
     pub(super) fn finish(mut self) -> Result<Outcome<N>, TrainError> {
-        while !self.state.is_finished(self.setting.options) {
-            self.epoch().map_err(|error| error.keeping(self.weights()))?;
+        let mut result = Ok(());
+        while result.is_ok() && !self.state.is_finished(self.setting.options) {
+            result = self.epoch();
         }
+        // Before anything is said about the files.
+        self.writer.finish()?;
+        result.map_err(|error| error.keeping(self.weights()))?;
         let weights = self.weights();
         Ok(Outcome { network: self.network, epochs: self.state.epochs, best: self.state.best, weights })
     }
@@ -166,15 +177,19 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             seconds: 0.0,
             ..mem::take(&mut self.state)
         };
+        let mut files = Vec::new();
         if let Some(folder) = self.setting.folder {
             let dataset = self.setting.dataset;
             if is_best {
-                folder.write_weights(&network, &dataset.classes, &self.state.epochs[self.state.best])?;
+                files.push(folder.settle_weights(&network, &dataset.classes, &self.state.epochs[self.state.best]));
             }
-            folder.write_epochs(&self.state, dataset)?;
+            files.push(folder.settle_epochs(&self.state, dataset)?);
+            if !self.times.is_empty() {
+                files.push(folder.settle_times(&self.times)?);
+            }
         }
-        // Last, so that a run that is killed before it makes the epoch's files again.
-        self.save()
+        // The checkpoint comes last, so that a run that is killed before it makes the epoch's files again.
+        self.save(files)
     }
 
     fn learn(&mut self) -> Result<(), TrainError> {
@@ -191,9 +206,16 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let preparation = Preparation { data, normalisation, augmentation };
         let prepare = |positions: &[usize]| preparation.batch::<D, N>(positions);
         let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
+        // What was measured before belongs to no training pass.
+        self.setting.device.times().map_err(TrainError::device)?;
         self.clock = Instant::now();
         loader::for_each_batch(data, left, batch_size, prepare, |batch| self.step(batch, &mut gradients))?;
-        self.read_steps()
+        self.read_steps()?;
+        if let Some(times) = self.setting.device.times().map_err(TrainError::device)? {
+            self.setting.observer.times(self.state.epoch, &times);
+            self.times.push((self.state.epoch, times));
+        }
+        Ok(())
     }
 
     fn step(&mut self, batch: Batch<D::Prepared>, gradients: &mut Gradients<f32, D>) -> Result<(), TrainError> {
@@ -222,9 +244,9 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         self.end_if_asked()?;
         let minutes = self.setting.folder.map(|folder| folder.config().checkpoints.minutes);
         if minutes.is_some_and(|minutes| self.saved.elapsed() >= interval(minutes)) {
-            self.save()?;
+            self.save(Vec::new())?;
         }
-        Ok(())
+        Ok(self.writer.check()?)
     }
 
     /// Waits for the steps that the device has been given, and counts, checks and logs what came of them.
@@ -286,17 +308,19 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         if !self.setting.interrupt.is_requested() {
             return Ok(());
         }
-        self.save()?;
+        self.save(Vec::new())?;
+        self.writer.finish()?;
         let saved = self.setting.folder.map(|folder| folder.path().to_path_buf());
         Err(TrainError::Interrupted { epoch: self.state.epoch, saved })
     }
 
-    /// Writes a checkpoint, once it is sure that all steps so far are good.
-    fn save(&mut self) -> Result<(), TrainError> {
+    /// Begins to write `files` and then a checkpoint, once it is sure that all steps so far are good.
+    fn save(&mut self, mut files: Vec<Job>) -> Result<(), TrainError> {
         self.read_steps()?;
         self.count_time(false);
         if let Some(folder) = self.setting.folder {
-            folder.write_checkpoint(&self.network, &self.optimiser, &self.state)?;
+            files.push(folder.settle_checkpoint(&self.network, &self.optimiser, &self.state)?);
+            self.writer.start(files)?;
         }
         self.saved = Instant::now();
         Ok(())

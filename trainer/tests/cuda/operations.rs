@@ -1,7 +1,10 @@
 //! Convolutions, poolings, towers of both, and dropout's masks.
 
 use dfdx::prelude::*;
-use trainer::ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Stage, Tower, Window};
+use trainer::{
+    cuda,
+    ops::{Conv2d, ConvDevice, ConvOptions, MaxPool2d, Stage, Tower, Window},
+};
 
 use crate::{assert_close, gpu, values, with_all_kernels};
 
@@ -112,7 +115,7 @@ fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec
 #[test]
 fn towers_agree_with_the_processor() {
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let cases: [(Sizes, Vec<Outline>); 6] = [
+    let cases: [(Sizes, Vec<Outline>); 7] = [
         ((1, 1, 3, 3), vec![(1, window(3, 1, 0), Some(window(1, 1, 0)))]),
         // Not square, poolings that overlap and that leave out the last rows and columns.
         (
@@ -128,15 +131,28 @@ fn towers_agree_with_the_processor() {
         // As much padding as window.
         ((4, 1, 6, 5), vec![(2, window(3, 2, 3), None), (7, window(1, 1, 0), Some(window(2, 1, 0)))]),
         ((1, 1, 31, 31), vec![(4, window(11, 4, 1), Some(window(3, 2, 0)))]),
+        // Images of several channels, three stages, poolings of one value and of every third.
+        (
+            (2, 3, 12, 15),
+            vec![
+                (3, window(3, 1, 1), Some(window(2, 1, 0))),
+                (5, window(2, 1, 1), None),
+                (2, window(3, 2, 1), Some(window(1, 3, 0))),
+            ],
+        ),
     ];
     let cpu = Cpu::default();
     with_all_kernels(|kernels| {
         let gpu = gpu();
-        for (input, stages) in &cases {
+        // What convolutions unfold is kept for the backward pass, or is unfolded again.
+        for (keeps, (input, stages)) in
+            [true, false].into_iter().flat_map(|keeps| cases.iter().map(move |case| (keeps, case)))
+        {
+            cuda::keep_windows(&gpu, keeps).unwrap();
             let (found, expected) = (tower(&gpu, *input, stages), tower(&cpu, *input, stages));
-            assert_eq!(found[0], expected[0], "output, {kernels} kernels, {input:?}, {stages:?}");
+            assert_eq!(found[0], expected[0], "output, {kernels} kernels, kept: {keeps}, {input:?}, {stages:?}");
             for (index, (found, expected)) in found.iter().zip(&expected).enumerate().skip(1) {
-                let what = format!("gradient {index}, {kernels} kernels, {input:?}, {stages:?}");
+                let what = format!("gradient {index}, {kernels} kernels, kept: {keeps}, {input:?}, {stages:?}");
                 assert_eq!(found.len(), expected.len(), "{what}");
                 let close =
                     |(found, expected): (&f32, &f32)| (found - expected).abs() <= 1e-5 * expected.abs().max(1.0);

@@ -65,6 +65,9 @@ pub(super) struct TrainArgs {
     /// of dfdx's operations
     #[arg(long, default_value_t, value_name = "NAME")]
     cuda_kernels: CudaKernels,
+    /// On a GPU, measure where its time goes: a table after each epoch, and kernel-times.csv in the run's folder
+    #[arg(long)]
+    time_kernels: bool,
     #[command(flatten)]
     threads: ThreadArgs,
     #[command(flatten)]
@@ -100,11 +103,17 @@ impl TrainArgs {
                 let message = format!("--precision {}: the processor computes in f32 only", self.precision);
                 Err(UsageError(message).into())
             }
+            Selected::Cpu if self.time_kernels => {
+                Err(UsageError("--time-kernels: the processor computes, and has no kernels to time".to_string()).into())
+            }
             Selected::Cpu => self.train_network(&Cpu::default(), "cpu".to_string(), network, stopped),
             #[cfg(feature = "cuda")]
             Selected::Cuda(ordinal) => {
                 let options = stopped.as_ref().map(|stopped| stopped.config.options.clone());
                 let options = options.map_or_else(|| self.recipe.resolve(), Ok)?;
+                if self.time_kernels {
+                    cuda::timing::start();
+                }
                 let (device, gpu) = match cuda::open(ordinal, options.seed, self.precision, say) {
                     Ok(opened) => opened,
                     Err(reason) if self.device == DeviceChoice::Auto && self.precision == Precision::Auto => {

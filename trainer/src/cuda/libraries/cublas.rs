@@ -9,12 +9,16 @@ use std::{
 
 use super::CUBLAS;
 use crate::{
-    cuda::failure::{self, Code},
+    cuda::{
+        failure::{self, Code},
+        timing,
+    },
     device::Products,
 };
 
 // Values of `cublasComputeType_t`.
 const COMPUTE_32F: c_uint = 68;
+const COMPUTE_32F_FAST_16F: c_uint = 74;
 const COMPUTE_32F_FAST_16BF: c_uint = 75;
 const COMPUTE_32F_FAST_TF32: c_uint = 77;
 
@@ -24,6 +28,7 @@ pub(crate) fn compute_type(products: Products) -> c_uint {
         Products::F32 => COMPUTE_32F,
         Products::Tf32 => COMPUTE_32F_FAST_TF32,
         Products::Bf16 => COMPUTE_32F_FAST_16BF,
+        Products::F16 => COMPUTE_32F_FAST_16F,
     }
 }
 
@@ -111,7 +116,7 @@ forward! { mod calls of CUBLAS, missing 1, reported;
         // SAFETY: cuBLAS asks its callers for a writable place.
         Created::new(handle)
     };
-    fn cublasSetStream_v2(handle: *mut c_void, stream: *mut c_void);
+    fn cublasSetStream_v2(handle: *mut c_void, stream: *mut c_void), during timing::uses_stream(handle, stream);
     fn cublasGemmEx(
         handle: *mut c_void, trans_a: c_uint, trans_b: c_uint, m: c_int, n: c_int, k: c_int, alpha: *const c_void,
         a: *const c_void, type_a: c_uint, lda: c_int, b: *const c_void, type_b: c_uint, ldb: c_int,
@@ -121,6 +126,8 @@ forward! { mod calls of CUBLAS, missing 1, reported;
 
 /// `CUDA_R_32F` of `cudaDataType_t`.
 pub(crate) const R_32F: c_uint = 0;
+/// `CUDA_R_16F` of `cudaDataType_t`.
+pub(crate) const R_16F: c_uint = 2;
 /// `CUDA_R_16BF` of `cudaDataType_t`.
 pub(crate) const R_16BF: c_uint = 14;
 /// `CUBLAS_GEMM_DEFAULT` of `cublasGemmAlgo_t`.
@@ -149,6 +156,7 @@ pub unsafe extern "C" fn cublasSgemm_v2(
     ldc: c_int,
 ) -> c_uint {
     let compute = compute_type(products_of(handle));
+    let _span = timing::product("products of dfdx", handle);
     // SAFETY: the arguments are the caller's, with the types that `cublasSgemm` stands for.
     unsafe {
         cublasGemmEx(

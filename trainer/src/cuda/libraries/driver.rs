@@ -15,6 +15,7 @@ use super::DRIVER;
 use crate::cuda::{
     exchange,
     failure::{self, Code},
+    timing,
 };
 
 /// Errors that cudarc 0.9 has names for; drivers newer than it have more, which it would take for values of an enumeration
@@ -79,7 +80,7 @@ forward! { mod calls of DRIVER, missing 303, reported;
         function: *mut c_void, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
         block_z: c_uint, shared_bytes: c_uint, stream: *mut c_void, parameters: *mut *mut c_void,
         extra: *mut *mut c_void
-    );
+    ), during timing::kernel(function, stream);
 }
 
 // The calls of destructors.
@@ -95,15 +96,17 @@ forward! { mod copies of DRIVER, missing 303, reported;
     fn cuMemsetD8_v2(pointer: u64, value: c_uchar, bytes: usize)
         unless exchange::answered_target(pointer) || bytes == 0;
     fn cuMemsetD8Async(pointer: u64, value: c_uchar, bytes: usize, stream: *mut c_void)
-        unless exchange::answered_target(pointer) || bytes == 0;
+        unless exchange::answered_target(pointer) || bytes == 0, during timing::span("filling with zeros", stream);
     fn cuMemcpyHtoD_v2(target: u64, source: *const c_void, bytes: usize) unless bytes == 0;
-    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void) unless bytes == 0;
+    fn cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: *mut c_void) unless bytes == 0,
+        during timing::span("copies from the host", stream);
     fn cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize)
         unless exchange::answered_source(source) || bytes == 0;
     fn cuMemcpyDtoHAsync_v2(target: *mut c_void, source: u64, bytes: usize, stream: *mut c_void)
-        unless exchange::answered_source(source) || bytes == 0;
+        unless exchange::answered_source(source) || bytes == 0, during timing::span("copies to the host", stream);
     fn cuMemcpyDtoD_v2(target: u64, source: u64, bytes: usize) unless bytes == 0;
-    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void) unless bytes == 0;
+    fn cuMemcpyDtoDAsync_v2(target: u64, source: u64, bytes: usize, stream: *mut c_void) unless bytes == 0,
+        during timing::span("copies within the GPU", stream);
 }
 
 forward! { mod releases of DRIVER, missing 303, kept;

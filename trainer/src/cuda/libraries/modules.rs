@@ -12,7 +12,10 @@ use super::{
     DRIVER,
     driver::{kept, reported},
 };
-use crate::cuda::compiler::{self, CompilerError, sources};
+use crate::cuda::{
+    compiler::{self, CompilerError, sources},
+    timing,
+};
 
 call! { mod calls of DRIVER, missing 303;
     fn cuModuleLoadData(module: *mut *mut c_void, image: *const c_void);
@@ -103,6 +106,8 @@ pub unsafe extern "C" fn cuModuleGetFunction(
             Err(code) => return reported("cuModuleLoadData", code),
         },
     };
+    // SAFETY: the caller's promise.
+    let _named = unsafe { timing::Named::new(function, name) };
     // SAFETY: the module is the driver's, the rest the caller's promise.
     reported("cuModuleGetFunction", unsafe { calls::cuModuleGetFunction(function, module, name) })
 }

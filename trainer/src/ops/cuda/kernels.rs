@@ -9,9 +9,10 @@ use cudarc::{
 
 use crate::{
     cuda::{
-        engine::{Address, Engine, Module, THREADS, blocks},
+        engine::{Address, Engine, Module, ROWS, THREADS, blocks},
         libraries::cublas,
         program::{MAPS, POOL, Program, WINDOW},
+        timing,
     },
     device::Products,
     ops::Plane,
@@ -25,6 +26,7 @@ const PITCH: u32 = 8;
 pub(super) enum Stored {
     F32,
     Bf16,
+    F16,
 }
 
 impl Stored {
@@ -33,24 +35,30 @@ impl Stored {
         match products {
             Products::F32 | Products::Tf32 => Self::F32,
             Products::Bf16 => Self::Bf16,
+            Products::F16 => Self::F16,
         }
     }
 
     /// Bytes of a factor.
     pub(super) fn bytes(self) -> usize {
-        self.bits() as usize / 8
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
     }
 
-    fn bits(self) -> u32 {
+    /// The number by which the kernels know it.
+    fn number(self) -> u32 {
         match self {
-            Self::F32 => 32,
-            Self::Bf16 => 16,
+            Self::F32 => 0,
+            Self::Bf16 => 1,
+            Self::F16 => 2,
         }
     }
 
     /// Factors that a thread writes at once.
     fn vector(self) -> u32 {
-        128 / self.bits()
+        16 / self.bytes() as u32
     }
 
     /// The value of `cudaDataType_t`.
@@ -58,12 +66,13 @@ impl Stored {
         match self {
             Self::F32 => cublas::R_32F,
             Self::Bf16 => cublas::R_16BF,
+            Self::F16 => cublas::R_16F,
         }
     }
 
     /// The program of kernels that depend on no sizes.
     pub(super) fn maps_program(self) -> Program {
-        Program { file: &MAPS, constants: vec![("STORED_BITS", self.bits())] }
+        Program { file: &MAPS, constants: vec![("STORED", self.number())] }
     }
 }
 
@@ -107,6 +116,11 @@ impl Sizes {
         self.channels * self.kernel * self.kernel
     }
 
+    /// Images.
+    pub(super) fn batch(self) -> u32 {
+        self.batch
+    }
+
     /// Channels of the input.
     pub(super) fn channels(self) -> u32 {
         self.channels
@@ -140,7 +154,7 @@ impl Sizes {
 
     fn constants(self, stored: Stored) -> Vec<(&'static str, u32)> {
         vec![
-            ("STORED_BITS", stored.bits()),
+            ("STORED", stored.number()),
             ("HEIGHT", self.height),
             ("WIDTH", self.width),
             ("KERNEL", self.kernel),
@@ -231,15 +245,15 @@ impl Kernels {
 
     /// # Safety
     /// `unfolded` holds taps × pitch factors, and `input` has room for the planes of the window's channels, which lie as `to`
-    /// says, image after image.
+    /// says, image after image; `largest` is that of the gradients where they are scaled.
     pub(super) unsafe fn fold(
         &self,
         engine: &Engine,
         sizes: Sizes,
         to: Place,
-        [unfolded, input]: [Address; 2],
+        [largest, unfolded, input]: [Address; 3],
     ) -> Result<(), DriverError> {
-        let parameters = (sizes.batch, pitch(sizes.positions()), to.of_channel, unfolded, input);
+        let parameters = (sizes.batch, pitch(sizes.positions()), to.of_channel, largest, unfolded, input);
         // SAFETY: the kernel's parameters; the caller answers for the addresses.
         unsafe { engine.launch_of(&self.window, "tower_fold", (blocks(sizes.inputs()), sizes.channels), parameters) }
     }
@@ -258,16 +272,16 @@ impl Kernels {
     }
 
     /// # Safety
-    /// `maps`, `gradient` and `map_gradient` hold channels × pitch values, the last one of them factors, and `sums` as many as
-    /// [`sums`] for each channel.
+    /// `maps`, `gradient` and `map_gradient` hold channels × pitch values, the last one of them factors, and `partial` as many as
+    /// [`sums`] for each channel; `largest` is that of the gradients where they are scaled.
     pub(super) unsafe fn relu_backward(
         &self,
         engine: &Engine,
         (channels, count): (u32, u32),
-        [maps, gradient, map_gradient, partial]: [Address; 4],
+        [maps, gradient, largest, map_gradient, partial]: [Address; 5],
     ) -> Result<(), DriverError> {
         let grid = (sums(self.stored, count), channels);
-        let parameters = (count, pitch(count), maps, gradient, map_gradient, partial);
+        let parameters = (count, pitch(count), maps, gradient, largest, map_gradient, partial);
         // SAFETY: the kernel's parameters; the caller answers for the addresses.
         unsafe { engine.launch_of(&self.maps, "tower_relu_backward", grid, parameters) }
     }
@@ -289,21 +303,48 @@ impl Kernels {
 
     /// # Safety
     /// `map_gradient` holds channels × pitch factors, `pooled`, `choices` and `gradient` are as in [`Kernels::bias_relu_pool`],
-    /// and `sums` holds as many as [`sums`] for each channel.
+    /// and `partial` holds as many as [`sums`] for each channel; `largest` is that of the gradients where they are scaled.
     pub(super) unsafe fn pool_relu_backward(
         &self,
         engine: &Engine,
         (sizes, from): (Sizes, Place),
-        [pooled, choices, gradient, map_gradient, partial]: [Address; 5],
+        [pooled, choices, gradient, largest, map_gradient, partial]: [Address; 6],
     ) -> Result<(), DriverError> {
         let grid = (sums(self.stored, sizes.inputs()), sizes.channels);
-        let parameters = (sizes.batch, pitch(sizes.inputs()), from, pooled, choices, gradient, map_gradient, partial);
+        let parameters =
+            (sizes.batch, pitch(sizes.inputs()), from, pooled, choices, gradient, largest, map_gradient, partial);
         // SAFETY: the kernel's parameters; the caller answers for the addresses.
         unsafe { engine.launch_of(self.pool()?, "tower_pool_relu_backward", grid, parameters) }
     }
 
     /// # Safety
-    /// `sums` holds channels × parts values, `bias` `channels`.
+    /// `matrix` holds rows × pitch values, and `largest` a number.
+    pub(super) unsafe fn largest(
+        &self,
+        engine: &Engine,
+        (rows, columns, pitch): (u32, u32, u32),
+        [matrix, largest]: [Address; 2],
+    ) -> Result<(), DriverError> {
+        let grid = (sums(Stored::F32, columns), rows.min(ROWS));
+        // SAFETY: the kernel's parameters; the caller answers for the addresses.
+        unsafe { engine.launch_of(&self.maps, "tower_largest", grid, (rows, columns, pitch, matrix, largest)) }
+    }
+
+    /// # Safety
+    /// `product` and `target` hold `count` values; `largest` is that of the gradients, which are scaled.
+    pub(super) unsafe fn add(
+        &self,
+        engine: &Engine,
+        count: u32,
+        [largest, product, target]: [Address; 3],
+    ) -> Result<(), DriverError> {
+        let parameters = (count, largest, product, target);
+        // SAFETY: the kernel's parameters; the caller answers for the addresses.
+        unsafe { engine.launch_of(&self.maps, "tower_add", (blocks(count), 1), parameters) }
+    }
+
+    /// # Safety
+    /// `partial` holds channels × parts values, `bias` `channels`.
     pub(super) unsafe fn bias_gradient(
         &self,
         engine: &Engine,
@@ -323,7 +364,7 @@ impl Kernels {
         (rows, columns): (u32, u32),
         [matrix, factors]: [Address; 2],
     ) -> Result<(), DriverError> {
-        let grid = (blocks(columns), rows.min(crate::cuda::engine::ROWS));
+        let grid = (blocks(columns), rows.min(ROWS));
         let parameters = (rows, columns, pitch(columns), matrix, factors);
         // SAFETY: the kernel's parameters; the caller answers for the addresses.
         unsafe { engine.launch_of(&self.maps, "tower_factors", grid, parameters) }
@@ -349,9 +390,10 @@ impl Kernels {
         let compute = match self.stored {
             Stored::F32 => cublas::compute_type(engine.convolutions),
             // The factors are rounded already, and their sums are `f32`.
-            Stored::Bf16 => cublas::compute_type(Products::F32),
+            Stored::Bf16 | Stored::F16 => cublas::compute_type(Products::F32),
         };
         let factors = self.stored.data_type();
+        let _span = timing::product("products of convolutions", engine.blas.handle().cast());
         // SAFETY: the handle is this engine's, the sizes are those of the matrices, which the caller answers for.
         let status = unsafe {
             cublas::cublasGemmEx(
@@ -406,7 +448,7 @@ mod tests {
         let sizes = Sizes::new(3, 96, plane).unwrap();
         assert_eq!(
             sizes.window_program(Stored::Bf16).key(),
-            "window STORED_BITS=16 HEIGHT=26 WIDTH=27 KERNEL=5 STRIDE=1 PADDING=2 ROWS=26 COLUMNS=27"
+            "window STORED=1 HEIGHT=26 WIDTH=27 KERNEL=5 STRIDE=1 PADDING=2 ROWS=26 COLUMNS=27"
         );
         assert_eq!(sizes.images(), Place { of_channel: 702, of_image: 96 * 702 });
         assert_eq!(sizes.matrix(), Place { of_channel: 2112, of_image: 702 }); // 3 · 702 = 2106

@@ -48,6 +48,17 @@ impl StageSizes {
         self.pool.map_or(self.convolution.matrix(), |(_, place)| place)
     }
 
+    /// The gradient of the stage's output as a matrix: rows, columns, and the distance of rows.
+    fn gradient(self, last: bool) -> (u32, u32, u32) {
+        if last {
+            // It is dfdx', image after image without gaps; the plan proved that an image's values can be numbered.
+            let image = self.output().of_image as u32;
+            return (self.convolution.batch(), image, image);
+        }
+        let positions = self.pool.map_or(self.maps().1, |(pool, _)| pool.positions());
+        (self.filters, positions, pitch(positions))
+    }
+
     /// The programs of the stage's kernels: for the window, for maps, and for the pooling where there is one.
     fn programs(self, stored: Stored) -> Vec<Program> {
         let pool = self.pool.map(|(pool, _)| pool.pool_program(stored));
@@ -119,6 +130,7 @@ fn plan(
                 (height, width) = (plane.rows, plane.columns);
                 // The last one's values go to dfdx, image after image.
                 let place = if index + 1 == stages.len() {
+                    u32::try_from(channels.checked_mul(positions)?).ok()?;
                     Place { of_channel: positions, of_image: channels * positions }
                 } else {
                     sizes.matrix()
@@ -217,7 +229,7 @@ fn forward(
     let unfolded = engine.allocate::<u8>(stored.bytes() * matrix(taps, positions))?;
     let rounded = match stored {
         Stored::F32 => None,
-        Stored::Bf16 => Some(engine.allocate::<u8>(stored.bytes() * matrix(filters, taps))?),
+        Stored::Bf16 | Stored::F16 => Some(engine.allocate::<u8>(stored.bytes() * matrix(filters, taps))?),
     };
     let maps = engine.allocate::<f32>(matrix(filters, positions))?;
     let factors = [
@@ -273,18 +285,24 @@ fn backward(
     let map_gradient = factors(filters, positions)?;
     let parts = sums(stored, positions);
     let partial = engine.allocate::<f32>(filters as usize * parts as usize)?;
+    let scaled = stored == Stored::F16;
+    let scale = if scaled { Some(engine.zeros::<u32>(1)?) } else { None };
+    let largest = scale.as_ref().map_or(0, address);
     // SAFETY: the forward pass made the output and the choices with these sizes, the gradient is as large as the output and
     // lies as it does, and the rest was just allocated; `targets` are dfdx' memory for gradients of the weight, filters × taps,
     // and the bias, filters.
     unsafe {
+        if scaled {
+            kernels.largest(engine, record.sizes.gradient(memory.is_none()), [gradient, largest])?;
+        }
         match (record.sizes.pool, &record.choices) {
             (Some(pool), Some(choices)) => {
-                let read = [record.output, address(choices), gradient];
-                let addresses = [read[0], read[1], read[2], address(&map_gradient), address(&partial)];
+                let read = [record.output, address(choices), gradient, largest];
+                let addresses = [read[0], read[1], read[2], read[3], address(&map_gradient), address(&partial)];
                 kernels.pool_relu_backward(engine, pool, addresses)?;
             }
             _ => {
-                let addresses = [record.output, gradient, address(&map_gradient), address(&partial)];
+                let addresses = [record.output, gradient, largest, address(&map_gradient), address(&partial)];
                 kernels.relu_backward(engine, (filters, positions), addresses)?;
             }
         }
@@ -302,9 +320,17 @@ fn backward(
     };
     let maps = Factor { values: address(&map_gradient), pitch: pitch(positions), transposed: false };
     let windows = Factor { values: address(&unfolded), pitch: pitch(positions), transposed: true };
-    let weight_gradient = Target { values: targets[0], pitch: taps, stored: Stored::F32, added: true };
+    let count = filters * taps;
+    let product = if scaled { Some(engine.allocate::<f32>(count as usize)?) } else { None };
+    let values = product.as_ref().map_or(targets[0], address);
+    let weight_gradient = Target { values, pitch: taps, stored: Stored::F32, added: !scaled };
     // SAFETY: as above.
-    unsafe { kernels.product(engine, (filters, positions, taps), [maps, windows], weight_gradient) }?;
+    unsafe {
+        kernels.product(engine, (filters, positions, taps), [maps, windows], weight_gradient)?;
+        if scaled {
+            kernels.add(engine, count, [largest, values, targets[0]])?;
+        }
+    }
     if !input_wanted {
         return Ok(None);
     }
@@ -314,7 +340,7 @@ fn backward(
     // the first lies channel by channel, and so the input's gradient has room for all of them.
     unsafe {
         kernels.product(engine, (taps, filters, positions), [record.weight(true), maps], product)?;
-        kernels.fold(engine, convolution, source.1, [address(&unfolded), address(&input)])?;
+        kernels.fold(engine, convolution, source.1, [largest, address(&unfolded), address(&input)])?;
     }
     Ok(Some(input))
 }
