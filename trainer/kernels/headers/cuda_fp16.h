@@ -2,6 +2,8 @@
 // this name. Arithmetic is done in f32 and rounded once, as a GPU without 16-bit arithmetic does it.
 #pragma once
 
+#include "math.h"
+
 struct alignas(2) __half {
     unsigned short bits;
 

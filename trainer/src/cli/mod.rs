@@ -2,6 +2,8 @@
 //! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a failure, 2 a
 //! command line that asks for something impossible, 130 an interrupted run.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod evaluate;
 mod plot;
 mod samples;
@@ -74,6 +76,9 @@ enum Command {
     Summary(summary::SummaryArgs),
     /// Write test images as PNG files into folders named after their classes
     Samples(samples::SamplesArgs),
+    /// Show which NVIDIA GPUs and libraries this machine has for training
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::CudaArgs),
 }
 
 /// The networks, as the command line names them.
@@ -131,6 +136,8 @@ pub fn run() -> ExitCode {
         Some(Command::Plot(arguments)) => arguments.run(),
         Some(Command::Summary(arguments)) => arguments.run(),
         Some(Command::Samples(arguments)) => arguments.run(),
+        #[cfg(feature = "cuda")]
+        Some(Command::Cuda(arguments)) => arguments.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -268,6 +268,17 @@ fn units() -> Vec<Unit<'static>> {
     of_dfdx.chain([program::GENERAL.unit()]).collect()
 }
 
+/// Compiles every file of dfdx, and the project's own that depend on no sizes. Returns how many.
+///
+/// # Errors
+/// That of the first file that is refused.
+pub fn compile_all(compiler: &Compiler) -> Result<usize, compiler::CompilerError> {
+    let of_dfdx = compiler::sources::of_dfdx().iter().map(|(name, source)| Unit { name, source, options: &[] });
+    let units: Vec<_> = of_dfdx.chain([program::GENERAL.unit()]).collect();
+    compiler.prepare(&units)?;
+    Ok(units.len())
+}
+
 /// Compiles the kernels that training needs, all at once.
 fn prepare(compiler: &Compiler, note: &impl Fn(&str)) -> Result<(), compiler::CompilerError> {
     let units = units();

@@ -175,6 +175,14 @@ pub trait TrainDevice: InputDevice + OptimiserDevice {
     fn times(&self) -> Result<Option<Times>, String> {
         Ok(None)
     }
+
+    /// Whether all went well that nobody was told of.
+    ///
+    /// # Errors
+    /// What did not.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 impl TrainDevice for Cpu {
@@ -188,6 +196,10 @@ impl TrainDevice for dfdx::tensor::Cuda {
 
     fn times(&self) -> Result<Option<Times>, String> {
         crate::cuda::timing::take().map_err(|error| error.to_string())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        crate::cuda::failure::check().map_err(|failure| failure.to_string())
     }
 }
 

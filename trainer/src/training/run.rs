@@ -317,6 +317,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
     /// Begins to write `files` and then a checkpoint, once it is sure that all steps so far are good.
     fn save(&mut self, mut files: Vec<Job>) -> Result<(), TrainError> {
         self.read_steps()?;
+        self.setting.device.check().map_err(TrainError::device)?;
         self.count_time(false);
         if let Some(folder) = self.setting.folder {
             files.push(folder.settle_checkpoint(&self.network, &self.optimiser, &self.state)?);

@@ -107,6 +107,14 @@ pub fn architectures() -> Result<Vec<u32>, CompilerError> {
     Ok(known.into_iter().filter(|architecture| *architecture >= target::OLDEST).collect())
 }
 
+/// Where this user's compiled programs are kept, or why they are not.
+///
+/// # Errors
+/// The reason.
+pub fn kept_by_user() -> Result<String, String> {
+    Cache::of_user().state()
+}
+
 /// The one compiler for a target.
 fn of(target: Target, version: Version) -> Arc<Compiler> {
     static COMPILERS: Mutex<Vec<Arc<Compiler>>> = Mutex::new(Vec::new());
@@ -221,6 +229,9 @@ impl Compiler {
     }
 
     /// Where compiled programs are kept, or why they are not.
+    ///
+    /// # Errors
+    /// The reason.
     pub fn kept(&self) -> Result<String, String> {
         self.cache.state()
     }
