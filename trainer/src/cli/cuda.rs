@@ -14,6 +14,9 @@ pub(super) struct CudaArgs {
     /// Compile all kernels for these architectures, as sm_75, or for `all` that NVRTC knows; needs no GPU
     #[arg(long, value_name = "NAME", num_args = 1.., value_parser = architecture)]
     compile: Option<Vec<Architecture>>,
+    /// List the architectures that NVRTC knows, of those that the trainer runs on
+    #[arg(long, conflicts_with = "compile")]
+    architectures: bool,
 }
 
 /// What `--compile` takes.
@@ -35,6 +38,9 @@ impl CudaArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         match &self.compile {
             Some(architectures) => compile(architectures),
+            None if self.architectures => {
+                compiler::architectures()?.iter().try_for_each(|architecture| print(&format!("sm_{architecture}\n")))
+            }
             None => show(),
         }
     }

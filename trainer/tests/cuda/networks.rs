@@ -65,10 +65,16 @@ fn lenet5_agrees_with_the_processor() {
     with_all_kernels(|_| assert_same_pass(&training_pass::<_, LeNet5<Cuda>>(&gpu(), 6), &expected));
 }
 
+/// Images of a batch of AlexNet's: 2, or what `ALEXNET_TEST_BATCH` says.
+fn alexnet_batch() -> usize {
+    std::env::var("ALEXNET_TEST_BATCH").map_or(2, |text| text.parse().expect("ALEXNET_TEST_BATCH is no number"))
+}
+
 #[test]
 fn alexnet_agrees_with_the_processor() {
-    let expected = training_pass::<_, AlexNet<Cpu>>(&Cpu::default(), 2);
-    with_all_kernels(|_| assert_same_pass(&training_pass::<_, AlexNet<Cuda>>(&gpu(), 2), &expected));
+    let batch = alexnet_batch();
+    let expected = training_pass::<_, AlexNet<Cpu>>(&Cpu::default(), batch);
+    with_all_kernels(|_| assert_same_pass(&training_pass::<_, AlexNet<Cuda>>(&gpu(), batch), &expected));
 }
 
 #[test]
