@@ -52,7 +52,7 @@ fn show() -> anyhow::Result<()> {
         let name = library.name.trim_start_matches("the ");
         print(&match library.open() {
             Ok(opened) => format!("{name} {}: {}\n", opened.version, opened.path.display()),
-            Err(reason) => format!("{name}: missing: {reason}\n"),
+            Err(reason) => format!("{name} {reason}\n"),
         })?;
     }
     print(&match compiler::kept_by_user() {

@@ -36,11 +36,11 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CudaUnusable {
     /// A library cannot be opened.
-    #[error("{name} is missing: {reason}; {advice}")]
+    #[error("{name} {reason}; {advice}")]
     Library {
         /// What it is called.
         name: &'static str,
-        /// What was found instead, or the system's reason.
+        /// That it is missing, or cannot be used, and why.
         reason: String,
         /// How to get it.
         advice: String,
@@ -256,7 +256,7 @@ pub fn open_with(
     match opened {
         Ok(device) => Ok((device, gpu)),
         Err(reason) => {
-            let reason = explained(&reason, &gpu);
+            let reason = explained(&reason);
             Err(CudaUnusable::Device { gpu: Box::new(gpu), reason })
         }
     }
@@ -302,13 +302,19 @@ fn prepare(compiler: &Compiler, note: &impl Fn(&str)) -> Result<(), compiler::Co
     Ok(())
 }
 
-/// An error of dfdx' or cudarc's with what is known of it: the call that failed, the GPU, the libraries, and what to try.
-fn explained(reason: &str, gpu: &Gpu) -> String {
+/// An error of dfdx' or cudarc's with what is known of it: the call that failed, the libraries, and what to try.
+fn explained(reason: &str) -> String {
     let mut text = match (modules::take_reason(), failure::first()) {
         (Some(compiler), _) => compiler.to_string(),
-        (None, Some(failure)) => format!("{failure} ({reason})"),
+        // Unless the reason tells more than the code.
+        (None, Some(failure)) if reason.contains("Error(") || reason == failure.to_string() => failure.to_string(),
+        (None, Some(failure)) => format!("{reason} ({failure})"),
         (None, None) => reason.to_string(),
     };
+    if failure::first().is_none() {
+        // NVRTC's, whose message says what to do.
+        return text + "; with " + &failure::libraries();
+    }
     let advice = match failure::first().map(|failure| failure.code) {
         Some(Code::Driver(222)) => "install a driver that is as new as NVRTC, or an older NVRTC",
         Some(Code::Driver(209)) => "install a newer NVRTC",
@@ -318,7 +324,7 @@ fn explained(reason: &str, gpu: &Gpu) -> String {
         }
         _ => "try again, or --device cpu",
     };
-    text += &format!("; on {gpu}, with {}; {advice}", failure::libraries());
+    text += &format!("; with {}; {advice}", failure::libraries());
     text
 }
 
@@ -453,6 +459,6 @@ pub fn guarded(
                 (batch_size / 2).max(1)
             ));
         }
-        if of_gpu || failure::check().is_err() { anyhow::anyhow!(explained(&message, gpu)) } else { error }
+        if of_gpu || failure::check().is_err() { anyhow::anyhow!("{gpu} failed: {}", explained(&message)) } else { error }
     })
 }

@@ -31,7 +31,7 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompilerError {
     /// NVRTC cannot be used.
-    #[error("NVRTC cannot be used: {0}")]
+    #[error("NVRTC {0}")]
     Missing(String),
     /// It has no code for the GPU.
     #[error("{0}")]
@@ -103,7 +103,7 @@ pub fn architectures() -> Result<Vec<u32>, CompilerError> {
     NVRTC.open().map_err(|reason| CompilerError::Missing(reason.to_string()))?;
     let known = nvrtc::architectures();
     let known =
-        known.map_err(|code| CompilerError::Missing(format!("it does not tell its architectures (status {code})")))?;
+        known.map_err(|code| CompilerError::Missing(format!("does not tell its architectures (status {code})")))?;
     Ok(known.into_iter().filter(|architecture| *architecture >= target::OLDEST).collect())
 }
 

@@ -29,7 +29,7 @@ impl Target {
     pub(super) fn choose(gpu: &Gpu, known: &[u32], driver: Version, nvrtc: Version) -> Result<Self, String> {
         let capability = gpu.capability;
         if capability < OLDEST {
-            return Err(format!("{gpu} is too old: compute capability 7.5 or newer is needed"));
+            return Err("it is too old: compute capability 7.5 or newer is needed".to_string());
         }
         let before = known.iter().copied().filter(|architecture| *architecture <= capability).max();
         match before {
@@ -38,11 +38,11 @@ impl Target {
             }
             Some(architecture) if driver >= nvrtc => Ok(Self { architecture, output: Output::Ptx }),
             Some(_) => Err(format!(
-                "NVRTC {nvrtc} does not know {gpu}, and the driver, of CUDA {driver}, does not take its PTX: install a newer \
+                "NVRTC {nvrtc} does not know sm_{capability}, and the driver, of CUDA {driver}, does not take its PTX: install a newer \
                  NVRTC (pip install --upgrade {}), or a newer driver",
                 package(driver, "nvidia-cuda-nvrtc")
             )),
-            None => Err(format!("NVRTC {nvrtc} compiles for no GPU as old as {gpu}: install one of CUDA 12")),
+            None => Err(format!("NVRTC {nvrtc} compiles for no GPU as old as sm_{capability}: install one of CUDA 12")),
         }
     }
 

@@ -144,7 +144,7 @@ impl NvidiaLibrary {
     /// environment, and where toolkits and PyPI's packages are installed.
     ///
     /// # Errors
-    /// Why it cannot be opened: the files that were found and are of no use, or that there is none.
+    /// The end of a sentence that begins with its name: that it is missing, or cannot be used, and why.
     pub fn open(&self) -> Result<&Opened, &str> {
         self.opened.get_or_init(|| self.find()).as_ref().map_err(String::as_str)
     }
@@ -176,7 +176,10 @@ impl NvidiaLibrary {
                 }
             }
         }
-        Err(if unfit.is_empty() { missing.unwrap_or_default() } else { unfit.join("; ") })
+        Err(match unfit.is_empty() {
+            true => format!("is missing: {}", missing.unwrap_or_default()),
+            false => format!("cannot be used: {}", unfit.join("; ")),
+        })
     }
 
     fn try_open(&self, path: &Path) -> Result<Opened, Unfit> {
