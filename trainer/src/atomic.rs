@@ -31,7 +31,8 @@ pub fn write<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&mut File) -> Re
     // Renamed before its content is on the disk, the file could be there and empty after a power failure.
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    // The new name, too, is to outlive a power failure.
+    if cfg!(unix) { Ok(File::open(folder)?.sync_all()?) } else { Ok(()) }
 }
 
 /// What killed programs left half-written in a folder; nothing where it cannot be read.
