@@ -49,11 +49,7 @@ impl CudaArgs {
 /// Prints libraries and GPUs.
 fn show() -> anyhow::Result<()> {
     for library in [&cuda::libraries::DRIVER, &cuda::libraries::CUBLAS, &cuda::libraries::NVRTC] {
-        let name = library.name.trim_start_matches("the ");
-        print(&match library.open() {
-            Ok(opened) => format!("{name} {}: {}\n", opened.version, opened.path.display()),
-            Err(reason) => format!("{name} {reason}\n"),
-        })?;
+        print(&format!("{library}\n"))?;
     }
     print(&match compiler::kept_by_user() {
         Ok(folder) => format!("compiled kernels: {folder}\n"),

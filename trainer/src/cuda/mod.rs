@@ -453,11 +453,12 @@ pub fn guarded(
         let of_gpu = ["CUDA_ERROR", "CUBLAS_STATUS", "CublasError", "NvrtcError"].iter().any(|name| message.contains(name));
         if failure.code.is_out_of_memory() && of_gpu {
             let total = memory(device).map_or(String::new(), |memory| format!(" of {} MiB", memory.total >> 20));
-            return error.context(format!(
-                "the GPU's memory{total} ran out with batches of {batch_size} images, perhaps because another program takes a part \
-                 of it; try --batch-size {}",
-                (batch_size / 2).max(1)
-            ));
+            return anyhow::anyhow!(
+                "the memory{total} of {gpu} ran out with batches of {batch_size} images, perhaps because another program takes a \
+                 part of it; try --batch-size {} ({failure}; with {})",
+                (batch_size / 2).max(1),
+                failure::libraries()
+            );
         }
         if of_gpu || failure::check().is_err() { anyhow::anyhow!("{gpu} failed: {}", explained(&message)) } else { error }
     })

@@ -138,6 +138,19 @@ fn majors() -> impl Iterator<Item = u32> {
     (12..=newest.max(12)).rev()
 }
 
+impl fmt::Display for NvidiaLibrary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.trim_start_matches("the ");
+        match self.open() {
+            Ok(Opened { version, path, .. }) if self.of_driver => {
+                write!(f, "{name} of CUDA {version} ({})", path.display())
+            }
+            Ok(Opened { version, path, .. }) => write!(f, "{name} {version} ({})", path.display()),
+            Err(reason) => write!(f, "{name} {reason}"),
+        }
+    }
+}
+
 impl NvidiaLibrary {
     /// Opens the library if it is not open yet. The newest major version that the driver runs is looked for everywhere
     /// before an older one: where the system finds it by name, in the folders of `CUDA_PATH`, in an active virtual
@@ -187,6 +200,8 @@ impl NvidiaLibrary {
         // SAFETY: opening runs the library's initialisers; NVIDIA's may be run at any time, from any thread.
         let library = unsafe { libloading::Library::new(path) }.map_err(|error| Unfit::File(error.to_string()))?;
         let path = file_of(&library, self.version_symbol()).unwrap_or_else(|| path.to_path_buf());
+        // The driver's file is named after its own version, 550.54.15 or so.
+        let path = path.canonicalize().unwrap_or(path);
         let version = (self.version)(&library);
         let version = version.ok_or_else(|| Unfit::Library(format!("{} does not tell its version", path.display())))?;
         if version < self.oldest {
