@@ -213,10 +213,10 @@ fn training_goes_on_from_a_file_and_its_network_is_known_without_metadata() {
     let normalised = folder.path().join("normalised");
     train(&normalised, &["--normalise"]);
     let weights = normalised.join("lenet5.safetensors");
-    train(&out, &["--init", utf8(&weights), "--seed", "5"]);
+    train(&out, &["--init", utf8(&weights), "--seed", "5", "--overwrite"]);
     assert!(normalisation(&normalised)["mean"].is_f64());
     assert_eq!(normalisation(&out), normalisation(&normalised));
-    train(&out, &["--init", utf8(&weights), "--normalise", "false"]);
+    train(&out, &["--init", utf8(&weights), "--normalise", "false", "--overwrite"]);
     assert!(normalisation(&out).is_null());
 
     let (_, errors) =

@@ -339,7 +339,8 @@ fn weights_of_other_classes_are_not_taken_for_these() {
     let expected =
         format!("{weights} tells other classes apart (bars, disc, other things): its last layer, linear3, begins anew");
     assert!(said.contains(&expected), "{said}");
-    let (_, said) = trainer(0, &[&recipe[..], &["--data", &shapes, "--out", &more, "--init", &weights]].concat());
+    let (_, said) =
+        trainer(0, &[&recipe[..], &["--data", &shapes, "--out", &more, "--init", &weights, "--overwrite"]].concat());
     assert!(!said.contains("anew"), "{said}");
 }
 

@@ -180,9 +180,10 @@ fn signal(folder: &Path, arguments: &[&str], signal: &str, wanted: usize) -> Out
 fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     let expected = undisturbed();
     let folder = tempfile::tempdir().unwrap();
-    for (arguments, name, wanted) in [(&NEW[..], "-INT", 3), (&ON[..], "-TERM", 14), (&ON[..], "-INT", 26)] {
+    let signals = [(&NEW[..], "-INT", 3, 130), (&ON[..], "-TERM", 14, 143), (&ON[..], "-HUP", 26, 129)];
+    for (arguments, name, wanted, status) in signals {
         let output = signal(folder.path(), arguments, name, wanted);
-        assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
         let message = text(&output.stderr);
         assert!(message.contains("everything is saved, go on with: trainer --resume run"), "{message}");
         assert!(!message.contains("error:"), "{message}");
@@ -198,15 +199,49 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     );
     finish(folder.path(), &ON);
     assert!(results(folder.path()) == results(expected.path()));
-    // A finished one is, and one that is not where that is said.
+    // Nor is a finished one. Both are where that is said.
+    let output = trainer(folder.path(), &NEW).output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("run: a finished run is in this folder, with a test accuracy of "), "{message}");
+    let again = [&NEW[..], &["--overwrite"]].concat();
     fs::remove_file(folder.path().join("run/metrics.jsonl")).unwrap();
-    let output = signal(folder.path(), &NEW, "-INT", 1);
+    let output = signal(folder.path(), &again, "-INT", 1);
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
-    let mut again = NEW.to_vec();
-    again.push("--overwrite");
     finish(folder.path(), &again);
     let ((_, tensors, ..), (_, expected, ..)) = (results(folder.path()), results(expected.path()));
     assert!(tensors == expected);
+}
+
+#[test]
+fn a_folder_is_one_runs_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = trainer(folder.path(), &NEW).spawn().unwrap();
+    wait_for_steps(&mut child, folder.path(), 2);
+    // Stopped, it has the folder for as long as this takes.
+    let tell = |signal: &str| Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(tell("-STOP").success());
+    for arguments in [&ON[..], &[&NEW[..], &["--overwrite"]].concat()] {
+        let output = trainer(folder.path(), arguments).output().unwrap();
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        let holder = if cfg!(target_os = "linux") { format!("process {}", child.id()) } else { "process".to_string() };
+        assert!(message.contains(&format!("run: {holder} trains in this folder")), "{message}");
+    }
+    assert!(tell("-CONT").success());
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(results(folder.path()) == results(undisturbed().path()));
+}
+
+#[test]
+fn without_a_name_folders_are_numbered() {
+    let folder = tempfile::tempdir().unwrap();
+    let nameless: Vec<_> = NEW.into_iter().filter(|argument| !argument.starts_with("--out")).collect();
+    for name in ["runs/lenet5", "runs/lenet5-2"] {
+        let message = finish(folder.path(), &nameless);
+        assert!(message.contains(&format!("its weights are in {name}/lenet5.safetensors")), "{message}");
+    }
+    assert!(folder.path().join("runs/lenet5/lenet5.safetensors").exists());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, one file for each command, and how results and errors leave the
 //! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a failure, 2 a
-//! command line that asks for something impossible, 130 an interrupted run.
+//! command line that asks for something impossible, 130 a run that Ctrl-C
+//! interrupted (143 by SIGTERM, 129 by SIGHUP).
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -37,9 +38,6 @@ use crate::{
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
 const MAX_BATCH: u64 = 8192;
 
-/// The exit status of a run that Ctrl-C ended, as shells have it.
-const INTERRUPTED: u8 = 130;
-
 const EXAMPLES: &str = "\
 Examples:
   trainer --quick                          a few minutes on two cores, for a first look
@@ -52,7 +50,8 @@ Examples:
   trainer plot runs/alexnet runs/small     both in comparison.svg
   trainer samples --out samples --count 100
 
-Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.";
+Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted
+(143 by SIGTERM, 129 by SIGHUP).";
 
 /// Trains AlexNet (or LeNet-5) on Fashion-MNIST or a folder of images and exports safetensors weights.
 #[derive(Debug, Parser)]
@@ -141,11 +140,11 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) => {
-            say(&message(&error));
-            ExitCode::from(INTERRUPTED)
-        }
         Err(error) => {
+            if let Some(TrainError::Interrupted { status, .. }) = error.downcast_ref() {
+                say(&message(&error));
+                return ExitCode::from(*status);
+            }
             say(&format!("error: {}", message(&error)));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod curves;
 pub mod evaluate;
 pub mod interrupt;
+mod lock;
 mod loss;
 pub mod metrics;
 pub mod output;
@@ -95,6 +96,8 @@ pub enum TrainError {
         epoch: usize,
         /// The folder of the run.
         saved: Option<PathBuf>,
+        /// The exit status that shells expect of a program that such a signal ended.
+        status: u8,
     },
 }
 

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use image_files::preprocessing;
@@ -15,6 +16,7 @@ use super::{
     checkpoint::{self, State},
     config::RunConfig,
     curves,
+    lock::{FolderLock, LockError},
     metrics::{self, EpochMetrics},
     report,
     steps::StepLog,
@@ -45,6 +47,8 @@ const TEST_SEED: &str = "test_seed";
 pub struct RunFolder {
     path: PathBuf,
     config: RunConfig,
+    /// Copies share it.
+    _lock: Arc<FolderLock>,
 }
 
 /// Why a run's files cannot be written. Messages name the file.
@@ -57,6 +61,14 @@ pub enum OutputError {
         path: PathBuf,
         /// The reason.
         source: io::Error,
+    },
+    /// Another process trains in the folder.
+    #[error("{path}: {} trains in this folder; wait until it ends, or take another folder", holder(.process))]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// The process, where the system tells.
+        process: Option<u32>,
     },
     /// Curves or images could not be drawn.
     #[error("cannot draw {path}: {reason}")]
@@ -71,18 +83,26 @@ pub enum OutputError {
     Export(#[from] ExportError),
 }
 
+fn holder(number: &Option<u32>) -> String {
+    number.map_or("another process".to_string(), |number| format!("process {number}"))
+}
+
 impl RunFolder {
-    /// Makes the folder where it is missing and proves that files can be written to it, before hours are
-    /// spent on results that could not be kept.
+    /// Makes the folder where it is missing, takes it for this process, and proves that files can be written to it, before hours
+    /// are spent on results that could not be kept.
     ///
     /// # Errors
-    /// [`OutputError::Write`] naming the folder.
+    /// [`OutputError::Write`] or [`OutputError::Busy`], naming the folder.
     pub fn create(path: &Path, config: RunConfig) -> Result<Self, OutputError> {
-        fs::create_dir_all(path)
-            .and_then(|()| tempfile::tempfile_in(path))
-            .map_err(|source| OutputError::Write { path: path.to_path_buf(), source })?;
+        let failed = |source| OutputError::Write { path: path.to_path_buf(), source };
+        fs::create_dir_all(path).map_err(failed)?;
+        let lock = FolderLock::take(path).map_err(|error| match error {
+            LockError::Taken(process) => OutputError::Busy { path: path.to_path_buf(), process },
+            LockError::Folder(source) => failed(source),
+        })?;
+        tempfile::tempfile_in(path).map_err(failed)?;
         checkpoint::clean(path, false)?;
-        Ok(Self { path: path.to_path_buf(), config })
+        Ok(Self { path: path.to_path_buf(), config, _lock: Arc::new(lock) })
     }
 
     /// The folder.

@@ -289,7 +289,10 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let Options { batch_size, normalisation, .. } = *self.setting.options;
         let result = evaluate(network, data, positions, batch_size, normalisation, |images, scores| {
             observer.batch(images, scores);
-            if interrupt.is_requested() { Err(TrainError::Interrupted { epoch, saved: None }) } else { Ok(()) }
+            match interrupt.is_requested() {
+                true => Err(TrainError::Interrupted { epoch, saved: None, status: interrupt.exit_status() }),
+                false => Ok(()),
+            }
         });
         if matches!(result, Err(TrainError::Interrupted { .. })) {
             self.end_if_asked()?;
@@ -311,7 +314,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         self.save(Vec::new())?;
         self.writer.finish()?;
         let saved = self.setting.folder.map(|folder| folder.path().to_path_buf());
-        Err(TrainError::Interrupted { epoch: self.state.epoch, saved })
+        let status = self.setting.interrupt.exit_status();
+        Err(TrainError::Interrupted { epoch: self.state.epoch, saved, status })
     }
 
     /// Begins to write `files` and then a checkpoint, once it is sure that all steps so far are good.

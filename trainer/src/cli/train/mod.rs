@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
@@ -40,10 +40,10 @@ pub(super) struct TrainArgs {
     /// Go on with the run in this folder from its last checkpoint; it ends as if it had never stopped
     #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite", "test_share", "test_seed"])]
     resume: Option<PathBuf>,
-    /// Folder for everything that the run writes; files of an earlier run are replaced [default: runs/<network>]
+    /// Folder for everything that the run writes [default: runs/<network>, or with the next number that is free]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace a run that is not finished, too
+    /// Replace the run that is in the folder
     #[arg(long)]
     overwrite: bool,
     /// Minutes from one checkpoint within an epoch to the next, 0 for one after every step; there is one after each epoch
@@ -168,7 +168,7 @@ impl TrainArgs {
             None => {
                 let dataset = self.data.read(None, N::shrink)?;
                 let config = self.config::<D, N>(&dataset, threads, name)?;
-                let path = self.out.clone().unwrap_or_else(|| ["runs", N::ARCHITECTURE].iter().collect());
+                let path = self.out.clone().unwrap_or_else(|| free_folder(Path::new("runs"), N::ARCHITECTURE));
                 (dataset, config, path)
             }
         };
@@ -284,24 +284,47 @@ impl TrainArgs {
         })
     }
 
-    /// Refuses to replace a run that somebody may want to go on with.
+    /// Refuses to replace a run.
     fn may_replace(&self, path: &Path) -> anyhow::Result<()> {
-        let unfinished = || {
-            let Some(newest) = checkpoint::paths(path).unwrap_or_default().pop() else { return false };
-            let finished = RunConfig::read(path).is_ok_and(|config| {
-                let state = checkpoint::state(&newest, &config.network, &config.options);
-                state.is_ok_and(|state| state.is_finished(&config.options))
-            });
-            !finished
-        };
+        if self.overwrite {
+            return Ok(());
+        }
+        let path_shown = path.display();
+        let newest = checkpoint::paths(path).unwrap_or_default().pop();
+        let state = RunConfig::read(path).ok().zip(newest.as_ref()).and_then(|(config, newest)| {
+            let state = checkpoint::state(newest, &config.network, &config.options).ok()?;
+            state.is_finished(&config.options).then_some(state)
+        });
         ensure!(
-            self.overwrite || !unfinished(),
-            "{}: the run in this folder is not finished; go on with it by --resume {0}, name another folder with --out, or \
-             replace it by --overwrite",
-            path.display()
+            newest.is_none() || state.is_some(),
+            "{path_shown}: the run in this folder is not finished; go on with it by --resume {path_shown}, name another folder \
+             with --out, or replace it by --overwrite"
         );
+        if let Some(best) = state.as_ref().and_then(|state| state.epochs.get(state.best)) {
+            bail!(
+                "{path_shown}: a finished run is in this folder, with a test accuracy of {:.2} %; name another folder with --out, \
+                 or replace it by --overwrite",
+                100.0 * best.test.accuracy
+            );
+        }
+        // A run that ended before its first checkpoint leaves nothing that anybody could want.
+        let mut files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        if let Some(weights) = files.find(|file| file.extension().is_some_and(|extension| extension == "safetensors")) {
+            bail!(
+                "{}: weights are in this folder; name another one with --out, or allow it by --overwrite",
+                weights.display()
+            );
+        }
         Ok(())
     }
+}
+
+/// The first folder for a run of a network that no run is in: `runs/alexnet`, `runs/alexnet-2` and so on.
+fn free_folder(runs: &Path, network: &str) -> PathBuf {
+    let names = std::iter::once(network.to_string()).chain((2..).map(|number| format!("{network}-{number}")));
+    let mut folders = names.map(|name| runs.join(name));
+    // There are more numbers than folders.
+    folders.find(|folder| !folder.join("config.json").exists()).unwrap_or_else(|| runs.join(network))
 }
 
 /// What the run is, in words.
