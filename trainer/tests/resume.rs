@@ -214,6 +214,40 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
 }
 
 #[test]
+fn a_finished_run_gets_more_epochs_where_its_rate_allows_it() {
+    let constant: Vec<_> = NEW.into_iter().filter(|argument| !argument.starts_with("--schedule")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let short: Vec<_> = constant.iter().map(|argument| argument.replace("--epochs=3", "--epochs=2")).collect();
+    finish(folder.path(), &short.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(finish(folder.path(), &ON).contains("run: this run is finished; --epochs N gives it more epochs"));
+    finish(folder.path(), &["--resume", "run", "--epochs", "3"]);
+    let expected = tempfile::tempdir().unwrap();
+    finish(expected.path(), &constant);
+    let ((_, found, ..), (_, expected, ..)) = (results(folder.path()), results(expected.path()));
+    assert!(found == expected);
+    let config = fs::read_to_string(folder.path().join("run/config.json")).unwrap();
+    assert!(config.contains("\"epochs\": 3") && !config.contains("--epochs=2"), "{config}");
+
+    let refused = |folder: &Path, epochs: &str, message: &str| {
+        let output = trainer(folder, &["--resume", "run", "--epochs", epochs]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(message), "{}", text(&output.stderr));
+    };
+    refused(folder.path(), "2", "--epochs 2: this run has 3 epochs, and cannot have fewer");
+    refused(undisturbed().path(), "4", "follows the schedule cosine to the end of 3 epochs");
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_first_checkpoint_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    finish(folder.path(), &NEW);
+    fs::remove_dir_all(folder.path().join("run/checkpoints")).unwrap();
+    let message = finish(folder.path(), &ON);
+    assert!(message.contains("run: stopped before its first checkpoint, this run begins again"), "{message}");
+    assert!(results(folder.path()) == results(undisturbed().path()));
+}
+
+#[test]
 fn a_folder_is_one_runs_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = trainer(folder.path(), &NEW).spawn().unwrap();
@@ -285,7 +319,6 @@ fn what_cannot_go_on_is_refused_by_name() {
         assert!(errors.contains(message), "{errors}");
     };
     refused(&ON, 1, "run/config.json: No such file");
-    refused(&["--resume", "run", "--epochs", "4"], 2, "cannot be used with");
     refused(&["--resume", "run", "--out", "other"], 2, "cannot be used with");
     finish(folder.path(), &NEW);
     let newest = checkpoints(folder.path()).pop().unwrap();

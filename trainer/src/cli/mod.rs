@@ -297,10 +297,10 @@ mod tests {
     fn no_command_means_train() {
         let cli = Cli::try_parse_from(["trainer", "--epochs", "3"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(cli.train.recipe.resolve().unwrap().epochs, 3);
+        assert_eq!(cli.train.recipe.resolve(cli.train.epochs).unwrap().epochs, 3);
         let cli = Cli::try_parse_from(["trainer", "train", "--epochs", "3"]).unwrap();
         assert!(
-            matches!(cli.command, Some(Command::Train(arguments)) if arguments.recipe.resolve().unwrap().epochs == 3)
+            matches!(cli.command, Some(Command::Train(arguments)) if arguments.recipe.resolve(arguments.epochs).unwrap().epochs == 3)
         );
         assert!(Cli::try_parse_from(["trainer", "--epochs", "3", "summary"]).is_err());
     }

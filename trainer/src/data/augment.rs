@@ -8,6 +8,7 @@ use crate::random;
 
 /// What may happen to a training image, before it is resized to the network's input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
     /// Whether half of the images are mirrored, left to right.
     pub flip: bool,

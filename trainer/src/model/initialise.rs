@@ -35,6 +35,11 @@ impl Initialisation {
     pub const NAMES: [(&'static str, Self); 3] =
         [("xavier", Self::Xavier), ("he", Self::He), ("pytorch", Self::PyTorch)];
 
+    /// The rule of versions that had no other.
+    pub(crate) fn of_earlier_versions() -> Self {
+        Self::PyTorch
+    }
+
     /// The largest absolute value of a weight.
     fn bound(self, fan_in: usize, fan_out: usize) -> f32 {
         match self {

@@ -24,6 +24,7 @@ impl OptimiserName {
 
 /// Everything that an optimiser is told, but for the learning rate, which may change with every step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct OptimiserOptions {
     /// The rule.
     pub name: OptimiserName,

@@ -148,7 +148,7 @@ impl Checkpoint {
         }
         let json = |key: &str, error: serde_json::Error| foreign(format!("its {key} cannot be read: {error}"));
         let found: Options = serde_json::from_str(text("options")?).map_err(|error| json("options", error))?;
-        if found != *options {
+        if !found.go_on_as(options) {
             return Err(foreign("it was made with other options than those in config.json".to_string()));
         }
         let state: State = serde_json::from_str(text("state")?).map_err(|error| json("state", error))?;

@@ -9,7 +9,7 @@ use std::{
 use image_files::preprocessing::Normalisation;
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Schedule;
+use super::schedule::{Course, Schedule};
 use crate::{
     data::{DataFile, augment::Augmentation, folder::TestShare},
     model::Initialisation,
@@ -20,11 +20,16 @@ use crate::{
 pub const PRODUCER: &str = concat!("trainer ", env!("CARGO_PKG_VERSION"));
 
 /// What the training loop is told, all defaults and presets resolved.
+///
+/// Files of earlier versions, which lack options, are read as what those versions did. Options that this version does not
+/// know make a file unreadable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Passes over the training images, at least 1.
     pub epochs: usize,
     /// How large the random weights are that it begins with.
+    #[serde(default = "Initialisation::of_earlier_versions")]
     pub initialisation: Initialisation,
     /// Images a step, at least 1; the last step of an epoch takes what is left.
     pub batch_size: usize,
@@ -71,6 +76,15 @@ impl Default for Options {
             train_limit: None,
             test_limit: None,
         }
+    }
+}
+
+impl Options {
+    /// Whether a run by these options goes on as one by `other`: where all are the same, but for the number of epochs where the
+    /// learning rate does not depend on it.
+    pub fn go_on_as(&self, other: &Self) -> bool {
+        let epochs = if self.schedule.depends_on_epochs() { self.epochs } else { other.epochs };
+        *other == Self { epochs, ..self.clone() }
     }
 }
 
@@ -128,6 +142,53 @@ impl RunConfig {
         let text = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         serde_json::from_str(&text).map_err(|source| ConfigError::Format { path, source })
     }
+
+    /// The same run with more epochs.
+    ///
+    /// # Errors
+    /// [`ExtensionError`].
+    pub fn extended(mut self, epochs: usize) -> Result<Self, ExtensionError> {
+        let before = self.options.epochs;
+        if epochs < before {
+            return Err(ExtensionError::Fewer { before, epochs });
+        }
+        if epochs > before && self.options.schedule.depends_on_epochs() {
+            return Err(ExtensionError::Schedule { before, course: self.options.schedule.course });
+        }
+        self.options.epochs = epochs;
+        // The command that makes such a run at once.
+        let mut follows = false;
+        self.command.retain(|argument| {
+            let value = std::mem::replace(&mut follows, argument == "--epochs");
+            !(value || follows || argument.starts_with("--epochs="))
+        });
+        self.command.extend(["--epochs".to_string(), epochs.to_string()]);
+        Ok(self)
+    }
+}
+
+/// Why a run cannot have another number of epochs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExtensionError {
+    /// It would have fewer.
+    #[error("--epochs {epochs}: this run has {before} epochs, and cannot have fewer")]
+    Fewer {
+        /// Epochs of the run.
+        before: usize,
+        /// Epochs that were asked for.
+        epochs: usize,
+    },
+    /// The learning rate of each step depends on the number of epochs.
+    #[error(
+        "--epochs: the learning rate of this run follows the schedule {course} to the end of {before} epochs; start a new run from its \
+         weights by --init"
+    )]
+    Schedule {
+        /// Epochs of the run.
+        before: usize,
+        /// The schedule.
+        course: Course,
+    },
 }
 
 /// Why a run's configuration cannot be used.
@@ -183,6 +244,25 @@ pub fn shell_line(arguments: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_of_earlier_versions_are_what_those_did() {
+        let earlier: Options = serde_json::from_str(r#"{"epochs": 3, "seed": 7}"#).unwrap();
+        let expected = Options { epochs: 3, seed: 7, initialisation: Initialisation::PyTorch, ..Options::default() };
+        assert_eq!(earlier, expected);
+        let unknown = serde_json::from_str::<Options>(r#"{"epochs": 3, "sharpness": 1}"#).unwrap_err();
+        assert!(unknown.to_string().contains("sharpness"), "{unknown}");
+    }
+
+    #[test]
+    fn more_epochs_are_the_same_run_where_the_rate_does_not_depend_on_them() {
+        let constant = Options::default();
+        let more = Options { epochs: constant.epochs + 1, ..constant.clone() };
+        assert!(constant.go_on_as(&more) && constant.go_on_as(&constant));
+        assert!(!constant.go_on_as(&Options { seed: 1, ..more.clone() }));
+        let schedule = Schedule { course: Course::Cosine, ..Schedule::default() };
+        assert!(!Options { schedule, ..constant }.go_on_as(&Options { schedule, ..more }));
+    }
 
     #[test]
     fn a_command_line_can_be_pasted_back() {

@@ -28,6 +28,7 @@ impl Course {
 
 /// A learning rate's whole course.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Schedule {
     /// What happens after the warm-up.
     pub course: Course,
@@ -51,7 +52,19 @@ const RISE: f64 = 0.3;
 const FIRST: f64 = 25.0;
 const LAST: f64 = 1e4;
 
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, course)| course == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
 impl Schedule {
+    /// Whether the rate of a step depends on how many epochs the run has.
+    pub fn depends_on_epochs(&self) -> bool {
+        matches!(self.course, Course::Cosine | Course::OneCycle)
+    }
+
     /// Factor of the learning rate in a step of the run, counted from 0, of `epochs` epochs of `epoch_steps` steps each.
     pub fn factor(&self, step: u64, epoch_steps: usize, epochs: usize) -> f64 {
         let (step, epoch_steps) = (step as f64, epoch_steps.max(1) as f64);

@@ -20,7 +20,7 @@ use crate::{
     model::{AlexNet, LeNet5, Network},
     training::{
         self, Setting, TrainDevice,
-        checkpoint::{self, Checkpoint},
+        checkpoint::{self, Checkpoint, CheckpointError},
         config::{self, CheckpointOptions, Options, RunConfig},
         interrupt::Interrupt,
         output::{self, RunFolder},
@@ -37,7 +37,8 @@ const FEW_STEPS: usize = 100;
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
-    /// Go on with the run in this folder from its last checkpoint; it ends as if it had never stopped
+    /// Go on with the run in this folder from its last checkpoint; it ends as if it had never stopped. With --epochs, a run
+    /// of a constant or stepwise learning rate gets more epochs, also where it is finished
     #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite", "test_share", "test_seed"])]
     resume: Option<PathBuf>,
     /// Folder for everything that the run writes [default: runs/<network>, or with the next number that is free]
@@ -46,6 +47,9 @@ pub(super) struct TrainArgs {
     /// Replace the run that is in the folder
     #[arg(long)]
     overwrite: bool,
+    /// Passes over the training images [default: 10]
+    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = recipe::RECIPE)]
+    pub(super) epochs: Option<usize>,
     /// Minutes from one checkpoint within an epoch to the next, 0 for one after every step; there is one after each epoch
     /// [default: 10]
     #[arg(long, value_name = "MINUTES", value_parser = minutes, allow_negative_numbers = true)]
@@ -85,10 +89,14 @@ struct Stopped<'a> {
 impl TrainArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let device = self.device.select(say).map_err(UsageError)?;
-        let stopped = self
-            .resume
-            .as_deref()
-            .map(|folder| -> anyhow::Result<_> { Ok(Stopped { folder, config: RunConfig::read(folder)? }) });
+        let stopped = self.resume.as_deref().map(|folder| -> anyhow::Result<_> {
+            let config = RunConfig::read(folder)?;
+            let config = match self.epochs {
+                Some(epochs) => config.extended(epochs).with_context(|| folder.display().to_string())?,
+                None => config,
+            };
+            Ok(Stopped { folder, config })
+        });
         let stopped = stopped.transpose()?;
         let network = match &stopped {
             Some(Stopped { folder, config }) => {
@@ -110,7 +118,7 @@ impl TrainArgs {
             #[cfg(feature = "cuda")]
             Selected::Cuda(ordinal) => {
                 let options = stopped.as_ref().map(|stopped| stopped.config.options.clone());
-                let options = options.map_or_else(|| self.recipe.resolve(), Ok)?;
+                let options = options.map_or_else(|| self.recipe.resolve(self.epochs), Ok)?;
                 if self.time_kernels {
                     cuda::timing::start();
                 }
@@ -178,24 +186,44 @@ impl TrainArgs {
         };
         let mut network =
             N::init(device, config.options.initialisation, config.options.seed).context("cannot make the network")?;
-        let (folder, checkpoint) = if stopped.is_some() {
-            same_data(&config.data, &dataset.files)?;
-            let checkpoint = Checkpoint::newest(&path, N::ARCHITECTURE, &config.options)?;
-            if checkpoint.state.is_finished(&config.options) {
-                say(&format!("{}: this run is finished", path.display()));
-                return Ok(());
+        let checkpoint = match &stopped {
+            None => None,
+            Some(_) => {
+                same_data(&config.data, &dataset.files)?;
+                match Checkpoint::newest(&path, N::ARCHITECTURE, &config.options) {
+                    Err(CheckpointError::None { .. }) => {
+                        say(&format!("{}: stopped before its first checkpoint, this run begins again", path.display()));
+                        None
+                    }
+                    checkpoint => Some(checkpoint?),
+                }
             }
-            (RunFolder::create(&path, config)?, Some(checkpoint))
-        } else {
-            if let Some(init) = &self.recipe.init {
-                self.initialise(init, &mut network, &dataset, device, &config.options)?;
-            }
-            self.may_replace(&path)?;
-            let folder = RunFolder::create(&path, config)?;
-            folder.remove_checkpoints()?;
-            folder.write_config()?;
-            (folder, None)
         };
+        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.state.is_finished(&config.options)) {
+            say(&format!("{}: this run is finished; --epochs N gives it more epochs, up to N in all", path.display()));
+            return Ok(());
+        }
+        if checkpoint.is_none() {
+            if let Some(init) = &config.init {
+                let found = DataFile::of(&init.path)?;
+                ensure!(
+                    found.sha256 == init.sha256,
+                    "{}: the weights that this run began with have changed",
+                    init.path.display()
+                );
+                self.initialise(&init.path, &mut network, &dataset, device, &config.options)?;
+            }
+            if stopped.is_none() {
+                self.may_replace(&path)?;
+            }
+        }
+        let folder = RunFolder::create(&path, config)?;
+        if checkpoint.is_none() {
+            folder.remove_checkpoints()?;
+        }
+        if checkpoint.is_none() || self.epochs.is_some() {
+            folder.write_config()?;
+        }
         let config = folder.config();
         say(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
         let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
@@ -252,7 +280,7 @@ impl TrainArgs {
         threads: usize,
         device: String,
     ) -> anyhow::Result<RunConfig> {
-        let mut options = self.recipe.resolve()?;
+        let mut options = self.recipe.resolve(self.epochs)?;
         if self.recipe.validation.is_none() {
             options.validation = options.validation.min(dataset.train.len() / 10);
         }

@@ -29,9 +29,6 @@ pub(in crate::cli) struct RecipeArgs {
     /// Preset for a first look in a few minutes on two cores; options given beside it still count
     #[arg(long, conflicts_with = "recipe", help_heading = RECIPE)]
     quick: bool,
-    /// Passes over the training images [default: 10]
-    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
-    epochs: Option<usize>,
     /// How large random weights are to begin with: Glorot and Bengio's, He's, or PyTorch's default [default: xavier]
     #[arg(long, alias = "initialization", value_name = "NAME", value_parser = one_of(&Initialisation::NAMES), help_heading = RECIPE)]
     initialisation: Option<Initialisation>,
@@ -116,7 +113,7 @@ pub(in crate::cli) struct RecipeArgs {
     ema: Option<f64>,
 }
 
-const RECIPE: &str = "Recipe";
+pub(super) const RECIPE: &str = "Recipe";
 const IMAGES: &str = "Images";
 const OPTIMISER: &str = "Optimiser";
 
@@ -138,7 +135,7 @@ impl RecipeArgs {
     ///
     /// # Errors
     /// Options that contradict each other.
-    pub(in crate::cli) fn resolve(&self) -> Result<Options, UsageError> {
+    pub(in crate::cli) fn resolve(&self, epochs: Option<usize>) -> Result<Options, UsageError> {
         let preset = self.preset();
         let schedule = Schedule {
             course: self.schedule.unwrap_or(preset.schedule.course),
@@ -150,7 +147,7 @@ impl RecipeArgs {
             return Err(UsageError("--warmup-epochs: the schedule one-cycle has its own rise".to_string()));
         }
         Ok(Options {
-            epochs: self.epochs.unwrap_or(preset.epochs),
+            epochs: epochs.unwrap_or(preset.epochs),
             initialisation: self.initialisation.unwrap_or(preset.initialisation),
             batch_size: self.batch_size.unwrap_or(preset.batch_size),
             learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
