@@ -104,6 +104,12 @@ pub struct Classify {
     #[arg(long)]
     pub invert: bool,
 
+    /// Read damaged JPEG files as far as they go, as libjpeg does, instead of refusing them
+    ///
+    /// What is missing is filled by a guess, mostly gray, which is classified as if it were the image's.
+    #[arg(long)]
+    pub accept_damaged: bool,
+
     /// Search folders with all that is below them; this is the default
     #[arg(short, long, overrides_with = "no_recursive")]
     pub recursive: bool,

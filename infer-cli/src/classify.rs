@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use image_files::find::{Candidate, Search};
+use image_files::{
+    decode,
+    find::{Candidate, Search},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
@@ -55,7 +58,8 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
 
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, &pool));
+    let decoding = decode::Options { accept_damaged: args.accept_damaged };
+    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, &pool));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
     pipeline::run(candidates(args.paths, list, search), workers, &mut results)

@@ -119,9 +119,8 @@ impl<'a> Reader<'a> {
         if let Some(problem) = &image.problem {
             anyhow::bail!("{problem}");
         }
-        let bytes = decode::read(&image.path)?;
-        let gray = (self.shrink)(&decode::decode(&bytes)?)?;
-        Ok((gray, Sha256::digest(&bytes).into()))
+        let (decoded, bytes) = decode::open(&image.path, decode::Options::default())?;
+        Ok(((self.shrink)(&decoded)?, Sha256::digest(&bytes).into()))
     }
 
     /// What identifies everything that was read: SHA-256 over the images' ways from the folder, sorted, each with a zero byte

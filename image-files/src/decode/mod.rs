@@ -1,4 +1,17 @@
 //! From a file to an image: read, decode. Whatever is wrong with a file ends here as an error about that file.
+//!
+//! Every format is read as Pillow reads it, and by these rules:
+//! - The content decides which format it is, not the name.
+//! - Of an animation or a file of several pages, the first is taken.
+//! - 16-bit samples are 0 to 65,535, floating-point samples 0 to 1.
+//! - CMYK becomes RGB without a colour profile; in JPEG files it is inverted, as Adobe writes it. Colour profiles are ignored.
+//! - Transparency is ignored, not laid over anything; colours that a TIFF file says were multiplied by it are divided again.
+//! - Exif orientation is ignored, but the one that a TIFF file has among its own fields is followed.
+
+mod cmyk;
+mod format;
+mod jpeg;
+mod tiff;
 
 use std::{
     cell::Cell,
@@ -10,12 +23,34 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, bail, ensure};
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use anyhow::{anyhow, bail, ensure};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use self::format::Format;
+pub use self::format::{FORMATS, unread_extension};
 
 /// The largest file that is read, and the most memory that decoding may take, in bytes: for photographs of 170
 /// megapixels, but not for a few kilobytes that claim to be a gigapixel.
 const MOST_BYTES: u64 = 512 << 20;
+
+/// How images are decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Damaged JPEG files are read as libjpeg reads them, what is missing being its guess, instead of refused.
+    pub accept_damaged: bool,
+}
+
+/// The image in a file, and the file's bytes.
+///
+/// # Errors
+/// As [`read`] and [`decode`]; and the name is that of a camera's raw file, of which a TIFF reader would see the preview.
+pub fn open(path: &Path, options: Options) -> anyhow::Result<(DynamicImage, Vec<u8>)> {
+    let bytes = read(path)?;
+    if let Some(kind) = unread_extension(path).filter(|kind| *kind == format::RAW && format::is_tiff(&bytes)) {
+        bail!("{kind} is not read: expected {FORMATS}");
+    }
+    Ok((decode(&bytes, options)?, bytes))
+}
 
 /// The bytes of a file, of any kind that can be read to its end.
 ///
@@ -24,57 +59,51 @@ const MOST_BYTES: u64 = 512 << 20;
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut bytes = Vec::with_capacity(length.min(MOST_BYTES) as usize);
+    let most = MOST_BYTES >> 20;
+    ensure!(length <= MOST_BYTES, "the file has {} MiB, and at most {most} MiB are read", length.div_ceil(1 << 20));
+    let mut bytes = Vec::with_capacity(length as usize);
     file.by_ref().take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     ensure!(!bytes.is_empty(), "the file is empty");
-    ensure!(bytes.len() as u64 <= MOST_BYTES, "the file is larger than {} MiB", MOST_BYTES >> 20);
+    ensure!(bytes.len() as u64 <= MOST_BYTES, "the file has more than the {most} MiB that are read at most");
     Ok(bytes)
 }
 
 /// The image in a file's bytes.
 ///
 /// # Errors
-/// It is none, is damaged, or takes too much memory. A decoder's panic is an error too.
-pub fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
-    let format = image::guess_format(bytes)
-        .ok()
-        .filter(ImageFormat::reading_enabled)
-        .context("not an image: expected PNG, JPEG, BMP, GIF, WebP, PNM or TIFF")?;
-    // The decoder fills what is missing with gray, and a gray half would be classified as if it were the image's.
-    ensure!(format != ImageFormat::Jpeg || has_jpeg_end(bytes), "the JPEG file is truncated: it has no end marker");
+/// It is none, is of a kind that is not read, is damaged, or takes too much memory. A decoder's panic is an error too.
+pub fn decode(bytes: &[u8], options: Options) -> anyhow::Result<DynamicImage> {
+    match Format::of(bytes)? {
+        Format::Jpeg => jpeg::decode(bytes, options.accept_damaged),
+        Format::Tiff => tiff::decode(bytes),
+        Format::Other(format) => decode_other(bytes, format),
+    }
+}
+
+/// Decodes what the image crate reads.
+fn decode_other(bytes: &[u8], format: ImageFormat) -> anyhow::Result<DynamicImage> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
-    match quietly(|| reader.decode()) {
-        Ok(image) => Ok(image?),
+    let decoded = quietly(|| {
+        // An error's own words hold those of its causes.
+        let said_once = |error: image::ImageError| anyhow!("{error}");
+        let decoder = reader.into_decoder().map_err(said_once)?;
+        memory_needed(decoder.total_bytes())?;
+        DynamicImage::from_decoder(decoder).map_err(said_once)
+    });
+    match decoded {
+        Ok(image) => image,
         Err(_) => bail!("the {format:?} decoder failed on this file"),
     }
 }
 
-/// Whether a JPEG file (ITU-T T.81, annex B) goes on to its end marker. Whatever follows that, as with some cameras, is
-/// ignored.
-fn has_jpeg_end(file: &[u8]) -> bool {
-    const END_OF_IMAGE: u8 = 0xD9;
-    let mut rest = file;
-    loop {
-        // To the next marker: in the data of a scan, FF stands for itself if 00 follows, and restart markers (D0 to D7)
-        // belong to the scan; FF may also fill the space before a marker. The start of the image (D8) has no content.
-        let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xD0..=0xD8 | 0xFF);
-        let Some(at) = rest.windows(2).position(is_marker) else { return false };
-        if rest[at + 1] == END_OF_IMAGE {
-            return true;
-        }
-        // All other markers begin a segment: two bytes of length, which count themselves, and content, to be passed over
-        // because it may hold a thumbnail with an end marker of its own.
-        let segment = &rest[at + 2..];
-        let Some(after) =
-            segment.first_chunk().and_then(|length| segment.get(usize::from(u16::from_be_bytes(*length))..))
-        else {
-            return false;
-        };
-        rest = after;
-    }
+/// Refuses what needs too much memory.
+fn memory_needed(bytes: u64) -> anyhow::Result<()> {
+    let (needed, most) = (bytes.div_ceil(1 << 20), MOST_BYTES >> 20);
+    ensure!(bytes <= MOST_BYTES, "decoding needs {needed} MiB of memory, more than the limit of {most} MiB");
+    Ok(())
 }
 
 thread_local! {
@@ -124,7 +153,7 @@ mod tests {
             let mut file = Cursor::new(Vec::new());
             noise.write_to(&mut file, format).unwrap();
             let bytes = file.into_inner();
-            let image = decode(&bytes).unwrap_or_else(|e| panic!("{format:?}: {e:#}"));
+            let image = decode(&bytes, Options::default()).unwrap_or_else(|e| panic!("{format:?}: {e:#}"));
             assert_eq!((image.width(), image.height()), (40, 40), "{format:?}");
             for length in [1, 10, 30, bytes.len() / 2, bytes.len() - 40] {
                 assert!(decode(&bytes[..length]).is_err(), "{format:?} cut to {length} of {} bytes", bytes.len());
