@@ -5,6 +5,8 @@ use std::{ffi::OsStr, path::Path};
 use anyhow::bail;
 use image::ImageFormat;
 
+use super::bmp;
+
 /// The formats that are read, for messages.
 pub const FORMATS: &str = "PNG, JPEG, BMP, GIF, WebP, PNM or TIFF";
 
@@ -38,6 +40,10 @@ pub enum Format {
     Jpeg,
     /// By this crate's reader.
     Tiff,
+    /// By this crate's reader.
+    Bmp,
+    /// By the gif crate.
+    Gif,
     /// By the image crate.
     Other(ImageFormat),
 }
@@ -56,7 +62,10 @@ impl Format {
         }
         match image::guess_format(bytes).ok().filter(ImageFormat::reading_enabled) {
             Some(ImageFormat::Jpeg) => Ok(Self::Jpeg),
+            Some(ImageFormat::Bmp) => Ok(Self::Bmp),
+            Some(ImageFormat::Gif) => Ok(Self::Gif),
             Some(format) => Ok(Self::Other(format)),
+            None if bmp::is_headerless(bytes) => Ok(Self::Bmp),
             None => bail!("not an image: expected {FORMATS}"),
         }
     }
@@ -90,7 +99,9 @@ fn unread(bytes: &[u8]) -> Option<&'static str> {
         return Some(name);
     }
     // ISO base media: the brand follows the type of the first box.
+    let brands = bytes.get(8..bytes.len().min(64)).unwrap_or_default();
     match (bytes.get(4..8)?, bytes.get(8..12)?) {
+        (b"ftyp", b"mif1" | b"msf1") if brands.windows(4).any(|brand| brand == b"avif") => Some(AVIF),
         (b"ftyp", b"avif" | b"avis") => Some(AVIF),
         (b"ftyp", b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => Some(HEIC),
         (b"ftyp", b"crx ") => Some(RAW),

@@ -25,6 +25,9 @@ const MESSAGE: usize = 200;
 /// libjpeg's `JWRN_ARITH_BAD_CODE` with arithmetic coding and the interface of version 6, which the bindings do not name.
 const JWRN_ARITH_BAD_CODE: c_int = 126;
 
+/// Bytes that encoders leave at the end of the data before a restart marker.
+const PADDING: u32 = 2;
+
 /// Rows that are asked for in one call.
 const ROWS: usize = 16;
 
@@ -35,6 +38,8 @@ pub enum Colours {
     Converted,
     /// YCbCr becomes RGB, whatever the file says.
     YCbCrToRgb,
+    /// Likewise, and colours that are stored for several pixels are repeated, not interpolated.
+    YCbCrRepeated,
     /// They stay as they are.
     Kept,
 }
@@ -151,7 +156,7 @@ impl<'f> Decompress<'f> {
                 *stored = JCS_UNKNOWN;
                 JCS_UNKNOWN
             }
-            (Colours::YCbCrToRgb, _) => {
+            (Colours::YCbCrToRgb | Colours::YCbCrRepeated, _) => {
                 *stored = JCS_YCbCr;
                 JCS_RGB
             }
@@ -161,6 +166,7 @@ impl<'f> Decompress<'f> {
             (Colours::Converted, _) => bail!("the colours of this JPEG file are none that are known"),
         };
         self.state.out_color_space = wanted;
+        self.state.do_fancy_upsampling = c_int::from(colours != Colours::YCbCrRepeated);
         // SAFETY: a header was read.
         self.guarded(|state| _ = unsafe { jpeg_start_decompress(state) })
     }
@@ -226,9 +232,11 @@ unsafe extern "C-unwind" fn note(common: &mut jpeg_common_struct, level: c_int) 
         JTRC_RST => unsafe { (*errors).extra_bytes },
         _ => false,
     };
-    // SAFETY: as above; no reference to it is held while libjpeg is at work.
+    // SAFETY: as above; no reference to it is held while libjpeg is at work. The first parameter of this warning, as of every
+    // message that has any, is a number.
     unsafe {
-        (*errors).extra_bytes = level < 0 && code == JWRN_EXTRANEOUS_DATA;
+        let extra = level < 0 && code == JWRN_EXTRANEOUS_DATA;
+        (*errors).extra_bytes = extra && (*errors).manager.msg_parm._bindgen_data_[0] > PADDING;
         if level < 0 {
             (*errors).manager.num_warnings += 1;
         }

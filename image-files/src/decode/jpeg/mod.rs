@@ -4,7 +4,7 @@
 mod libjpeg;
 mod structure;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use image::{DynamicImage, GrayImage, RgbImage};
 use zune_jpeg::{
     JpegDecoder,
@@ -13,7 +13,7 @@ use zune_jpeg::{
 
 pub use self::libjpeg::{Colours, Samples};
 use self::structure::Structure;
-use super::{cmyk, memory_needed, quietly};
+use super::{cmyk, memory_needed};
 
 /// Bytes of ones, as the data of a scan have them: no code begins so where [`Structure::plain_tables`].
 const NO_CODE: [u8; 32] = {
@@ -55,6 +55,20 @@ pub fn decode_embedded(tables: Option<&[u8]>, data: &[u8], colours: Colours) -> 
     Ok(decoded)
 }
 
+/// An old-style TIFF file's image: a whole JPEG file in YCbCr.
+///
+/// # Errors
+/// As [`decode_embedded`].
+pub fn decode_old_style(file: &[u8]) -> anyhow::Result<DynamicImage> {
+    into_image(decode_embedded(None, file, Colours::YCbCrRepeated)?)
+}
+
+/// Columns and rows of a JPEG file in YCbCr that begins here and goes on to its end marker.
+pub fn size_of_whole(file: &[u8]) -> Option<(usize, usize)> {
+    let structure = file.starts_with(&[0xFF, 0xD8]).then(|| Structure::read(file).ok()).flatten()?;
+    (structure.complete && structure.components.len() == 3).then_some((structure.width, structure.height))
+}
+
 fn refuse_damage(samples: &Samples) -> anyhow::Result<()> {
     match &samples.damage {
         Some(damage) => bail!("the JPEG data are damaged: {damage}"),
@@ -81,6 +95,7 @@ fn is_plain(structure: &Structure) -> bool {
         && !structure.progressive
         && !structure.arithmetic
         && !structure.restarts
+        && !structure.gaps
 }
 
 /// Decodes by the fast decoder. It reads zeros where the data end too early, and says nothing; so ones are put behind them, which
@@ -94,11 +109,8 @@ fn decode_fast(file: &[u8], structure: &Structure) -> anyhow::Result<DynamicImag
         .set_max_width(usize::MAX)
         .set_max_height(usize::MAX)
         .jpeg_set_out_colorspace(space);
-    let decoded = quietly(|| JpegDecoder::new_with_options(ZCursor::new(&data), options).decode());
-    let pixels = match decoded {
-        Ok(pixels) => pixels.map_err(|error| anyhow::anyhow!("the JPEG data are damaged: {error}"))?,
-        Err(_) => bail!("the JPEG decoder failed on this file"),
-    };
+    let decoded = JpegDecoder::new_with_options(ZCursor::new(&data), options).decode();
+    let pixels = decoded.map_err(|error| anyhow!("the JPEG data are damaged: {error}"))?;
     let (width, height) = (structure.width, structure.height);
     into_image(Samples { width, height, components: structure.components.len(), samples: pixels, damage: None })
 }

@@ -35,6 +35,8 @@ pub struct Structure {
     pub scans: Vec<usize>,
     /// There are restart markers, or an interval for them is set.
     pub restarts: bool,
+    /// There are bytes between the segments, which belong to none.
+    pub gaps: bool,
     /// Every scan's Huffman tables are in the file, and none has a code of nothing but ones.
     pub plain_tables: bool,
     /// There is a JFIF marker.
@@ -61,6 +63,7 @@ impl Structure {
         let mut tables = Tables::default();
         let mut at = 0;
         while let Some((marker, content, next)) = segment(file, at) {
+            structure.gaps |= file.get(at) != Some(&0xFF);
             at = next;
             match marker {
                 0xD8 | 0x01 => {}

@@ -10,18 +10,25 @@ use crate::decode::cmyk;
 
 /// The image of these samples; nothing if they are too few for its size.
 pub fn convert(layout: &Layout<'_>, samples: Samples) -> Option<DynamicImage> {
+    // As Pillow does, which divides bytes alone.
+    let samples = match samples {
+        Samples::Words(words) if layout.premultiplied => {
+            Samples::Bytes(words.into_iter().map(|word| (word >> 8) as u8).collect())
+        }
+        other => other,
+    };
     match (layout.colour, samples) {
         (Colour::Gray { inverted }, Samples::Bytes(samples)) => {
-            let most = (1_u16 << layout.bits) - 1;
+            let most = (1_u16 << layout.bits.min(8)) - 1;
             let value = |sample: u8| {
                 let value = (u16::from(sample) * 255 / most) as u8;
                 if inverted { 255 - value } else { value }
             };
-            buffer(layout, pixels(layout, &samples, 255, |[gray]: [u8; 1]| Luma([value(gray)])))
+            buffer(layout, pixels(layout, &samples, |[gray]: [u8; 1]| Luma([value(gray)])))
         }
         (Colour::Gray { inverted }, Samples::Words(samples)) => {
             let value = |[gray]: [u16; 1]| Luma([if inverted { u16::MAX - gray } else { gray }]);
-            buffer(layout, pixels(layout, &samples, u16::MAX.into(), value))
+            buffer(layout, pixels(layout, &samples, value))
         }
         // The image crate has no gray floating-point images.
         (Colour::Gray { .. }, Samples::Floats(samples)) => {
@@ -35,8 +42,8 @@ pub fn convert(layout: &Layout<'_>, samples: Samples) -> Option<DynamicImage> {
             };
             buffer(layout, samples.chunks_exact(layout.samples).map(|pixel| Rgb(colour(pixel[0]))))
         }
-        (Colour::Rgb, Samples::Bytes(samples)) => buffer(layout, pixels(layout, &samples, 255, Rgb)),
-        (Colour::Rgb, Samples::Words(samples)) => buffer(layout, pixels(layout, &samples, u16::MAX.into(), Rgb)),
+        (Colour::Rgb, Samples::Bytes(samples)) => buffer(layout, pixels(layout, &samples, Rgb)),
+        (Colour::Rgb, Samples::Words(samples)) => buffer(layout, pixels(layout, &samples, Rgb)),
         (Colour::Rgb, Samples::Floats(samples)) => {
             buffer(layout, samples.chunks_exact(layout.samples).map(|pixel| Rgb([pixel[0], pixel[1], pixel[2]])))
         }
@@ -51,7 +58,7 @@ pub fn convert(layout: &Layout<'_>, samples: Samples) -> Option<DynamicImage> {
         }
         // JPEG data are RGB by now.
         (Colour::YCbCr, Samples::Bytes(samples)) if layout.compression == super::compression::Compression::Jpeg => {
-            buffer(layout, pixels(layout, &samples, 255, Rgb))
+            buffer(layout, pixels(layout, &samples, Rgb))
         }
         (Colour::YCbCr, Samples::Bytes(samples)) => buffer(
             layout,
@@ -74,28 +81,34 @@ where
     ImageBuffer::<P, Vec<P::Subpixel>>::from_raw(width, height, values).map(DynamicImage::from)
 }
 
-/// The pixels' first `N` samples; divided by the next one, of which `most` is the largest, where they were multiplied by it.
-fn pixels<S, P, const N: usize>(
+/// The pixels' first `N` samples; divided by the next one where they were multiplied by it.
+fn pixels<S: Divide, P, const N: usize>(
     layout: &Layout<'_>,
     samples: &[S],
-    most: u32,
     pixel: impl Fn([S; N]) -> P,
-) -> impl Iterator<Item = P>
-where
-    S: Copy + Into<u32> + TryFrom<u32>,
-{
+) -> impl Iterator<Item = P> {
     samples.chunks_exact(layout.samples).map(move |all| {
         let colours: [S; N] = std::array::from_fn(|channel| all[channel]);
-        let alpha = if layout.premultiplied { all[N].into() } else { most };
-        if alpha == 0 || alpha == most {
-            return pixel(colours);
-        }
-        pixel(colours.map(|colour| {
-            let divided = u64::from(most) * u64::from(colour.into()) / u64::from(alpha);
-            let divided = u32::try_from(divided).unwrap_or(most).min(most);
-            S::try_from(divided).unwrap_or(colour)
-        }))
+        pixel(if layout.premultiplied { colours.map(|colour| colour.divided(all[N])) } else { colours })
     })
+}
+
+/// Samples that may have been multiplied by transparency.
+trait Divide: Copy {
+    /// What was multiplied by `alpha`.
+    fn divided(self, alpha: Self) -> Self;
+}
+
+impl Divide for u8 {
+    fn divided(self, alpha: Self) -> Self {
+        (u16::from(self) * 255).checked_div(alpha.into()).map_or(0, |colour| colour.min(255) as u8)
+    }
+}
+
+impl Divide for u16 {
+    fn divided(self, alpha: Self) -> Self {
+        (u32::from(self) * 65_535).checked_div(alpha.into()).map_or(0, |colour| colour.min(65_535) as u16)
+    }
 }
 
 /// The colour of YCbCr samples (TIFF 6.0, section 21), rounded as libtiff does.

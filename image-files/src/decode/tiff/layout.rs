@@ -1,6 +1,8 @@
 //! What a TIFF file's fields say: the size of the image, what its samples mean, and where they lie. What is not read is refused
 //! here by its name.
 
+use std::fmt;
+
 use anyhow::{Context, bail, ensure};
 
 use super::{compression::Compression, directory::Directory};
@@ -22,6 +24,19 @@ pub enum Colour {
     Cmyk,
     /// Luma and two differences of colour.
     YCbCr,
+}
+
+impl fmt::Display for Colour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gray { inverted: false } => "gray",
+            Self::Gray { inverted: true } => "gray with white as 0",
+            Self::Palette => "palette",
+            Self::Rgb => "RGB",
+            Self::Cmyk => "CMYK",
+            Self::YCbCr => "YCbCr",
+        })
+    }
 }
 
 impl Colour {
@@ -78,8 +93,6 @@ pub struct Layout<'f> {
     pub palette: Vec<u64>,
     /// Common tables of JPEG data.
     pub jpeg_tables: Option<&'f [u8]>,
-    /// The field `Orientation`.
-    pub orientation: u8,
 }
 
 impl<'f> Layout<'f> {
@@ -109,29 +122,40 @@ impl<'f> Layout<'f> {
         );
         let kind = match format {
             1 | 4 => "unsigned",
+            // Every program reads these as they stand.
+            2 if bits == 8 => "unsigned",
             2 => "signed",
             3 => "floating-point",
             _ => "complex",
+        };
+        let colour = match colour {
+            // Nothing says that these are inverted.
+            Colour::Gray { .. } if kind == "floating-point" && !directory.has(262) => Colour::Gray { inverted: false },
+            other => other,
         };
         let good = match (colour, kind) {
             (Colour::Gray { .. }, "unsigned") => matches!(bits, 1 | 2 | 4 | 8 | 16),
             (Colour::Palette, "unsigned") => matches!(bits, 1 | 2 | 4 | 8),
             (Colour::Rgb | Colour::Cmyk, "unsigned") => matches!(bits, 8 | 16),
             (Colour::YCbCr, "unsigned") => bits == 8,
-            (Colour::Gray { inverted: false } | Colour::Rgb, "floating-point") => bits == 32,
+            (Colour::Gray { inverted }, "floating-point") => bits == 32 && !inverted,
+            (Colour::Rgb, "floating-point") => bits == 32,
             _ => false,
         };
-        ensure!(good, "TIFF images of the kind {colour:?} with {kind} samples of {bits} bits are not supported");
+        ensure!(good, "{colour} TIFF with {kind} samples of {bits} bits is not supported");
         let extra = directory.numbers(338);
         ensure!(
             (colour.samples()..=colour.samples() + 8).contains(&samples),
-            "TIFF images of the kind {colour:?} with {samples} samples a pixel are not supported"
+            "{colour} TIFF with {samples} samples a pixel is not supported"
         );
         if matches!(compression, Compression::Fax(_)) {
             ensure!(bits == 1 && samples == 1, "CCITT data of {samples} samples of {bits} bits are not supported");
         }
 
         let planar = samples > 1 && number(284, 1) == 2;
+        let premultiplied = extra.first() == Some(&1) && samples > colour.samples();
+        // Planes that nobody asks for need not be read.
+        let samples = if planar { colour.samples() + usize::from(premultiplied) } else { samples };
         let tiled = directory.has(322);
         let chunk = if tiled {
             size(322).zip(size(323)).context("the TIFF file does not say how large its tiles are")?
@@ -185,7 +209,7 @@ impl<'f> Layout<'f> {
             samples,
             bits: usize::try_from(bits)?,
             float: kind == "floating-point",
-            premultiplied: extra.first() == Some(&1) && samples > colour.samples(),
+            premultiplied,
             compression,
             predictor,
             planar,
@@ -199,7 +223,6 @@ impl<'f> Layout<'f> {
             reference,
             palette,
             jpeg_tables: directory.bytes(347),
-            orientation: number(274, 1) as u8,
         })
     }
 }
