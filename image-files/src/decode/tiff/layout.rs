@@ -253,7 +253,7 @@ fn refuse_raw(directory: &Directory<'_>) -> anyhow::Result<()> {
     let reduced = directory.first(254).unwrap_or(0) & 1 != 0;
     let sensor = matches!(directory.first(262), Some(32803 | 34892));
     ensure!(
-        !directory.has(50706) && !sensor && !(reduced && directory.has(330)),
+        !(directory.has(50706) || sensor || reduced && directory.has(330)),
         "{RAW} is not read: expected {FORMATS}"
     );
     Ok(())

@@ -158,7 +158,8 @@ fn interleaved(classes: Classes) -> Vec<Image> {
         // There are no more classes than labels: `CLASSES` is 256 at most.
         let label = label as u8;
         let count = candidates.len();
-        for (rank, Candidate { path, problem }) in candidates.into_iter().enumerate() {
+        for (rank, Candidate { path, kind }) in candidates.into_iter().enumerate() {
+            let problem = if let Kind::Problem(problem) = kind { Some(problem) } else { None };
             images.push(((2 * rank + 1, count), Image { path, label, problem }));
         }
     }
