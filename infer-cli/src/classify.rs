@@ -262,6 +262,10 @@ impl Results {
     fn report(&self, time: Duration) {
         let Self { classified, failed, .. } = self;
         let images = classified + failed;
+        let images_in_words = counted(images, "image");
+        if self.first_failure.is_none() && *failed > 0 {
+            complain(&format!("{failed} of {images_in_words} could not be classified by the earlier run"));
+        }
         if let Some(failure) = &self.first_failure {
             if self.strict {
                 complain(&format!("error: {failure}"));
@@ -269,13 +273,13 @@ impl Results {
                 complain(failure);
             } else {
                 let first = if *failed > 1 { "; the first: " } else { ": " };
-                complain(&format!("{failed} of {} could not be classified{first}{failure}", counted(images, "image")));
+                complain(&format!("{failed} of {images_in_words} could not be classified{first}{failure}"));
             }
         }
         if io::stderr().is_terminal() {
             let seconds = time.as_secs_f64();
             let rate = images as f64 / seconds;
-            complain(&format!("{} in {seconds:.1} s, {rate:.1} images/s", counted(images, "image")));
+            complain(&format!("{} in {seconds:.1} s, {rate:.1} images/s", images_in_words));
         }
         if let Some(evaluation) = &self.evaluation {
             eprint_lines(&evaluation.to_string());

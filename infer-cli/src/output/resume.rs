@@ -88,8 +88,10 @@ impl Earlier {
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
         let mut record = csv::ByteRecord::new();
         while reader.read_byte_record(&mut record).unwrap_or(false) {
-            let end = usize::try_from(reader.position().byte())?;
-            if !text[..end].ends_with(b"\n") {
+            let mut end = usize::try_from(reader.position().byte())?;
+            // The reader stops between the two characters of a line's end.
+            end += usize::from(text[..end].ends_with(b"\r") && text[end..].starts_with(b"\n"));
+            if !text[..end].ends_with(b"\r\n") {
                 break;
             }
             if length == 0 {
