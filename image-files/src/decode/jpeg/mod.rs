@@ -110,7 +110,8 @@ fn decode_fast(file: &[u8], structure: &Structure) -> anyhow::Result<DynamicImag
         .set_max_height(usize::MAX)
         .jpeg_set_out_colorspace(space);
     let decoded = JpegDecoder::new_with_options(ZCursor::new(&data), options).decode();
-    let pixels = decoded.map_err(|error| anyhow!("the JPEG data are damaged: {error}"))?;
+    let pixels =
+        decoded.map_err(|error| anyhow!("the JPEG data are damaged: {}", error.to_string().trim_matches('"')))?;
     let (width, height) = (structure.width, structure.height);
     into_image(Samples { width, height, components: structure.components.len(), samples: pixels, damage: None })
 }
