@@ -7,7 +7,10 @@ use std::{
     ops::ControlFlow,
     path::PathBuf,
     process::{self, ExitCode},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -91,6 +94,8 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
     let candidates = candidates(args.paths, list, search)
         .filter(|candidate| !skipped.lock().unwrap_or_else(PoisonError::into_inner).takes(candidate, args.verbose));
+    let found = AtomicUsize::new(0);
+    let candidates = candidates.inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
     let done = pipeline::run(remaining(candidates, &earlier, &layout), workers, &mut results)
         .and_then(|()| results.writer.flush().map_err(Into::into))
         .map_err(|error| if error.is::<io::Error>() { error.context(cannot_write()) } else { error });
@@ -98,6 +103,11 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let skipped = skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
 
     let images = results.classified + results.failed;
+    let (before, now) = (earlier.len(), found.into_inner());
+    let done = done.and_then(|()| {
+        ensure!(now >= before, "--resume: the earlier run classified {before} images, and now there are {now}");
+        Ok(())
+    });
     if let Err(error) = done {
         if images == 0 {
             destination.discard();

@@ -24,6 +24,12 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
     let path = network::weights_path(args.weights.as_deref())?;
     refuse_input(&args.output, [&*path])?;
     let file = network::map(&path)?;
+    let destination = Destination::whole(&args.output, args.force)?;
+    let unfinished = destination.unfinished();
+    Interrupt::install().context("cannot catch signals")?.end_with(move || {
+        // That it stays is no harm.
+        let _ = unfinished.map(fs::remove_file);
+    });
     let linear = args.linear_weights.into();
     let contents = || -> anyhow::Result<(Vec<u8>, Vec<Line>)> {
         let header = Header::parse(&file)?;
@@ -36,12 +42,6 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
     };
     let (header, lines) = contents().with_context(|| format!("cannot use the weights in {}", path.display()))?;
 
-    let destination = Destination::whole(&args.output, args.force)?;
-    let unfinished = destination.unfinished();
-    Interrupt::install().context("cannot catch signals")?.end_with(move || {
-        // That it stays is no harm.
-        let _ = unfinished.map(fs::remove_file);
-    });
     let write = || -> std::io::Result<()> {
         let mut out = destination.handle()?;
         out.write_all(&header)?;

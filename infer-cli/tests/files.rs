@@ -72,7 +72,12 @@ fn no_input_is_overwritten() {
         .assert()
         .code(2)
         .stderr(contains("this is what is read"));
-    let mut pack = folder.program(&["pack", "-w", "lenet5.safetensors", "-o", "list"]);
+    folder
+        .program(&["pack", "-w", "lenet5.safetensors", "-o", "list"])
+        .assert()
+        .code(2)
+        .stderr(contains("list exists; --force replaces it"));
+    let mut pack = folder.program(&["pack", "-w", "lenet5.safetensors", "-o", "list", "--force"]);
     pack.assert().code(2).stderr(contains("these are not AlexNet's weights"));
     assert_eq!(files.map(before), contents);
 }

@@ -118,6 +118,10 @@ fn nothing_is_resumed_that_was_another_run() {
         &["set/5.png", "set", "-f", "csv", "-o", "out", "--resume"],
         "set/5.png is number 1, where the earlier run had another",
     );
+    refused(
+        &["set/0.png", "-f", "csv", "-o", "out", "--resume"],
+        "the earlier run classified 11 images, and now there are 1",
+    );
     refused(&["set", "-f", "csv", "--resume"], "--output");
     assert_eq!(fs::read(folder.path("out.partial")).unwrap(), written);
 }

@@ -131,7 +131,7 @@ impl<'f> Decompress<'f> {
         // After a failure libjpeg's state is only good for being destroyed, which is all that happens to it.
         panic::catch_unwind(AssertUnwindSafe(move || calls(state))).map_err(|payload| {
             match payload.downcast::<Failure>() {
-                Ok(failure) => anyhow!("{}", failure.0),
+                Ok(failure) => anyhow!("the JPEG file is damaged: {}", failure.0),
                 Err(other) => panic::resume_unwind(other),
             }
         })
