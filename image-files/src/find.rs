@@ -8,6 +8,8 @@ use std::{
 
 use walkdir::{DirEntry, WalkDir};
 
+use crate::decode::unread_extension;
+
 /// Extensions of image files in folders, in lower case.
 const EXTENSIONS: [&str; 17] = [
     "png", "apng", "jpg", "jpeg", "jpe", "jfif", "bmp", "dib", "gif", "webp", "pnm", "pbm", "pgm", "ppm", "pam", "tif",
@@ -23,13 +25,24 @@ pub struct Search {
     pub hidden: bool,
 }
 
-/// A path that should be an image.
+/// A path that was found.
 #[derive(Debug)]
 pub struct Candidate {
     /// As given, or the folder as given joined with the way to the file.
     pub path: PathBuf,
-    /// Why it cannot even be tried.
-    pub problem: Option<String>,
+    /// What is there.
+    pub kind: Kind,
+}
+
+/// What is found at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A file that should be an image.
+    Image,
+    /// A file in a folder, of a format that is known, but not read: its name.
+    Skipped(&'static str),
+    /// It cannot even be tried, and why.
+    Problem(String),
 }
 
 impl Search {
@@ -38,11 +51,11 @@ impl Search {
         let is_folder = match fs::metadata(&root) {
             Ok(metadata) => metadata.is_dir(),
             Err(error) => {
-                return Box::new([Candidate { path: root, problem: Some(error.to_string()) }].into_iter());
+                return Box::new([Candidate { path: root, kind: Kind::Problem(error.to_string()) }].into_iter());
             }
         };
         if !is_folder {
-            return Box::new([Candidate { path: root, problem: None }].into_iter());
+            return Box::new([Candidate { path: root, kind: Kind::Image }].into_iter());
         }
         let walk = WalkDir::new(&root)
             .follow_links(true)
@@ -55,8 +68,14 @@ impl Search {
 
     fn candidate(self, entry: walkdir::Result<DirEntry>, root: &Path) -> Option<Candidate> {
         match entry {
-            Ok(entry) => (entry.file_type().is_file() && is_image(entry.path()))
-                .then(|| Candidate { path: entry.into_path(), problem: None }),
+            Ok(entry) => {
+                let kind = if is_image(entry.path()) {
+                    Some(Kind::Image)
+                } else {
+                    unread_extension(entry.path()).map(Kind::Skipped)
+                };
+                kind.filter(|_| entry.file_type().is_file()).map(|kind| Candidate { path: entry.into_path(), kind })
+            }
             Err(error) => {
                 let path = error.path().unwrap_or(root).to_path_buf();
                 let hidden =
@@ -73,7 +92,7 @@ impl Search {
                     }
                     None => error.io_error().map_or_else(|| error.to_string(), ToString::to_string),
                 };
-                Some(Candidate { path, problem: Some(problem) })
+                Some(Candidate { path, kind: Kind::Problem(problem) })
             }
         }
     }
@@ -84,7 +103,7 @@ fn is_hidden(entry: &DirEntry) -> bool {
 }
 
 /// Whether the name is that of an image.
-fn is_image(path: &Path) -> bool {
+pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
@@ -98,7 +117,11 @@ mod tests {
             .images(root.to_path_buf())
             .map(|candidate| {
                 let path = candidate.path.strip_prefix(root).unwrap().display().to_string();
-                format!("{path}{}", if candidate.problem.is_some() { "!" } else { "" })
+                match candidate.kind {
+                    Kind::Image => path,
+                    Kind::Skipped(name) => format!("{path} ({name})"),
+                    Kind::Problem(_) => format!("{path}!"),
+                }
             })
             .collect()
     }
@@ -120,6 +143,20 @@ mod tests {
         let hidden = found(Search { hidden: true, ..all }, root);
         assert_eq!(hidden[..2], [".hidden/y.png", ".q.bmp"]);
         assert_eq!(hidden.len(), 7);
+    }
+
+    #[test]
+    fn formats_that_are_not_read_are_found_as_skipped_in_folders_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["1.HEIC", "2.jpg", "3.avif", "4.dng", "5.txt"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join("6.jxl")).unwrap();
+        let search = Search { recursive: true, hidden: false };
+        let expected = ["1.HEIC (HEIC)", "2.jpg", "3.avif (AVIF)", "4.dng (a camera's raw format)"];
+        assert_eq!(found(search, folder.path()), expected);
+        let named: Vec<_> = search.images(folder.path().join("1.HEIC")).map(|candidate| candidate.kind).collect();
+        assert_eq!(named, [Kind::Image]);
     }
 
     #[cfg(unix)]

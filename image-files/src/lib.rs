@@ -1,5 +1,5 @@
 //! From folders to gray pixels: which files are images ([`find`]), what is in them ([`decode`]), and how they become a
-//! network's input ([`gray`]), as a weights file says it ([`preprocessing`]); and which class a folder is named after ([`class`]).
+//! network's input ([`gray`]), as a weights file says it ([`preprocessing`], [`weights`]); and which class a folder is named after ([`class`]).
 //! infer-cli classifies and trainer learns by the same code, so that an image is the same to both.
 
 pub mod class;
@@ -7,3 +7,4 @@ pub mod decode;
 pub mod find;
 pub mod gray;
 pub mod preprocessing;
+pub mod weights;

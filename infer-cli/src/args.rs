@@ -24,14 +24,27 @@ pub enum Command {
 
 const CLASSIFY_NOTES: &str = "\
 Images:
-PNG, JPEG, BMP, GIF, WebP, PNM and TIFF; the content decides, not the name. Of an animation the first frame is taken. \
-Colour becomes gray by ITU-R BT.601 luma; transparency and EXIF orientation are ignored, as torchvision ignores them; then \
-the image is resized to the network's input, bilinear and antialiased. Files, and decoded images, of more than 512 MiB are \
-refused.
+PNG, JPEG, BMP, GIF, WebP, PNM and TIFF; the content decides, not the name. Each is read as Pillow reads it:
+JPEG of 8 bits in gray, YCbCr, RGB, CMYK and YCCK, baseline, sequential and progressive, by Huffman and arithmetic coding.
+TIFF and BigTIFF of gray with 1, 2, 4, 8 or 16 bits, palettes, RGB and CMYK with 8 or 16 bits, YCbCr, and floating-point \
+gray and RGB of 0 to 1; in strips, tiles or planes; uncompressed, LZW, Deflate, PackBits, Zstandard, JPEG, CCITT G3 and G4. \
+12 bits, LAB, LZMA and JBIG are not read.
+
+Of an animation or of several pages, the first is taken. 16-bit samples keep their precision. CMYK becomes RGB without a colour \
+profile, in JPEG inverted as Adobe writes it; colour profiles are ignored. Transparency is ignored, not laid over anything; \
+colours that a TIFF file says were multiplied by it are divided again. Exif orientation is ignored, as torchvision ignores it; \
+the orientation that a TIFF file itself has is followed, as Pillow follows it.
+
+Colour becomes gray by ITU-R BT.601 luma; then the image is resized to the network's input, bilinear and antialiased. A file or \
+an image that needs more than 512 MiB is refused. So is a damaged or truncated one, but --accept-damaged reads JPEG as far as \
+it goes.
 
 In folders, images are known by their extension, in upper or lower case; hidden files are passed over and links followed. \
 Results come in the order of the paths, within folders sorted by name. A file named on the command line or in a list is tried \
-whatever it is called, /dev/stdin too.
+whatever it is called, /dev/stdin too. HEIC, AVIF, JPEG 2000, JPEG XL and cameras' raw files are not read: in folders they are \
+skipped and counted (-v lists them), and named they are error records.
+
+Paths that are not UTF-8 are written with \\xNN for each other byte, and \\\\ for \\; --null-output writes their bytes.
 
 An image that cannot be read becomes an error record; the others are classified all the same.
 
@@ -39,6 +52,7 @@ Exit status:
   0  every image was classified
   1  some images could not be classified
   2  wrong usage, no images found, unusable weights, or the output could not be written
+  130, 143  interrupted by Ctrl-C or SIGTERM; what was classified is written, with --output to FILE.partial
 
 Examples:
   infer-cli classify photos/
@@ -78,9 +92,15 @@ pub struct Classify {
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 
-    /// Write results to FILE, which appears only when it is complete
+    /// Write results to FILE, which appears, or is replaced, only when it is complete
+    ///
+    /// Until then they are in FILE.partial, which stays if the program is interrupted.
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
+
+    /// Go on from the FILE.partial that an interrupted run with the same weights, options and images has left
+    #[arg(long, requires = "output", conflicts_with_all = ["evaluate", "null_output"])]
+    pub resume: bool,
 
     /// Print the network's raw outputs too
     #[arg(long)]
@@ -104,6 +124,12 @@ pub struct Classify {
     #[arg(long)]
     pub invert: bool,
 
+    /// Read damaged JPEG files as far as they go, as libjpeg does, instead of refusing them
+    ///
+    /// What is missing is filled by a guess, mostly gray, which is classified as if it were the image's.
+    #[arg(long)]
+    pub accept_damaged: bool,
+
     /// Search folders with all that is below them; this is the default
     #[arg(short, long, overrides_with = "no_recursive")]
     pub recursive: bool,
@@ -123,6 +149,18 @@ pub struct Classify {
     /// Paths in --files-from end with a NUL character instead of a line end
     #[arg(short = '0', long, requires = "files_from")]
     pub null: bool,
+
+    /// Write paths as their bytes and end records with a NUL character instead of a line end; not with --format jsonl
+    #[arg(short = 'Z', long)]
+    pub null_output: bool,
+
+    /// In CSV, write ' before cells that begin with =, +, - or @, which spreadsheets take for formulas
+    #[arg(long)]
+    pub csv_safe: bool,
+
+    /// List the files that are skipped because their format is not read
+    #[arg(short, long)]
+    pub verbose: bool,
 
     /// Stop at the first image that cannot be classified
     ///
@@ -234,6 +272,10 @@ pub struct Pack {
     /// Where to write the packed weights; the file appears when it is complete
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
+
+    /// Replace FILE if it exists
+    #[arg(long)]
+    pub force: bool,
 
     /// What to store the weights of the linear layers as; arithmetic is f32 in either case
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Linear::F32)]

@@ -17,6 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use crate::{
     args::Bench,
     network::{self, Classifier, Network},
+    stdout,
     worker::{self, BATCH, Threads},
 };
 
@@ -52,6 +53,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
         throughput: [throughput(&network, &one, args.time)?, throughput(&network, &pool, args.time)?],
     };
     let text = if args.json { format!("{:#}\n", results.json()) } else { results.text() };
+    stdout::check().context("cannot write the standard output")?;
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the standard output")
 }

@@ -1,25 +1,35 @@
 //! `infer-cli classify`: puts search, network, pipeline and output together.
 
 use std::{
+    collections::BTreeMap,
+    fmt, fs,
     io::{self, IsTerminal},
     ops::ControlFlow,
     path::PathBuf,
-    process::ExitCode,
+    process::{self, ExitCode},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use image_files::find::{Candidate, Search};
+use anyhow::{Context, anyhow, bail, ensure};
+use image_files::{
+    decode,
+    find::{Candidate, Kind, Search, is_image},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    args::Classify,
+    args::{Classify, Format},
     evaluate::Evaluation,
+    interrupt::Interrupt,
     list::List,
     network::{self, Classifier},
-    output::{self, Destination, Layout, Writer},
+    output::{self, Destination, Earlier, Layout, Writer, refuse_input},
     pipeline::{self, Consumer, Record},
-    text::{complain, printable},
+    text::{complain, counted, escaped, printable},
     worker::{self, Worker},
 };
 
@@ -36,41 +46,89 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
     let threads = worker::threads(args.threads);
 
-    let destination = Destination::open(args.output.as_deref())?;
+    ensure!(
+        !(args.null_output && args.format == Format::Jsonl),
+        "--null-output: JSON has no place for bytes, use another format"
+    );
+    ensure!(!(args.resume && args.format == Format::Table), "--resume needs --format jsonl or csv");
+    if let Some(output) = &args.output {
+        let inputs = [Some(&weights), args.labels.as_ref(), args.files_from.as_ref()];
+        refuse_input(output, inputs.into_iter().flatten().chain(&args.paths).map(PathBuf::as_path))?;
+        let is_image = is_image(output) && output.is_file();
+        ensure!(!is_image, "--output {}: this file has an image's name, and is not replaced", output.display());
+    }
+    let interrupt = Interrupt::install().context("cannot catch signals")?;
+    let destination = Destination::of_results(args.output.as_deref(), args.resume)?;
     let name = destination.name();
     let cannot_write = || format!("cannot write {name}");
     let labels = classifier.labels.clone();
-    let layout = Layout { top_k: usize::from(args.top_k).min(labels.len()), labels, logits: args.logits };
+    let layout = Layout {
+        top_k: usize::from(args.top_k).min(labels.len()),
+        labels,
+        logits: args.logits,
+        null: args.null_output,
+        csv_safe: args.csv_safe && args.format == Format::Csv,
+    };
+    let earlier = if args.resume { Earlier::read(&destination, args.format, &layout)? } else { Earlier::default() };
+    let skipped = Mutex::new(Skipped::default());
     let color = output::use_color(args.color, destination.is_terminal());
     let progress = !destination.is_terminal() && io::stderr().is_terminal();
     let mut results = Results {
-        writer: layout.writer(args.format, destination.handle().with_context(cannot_write)?, color),
+        writer: layout.clone().writer(args.format, destination.handle().with_context(cannot_write)?, color),
         evaluation,
         strict: args.strict,
-        classified: 0,
-        failed: 0,
+        begun: earlier.begun,
+        classified: earlier.len() as u64 - earlier.failed,
+        failed: earlier.failed,
+        interrupt,
+        unfinished: destination.unfinished(),
         first_failure: None,
         progress: if progress { progress_bar() } else { ProgressBar::hidden() },
     };
 
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, &pool));
+    let decoding = decode::Options { accept_damaged: args.accept_damaged };
+    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, &pool));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
-    pipeline::run(candidates(args.paths, list, search), workers, &mut results)
+    let candidates = candidates(args.paths, list, search)
+        .filter(|candidate| !skipped.lock().unwrap_or_else(PoisonError::into_inner).takes(candidate, args.verbose));
+    let found = AtomicUsize::new(0);
+    let candidates = candidates.inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
+    let done = pipeline::run(remaining(candidates, &earlier, &layout), workers, &mut results)
         .and_then(|()| results.writer.flush().map_err(Into::into))
-        .map_err(|error| if error.is::<io::Error>() { error.context(cannot_write()) } else { error })?;
+        .map_err(|error| if error.is::<io::Error>() { error.context(cannot_write()) } else { error });
     results.progress.finish_and_clear();
+    let skipped = skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
 
-    if results.classified + results.failed == 0 {
-        bail!("no images found; see --help for the kinds of files that are looked for");
+    let images = results.classified + results.failed;
+    let (before, now) = (earlier.len(), found.into_inner());
+    let done = done.and_then(|()| {
+        ensure!(now >= before, "--resume: the earlier run classified {before} images, and now there are {now}");
+        Ok(())
+    });
+    if let Err(error) = done {
+        if images == 0 {
+            destination.discard();
+        }
+        return Err(error);
     }
-    let stopped = results.strict && results.failed > 0;
-    if !stopped {
+    if images == 0 {
+        destination.discard();
+        let skipped = skipped.to_string();
+        let skipped = if skipped.is_empty() { skipped } else { format!(" ({skipped})") };
+        bail!("no images found{skipped}; see --help for the kinds of files that are looked for");
+    }
+    if results.strict && results.failed > 0 {
+        destination.discard();
+    } else {
         destination.commit()?;
     }
     results.report(start.elapsed());
+    if !skipped.is_empty() {
+        complain(&format!("{skipped}{}", if args.verbose { "" } else { "; -v lists them" }));
+    }
     Ok(if results.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -89,11 +147,69 @@ fn candidates(
     })
 }
 
+/// The candidates but for those that an earlier run has classified, which must be the first ones.
+fn remaining(
+    candidates: impl Iterator<Item = anyhow::Result<Candidate>> + Send,
+    earlier: &Earlier,
+    layout: &Layout,
+) -> impl Iterator<Item = anyhow::Result<Candidate>> + Send {
+    candidates.enumerate().filter_map(move |(place, candidate)| match candidate {
+        Ok(candidate) if place < earlier.len() => (!earlier.is_of(place, &candidate.path, layout)).then(|| {
+            let path = candidate.path.display();
+            Err(anyhow!(
+                "--resume: the images have changed: {path} is number {}, where the earlier run had another",
+                place + 1
+            ))
+        }),
+        other => Some(other),
+    })
+}
+
+/// Counts of files whose formats are not read.
+#[derive(Debug, Default)]
+struct Skipped(BTreeMap<&'static str, u64>);
+
+impl Skipped {
+    /// Whether a candidate is such a file; then it is counted, and named if `verbose`.
+    fn takes(&mut self, candidate: &anyhow::Result<Candidate>, verbose: bool) -> bool {
+        let Ok(Candidate { path, kind: Kind::Skipped(format) }) = candidate else { return false };
+        *self.0.entry(format).or_default() += 1;
+        if verbose {
+            complain(&format!("skipped {}: {format} is not read", escaped(path)));
+        }
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let formats: Vec<_> = self.0.iter().map(|(format, count)| format!("{count} of {format}")).collect();
+        write!(
+            f,
+            "skipped {} of formats that are not read: {}",
+            counted(self.0.values().sum(), "file"),
+            formats.join(", ")
+        )
+    }
+}
+
 /// Takes the records: writes, counts, compares.
 struct Results {
     writer: Box<dyn Writer>,
     evaluation: Option<Evaluation>,
     strict: bool,
+    /// Something stands in the output already.
+    begun: bool,
+    interrupt: Interrupt,
+    /// What an interrupted run leaves.
+    unfinished: Option<PathBuf>,
     classified: u64,
     failed: u64,
     first_failure: Option<String>,
@@ -102,8 +218,10 @@ struct Results {
 
 impl Consumer for Results {
     fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>> {
-        if self.classified + self.failed == 0 {
+        self.end_if_interrupted()?;
+        if !self.begun {
             self.writer.begin()?;
+            self.begun = true;
         }
         self.writer.record(&record)?;
         if let Some(evaluation) = &mut self.evaluation {
@@ -115,7 +233,7 @@ impl Consumer for Results {
             Err(error) => {
                 self.failed += 1;
                 self.progress.set_message(format!("{} failed", self.failed));
-                self.first_failure.get_or_insert_with(|| format!("{}: {error}", record.path.display()));
+                self.first_failure.get_or_insert_with(|| format!("{}: {error}", escaped(&record.path)));
                 if self.strict {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -125,15 +243,39 @@ impl Consumer for Results {
     }
 
     fn idle(&mut self) -> io::Result<()> {
+        self.end_if_interrupted()?;
         self.writer.flush()
     }
 }
 
 impl Results {
+    /// Ends the program if a signal asked for it, whatever the threads and the search for images are at.
+    fn end_if_interrupted(&mut self) -> io::Result<()> {
+        let Some(status) = self.interrupt.requested() else { return Ok(()) };
+        self.writer.flush()?;
+        self.progress.finish_and_clear();
+        let images = self.classified + self.failed;
+        let after = format!("interrupted after {}", counted(images, "image"));
+        match &self.unfinished {
+            Some(path) if images == 0 => {
+                // That it stays is no harm.
+                let _ = fs::remove_file(path);
+                complain(&after);
+            }
+            Some(path) => complain(&format!("{after}, which are in {}; --resume goes on from them", path.display())),
+            None => complain(&after),
+        }
+        process::exit(status);
+    }
+
     /// Says on the standard error what went wrong, how long it took (to people), and how right it was (if asked).
     fn report(&self, time: Duration) {
         let Self { classified, failed, .. } = self;
         let images = classified + failed;
+        let images_in_words = counted(images, "image");
+        if self.first_failure.is_none() && *failed > 0 {
+            complain(&format!("{failed} of {images_in_words} could not be classified by the earlier run"));
+        }
         if let Some(failure) = &self.first_failure {
             if self.strict {
                 complain(&format!("error: {failure}"));
@@ -141,12 +283,13 @@ impl Results {
                 complain(failure);
             } else {
                 let first = if *failed > 1 { "; the first: " } else { ": " };
-                complain(&format!("{failed} of {images} images could not be classified{first}{failure}"));
+                complain(&format!("{failed} of {images_in_words} could not be classified{first}{failure}"));
             }
         }
         if io::stderr().is_terminal() {
             let seconds = time.as_secs_f64();
-            complain(&format!("{images} images in {seconds:.1} s, {:.1} images/s", images as f64 / seconds));
+            let rate = images as f64 / seconds;
+            complain(&format!("{} in {seconds:.1} s, {rate:.1} images/s", images_in_words));
         }
         if let Some(evaluation) = &self.evaluation {
             eprint_lines(&evaluation.to_string());

@@ -7,7 +7,10 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use image_files::class::{ClassFolders, folder_names};
 
-use crate::{pipeline::Record, text::printable};
+use crate::{
+    pipeline::Record,
+    text::{counted, printable},
+};
 
 /// Counts of what was right and wrong.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ impl fmt::Display for Evaluation {
             let folders = folder_names(&self.labels).join(", ");
             writeln!(f, "No classified image lies in a folder with the name of a class ({folders}).")?;
         } else {
-            writeln!(f, "Accuracy {} ({right} of {total} images)", percent(right, total))?;
+            writeln!(f, "Accuracy {} ({right} of {})", percent(right, total), images(total))?;
             writeln!(f, "\nPredicted class (columns) by class (rows):\n{}", self.table())?;
         }
         if self.unknown > 0 {
@@ -102,7 +105,7 @@ fn percent(part: u64, of: u64) -> String {
 }
 
 fn images(count: u64) -> String {
-    format!("{count} image{}", if count == 1 { "" } else { "s" })
+    counted(count, "image")
 }
 
 #[cfg(test)]

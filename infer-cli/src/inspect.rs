@@ -16,7 +16,11 @@ use infer_core::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{args::Inspect, network, text::printable};
+use crate::{
+    args::Inspect,
+    network, stdout,
+    text::{counted, printable},
+};
 
 /// The most tensors that a file may have.
 const MOST_TENSORS: usize = 4096;
@@ -43,6 +47,7 @@ pub fn run(args: &Inspect) -> anyhow::Result<()> {
     } else {
         contents.text()
     };
+    stdout::check().context("cannot write the standard output")?;
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the standard output")
 }
@@ -133,7 +138,7 @@ impl Contents {
             table.add_row([printable(&tensor.name), tensor.dtype.clone(), shape, values, bytes]);
         }
         let (values, bytes) = self.totals();
-        let count = format!("{} tensors", self.tensors.len());
+        let count = counted(self.tensors.len() as u64, "tensor");
         table.add_row([count, String::new(), String::new(), grouped(values), grouped(bytes)]);
         for (i, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 2));

@@ -13,7 +13,12 @@ pub struct List {
     name: String,
     reader: Box<dyn BufRead + Send>,
     end: u8,
+    /// Nothing was read yet.
+    begins: bool,
 }
+
+/// What some programs put before text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 impl List {
     /// Opens a list of paths, one a line, or ended by NUL characters; `-` is the standard input.
@@ -23,11 +28,16 @@ impl List {
     pub fn open(path: &Path, null: bool) -> anyhow::Result<Self> {
         let end = if null { 0 } else { b'\n' };
         if path == "-" {
-            return Ok(Self { name: "the standard input".into(), reader: Box::new(BufReader::new(io::stdin())), end });
+            return Ok(Self {
+                name: "the standard input".into(),
+                reader: Box::new(BufReader::new(io::stdin())),
+                end,
+                begins: true,
+            });
         }
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot open the list of files {name}"))?;
-        Ok(Self { name, reader: Box::new(BufReader::new(file)), end })
+        Ok(Self { name, reader: Box::new(BufReader::new(file)), end, begins: true })
     }
 }
 
@@ -43,6 +53,9 @@ impl Iterator for List {
                 Err(error) => {
                     return Some(Err(error).with_context(|| format!("cannot read the list of files {}", self.name)));
                 }
+            }
+            if std::mem::take(&mut self.begins) && line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len());
             }
             line.pop_if(|last| *last == self.end);
             if self.end == b'\n' {
@@ -74,10 +87,12 @@ mod tests {
     #[test]
     fn lists_are_read_by_lines_or_nul_characters() {
         let list = |text: &'static [u8], end| {
-            let list = List { name: String::new(), reader: Box::new(text), end };
+            let list = List { name: String::new(), reader: Box::new(text), end, begins: true };
             list.map(|path| path.unwrap().display().to_string()).collect::<Vec<_>>()
         };
         assert_eq!(list(b"a b.png\r\n\nc.png", b'\n'), ["a b.png", "c.png"]);
+        assert_eq!(list("\u{feff}a.png\n\u{feff}b.png".as_bytes(), b'\n'), ["a.png", "\u{feff}b.png"]);
+        assert_eq!(list("\u{feff}\0a.png\0".as_bytes(), 0), ["a.png"]);
         assert_eq!(list(b"a\nb.png\0c.png\0", 0), ["a\nb.png", "c.png"]);
     }
 }

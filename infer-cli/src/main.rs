@@ -13,12 +13,15 @@ mod bench;
 mod classify;
 mod evaluate;
 mod inspect;
+mod interrupt;
 mod list;
 mod network;
 mod output;
 mod pack;
 mod pipeline;
+mod stdout;
 mod text;
+mod weights;
 mod worker;
 
 use std::{io, process::ExitCode};

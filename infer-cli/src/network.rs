@@ -1,7 +1,7 @@
 //! The network: its weights mapped into memory, which of the two it is, and the names of its classes.
 
 use std::{
-    fs::{self, File},
+    fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -14,8 +14,8 @@ use infer_core::{
     packed::{Backend, Line, LinearWeights, PackedAlexNet},
     safetensors::SafeTensors,
 };
-use memmap2::Mmap;
 
+pub use crate::weights::map;
 pub use infer_core::CLASSES;
 
 /// Where weights are looked for if none are named: here, and where the trainer writes them.
@@ -40,23 +40,6 @@ pub fn weights_path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         let [here, trained] = DEFAULT_WEIGHTS;
         format!("no weights: neither {here} nor {trained} exists; name a file with --weights, or train one")
     })
-}
-
-/// Maps a file into memory.
-///
-/// # Errors
-/// It cannot be opened, or is not a file.
-pub fn map(path: &Path) -> anyhow::Result<Mmap> {
-    let open = || -> anyhow::Result<Mmap> {
-        let file = File::open(path)?;
-        let kind = file.metadata()?.file_type();
-        ensure!(!kind.is_dir(), "expected a file, found a folder");
-        ensure!(kind.is_file(), "expected a file on disk, found a device or a pipe, which cannot be memory-mapped");
-        // SAFETY: sound as long as nobody changes or shortens the file while it is mapped. No program can make sure of
-        // that; the help asks for it, and the trainer replaces weights by renaming, which leaves a mapped file as it was.
-        Ok(unsafe { Mmap::map(&file) }?)
-    };
-    open().with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A network, ready to run.
@@ -158,7 +141,7 @@ impl<'w> Network<'w> {
             None if header.tensor("conv3.weight").is_some() => alexnet(),
             None if header.tensor(PackedAlexNet::TENSOR).is_some() => alexnet(),
             None if header.tensor("conv1.weight").is_some() => lenet5(),
-            None => Err(anyhow!("expected the tensors of AlexNet or LeNet-5, found neither")),
+            None => Err(none_of_its_tensors(header)),
         }
     }
 
@@ -168,6 +151,18 @@ impl<'w> Network<'w> {
             Self::AlexNet(_) => alexnet::SIDE,
             Self::LeNet5(_) => lenet5::SIDE,
         }
+    }
+}
+
+/// Why a file is none of the networks: by its first tensor's name, and what is before that if it is more.
+fn none_of_its_tensors(header: &Header<'_>) -> anyhow::Error {
+    let expected = "expected the tensors of AlexNet or LeNet-5: tensor conv1.weight is missing";
+    let names = || header.tensors().iter().map(|tensor| tensor.name.to_string());
+    let prefix = names().find_map(|name| name.strip_suffix("conv1.weight").map(str::to_owned));
+    match (prefix, names().next()) {
+        (Some(prefix), _) => anyhow!("{expected}, the file has {prefix}conv1.weight; take {prefix} off all names"),
+        (None, Some(first)) => anyhow!("{expected}, the file's first tensor is {first}"),
+        (None, None) => anyhow!("{expected}, the file has no tensors"),
     }
 }
 
@@ -189,6 +184,12 @@ fn one_a_class(labels: Vec<String>, counts: RangeInclusive<usize>) -> anyhow::Re
     let (least, most) = (counts.start(), counts.end());
     let expected = if least == most { most.to_string() } else { format!("{least} to {most}") };
     ensure!(counts.contains(&labels.len()), "expected {expected} names, one a class, found {}", labels.len());
+    for (class, name) in labels.iter().enumerate() {
+        ensure!(!name.trim().is_empty(), "expected a name for each class, found a blank one for class {class}");
+        if let Some(other) = labels[..class].iter().position(|other| other == name) {
+            bail!("expected different names, found {name:?} for class {other} and for class {class}");
+        }
+    }
     Ok(labels)
 }
 
@@ -208,6 +209,10 @@ mod tests {
         assert_eq!(read(&lines.join("\r\n")).unwrap(), lines);
         assert_eq!(read(&(lines.join("\n") + "\n\n")).unwrap(), lines);
         assert_eq!(read(&serde_json::to_string(&lines).unwrap()).unwrap(), lines);
+        let blank = lines.join("\n").replace("\nc\n", "\n \n");
+        assert!(read(&blank).unwrap_err().to_string().ends_with("found a blank one for class 2"));
+        let twice = lines.join("\n").replace("\nj", "\nd");
+        assert!(read(&twice).unwrap_err().to_string().ends_with(r#"found "d" for class 3 and for class 9"#));
         assert_eq!(read("a\nb\n").unwrap_err().to_string(), "expected 10 names, one a class, found 2");
         assert_eq!(read("[1, 2]").unwrap_err().to_string(), "expected a JSON array of strings");
     }

@@ -1,6 +1,6 @@
 //! `infer-cli pack`: writes AlexNet's weights the way its kernels read them, to be mapped into memory and used as they are.
 
-use std::io::Write;
+use std::{fs, io::Write};
 
 use anyhow::{Context, bail};
 use infer_core::{
@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     args::Pack,
+    interrupt::Interrupt,
     network::{self, Header, pack},
-    output::Destination,
+    output::{Destination, refuse_input},
 };
 
 /// Runs the command.
@@ -21,7 +22,14 @@ use crate::{
 /// The weights are not AlexNet's or packed already, or the file cannot be written.
 pub fn run(args: &Pack) -> anyhow::Result<()> {
     let path = network::weights_path(args.weights.as_deref())?;
+    refuse_input(&args.output, [&*path])?;
     let file = network::map(&path)?;
+    let destination = Destination::whole(&args.output, args.force)?;
+    let unfinished = destination.unfinished();
+    Interrupt::install().context("cannot catch signals")?.end_with(move || {
+        // That it stays is no harm.
+        let _ = unfinished.map(fs::remove_file);
+    });
     let linear = args.linear_weights.into();
     let contents = || -> anyhow::Result<(Vec<u8>, Vec<Line>)> {
         let header = Header::parse(&file)?;
@@ -34,7 +42,6 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
     };
     let (header, lines) = contents().with_context(|| format!("cannot use the weights in {}", path.display()))?;
 
-    let destination = Destination::open(Some(&args.output))?;
     let write = || -> std::io::Result<()> {
         let mut out = destination.handle()?;
         out.write_all(&header)?;

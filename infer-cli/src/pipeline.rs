@@ -19,16 +19,20 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, Sender, bounded};
-use image_files::find::Candidate;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use image_files::find::{Candidate, Kind};
 
 use crate::worker::{Answer, BATCH};
 
 /// Images under way for each thread. Enough to even out how long they take; a path and a record each.
 const SLOTS_PER_THREAD: usize = 4 * BATCH;
+
+/// How long the consumer is left alone at most.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Name of the threads whose panics become records.
 const WORKER: &str = "worker";
@@ -50,7 +54,7 @@ pub trait Consumer {
     /// The record cannot be written, which ends the run too.
     fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>>;
 
-    /// No record is ready yet: a good time to pass on what was held back.
+    /// No record is ready yet, a few times a second: a good time to pass on what was held back, and to end.
     ///
     /// # Errors
     /// It cannot be written.
@@ -122,7 +126,12 @@ fn send(
     slots: &Sender<Receiver<Record>>,
 ) -> anyhow::Result<()> {
     for candidate in candidates {
-        let Candidate { path, problem } = candidate?;
+        let Candidate { path, kind } = candidate?;
+        let problem = match kind {
+            Kind::Image => None,
+            Kind::Problem(problem) => Some(problem),
+            Kind::Skipped(_) => continue,
+        };
         let (slot, record) = bounded(1);
         if slots.send(record).is_err() {
             break;
@@ -208,7 +217,13 @@ fn next<T>(channel: &Receiver<T>, consumer: &mut impl Consumer) -> io::Result<Op
     if channel.is_empty() {
         consumer.idle()?;
     }
-    Ok(channel.recv().ok())
+    loop {
+        match channel.recv_timeout(PATIENCE) {
+            Ok(item) => return Ok(Some(item)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => consumer.idle()?,
+        }
+    }
 }
 
 /// Panics of workers become records and are not to be printed between results.
@@ -224,7 +239,6 @@ fn silence_workers() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     struct Collect {
         paths: Vec<String>,
@@ -249,7 +263,8 @@ mod tests {
     }
 
     fn candidates(count: usize) -> impl Iterator<Item = anyhow::Result<Candidate>> {
-        (0..count).map(|i| Ok(Candidate { path: i.to_string().into(), problem: (i % 10 == 9).then(String::new) }))
+        let kind = |i| if i % 10 == 9 { Kind::Problem(String::new()) } else { Kind::Image };
+        (0..count).map(move |i| Ok(Candidate { path: i.to_string().into(), kind: kind(i) }))
     }
 
     /// Takes longer for some images than for others, and panics on some.

@@ -1,8 +1,10 @@
 //! Text for a terminal: nothing in a file name, a label or an error may control it.
 
 use std::{
+    borrow::Cow,
     fmt::Write,
     io::{self, Write as _},
+    path::Path,
 };
 
 use unicode_width::UnicodeWidthStr;
@@ -23,6 +25,27 @@ pub fn printable(text: &str) -> String {
         }
     }
     printable
+}
+
+/// A path as text that no other path has: bytes that are not UTF-8 are written `\xNN`, and where there are any, `\` as `\\`.
+pub fn escaped(path: &Path) -> Cow<'_, str> {
+    if let Some(text) = path.to_str() {
+        return text.into();
+    }
+    let mut escaped = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        escaped += &chunk.valid().replace('\\', "\\\\");
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(escaped, "\\x{byte:02X}");
+        }
+    }
+    escaped.into()
+}
+
+/// A number of things, in words.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 fn escape(text: &mut String, character: char) {
@@ -54,6 +77,21 @@ mod tests {
         assert_eq!(printable("a\u{1b}[31m\nb\u{9b}c\u{7f}"), "a\\u{1b}[31m\\nb\\u{9b}c\\u{7f}");
         assert_eq!(printable("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
         assert_eq!(printable("Größe 大 😀"), "Größe 大 😀");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_text_stay_apart() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+        let text = |bytes: &'static [u8]| escaped(Path::new(OsStr::from_bytes(bytes)));
+        assert_eq!(text("a\\é.png".as_bytes()), "a\\é.png");
+        assert_eq!([text(b"a\\\xff.png"), text(b"a\\\xfe.png")], ["a\\\\\\xFF.png", "a\\\\\\xFE.png"]);
+    }
+
+    #[test]
+    fn numbers_agree_in_words() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "image")), ["0 images", "1 image", "2 images"]);
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub struct Worker<'n> {
     classes: usize,
     invert: bool,
     normalisation: Option<Normalisation>,
+    decoding: decode::Options,
     threads: &'n rayon::ThreadPool,
 }
 
@@ -78,11 +79,17 @@ enum Memory<'n> {
 }
 
 impl<'n> Worker<'n> {
-    /// A worker for images of which black and white may be exchanged. `threads` help it when no other worker is busy.
+    /// A worker for images of which black and white may be exchanged, and how they are decoded. `threads` help it when no other
+    /// worker is busy.
     ///
     /// # Errors
     /// None that was not found when the weights were opened.
-    pub fn new(classifier: &'n Classifier<'n>, invert: bool, threads: &'n rayon::ThreadPool) -> anyhow::Result<Self> {
+    pub fn new(
+        classifier: &'n Classifier<'n>,
+        invert: bool,
+        decoding: decode::Options,
+        threads: &'n rayon::ThreadPool,
+    ) -> anyhow::Result<Self> {
         let memory = match &classifier.network {
             Network::AlexNet(packed) => Memory::AlexNet {
                 network: Box::new(packed.network()?),
@@ -95,13 +102,14 @@ impl<'n> Worker<'n> {
                 workspace: Box::new(lenet5::Workspace::new()),
             },
         };
-        Ok(Self { memory, classes: classifier.labels.len(), invert, normalisation: classifier.normalisation, threads })
+        let normalisation = classifier.normalisation;
+        Ok(Self { memory, classes: classifier.labels.len(), invert, normalisation, decoding, threads })
     }
 }
 
 impl pipeline::Worker for Worker<'_> {
     fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()> {
-        let image = decode::decode(&decode::read(path)?)?;
+        let (image, _) = decode::open(path, self.decoding)?;
         let input = match &mut self.memory {
             Memory::AlexNet { images, .. } => {
                 let [input] = &mut images[place];

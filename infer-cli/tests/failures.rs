@@ -75,7 +75,7 @@ fn weights_that_are_not_right_are_refused_with_the_reason() {
     write(&path, tensors(&LENET5), &[("architecture", "vgg")]);
     expect("expected the metadata `architecture` to be alexnet or lenet5, found \"vgg\"");
     write(&path, vec![("x", Tensor(vec![1], vec![1.0]))], &[]);
-    expect("expected the tensors of AlexNet or LeNet-5, found neither");
+    expect("expected the tensors of AlexNet or LeNet-5: tensor conv1.weight is missing, the file's first tensor is x");
     let mut not_finite = tensors(&LENET5);
     not_finite[0].1.1[7] = f32::NAN;
     write(&path, not_finite, &[]);

@@ -49,11 +49,13 @@ fn ten_steps_give_the_losses_that_pytorch_gives() {
     .unwrap();
     let data = Dataset {
         train: images.clone(),
+        validation: None,
         test: images,
         classes: Vec::new(),
         files: Vec::new(),
         origin: Origin::Idx,
         test_paths: Vec::new(),
+        left_out: Vec::new(),
     };
     // One batch holds everything, so that an epoch is a step and no order matters.
     let options = Options {

@@ -12,7 +12,10 @@ use dfdx::tensor::Cpu;
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 use trainer::{
-    data::{Dataset, LabelledImages, Origin, folder::TestShare},
+    data::{
+        Dataset, LabelledImages, Origin,
+        folder::{TestShare, Unreadable},
+    },
     model::{LeNet5, Network},
 };
 
@@ -52,7 +55,12 @@ fn pictures(folder: &Path, count: u32) {
 }
 
 fn read(folder: &Path, share: TestShare) -> Result<Dataset, String> {
-    Dataset::read_folder(folder, share, <LeNet5<Cpu> as Network<Cpu>>::shrink).map_err(|error| error.to_string())
+    read_with(folder, share, Unreadable::Refused)
+}
+
+fn read_with(folder: &Path, share: TestShare, unreadable: Unreadable) -> Result<Dataset, String> {
+    let shrink = <LeNet5<Cpu> as Network<Cpu>>::shrink;
+    Dataset::read_folder(folder, share, shrink, unreadable).map_err(|error| error.to_string())
 }
 
 fn share(share: f64, seed: u64) -> TestShare {
@@ -127,6 +135,135 @@ fn test_images_may_be_given() {
 }
 
 #[test]
+fn validation_images_may_be_given_too() {
+    for name in ["val", "valid", "validation"] {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, count) in [("train", 6), (name, 2), ("test", 3)] {
+            pictures(&folder.path().join(name), count);
+        }
+        let data = read(folder.path(), TestShare::default()).unwrap();
+        assert_eq!((counts(&data.train), data.validation, counts(&data.test)), (vec![8; 3], Some(6), vec![3; 3]));
+        // The last ones are those of the folder.
+        let first = image::open(folder.path().join(name).join("bars/000.png")).unwrap().into_luma8();
+        assert_eq!(data.train.image(18), first.as_raw());
+    }
+    // With two folders, one is to learn from and one to test by.
+    let folder = tempfile::tempdir().unwrap();
+    pictures(&folder.path().join("train"), 6);
+    pictures(&folder.path().join("val"), 2);
+    let data = read(folder.path(), TestShare::default()).unwrap();
+    assert_eq!((counts(&data.train), data.validation, counts(&data.test)), (vec![6; 3], None, vec![2; 3]));
+    fs::remove_dir_all(folder.path().join("val/disc")).unwrap();
+    let error = read(folder.path(), TestShare::default()).unwrap_err();
+    assert!(
+        error.ends_with("the same classes in train and val, found only in train: disc; only in val: none"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_is_chosen_by_the_validation_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("shapes"), folder.path().join("run"));
+    for (name, count) in [("train", 6), ("val", 2), ("test", 3)] {
+        pictures(&data.join(name), count);
+    }
+    let (data, out) = (data.to_str().unwrap(), out.to_str().unwrap());
+    let recipe = ["--network=lenet5", "--epochs=1", "--data", data, "--out", out];
+    let (_, said) = trainer(0, &recipe);
+    assert!(
+        said.contains("33 images of 3 classes (bars, disc, other things), 6 to choose the best epoch by, 9 of them"),
+        "{said}"
+    );
+    assert!(said.contains("on 18 images, 6 held out, 9 to test by"), "{said}");
+    let metrics = fs::read_to_string(format!("{out}/metrics.csv")).unwrap();
+    let cells: Vec<_> = metrics.lines().map(|line| line.split(',').collect::<Vec<_>>()).collect();
+    let column = cells[0].iter().position(|name| *name == "validation_accuracy").unwrap();
+    let sixths = 6.0 * cells[1][column].parse::<f64>().unwrap();
+    assert!((sixths - sixths.round()).abs() < 1e-3, "{metrics}");
+    let (_, said) = trainer(2, &[&recipe[..], &["--validation=3", "--overwrite"]].concat());
+    assert!(said.contains("--validation: these data have validation images of their own"), "{said}");
+}
+
+#[test]
+fn folders_without_data_are_said_to_be_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    pictures(&root.join("Photos"), 2);
+    fs::create_dir(root.join("empty")).unwrap();
+    fs::create_dir(root.join("texts")).unwrap();
+    fs::write(root.join("texts/a.txt"), "text").unwrap();
+    save(&root.join("flat/1.png"), GrayImage::new(3, 3));
+    for (name, expected) in [
+        ("photo", ": there is no such folder; did you mean Photos?"),
+        ("elsewhere", ": there is no such folder"),
+        ("texts/a.txt", ": expected a folder, found a file"),
+        ("empty", "or Fashion-MNIST's four files, found an empty folder"),
+        ("texts", "or Fashion-MNIST's four files, found neither folders nor images"),
+        ("flat", "to be put into folders named after their classes:\n  "),
+    ] {
+        let path = root.join(name);
+        let (_, said) = trainer(1, &["--data", path.to_str().unwrap(), "--out", root.join("run").to_str().unwrap()]);
+        assert!(said.contains(expected) && said.contains(path.to_str().unwrap()), "{name}: {said}");
+        assert!(!said.contains("was not found"), "{said}");
+    }
+    assert!(!root.join("run").exists());
+}
+
+#[test]
+fn images_that_cannot_be_read_are_listed_and_may_be_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    pictures(&root.join("shapes"), 20);
+    for number in 0..15 {
+        fs::write(root.join(format!("shapes/bars/{number}.jpg")), "").unwrap();
+    }
+    fs::write(root.join("shapes/disc/photo.heic"), "x").unwrap();
+    let run = |status: i32, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        command.current_dir(root).args(["--network=lenet5", "--epochs=1", "--data=shapes", "--out=run"]).args(more);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        (said, fs::read_to_string(root.join("unreadable-images.txt")).unwrap())
+    };
+    let (said, list) = run(1, &[]);
+    assert!(
+        said.contains("15 of 75 images cannot be used; repair or remove them, or go on without them by --skip"),
+        "{said}"
+    );
+    assert!(said.contains("and 5 more") && list.lines().count() == 15, "{list}");
+    assert!(list.starts_with("shapes/bars/0.jpg\tthe file is empty\n"), "{list}");
+    let (said, list) = run(0, &["--skip-unreadable"]);
+    assert!(said.contains("shapes: 60 images of 3 classes"), "{said}");
+    assert!(said.contains("16 files left out that cannot be read, listed in unreadable-images.txt"), "{said}");
+    assert!(list.contains("shapes/disc/photo.heic\tHEIC is not read\n") && list.lines().count() == 16, "{list}");
+
+    // A class of which nothing is left is none.
+    for number in 0..20 {
+        let _ = fs::remove_file(root.join(format!("shapes/bars/{number:03}.png")));
+        let _ = fs::remove_file(root.join(format!("shapes/bars/{number:03}.jpg")));
+    }
+    fs::remove_dir_all(root.join("shapes/bars/more")).unwrap();
+    let error = read_with(&root.join("shapes"), TestShare::default(), Unreadable::Skipped).unwrap_err();
+    assert!(error.contains("found none in:\n") && error.ends_with("shapes/bars"), "{error}");
+}
+
+#[test]
+fn a_run_does_not_replace_the_weights_that_it_starts_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("shapes"), folder.path().join("run"));
+    pictures(&data, 6);
+    let (data, out) = (data.to_str().unwrap(), out.to_str().unwrap());
+    let weights = format!("{out}/lenet5.safetensors");
+    trainer(0, &["--network=lenet5", "--epochs=1", "--data", data, "--out", out]);
+    let before = fs::read(&weights).unwrap();
+    let (_, said) = trainer(1, &["--network=lenet5", "--epochs=1", "--data", data, "--out", out, "--init", &weights]);
+    assert!(said.contains("the run would replace this file; name another folder with --out"), "{said}");
+    assert_eq!(fs::read(&weights).unwrap(), before);
+}
+
+#[test]
 fn what_an_image_is_decides_and_large_ones_are_shrunk_once() {
     let folder = tempfile::tempdir().unwrap();
     let red = RgbImage::from_pixel(5, 4, Rgb([255, 0, 0]));
@@ -176,7 +313,7 @@ fn folders_that_cannot_be_data_are_refused_by_name() {
         let error = read(&root, TestShare::default()).unwrap_err().replace(root.to_str().unwrap(), "DIR");
         assert!(error.contains(expected), "{error}\nexpected {expected}");
     };
-    refused("DIR: No such file or directory");
+    refused("DIR: there is no such folder");
     image("a/1.png");
     refused("DIR: expected a folder for each of 2 to 10 classes, found one, a");
     fs::create_dir(root.join("b")).unwrap();
@@ -186,7 +323,9 @@ fn folders_that_cannot_be_data_are_refused_by_name() {
     image("c/1.png");
     refused("DIR/a: expected at least 2 images, one of them to test by, found 1");
     image("stray.png");
-    refused("DIR: expected folders of classes, found images that lie in none of them:\n  DIR/stray.png");
+    refused(
+        "DIR: expected a folder for each class, found images that lie in none, to be put into folders named after their classes:\n  DIR/stray.png",
+    );
     fs::remove_file(root.join("stray.png")).unwrap();
     for number in 0..8 {
         image(&format!("more {number}/1.png"));
@@ -198,12 +337,12 @@ fn folders_that_cannot_be_data_are_refused_by_name() {
     fs::remove_dir_all(&root).unwrap();
     image("train/a/1.png");
     image("train/b/1.png");
-    refused("DIR: expected a folder test with test images beside the folder train");
+    refused("DIR: expected a folder test (or val) with test images beside the folder train");
     image("test/b/1.png");
     image("test/c/1.png");
     refused("DIR: expected the same classes in train and test, found only in train: a; only in test: c");
-    image("val/a/1.png");
-    refused("DIR: expected the folders train and test alone, found val too");
+    image("more/a/1.png");
+    refused("DIR: expected the folders train, test and one of val, valid, validation alone, found more too");
 }
 
 #[test]
@@ -218,7 +357,13 @@ fn every_image_that_cannot_be_used_is_named() {
     let error = read(root, TestShare::default()).unwrap_err();
     let lines: Vec<&str> = error.lines().collect();
     let path = |name: &str| root.join(name).display().to_string();
-    assert_eq!(lines[0], format!("{}: 3 of 12 images cannot be used; repair or remove them:", root.display()));
+    assert_eq!(
+        lines[0],
+        format!(
+            "{}: 3 of 12 images cannot be used; repair or remove them, or go on without them by --skip-unreadable:",
+            root.display()
+        )
+    );
     assert_eq!(lines[1], format!("  {}: the file is empty", path("bars/empty.png")));
     assert!(lines[2].starts_with(&format!("  {}: not an image: expected PNG", path("bars/text.jpg"))), "{error}");
     assert!(lines[3].starts_with(&format!("  {}: ", path("disc/cut.png"))), "{error}");
@@ -232,6 +377,8 @@ fn every_image_that_cannot_be_used_is_named() {
 /// Runs the program and demands an exit status. Returns stdout and stderr.
 fn trainer(status: i32, arguments: &[&str]) -> (String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    // Where a list of unreadable images disturbs nobody.
+    command.current_dir(std::env::temp_dir());
     let output = command.args(arguments).args(["--threads", "2"]).stdin(Stdio::null()).output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{stdout}\n{stderr}");
@@ -380,10 +527,10 @@ fn what_is_no_data_is_refused_before_anything_is_written() {
         assert!(!out.exists());
     };
     fs::write(&data, "a file").unwrap();
-    refused(1, &[], "data: not a folder");
+    refused(1, &[], "data: expected a folder, found a file");
     fs::remove_file(&data).unwrap();
     save(&data.join("1.png"), GrayImage::new(3, 3));
-    refused(1, &[], "name a folder with --data that has a folder of images for each class");
+    refused(1, &[], "expected a folder for each class, found images that lie in none");
     fs::remove_file(data.join("1.png")).unwrap();
     pictures(&data, 3);
     fs::write(data.join("disc/bad.png"), "").unwrap();

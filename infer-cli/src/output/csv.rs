@@ -3,12 +3,15 @@
 //! Columns: `path,class,label,probability`, for each further class `class_2,label_2,probability_2,…`, with logits
 //! `logit_0,logit_1,…`, and `error`, which is empty where the image was classified as the others are where it was not.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
-use csv::{ErrorKind, StringRecord, Terminator, WriterBuilder};
+use csv::{ByteRecord, ErrorKind, Terminator, WriterBuilder};
 
 use super::{Layout, Writer};
-use crate::pipeline::Record;
+use crate::{pipeline::Record, text::escaped};
 
 /// Writes comma-separated values.
 pub struct Csv<W: Write> {
@@ -16,13 +19,41 @@ pub struct Csv<W: Write> {
     layout: Layout,
 }
 
+/// A cell's text that no spreadsheet takes for a formula: with `'` before it where one would.
+pub fn safe(text: &[u8]) -> Cow<'_, [u8]> {
+    match text.first() {
+        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r') => [b"'", text].concat().into(),
+        _ => text.into(),
+    }
+}
+
+/// The names of the columns.
+pub fn header(layout: &Layout) -> ByteRecord {
+    let mut row = ByteRecord::from(vec!["path"]);
+    for place in 1..=layout.top_k {
+        for column in ["class", "label", "probability"] {
+            row.push_field(if place == 1 { column.into() } else { format!("{column}_{place}") }.as_bytes());
+        }
+    }
+    for class in 0..layout.logits() {
+        row.push_field(format!("logit_{class}").as_bytes());
+    }
+    row.push_field(b"error");
+    row
+}
+
 impl<W: Write> Csv<W> {
     pub fn new(out: W, layout: Layout) -> Self {
-        Self { out: WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out), layout }
+        let end = if layout.null { Terminator::Any(0) } else { Terminator::CRLF };
+        Self { out: WriterBuilder::new().terminator(end).from_writer(out), layout }
     }
 
-    fn write(&mut self, row: &StringRecord) -> io::Result<()> {
-        self.out.write_record(row).map_err(|error| match error.into_kind() {
+    fn cell<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        if self.layout.csv_safe { safe(text) } else { text.into() }
+    }
+
+    fn write(&mut self, row: &ByteRecord) -> io::Result<()> {
+        self.out.write_byte_record(row).map_err(|error| match error.into_kind() {
             ErrorKind::Io(error) => error,
             other => io::Error::other(format!("{other:?}")),
         })
@@ -31,37 +62,32 @@ impl<W: Write> Csv<W> {
 
 impl<W: Write> Writer for Csv<W> {
     fn begin(&mut self) -> io::Result<()> {
-        let mut row = StringRecord::from(vec!["path"]);
-        for place in 1..=self.layout.top_k {
-            for column in ["class", "label", "probability"] {
-                row.push_field(&if place == 1 { column.into() } else { format!("{column}_{place}") });
-            }
-        }
-        for class in 0..self.layout.logits() {
-            row.push_field(&format!("logit_{class}"));
-        }
-        row.push_field("error");
-        self.write(&row)
+        self.write(&header(&self.layout))
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
-        let mut row = StringRecord::from(vec![&*record.path.to_string_lossy()]);
+        let mut row = ByteRecord::new();
+        if self.layout.null {
+            row.push_field(&self.cell(record.path.as_os_str().as_encoded_bytes()));
+        } else {
+            row.push_field(&self.cell(escaped(&record.path).as_bytes()));
+        }
         match &record.outcome {
             Ok(answer) => {
                 for prediction in &answer.ranking[..self.layout.top_k] {
-                    row.push_field(&prediction.class.to_string());
-                    row.push_field(&self.layout.labels[prediction.class]);
-                    row.push_field(&prediction.probability.to_string());
+                    row.push_field(prediction.class.to_string().as_bytes());
+                    row.push_field(&self.cell(self.layout.labels[prediction.class].as_bytes()));
+                    row.push_field(prediction.probability.to_string().as_bytes());
                 }
                 for logit in answer.logits.iter().filter(|_| self.layout.logits) {
-                    row.push_field(&logit.to_string());
+                    row.push_field(logit.to_string().as_bytes());
                 }
-                row.push_field("");
+                row.push_field(b"");
             }
             Err(error) => {
                 let empty = 3 * self.layout.top_k + self.layout.logits();
-                row.extend(std::iter::repeat_n("", empty));
-                row.push_field(error);
+                row.extend(std::iter::repeat_n(b"", empty));
+                row.push_field(&self.cell(error.as_bytes()));
             }
         }
         self.write(&row)
@@ -76,7 +102,10 @@ impl<W: Write> Writer for Csv<W> {
 mod tests {
     use crate::{
         args::Format,
-        output::testing::{written, written_with},
+        output::{
+            Layout,
+            testing::{written, written_by, written_with},
+        },
     };
 
     #[test]
@@ -96,6 +125,27 @@ mod tests {
             ("a/b.png", "label 9", "8", "4.5", "")
         );
         assert_eq!((&rows[1][0], &rows[1][1], &rows[1][17]), ("bad.png", "", "cut, \"short\""));
+    }
+
+    #[test]
+    fn cells_are_no_formulas_where_that_is_wanted() {
+        let labels: Vec<String> = vec!["@label".into(); 10];
+        let layout = Layout { labels, top_k: 1, logits: true, null: false, csv_safe: true };
+        let text = written_by(layout, Format::Csv, false, "=1+1.png");
+        let row = text.split("\r\n").nth(1).unwrap();
+        assert!(row.starts_with("'=1+1.png,9,'@label,0.39"), "{row}");
+        assert!(row.ends_with(",0,0.5,1,1.5,2,2.5,3,3.5,4,4.5,"), "{row}");
+        assert!(written_with(Format::Csv, 1, false, false, "=1.png", vec!["+".into(); 10]).contains("\r\n=1.png,9,+,"));
+    }
+
+    #[test]
+    fn records_may_end_with_a_nul() {
+        let layout = Layout { labels: vec!["x".into(); 10], top_k: 1, logits: false, null: true, csv_safe: false };
+        let text = written_by(layout, Format::Csv, false, "a.png");
+        assert!(
+            text.starts_with("path,class,label,probability,error\0a.png,9,x,0.39") && text.ends_with('\0'),
+            "{text:?}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Layout, Writer};
-use crate::pipeline::Record;
+use crate::{pipeline::Record, text::escaped};
 
 /// Writes JSON lines.
 pub struct Jsonl<W> {
@@ -46,7 +46,7 @@ impl<W: Write> Jsonl<W> {
 
 impl<W: Write> Writer for Jsonl<W> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
-        let path = &*record.path.to_string_lossy();
+        let path = &*escaped(&record.path);
         let class = |p: &infer_core::classify::Prediction| Class {
             class: p.class,
             label: &self.layout.labels[p.class],

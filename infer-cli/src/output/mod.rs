@@ -1,23 +1,20 @@
 //! Where results go and how they look: a destination, and one writer a format.
 
 mod csv;
+mod destination;
 mod jsonl;
+mod resume;
 mod table;
 
-use std::{
-    fs::{self, File},
-    io::{self, BufWriter, IsTerminal, Write},
-    path::{Path, PathBuf},
-};
+use std::io::{self, BufWriter, Write};
 
-use anyhow::Context;
 use clap::ColorChoice;
-use tempfile::NamedTempFile;
 
+pub use self::{
+    destination::{Destination, refuse_input},
+    resume::Earlier,
+};
 use crate::{args::Format, pipeline::Record};
-
-/// The destination's name in errors if it is no file.
-const STDOUT: &str = "the standard output";
 
 /// What is printed of each record.
 #[derive(Debug, Clone)]
@@ -28,6 +25,10 @@ pub struct Layout {
     pub top_k: usize,
     /// The logits too.
     pub logits: bool,
+    /// Paths are their bytes, and records end with a NUL instead of a line end.
+    pub null: bool,
+    /// Cells of CSV that could be formulas are escaped.
+    pub csv_safe: bool,
 }
 
 /// Writes records in one of the formats.
@@ -67,92 +68,6 @@ impl Layout {
             Format::Jsonl => Box::new(jsonl::Jsonl::new(out, self)),
             Format::Csv => Box::new(csv::Csv::new(out, self)),
         }
-    }
-}
-
-/// Where results go.
-pub enum Destination {
-    /// The standard output.
-    Stdout,
-    /// A file that is there already and is no ordinary one, such as a pipe or `/dev/null`: written to directly.
-    Special(PathBuf, File),
-    /// A file that gets its name when it is complete.
-    File(PathBuf, NamedTempFile),
-}
-
-impl Destination {
-    /// The standard output, or a file.
-    ///
-    /// # Errors
-    /// The file cannot be created.
-    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self::Stdout) };
-        Self::file(path).with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    fn file(path: &Path) -> anyhow::Result<Self> {
-        // The file that a link leads to is to be replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            let file = File::options().write(true).open(&path)?;
-            return Ok(Self::Special(path, file));
-        }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".infer-cli-").suffix(".tmp");
-        // Temporary files are for their owner only by default; this one becomes an ordinary file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(folder)?;
-        Ok(Self::File(path, file))
-    }
-
-    /// Its name in errors.
-    pub fn name(&self) -> String {
-        match self {
-            Self::Stdout => STDOUT.into(),
-            Self::Special(path, _) | Self::File(path, _) => path.display().to_string(),
-        }
-    }
-
-    /// A handle to write through.
-    ///
-    /// # Errors
-    /// The system has none left.
-    pub fn handle(&self) -> io::Result<Box<dyn Write>> {
-        Ok(match self {
-            Self::Stdout => Box::new(io::stdout().lock()),
-            Self::Special(_, file) => Box::new(file.try_clone()?),
-            Self::File(_, file) => Box::new(file.as_file().try_clone()?),
-        })
-    }
-
-    /// Whether people read along.
-    pub fn is_terminal(&self) -> bool {
-        match self {
-            Self::Stdout => io::stdout().is_terminal(),
-            Self::Special(_, file) => file.is_terminal(),
-            Self::File(..) => false,
-        }
-    }
-
-    /// Makes a file appear under its name. Without this, it disappears.
-    ///
-    /// # Errors
-    /// It cannot be written to the disk or renamed.
-    pub fn commit(self) -> anyhow::Result<()> {
-        if let Self::File(path, file) = self {
-            let commit = || -> io::Result<()> {
-                file.as_file().sync_all()?;
-                file.persist(&path)?;
-                Ok(())
-            };
-            commit().with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
     }
 }
 
@@ -203,8 +118,12 @@ mod testing {
         path: &str,
         labels: Vec<String>,
     ) -> String {
+        written_by(Layout { labels, top_k, logits, null: false, csv_safe: false }, format, color, path)
+    }
+
+    pub fn written_by(layout: Layout, format: Format, color: bool, path: &str) -> String {
         let out = Shared::default();
-        let mut writer = Layout { labels, top_k, logits }.writer(format, Box::new(out.clone()), color);
+        let mut writer = layout.writer(format, Box::new(out.clone()), color);
         writer.begin().unwrap();
         writer.record(&Record { path: path.into(), outcome: Ok(answer()) }).unwrap();
         writer.record(&Record { path: "bad.png".into(), outcome: Err("cut, \"short\"".into()) }).unwrap();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{Layout, Writer};
 use crate::{
     pipeline::Record,
-    text::{padded, printable, width},
+    text::{escaped, padded, printable, width},
 };
 
 const BOLD: &str = "\u{1b}[1m";
@@ -51,6 +51,11 @@ impl<W: Write> Table<W> {
             writeln!(self.out, "{text}")
         }
     }
+
+    /// A line that ends with a path's bytes, and a NUL.
+    fn line_of_bytes(&mut self, text: &str, path: &[u8]) -> io::Result<()> {
+        self.out.write_all(&[text.as_bytes(), path, b"\0"].concat())
+    }
 }
 
 impl<W: Write> Writer for Table<W> {
@@ -63,14 +68,22 @@ impl<W: Write> Writer for Table<W> {
         for class in 0..self.layout.logits() {
             line += &format!("{:>LOGIT$}  ", format!("LOGIT {class}"));
         }
+        if self.layout.null {
+            return self.line_of_bytes(&line, b"PATH");
+        }
         line += "PATH";
         self.line(BOLD, &line)
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
-        let path = printable(&record.path.to_string_lossy());
+        let path = printable(&escaped(&record.path));
+        let bytes = record.path.as_os_str().as_encoded_bytes();
         let answer = match &record.outcome {
             Ok(answer) => answer,
+            Err(error) if self.layout.null => {
+                let line = format!("{}{}: ", padded(ERROR, self.blank()), printable(error));
+                return self.line_of_bytes(&line, bytes);
+            }
             Err(error) => {
                 let line = format!("{}{path}: {}", padded(ERROR, self.blank()), printable(error));
                 return self.line(RED, &line);
@@ -84,6 +97,9 @@ impl<W: Write> Writer for Table<W> {
         }
         for logit in answer.logits.iter().filter(|_| self.layout.logits) {
             line += &format!("{logit:>LOGIT$.4}  ");
+        }
+        if self.layout.null {
+            return self.line_of_bytes(&line, bytes);
         }
         line += &path;
         self.line("", &line)

@@ -129,6 +129,9 @@ impl Folder {
     pub fn picture(&self, name: &str, seed: u32) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tiff")) {
+            return fs::write(path, tiff(&picture(seed))).unwrap();
+        }
         picture(seed).save(path).unwrap();
     }
 
@@ -161,6 +164,24 @@ impl Folder {
         names.sort();
         names
     }
+}
+
+/// A TIFF file (TIFF 6.0, section 4) of a gray picture, uncompressed.
+fn tiff(picture: &GrayImage) -> Vec<u8> {
+    let (width, height) = picture.dimensions();
+    // Width, height, bits, compression, 0 is black, the strip's offset, its rows and its bytes: each a number of four bytes.
+    let fields =
+        [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (278, height), (279, width * height)];
+    let mut file = b"II*\0".to_vec();
+    file.extend((8 + width * height).to_le_bytes());
+    file.extend(picture.as_raw());
+    file.extend((fields.len() as u16).to_le_bytes());
+    for (tag, value) in fields {
+        file.extend([tag, 4_u16].map(u16::to_le_bytes).concat());
+        file.extend([1, value].map(u32::to_le_bytes).concat());
+    }
+    file.extend([0; 4]);
+    file
 }
 
 /// A gray picture of 28×28: a bright bar whose place and slant depend on the seed, with some noise.

@@ -27,9 +27,10 @@ use clap::{
 use image_files::preprocessing::{self, Normalisation};
 
 use crate::{
+    atomic,
     data::{
         DataFile, Dataset, Origin,
-        folder::{self, Shrink, TestShare},
+        folder::{FolderError, Shrink, TestShare, Unreadable},
         source::{self, Lookup},
     },
     training::{TrainError, config::RunConfig, progress::say},
@@ -93,8 +94,8 @@ enum NetworkName {
 /// Where the data comes from.
 #[derive(Debug, Clone, Args)]
 struct DataArgs {
-    /// Folder of images with a folder for each class, as DIR/train/CLASS and DIR/test/CLASS or as DIR/CLASS; or of the
-    /// four IDX files, gzipped or plain [default: Fashion-MNIST in data/fashion-mnist, in
+    /// Folder of images with a folder for each class, as DIR/train/CLASS, DIR/test/CLASS and perhaps DIR/val/CLASS (or
+    /// valid), which then chooses the best epoch, or as DIR/CLASS; or of the four IDX files, gzipped or plain [default: Fashion-MNIST in data/fashion-mnist, in
     /// /usr/share/datasets/fashion-mnist, or downloaded]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -106,6 +107,9 @@ struct DataArgs {
     /// trained with]
     #[arg(long, value_name = "N")]
     test_seed: Option<u64>,
+    /// Go on without the images of a folder that cannot be read, which are listed in unreadable-images.txt
+    #[arg(long)]
+    skip_unreadable: bool,
     /// Where to download missing files from, into --data, or else into data/fashion-mnist [default: the data set's
     /// own site, and no download with --data]
     #[arg(long, value_name = "URL")]
@@ -182,18 +186,28 @@ impl DataArgs {
     /// Finds, reads and checks the data set. `kept` says which images of a folder are for the test where the command line does
     /// not, `shrink` how they are kept in memory.
     fn read(&self, kept: Option<TestShare>, shrink: Shrink) -> anyhow::Result<Dataset> {
-        let folder = self
-            .data
-            .as_deref()
-            .filter(|folder| self.data_url.is_none() && !source::has_any(folder) && folder::has_sub_folders(folder));
+        let folder = self.data.as_deref().filter(|folder| self.data_url.is_none() && !source::has_any(folder));
         let dataset = if let Some(folder) = folder {
             let kept = kept.unwrap_or_default();
             let share = self.test_share.unwrap_or(kept.share);
             let seed = self.test_seed.unwrap_or(kept.seed);
-            let dataset = Dataset::read_folder(folder, TestShare { share, seed }, shrink)?;
+            let unreadable = if self.skip_unreadable { Unreadable::Skipped } else { Unreadable::Refused };
+            let read = Dataset::read_folder(folder, TestShare { share, seed }, shrink, unreadable);
+            if let Err(FolderError::Images { bad, .. }) = &read {
+                list_unreadable(bad)?;
+            }
+            let dataset = read?;
             let (images, test) = (dataset.train.len() + dataset.test.len(), dataset.test.len());
             let (count, names, folder) = (dataset.classes.len(), dataset.classes.join(", "), folder.display());
-            say(&format!("{folder}: {images} images of {count} classes ({names}), {test} of them to test by"));
+            let validation =
+                dataset.validation.map_or(String::new(), |count| format!("{count} to choose the best epoch by, "));
+            let images = counted(images, "image");
+            say(&format!("{folder}: {images} of {count} classes ({names}), {validation}{test} of them to test by"));
+            if !dataset.left_out.is_empty() {
+                list_unreadable(&dataset.left_out)?;
+                let files = counted(dataset.left_out.len(), "file");
+                say(&format!("{folder}: {files} left out that cannot be read, listed in {UNREADABLE}"));
+            }
             dataset
         } else {
             let current = env::current_dir().context("cannot tell the current folder")?;
@@ -207,6 +221,21 @@ impl DataArgs {
         }
         Ok(dataset)
     }
+}
+
+/// Where images that cannot be read are listed.
+const UNREADABLE: &str = "unreadable-images.txt";
+
+/// Lists files that cannot be read, a line each, with the reason behind a tab.
+fn list_unreadable(files: &[(PathBuf, String)]) -> anyhow::Result<()> {
+    let lines: String = files.iter().map(|(path, reason)| format!("{}\t{reason}\n", path.display())).collect();
+    let written: io::Result<()> = atomic::write(Path::new(UNREADABLE), |file| file.write_all(lines.as_bytes()));
+    written.with_context(|| format!("cannot write {UNREADABLE}"))
+}
+
+/// A number of things, in words.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 impl ThreadArgs {

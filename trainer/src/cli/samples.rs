@@ -12,7 +12,7 @@ use dfdx::tensor::Cpu;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use image_files::class::folder_names;
 
-use super::{DataArgs, number};
+use super::{DataArgs, counted, number};
 use crate::{
     atomic,
     model::{AlexNet, Network},
@@ -38,7 +38,12 @@ impl SamplesArgs {
         // Images that are larger than any network takes are written smaller.
         let dataset = self.data.read(None, AlexNet::<Cpu>::shrink)?;
         let test = &dataset.test;
-        ensure!(self.count <= test.len(), "--count {}: there are only {} test images", self.count, test.len());
+        ensure!(
+            self.count <= test.len(),
+            "--count {}: there are only {}",
+            self.count,
+            counted(test.len(), "test image")
+        );
         let folders = folder_names(&dataset.classes);
         for (position, &label) in test.labels().iter().enumerate().take(self.count) {
             let folder = self.out.join(&folders[usize::from(label)]);
@@ -48,7 +53,7 @@ impl SamplesArgs {
             let size = (u32::try_from(width)?, u32::try_from(height)?);
             write_png(&path, test.image(position), size).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        say(&format!("Wrote {} images to {}", self.count, self.out.display()));
+        say(&format!("Wrote {} to {}", counted(self.count, "image"), self.out.display()));
         Ok(())
     }
 }

@@ -40,6 +40,8 @@ pub struct DataFile {
 pub struct Dataset {
     /// The images that training may learn from and choose by.
     pub train: LabelledImages,
+    /// How many of them, the last ones, are to choose by and not to learn from, where the data say so.
+    pub validation: Option<usize>,
     /// The images that only measure.
     pub test: LabelledImages,
     /// Class names in label order.
@@ -50,6 +52,8 @@ pub struct Dataset {
     pub origin: Origin,
     /// The test images' paths in the folder, in their order; none where they lie in one file.
     pub test_paths: Vec<PathBuf>,
+    /// Files of the folder that were left out, and why: they cannot be read, or are of formats that are not.
+    pub left_out: Vec<(PathBuf, String)>,
 }
 
 /// The kind of files that a data set was read from.
@@ -150,7 +154,8 @@ impl Dataset {
         let train = pair(&files.train_images, &files.train_labels)?;
         let test = pair(&files.test_images, &files.test_labels)?;
         let classes = CLASS_NAMES.map(String::from).to_vec();
-        Ok(Self { train, test, classes, files: read, origin: Origin::Idx, test_paths: Vec::new() })
+        let (test_paths, left_out) = (Vec::new(), Vec::new());
+        Ok(Self { train, validation: None, test, classes, files: read, origin: Origin::Idx, test_paths, left_out })
     }
 }
 

@@ -79,6 +79,9 @@ impl StoredFile {
     pub(crate) fn open(path: &Path) -> Result<Self, ExportError> {
         let bytes = fs::read(path).map_err(|source| ExportError::Read { path: path.to_owned(), source })?;
         let format = |reason: String| ExportError::Format { path: path.to_owned(), reason };
+        if let Some(kind) = image_files::weights::other_kind(&bytes) {
+            return Err(format(format!("expected a safetensors file, found {kind}")));
+        }
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| format(error.to_string()))?;
         let Names(names) = serde_json::from_slice(&bytes[8..8 + header]).map_err(|error| format(error.to_string()))?;
         let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();

@@ -162,6 +162,13 @@ pub fn test_positions(dataset: &Dataset, limit: Option<usize>) -> Vec<usize> {
 
 fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
     let images = dataset.train.len();
+    if let Some(given) = dataset.validation {
+        let learnt = images.saturating_sub(given);
+        let split = Split::new(learnt, 0, options.train_limit, options.seed);
+        return split
+            .map(|split| Split { validation: (learnt..images).collect(), ..split })
+            .ok_or(TrainError::NothingToTrain { images, validation: given });
+    }
     Split::new(images, options.validation, options.train_limit, options.seed)
         .ok_or(TrainError::NothingToTrain { images, validation: options.validation })
 }

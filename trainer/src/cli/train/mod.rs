@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
 use self::recipe::RecipeArgs;
-use super::{DataArgs, NetworkName, ThreadArgs, UsageError, agree, number, real, stored_normalisation};
+use super::{DataArgs, NetworkName, ThreadArgs, UsageError, agree, counted, number, real, stored_normalisation};
 use crate::{
     data::{DataFile, Dataset, Origin},
     device::{CudaKernels, DeviceChoice, Precision, Selected},
@@ -218,6 +218,9 @@ impl TrainArgs {
             }
         }
         let folder = RunFolder::create(&path, config)?;
+        if let Some(init) = &self.recipe.init {
+            not_replaced(init, &folder.weights_path(N::ARCHITECTURE))?;
+        }
         if checkpoint.is_none() {
             folder.remove_checkpoints()?;
         }
@@ -229,7 +232,8 @@ impl TrainArgs {
         let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
         if steps < FEW_STEPS {
             say(&format!(
-                "That makes only {steps} steps: with so few images, a smaller --batch-size and more --epochs may help"
+                "That makes only {}: with so few images, a smaller --batch-size and more --epochs may help",
+                counted(steps, "step")
             ));
         }
         let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
@@ -281,7 +285,11 @@ impl TrainArgs {
         device: String,
     ) -> anyhow::Result<RunConfig> {
         let mut options = self.recipe.resolve(self.epochs)?;
-        if self.recipe.validation.is_none() {
+        if let Some(given) = dataset.validation {
+            let message = "--validation: these data have validation images of their own";
+            ensure!(self.recipe.validation.is_none(), UsageError(message.to_string()));
+            options.validation = given;
+        } else if self.recipe.validation.is_none() {
             options.validation = options.validation.min(dataset.train.len() / 10);
         }
         let told = |path: &Path| stored_normalisation(path, &export::metadata(path)?, N::SIDE);
@@ -355,17 +363,32 @@ fn free_folder(runs: &Path, network: &str) -> PathBuf {
     folders.find(|folder| !folder.join("config.json").exists()).unwrap_or_else(|| runs.join(network))
 }
 
+/// Refuses to write a run's weights over those that it starts from.
+fn not_replaced(init: &Path, weights: &Path) -> anyhow::Result<()> {
+    let same = weights.canonicalize().is_ok_and(|weights| init.canonicalize().is_ok_and(|init| init == weights));
+    ensure!(!same, "--init {}: the run would replace this file; name another folder with --out", init.display());
+    Ok(())
+}
+
 /// What the run is, in words.
 fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoint>, path: &Path) -> String {
     let (images, path) = (config.images, path.display());
     match checkpoint {
         Some(Checkpoint { state, .. }) => format!(
-            "Going on with {network} by {} in epoch {} of {} after {} steps, with {} threads; in {path}",
-            config.device, state.epoch, config.options.epochs, state.step, config.threads
+            "Going on with {network} by {} in epoch {} of {} after {}, with {}; in {path}",
+            config.device,
+            state.epoch,
+            config.options.epochs,
+            counted(state.step, "step"),
+            counted(config.threads, "thread")
         ),
         None => format!(
-            "Training {network} by {} on {} images, {} held out, {} to test by, with {} threads; into {path}",
-            config.device, images.train, images.validation, images.test, config.threads
+            "Training {network} by {} on {}, {} held out, {} to test by, with {}; into {path}",
+            config.device,
+            counted(images.train, "image"),
+            images.validation,
+            images.test,
+            counted(config.threads, "thread")
         ),
     }
 }

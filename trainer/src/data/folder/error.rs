@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, io, path::PathBuf};
 
-use super::{TEST, TRAIN};
+use super::{TEST, TRAIN, VALIDATION};
 use crate::model::CLASSES;
 
 /// Files that a message names; of more it says how many there are.
@@ -19,16 +19,41 @@ pub enum FolderError {
         /// The reason.
         source: io::Error,
     },
+    /// There is no such folder.
+    #[error("{folder}: there is no such folder{}", .similar.as_ref().map_or(String::new(), |name| format!("; did you mean {name}?")))]
+    Nothing {
+        /// The folder.
+        folder: PathBuf,
+        /// One beside it with nearly that name.
+        similar: Option<String>,
+    },
+    /// It is a file.
+    #[error("{folder}: expected a folder, found a file")]
+    File {
+        /// What should be the folder.
+        folder: PathBuf,
+    },
+    /// A folder has nothing in it that is data.
+    #[error(
+        "{folder}: expected a folder for each class with its images in it, or Fashion-MNIST's four files, found {}",
+        if *.empty { "an empty folder" } else { "neither folders nor images" }
+    )]
+    NoData {
+        /// The folder.
+        folder: PathBuf,
+        /// There is nothing at all.
+        empty: bool,
+    },
     /// There are folders of training images by class, but no test images.
     #[error(
-        "{folder}: expected a folder {TEST} with test images beside the folder {TRAIN}, each with a folder for each class"
+        "{folder}: expected a folder {TEST} (or val) with test images beside the folder {TRAIN}, each with a folder for each class"
     )]
     NoTest {
         /// The folder of the data set.
         folder: PathBuf,
     },
     /// There are further folders beside those of training and test images.
-    #[error("{folder}: expected the folders {TRAIN} and {TEST} alone, found {} too", .others.join(", "))]
+    #[error("{folder}: expected the folders {TRAIN}, {TEST} and one of {} alone, found {} too", VALIDATION.join(", "), .others.join(", "))]
     Beside {
         /// The folder of the data set.
         folder: PathBuf,
@@ -36,7 +61,7 @@ pub enum FolderError {
         others: Vec<String>,
     },
     /// Images lie beside the folders of the classes.
-    #[error("{folder}: expected folders of classes, found images that lie in none of them:{}", listed(.images))]
+    #[error("{folder}: expected a folder for each class, found images that lie in none, to be put into folders named after their classes:{}", listed(.images))]
     NoClass {
         /// The folder.
         folder: PathBuf,
@@ -68,13 +93,15 @@ pub enum FolderError {
         found: usize,
     },
     /// Training and test images are not of the same classes.
-    #[error("{folder}: expected the same classes in {TRAIN} and {TEST}, found only in {TRAIN}: {}; only in {TEST}: {}", names(.train), names(.test))]
+    #[error("{folder}: expected the same classes in {TRAIN} and {other}, found only in {TRAIN}: {}; only in {other}: {}", names(.train), names(.test))]
     Different {
         /// The folder of the data set.
         folder: PathBuf,
+        /// The folder of the others.
+        other: String,
         /// Classes of the training images alone.
         train: Vec<String>,
-        /// Classes of the test images alone.
+        /// Classes of the others alone.
         test: Vec<String>,
     },
     /// Classes without images.
@@ -90,7 +117,7 @@ pub enum FolderError {
         folder: PathBuf,
     },
     /// Images that cannot be read or decoded.
-    #[error("{folder}: {} of {images} images cannot be used; repair or remove them:{}", .bad.len(), reasons(.bad))]
+    #[error("{folder}: {} of {} cannot be used; repair or remove them, or go on without them by --skip-unreadable:{}", .bad.len(), images_in_words(*.images), reasons(.bad))]
     Images {
         /// The folder of the data set.
         folder: PathBuf,
@@ -99,6 +126,10 @@ pub enum FolderError {
         /// Files and reasons.
         bad: Vec<(PathBuf, String)>,
     },
+}
+
+fn images_in_words(count: usize) -> String {
+    format!("{count} image{}", if count == 1 { "" } else { "s" })
 }
 
 fn names(classes: &[String]) -> String {

@@ -3,14 +3,14 @@
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use image_files::find::{Candidate, Search};
+use image_files::find::{Candidate, Kind, Search};
 use sha2::{Digest, Sha256};
 
-use super::{FolderError, TEST, TRAIN, TestShare};
+use super::{FolderError, TEST, TRAIN, TestShare, VALIDATION};
 use crate::model::CLASSES;
 
 /// The images of a data set, not read yet.
@@ -20,10 +20,14 @@ pub(super) struct Layout {
     pub(super) classes: Vec<String>,
     /// Images to learn from.
     pub(super) train: Vec<Image>,
+    /// Images to choose the best epoch by, where they are given.
+    pub(super) validation: Option<Vec<Image>>,
     /// Images to test by; the first few are as many of each class, in proportion, as all are.
     pub(super) test: Vec<Image>,
     /// How the test images were chosen, where they were not given.
     pub(super) kept: Option<TestShare>,
+    /// Files of formats that are not read, and their names.
+    pub(super) skipped: Vec<(PathBuf, &'static str)>,
 }
 
 /// An image file of a class.
@@ -41,30 +45,44 @@ type Classes = BTreeMap<String, Vec<Candidate>>;
 impl Layout {
     /// Looks at a folder; `share` says what is kept for the test where no test images are given.
     pub(super) fn of(root: &Path, share: TestShare) -> Result<Self, FolderError> {
+        exists(root)?;
+        let mut skipped = Vec::new();
         let folders = sub_folders(root)?;
         let train = root.join(TRAIN);
         // Also a class may be called "train", but then its folder holds images.
         if folders.contains_key(TRAIN) && loose_images(&train).is_empty() && !sub_folders(&train)?.is_empty() {
-            if !folders.contains_key(TEST) {
-                return Err(FolderError::NoTest { folder: root.to_path_buf() });
-            }
-            let others: Vec<String> = folders.into_keys().filter(|name| name != TRAIN && name != TEST).collect();
+            let validation = VALIDATION.into_iter().find(|name| folders.contains_key(*name));
+            // Where there are but two folders, the second is to test by, whatever it is called.
+            let (test, validation) = match (folders.contains_key(TEST), validation) {
+                (true, validation) => (TEST, validation),
+                (false, Some(name)) => (name, None),
+                (false, None) => return Err(FolderError::NoTest { folder: root.to_path_buf() }),
+            };
+            let used = [Some(TRAIN), Some(test), validation];
+            let others: Vec<String> = folders.into_keys().filter(|name| !used.contains(&Some(name))).collect();
             if !others.is_empty() {
                 return Err(FolderError::Beside { folder: root.to_path_buf(), others });
             }
-            let (train, test) = (classes_in(&train)?, classes_in(&root.join(TEST))?);
-            let only = |these: &Classes, those: &Classes| -> Vec<String> {
-                these.keys().filter(|name| !those.contains_key(*name)).cloned().collect()
+            let train = classes_in(&train, &mut skipped)?;
+            let mut of_the_same = |name: &str| -> Result<Classes, FolderError> {
+                let these = classes_in(&root.join(name), &mut skipped)?;
+                let only = |these: &Classes, those: &Classes| -> Vec<String> {
+                    these.keys().filter(|name| !those.contains_key(*name)).cloned().collect()
+                };
+                let (only_train, only_these) = (only(&train, &these), only(&these, &train));
+                if only_train.is_empty() && only_these.is_empty() {
+                    return Ok(these);
+                }
+                let (folder, other) = (root.to_path_buf(), name.to_string());
+                Err(FolderError::Different { folder, other, train: only_train, test: only_these })
             };
-            let (only_train, only_test) = (only(&train, &test), only(&test, &train));
-            if !only_train.is_empty() || !only_test.is_empty() {
-                return Err(FolderError::Different { folder: root.to_path_buf(), train: only_train, test: only_test });
-            }
+            let test = interleaved(of_the_same(test)?);
+            let validation = validation.map(|name| of_the_same(name).map(interleaved)).transpose()?;
             let classes = train.keys().cloned().collect();
-            return Ok(Self { classes, train: interleaved(train), test: interleaved(test), kept: None });
+            return Ok(Self { classes, train: interleaved(train), validation, test, kept: None, skipped });
         }
         let (mut train, mut test) = (Classes::new(), Classes::new());
-        for (name, images) in classes_in(root)? {
+        for (name, images) in classes_in(root, &mut skipped)? {
             if images.len() < 2 {
                 return Err(FolderError::Single { folder: root.join(name) });
             }
@@ -73,8 +91,51 @@ impl Layout {
             train.insert(name, others);
         }
         let classes = train.keys().cloned().collect();
-        Ok(Self { classes, train: interleaved(train), test: interleaved(test), kept: Some(share) })
+        let (train, test) = (interleaved(train), interleaved(test));
+        Ok(Self { classes, train, validation: None, test, kept: Some(share), skipped })
     }
+}
+
+/// Refuses what is no folder, or one without anything that could be data.
+fn exists(root: &Path) -> Result<(), FolderError> {
+    let folder = || root.to_path_buf();
+    match fs::metadata(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(FolderError::Nothing { folder: folder(), similar: similar(root) });
+        }
+        Err(source) => return Err(FolderError::Read { folder: folder(), source }),
+        Ok(found) if !found.is_dir() => return Err(FolderError::File { folder: folder() }),
+        Ok(_) => {}
+    }
+    if sub_folders(root)?.is_empty() && loose_images(root).is_empty() {
+        let empty = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none());
+        return Err(FolderError::NoData { folder: folder(), empty });
+    }
+    Ok(())
+}
+
+/// The folder beside a missing one whose name differs in the case of letters, or in one or two letters.
+fn similar(missing: &Path) -> Option<String> {
+    let name = missing.file_name()?.to_string_lossy().to_lowercase();
+    let beside = missing.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folders = sub_folders(beside).ok()?;
+    let near = folders.into_keys().map(|other| (distance(&name, &other.to_lowercase()), other));
+    near.filter(|(distance, _)| *distance <= 2.min(name.chars().count() / 2)).min().map(|(_, other)| other)
+}
+
+/// How many letters must be changed, added or removed to make one text the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, wanted) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *wanted);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 impl TestShare {
@@ -126,12 +187,12 @@ pub(super) fn sub_folders(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Fo
 
 /// The images that lie directly in a folder.
 fn loose_images(folder: &Path) -> Vec<PathBuf> {
-    let search = Search { recursive: false, hidden: false };
-    search.images(folder.to_path_buf()).map(|candidate| candidate.path).collect()
+    let images = Search { recursive: false, hidden: false }.images(folder.to_path_buf());
+    images.filter(|candidate| !matches!(candidate.kind, Kind::Skipped(_))).map(|candidate| candidate.path).collect()
 }
 
-/// The classes whose folders lie in `folder`.
-fn classes_in(folder: &Path) -> Result<Classes, FolderError> {
+/// The classes whose folders lie in `folder`. Files of formats that are not read go to `skipped`.
+fn classes_in(folder: &Path, skipped: &mut Vec<(PathBuf, &'static str)>) -> Result<Classes, FolderError> {
     let folders = sub_folders(folder)?;
     let images = loose_images(folder);
     if !images.is_empty() {
@@ -144,8 +205,16 @@ fn classes_in(folder: &Path) -> Result<Classes, FolderError> {
         return Err(FolderError::TooMany { folder: folder.to_path_buf(), found: folders.len() });
     }
     let search = Search { recursive: true, hidden: false };
-    let classes: Classes =
-        folders.iter().map(|(name, path)| (name.clone(), search.images(path.clone()).collect())).collect();
+    let mut images = |path: &PathBuf| -> Vec<Candidate> {
+        let (others, images) = search.images(path.clone()).partition(|found| matches!(found.kind, Kind::Skipped(_)));
+        let others: Vec<Candidate> = others;
+        skipped.extend(others.into_iter().filter_map(|Candidate { path, kind }| match kind {
+            Kind::Skipped(format) => Some((path, format)),
+            Kind::Image | Kind::Problem(_) => None,
+        }));
+        images
+    };
+    let classes: Classes = folders.iter().map(|(name, path)| (name.clone(), images(path))).collect();
     let empty: Vec<_> =
         folders.into_iter().filter(|(name, _)| classes[name].is_empty()).map(|(_, path)| path).collect();
     if empty.is_empty() { Ok(classes) } else { Err(FolderError::Empty { folders: empty }) }
@@ -158,7 +227,8 @@ fn interleaved(classes: Classes) -> Vec<Image> {
         // There are no more classes than labels: `CLASSES` is 256 at most.
         let label = label as u8;
         let count = candidates.len();
-        for (rank, Candidate { path, problem }) in candidates.into_iter().enumerate() {
+        for (rank, Candidate { path, kind }) in candidates.into_iter().enumerate() {
+            let problem = if let Kind::Problem(problem) = kind { Some(problem) } else { None };
             images.push(((2 * rank + 1, count), Image { path, label, problem }));
         }
     }

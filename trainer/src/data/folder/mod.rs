@@ -1,6 +1,6 @@
 //! A folder of images as a data set, one sub-folder a class.
 //!
-//! `DIR/train/CLASS/…` and `DIR/test/CLASS/…`, or `DIR/CLASS/…`, of which a share is kept for the test (`layout`). Files are
+//! `DIR/train/CLASS/…` and `DIR/test/CLASS/…`, perhaps with `DIR/val/CLASS/…` to choose the best epoch by, or `DIR/CLASS/…`, of which a share is kept for the test (`layout`). Files are
 //! found and decoded as infer-cli does it ([`image_files`]), and whatever cannot be used is refused by name before anything is
 //! trained.
 
@@ -24,6 +24,9 @@ use super::{DataFile, Dataset, LabelledImages, Origin, idx::hexadecimal};
 const TRAIN: &str = "train";
 const TEST: &str = "test";
 
+/// Names of the sub-folder of images to choose the best epoch by.
+const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
+
 /// Images that are decoded, by all threads, before they are joined to those before them.
 const CHUNK: usize = 1024;
 
@@ -45,10 +48,13 @@ impl Default for TestShare {
 /// Makes a decoded image one that is kept in memory; see [`Network::shrink`](crate::model::Network::shrink).
 pub type Shrink = fn(&DynamicImage) -> anyhow::Result<Gray>;
 
-/// Whether a folder has folders in it, which may be those of classes.
-pub fn has_sub_folders(folder: &Path) -> bool {
-    // Why they cannot be listed is found out, and said, by reading them.
-    folder.is_dir() && layout::sub_folders(folder).map_or(true, |folders| !folders.is_empty())
+/// What happens to images that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The folder is refused for them.
+    Refused,
+    /// They are left out.
+    Skipped,
 }
 
 impl Dataset {
@@ -56,15 +62,40 @@ impl Dataset {
     ///
     /// # Errors
     /// [`FolderError`], which names what cannot be used.
-    pub fn read_folder(folder: &Path, share: TestShare, shrink: Shrink) -> Result<Self, FolderError> {
-        let Layout { classes, train, test, kept } = Layout::of(folder, share)?;
-        let in_folder = |image: &Image| image.path.strip_prefix(folder).unwrap_or(&image.path).to_path_buf();
-        let test_paths = test.iter().map(in_folder).collect();
-        let mut reader = Reader::new(folder, shrink, train.len() + test.len());
-        let [train, test] = [train, test].map(|images| reader.read(&images, classes.len()));
-        let file = reader.finish()?;
-        Ok(Self { train, test, classes, files: vec![file], origin: Origin::Folder { kept }, test_paths })
+    pub fn read_folder(
+        folder: &Path,
+        share: TestShare,
+        shrink: Shrink,
+        unreadable: Unreadable,
+    ) -> Result<Self, FolderError> {
+        let Layout { classes, train: learnt, validation: chosen_by, test: tested, kept, skipped } =
+            Layout::of(folder, share)?;
+        let images = learnt.len() + chosen_by.as_ref().map_or(0, Vec::len) + tested.len();
+        let mut reader = Reader::new(folder, shrink, images);
+        let (mut train, mut test) =
+            (LabelledImages::of_classes(classes.len()), LabelledImages::of_classes(classes.len()));
+        reader.read(&learnt, &mut train);
+        let of_classes = [&train].map(classes_of);
+        let validation = chosen_by.map(|images| reader.read(&images, &mut train).len());
+        let test_paths = reader.read(&tested, &mut test);
+        let (file, bad) = reader.finish(unreadable)?;
+        // Without what cannot be read, there may be nothing left of a class.
+        let without = |has: &[bool]| has.iter().position(|has| !has).map(|class| vec![folder.join(&classes[class])]);
+        if let Some(folders) = of_classes.iter().chain(&[classes_of(&test)]).find_map(|has| without(has)) {
+            return Err(FolderError::Empty { folders });
+        }
+        let formats = skipped.into_iter().map(|(path, format)| (path, format!("{format} is not read")));
+        let left_out = bad.into_iter().chain(formats).collect();
+        let origin = Origin::Folder { kept };
+        Ok(Self { train, validation, test, classes, files: vec![file], origin, test_paths, left_out })
     }
+}
+
+/// Whether there are images of each class.
+fn classes_of(images: &LabelledImages) -> Vec<bool> {
+    let mut has = vec![false; images.classes()];
+    images.labels().iter().for_each(|label| has[usize::from(*label)] = true);
+    has
 }
 
 /// Reads images, and remembers what they were and which could not be read.
@@ -92,9 +123,9 @@ impl<'a> Reader<'a> {
         Self { folder, shrink, images, contents: Vec::with_capacity(images), bad: Vec::new(), bar }
     }
 
-    /// The images, but for those that cannot be used.
-    fn read(&mut self, images: &[Image], classes: usize) -> LabelledImages {
-        let mut labelled = LabelledImages::of_classes(classes);
+    /// Adds the images, but for those that cannot be used, to `labelled`. Returns their ways from the folder.
+    fn read(&mut self, images: &[Image], labelled: &mut LabelledImages) -> Vec<PathBuf> {
+        let mut ways = Vec::with_capacity(images.len());
         for chunk in images.chunks(CHUNK) {
             let read = |image: &Image| {
                 let read = self.read_image(image);
@@ -107,29 +138,30 @@ impl<'a> Reader<'a> {
                     Ok((gray, sha256)) => {
                         labelled.push(gray.width, &gray.pixels, image.label);
                         self.contents.push((relative(self.folder, &image.path), sha256));
+                        ways.push(image.path.strip_prefix(self.folder).unwrap_or(&image.path).to_path_buf());
                     }
                     Err(error) => self.bad.push((image.path.clone(), format!("{error:#}"))),
                 }
             }
         }
-        labelled
+        ways
     }
 
     fn read_image(&self, image: &Image) -> anyhow::Result<(Gray, [u8; 32])> {
         if let Some(problem) = &image.problem {
             anyhow::bail!("{problem}");
         }
-        let bytes = decode::read(&image.path)?;
-        let gray = (self.shrink)(&decode::decode(&bytes)?)?;
-        Ok((gray, Sha256::digest(&bytes).into()))
+        let (decoded, bytes) = decode::open(&image.path, decode::Options::default())?;
+        Ok(((self.shrink)(&decoded)?, Sha256::digest(&bytes).into()))
     }
 
     /// What identifies everything that was read: SHA-256 over the images' ways from the folder, sorted, each with a zero byte
     /// and the SHA-256 of the file behind it.
-    fn finish(mut self) -> Result<DataFile, FolderError> {
+    /// With it come the images that were left out.
+    fn finish(mut self, unreadable: Unreadable) -> Result<(DataFile, Vec<(PathBuf, String)>), FolderError> {
         self.bar.finish_and_clear();
-        if !self.bad.is_empty() {
-            self.bad.sort();
+        self.bad.sort();
+        if !self.bad.is_empty() && unreadable == Unreadable::Refused {
             return Err(FolderError::Images { folder: self.folder.to_path_buf(), images: self.images, bad: self.bad });
         }
         self.contents.sort();
@@ -141,6 +173,6 @@ impl<'a> Reader<'a> {
         }
         // A run may go on from another current folder.
         let path = path::absolute(self.folder).unwrap_or_else(|_| self.folder.to_path_buf());
-        Ok(DataFile { path, sha256: hexadecimal(&digest.finalize()) })
+        Ok((DataFile { path, sha256: hexadecimal(&digest.finalize()) }, self.bad))
     }
 }

@@ -1,0 +1,195 @@
+//! Where results go: the standard output, or a file that appears under its name when it is complete.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail, ensure};
+use tempfile::NamedTempFile;
+
+use crate::stdout;
+
+/// The destination's name in errors if it is no file.
+const STDOUT: &str = "the standard output";
+
+/// What the name of a file of results ends with until it is complete.
+const PARTIAL: &str = ".partial";
+
+/// Where results go.
+pub enum Destination {
+    /// The standard output.
+    Stdout,
+    /// A file that is there already and is no ordinary one, such as a pipe or `/dev/null`: written to directly.
+    Special(PathBuf, File),
+    /// A file that gets its name when it is complete, and else disappears.
+    Whole(PathBuf, NamedTempFile),
+    /// A file that is called `.partial` until it is complete, and stays so if the program is interrupted.
+    Partial(PathBuf, File),
+}
+
+impl Destination {
+    /// A file that appears when it is complete. One that is there already is replaced if `force` says so.
+    ///
+    /// # Errors
+    /// The file exists, or cannot be created.
+    pub fn whole(path: &Path, force: bool) -> anyhow::Result<Self> {
+        let found = fs::metadata(path);
+        ensure!(force || !found.is_ok_and(|found| found.is_file()), "{} exists; --force replaces it", path.display());
+        let create = || -> io::Result<Self> {
+            let (path, special) = resolved(path)?;
+            if let Some(file) = special {
+                return Ok(Self::Special(path, file));
+            }
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".infer-cli-").suffix(".tmp");
+            // Temporary files are for their owner only by default; this one becomes an ordinary file.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let file = builder.tempfile_in(folder(&path))?;
+            Ok(Self::Whole(path, file))
+        };
+        create().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The standard output, or a file for results that are worth keeping when the program is interrupted: those of an earlier
+    /// run are opened if `resume` says so.
+    ///
+    /// # Errors
+    /// The file cannot be created, or results of an earlier run are there, or are not.
+    pub fn of_results(path: Option<&Path>, resume: bool) -> anyhow::Result<Self> {
+        let Some(named) = path else {
+            stdout::check().with_context(|| format!("cannot write {STDOUT}"))?;
+            return Ok(Self::Stdout);
+        };
+        let cannot_write = || format!("cannot write {}", named.display());
+        let (path, special) = resolved(named).with_context(cannot_write)?;
+        if let Some(file) = special {
+            ensure!(!resume, "--resume: {} is no ordinary file", named.display());
+            return Ok(Self::Special(path, file));
+        }
+        let (partial, mut options) = (partial(&path), File::options());
+        options.read(true).write(true).create_new(!resume);
+        match options.open(&partial) {
+            Ok(file) => Ok(Self::Partial(path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                bail!(
+                    "{0} holds the results of an interrupted run: --resume goes on from it; or remove it",
+                    partial.display()
+                )
+            }
+            Err(error) if resume && error.kind() == io::ErrorKind::NotFound => {
+                bail!("--resume: there is no {} to go on from", partial.display())
+            }
+            Err(error) => Err(error).with_context(cannot_write),
+        }
+    }
+
+    /// Its name in errors.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdout => STDOUT.into(),
+            Self::Special(path, _) | Self::Whole(path, _) | Self::Partial(path, _) => path.display().to_string(),
+        }
+    }
+
+    /// A handle to write through.
+    ///
+    /// # Errors
+    /// The system has none left.
+    pub fn handle(&self) -> io::Result<Box<dyn Write>> {
+        Ok(match self {
+            Self::Stdout => Box::new(io::stdout().lock()),
+            Self::Special(_, file) | Self::Partial(_, file) => Box::new(file.try_clone()?),
+            Self::Whole(_, file) => Box::new(file.as_file().try_clone()?),
+        })
+    }
+
+    /// Whether people read along.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Special(_, file) => file.is_terminal(),
+            Self::Whole(..) | Self::Partial(..) => false,
+        }
+    }
+
+    /// The file that holds what is written until it is complete.
+    pub fn unfinished(&self) -> Option<PathBuf> {
+        match self {
+            Self::Stdout | Self::Special(..) => None,
+            Self::Whole(_, file) => Some(file.path().to_path_buf()),
+            Self::Partial(path, _) => Some(partial(path)),
+        }
+    }
+
+    /// Makes a file appear under its name.
+    ///
+    /// # Errors
+    /// It cannot be written to the disk or renamed.
+    pub fn commit(self) -> anyhow::Result<()> {
+        let name = self.name();
+        let commit = || -> io::Result<()> {
+            let path = match self {
+                Self::Stdout | Self::Special(..) => return Ok(()),
+                Self::Whole(path, file) => {
+                    file.as_file().sync_all()?;
+                    file.persist(&path)?;
+                    path
+                }
+                Self::Partial(path, file) => {
+                    file.sync_all()?;
+                    fs::rename(partial(&path), &path)?;
+                    path
+                }
+            };
+            // So that the name, too, outlives a power failure; only Unix opens folders.
+            if cfg!(unix) { File::open(folder(&path))?.sync_all() } else { Ok(()) }
+        };
+        commit().with_context(|| format!("cannot write {name}"))
+    }
+
+    /// Makes a file disappear.
+    pub fn discard(self) {
+        if let Self::Partial(path, _) = &self {
+            // That it stays is no harm.
+            let _ = fs::remove_file(partial(path));
+        }
+    }
+}
+
+/// Refuses to write to a file that is read, whatever it is called by.
+///
+/// # Errors
+/// `output` is one of `inputs`.
+pub fn refuse_input<'p>(output: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> anyhow::Result<()> {
+    let Ok(target) = fs::canonicalize(output) else { return Ok(()) };
+    for input in inputs {
+        let same = fs::canonicalize(input).is_ok_and(|input| input == target) && target.is_file();
+        ensure!(!same, "--output {}: this is what is read, {}", output.display(), input.display());
+    }
+    Ok(())
+}
+
+/// The file that a link leads to, which is to be replaced and not the link; and it opened, if it is no ordinary one.
+fn resolved(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
+    let file = special.then(|| File::options().write(true).open(&path)).transpose()?;
+    Ok((path, file))
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(PARTIAL);
+    name.into()
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}

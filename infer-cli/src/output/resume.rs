@@ -1,0 +1,115 @@
+//! The results of an interrupted run, which another goes on from: how many records there are, of which paths, and whether they
+//! look as the new ones will.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use anyhow::{Context, bail, ensure};
+
+use super::{Destination, Layout};
+use crate::{args::Format, text::escaped};
+
+/// What an earlier run has written.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    /// A hash of each record's path.
+    paths: Vec<u64>,
+    /// How many of them are errors.
+    pub failed: u64,
+    /// There is something, a header perhaps.
+    pub begun: bool,
+}
+
+impl Earlier {
+    /// Reads the results, and cuts off a last record that is not whole; what is written next goes behind them.
+    ///
+    /// # Errors
+    /// They cannot be read, or were made with other options.
+    pub fn read(destination: &Destination, format: Format, layout: &Layout) -> anyhow::Result<Self> {
+        let Destination::Partial(path, file) = destination else { return Ok(Self::default()) };
+        let mut file = file;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).with_context(|| format!("cannot read {}.partial", path.display()))?;
+        let (earlier, length) = match format {
+            Format::Jsonl => Self::of_json(&text, layout),
+            Format::Csv => Self::of_csv(&text, layout),
+            Format::Table => bail!("--resume needs --format jsonl or csv"),
+        }
+        .with_context(|| format!("--resume: {}.partial was written with other options", path.display()))?;
+        let mut cut = || -> io::Result<()> {
+            file.set_len(length as u64)?;
+            file.seek(SeekFrom::End(0)).map(|_| ())
+        };
+        cut().with_context(|| format!("cannot write {}.partial", path.display()))?;
+        Ok(earlier)
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Whether the record at a place is that of a path.
+    pub fn is_of(&self, place: usize, path: &Path, layout: &Layout) -> bool {
+        let text = escaped(path);
+        let text = if layout.csv_safe { super::csv::safe(text.as_bytes()) } else { text.as_bytes().into() };
+        self.paths.get(place) == Some(&hash(&text))
+    }
+
+    fn of_json(text: &[u8], layout: &Layout) -> anyhow::Result<(Self, usize)> {
+        let (mut earlier, mut length) = (Self::default(), 0);
+        for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let record: serde_json::Value = serde_json::from_slice(line).context("a line is no JSON object")?;
+            let path = record["path"].as_str().context("a record has no path")?;
+            if record.get("error").is_some() {
+                earlier.failed += 1;
+            } else {
+                let classes = record["top"].as_array().map_or(0, Vec::len);
+                ensure!(
+                    classes == layout.top_k,
+                    "its records name {classes} classes, and {} are asked for",
+                    layout.top_k
+                );
+                ensure!(record.get("logits").is_some() == layout.logits, "its records and these differ in logits");
+            }
+            earlier.paths.push(hash(path.as_bytes()));
+            length += line.len();
+        }
+        earlier.begun = length > 0;
+        Ok((earlier, length))
+    }
+
+    fn of_csv(text: &[u8], layout: &Layout) -> anyhow::Result<(Self, usize)> {
+        let header = super::csv::header(layout);
+        let (mut earlier, mut length) = (Self::default(), 0);
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
+        let mut record = csv::ByteRecord::new();
+        while reader.read_byte_record(&mut record).unwrap_or(false) {
+            let mut end = usize::try_from(reader.position().byte())?;
+            // The reader stops between the two characters of a line's end.
+            end += usize::from(text[..end].ends_with(b"\r") && text[end..].starts_with(b"\n"));
+            if !text[..end].ends_with(b"\r\n") {
+                break;
+            }
+            if length == 0 {
+                ensure!(record == header, "its columns are others");
+            } else {
+                earlier.failed += u64::from(record.iter().next_back().is_some_and(|error| !error.is_empty()));
+                earlier.paths.push(hash(record.get(0).unwrap_or_default()));
+            }
+            length = end;
+        }
+        earlier.begun = length > 0;
+        Ok((earlier, length))
+    }
+}
+
+/// Enough of a path to tell it from others, in eight bytes.
+fn hash(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
