@@ -15,12 +15,13 @@ use cudarc::{
     cublas::CudaBlas,
     driver::{
         CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, ValidAsZeroBits,
-        sys::CUresult,
+        sys::{CUdevice_attribute, CUresult},
     },
 };
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
 use super::{
+    exchange,
     program::{self, GENERAL, Program},
     staging::Staging,
 };
@@ -69,7 +70,8 @@ impl Engine {
     /// # Errors
     /// What NVRTC, the driver or cuBLAS reports.
     pub(crate) fn open(device: &Cuda, convolutions: Products) -> Result<Arc<Self>, EngineError> {
-        let storage = Storage::<f32>::try_alloc_len(device, 0).map_err(EngineError::Cuda)?;
+        // dfdx tells nobody its device, but memory does.
+        let storage = exchange::unfilled(|| Storage::<f32>::try_alloc_len(device, 1)).map_err(EngineError::Cuda)?;
         let device = storage.device();
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = engines.iter().find(|engine| Arc::ptr_eq(&engine.device, &device)) {
@@ -216,7 +218,9 @@ fn load(
     if missing.is_empty() {
         return Ok(());
     }
-    let compiled = program::compile(&missing).map_err(EngineError::Compilation)?;
+    let major = device.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
+    let major = major.map_err(|error| EngineError::Cuda(error.into()))?;
+    let compiled = program::compile(&missing, major).map_err(EngineError::Compilation)?;
     for (program, image) in missing.iter().zip(compiled) {
         let key = program.key();
         let module: Module = format!("trainer {key}").into();

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, thread};
 
-use cudarc::nvrtc::{Ptx, compile_ptx};
+use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 
 /// A file of kernels.
 #[derive(Debug)]
@@ -88,22 +88,25 @@ impl Program {
         text + self.file.source
     }
 
-    /// Compiles the program.
+    /// Compiles the program for devices of an architecture and newer ones.
     ///
     /// # Errors
     /// NVRTC's, with its name.
-    fn compile(&self) -> Result<Ptx, String> {
-        compile_ptx(self.text()).map_err(|error| format!("{}: {error:?}", self.key()))
+    fn compile(&self, architecture: &'static str) -> Result<Ptx, String> {
+        let options = CompileOptions { arch: Some(architecture), ..CompileOptions::default() };
+        compile_ptx_with_opts(self.text(), options).map_err(|error| format!("{}: {error:?}", self.key()))
     }
 }
 
-/// Compiles programs at the same time.
+/// Compiles programs at the same time, for devices of a compute capability's major number: bfloat16 is there from 8 on.
 ///
 /// # Errors
 /// The first of NVRTC's.
-pub(crate) fn compile(programs: &[Program]) -> Result<Vec<Ptx>, String> {
+pub(crate) fn compile(programs: &[Program], major: i32) -> Result<Vec<Ptx>, String> {
+    let architecture = if major >= 8 { "compute_80" } else { "compute_75" };
     thread::scope(|scope| {
-        let started: Vec<_> = programs.iter().map(|program| scope.spawn(|| program.compile())).collect();
+        let started: Vec<_> =
+            programs.iter().map(|program| scope.spawn(move || program.compile(architecture))).collect();
         let panicked = |_| Err("a thread that compiled kernels ended".to_string());
         started.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
     })
