@@ -258,7 +258,8 @@ fn a_run_does_not_replace_the_weights_that_it_starts_from() {
     let weights = format!("{out}/lenet5.safetensors");
     trainer(0, &["--network=lenet5", "--epochs=1", "--data", data, "--out", out]);
     let before = fs::read(&weights).unwrap();
-    let (_, said) = trainer(1, &["--network=lenet5", "--epochs=1", "--data", data, "--out", out, "--init", &weights]);
+    let again = ["--network=lenet5", "--epochs=1", "--data", data, "--out", out, "--init", &weights, "--overwrite"];
+    let (_, said) = trainer(1, &again);
     assert!(said.contains("the run would replace this file; name another folder with --out"), "{said}");
     assert_eq!(fs::read(&weights).unwrap(), before);
 }

@@ -21,6 +21,7 @@ use cudarc::{
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
 use super::{
+    exchange,
     program::{self, GENERAL, Program},
     staging::Staging,
 };
@@ -69,7 +70,8 @@ impl Engine {
     /// # Errors
     /// What NVRTC, the driver or cuBLAS reports.
     pub(crate) fn open(device: &Cuda, convolutions: Products) -> Result<Arc<Self>, EngineError> {
-        let storage = Storage::<f32>::try_alloc_len(device, 0).map_err(EngineError::Cuda)?;
+        // dfdx tells nobody its device, but memory does.
+        let storage = exchange::unfilled(|| Storage::<f32>::try_alloc_len(device, 1)).map_err(EngineError::Cuda)?;
         let device = storage.device();
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = engines.iter().find(|engine| Arc::ptr_eq(&engine.device, &device)) {

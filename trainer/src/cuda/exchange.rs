@@ -112,6 +112,14 @@ pub(crate) fn uninitialised<S: Shape>(device: &Cuda, shape: &S) -> Result<(Tenso
     ask(Question::Target, || device.try_zeros_like(shape))
 }
 
+/// What `work` makes of memory that would be filled with zeros, and is not.
+///
+/// # Errors
+/// The work's.
+pub(super) fn unfilled<T>(work: impl FnOnce() -> Result<T, CudaError>) -> Result<T, CudaError> {
+    ask(Question::Target, work).map(|(result, _)| result)
+}
+
 /// Where the values of a tensor lie that are to be changed, until the tensor is used for anything else. No other tensor has
 /// them.
 ///

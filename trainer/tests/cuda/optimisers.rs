@@ -78,3 +78,24 @@ fn optimisers_agree_with_the_processor() {
         });
     }
 }
+
+#[test]
+fn weights_that_others_share_stay_as_they_are() {
+    with_all_kernels(|kernels| {
+        let device = gpu();
+        let mut module: Module<Cuda> = initialise(&device, Initialisation::PyTorch, 3).unwrap();
+        let mut optimiser = Optimiser::<Cuda>::new(&mut module, OptimiserOptions::default()).unwrap();
+        let (before, shared) = (module.0.weight.as_vec(), module.clone());
+        for _ in 0..2 {
+            let mut gradients = module.0.weight.trace(module.alloc_grads()).square().sum::<Rank0, _>().backward();
+            optimiser.step(&mut module, &mut gradients, 0.01).unwrap();
+        }
+        assert!(shared.0.weight.as_vec() == before, "{kernels} kernels");
+        let after = module.0.weight.as_vec();
+        assert!(after.iter().zip(&before).all(|(after, before)| after != before), "{kernels} kernels");
+        // Neither step was lost: Adam's first steps are as long as the learning rate.
+        let moved =
+            |(after, before): (&f32, &f32)| ((after - before).abs() - 0.02).abs() < 0.005 || before.abs() < 0.03;
+        assert!(after.iter().zip(&before).all(moved), "{kernels} kernels");
+    });
+}
