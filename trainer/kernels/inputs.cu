@@ -48,7 +48,7 @@ extern "C" __global__ void inputs_change(const ImageRecord *images, const unsign
         if (adjusted) {
             const float spread = __fmul_rn(__fsub_rn((float)value, mean), image.contrast);
             const float result = roundf(__fadd_rn(__fadd_rn(spread, mean), image.brightness));
-            value = result > 0.0f ? result < 255.0f ? (unsigned int)result : 255 : 0;
+            value = (unsigned int)fminf(fmaxf(result, 0.0f), 255.0f);
         }
         const bool erased = y - image.top < image.rows && x - image.left < image.columns; // wraps around above and before
         changed[i] = erased ? 0 : (unsigned char)value;
@@ -60,23 +60,23 @@ extern "C" __global__ void inputs_change(const ImageRecord *images, const unsign
 struct Axis {
     long long sources;
 
-    __device__ long long support() const { return 2 * (sources > SIDE ? sources : SIDE); }
+    __device__ long long support() const { return 2 * max(sources, (long long)SIDE); }
 
     __device__ float weight(long long source, long long output) const {
         const long long distance = (2 * source + 1) * SIDE - (2 * output + 1) * sources;
-        const float share = __fdiv_rn((float)(distance < 0 ? -distance : distance), (float)support());
+        const float share = __fdiv_rn((float)llabs(distance), (float)support());
         const float weight = __fsub_rn(1.0f, share);
-        return weight > 0.0f ? weight : 0.0f;
+        return fmaxf(weight, 0.0f);
     }
 
     // The sources with a weight above 0 in an output: from first() to end().
     __device__ long long first(long long output) const {
         const long long start = (2 * output + 1) * sources - support();
-        return ((start > 0 ? start : 0) / SIDE + 1) / 2;
+        return (max(start, 0ll) / SIDE + 1) / 2;
     }
     __device__ long long end(long long output) const {
         const long long end = (((2 * output + 1) * sources + support() + SIDE - 1) / SIDE) / 2;
-        return end < sources ? end : sources;
+        return min(end, sources);
     }
 };
 

@@ -1,23 +1,12 @@
 // Bias and ReLU of a convolution's maps where no pooling follows, gradients of biases, and weights as factors
 // (trainer/src/ops/cuda). Everything here is the same for all sizes.
 
-// A value of each of the maps' 16 bytes.
-struct alignas(16) Values {
-    float values[4];
-};
-
 // maps[c][·] = relu(maps[c][·] + bias[c]); blockIdx.y is the channel.
 extern "C" __global__ void __launch_bounds__(256, 4) tower_bias_relu(unsigned int count, unsigned int pitch, const float *bias,
                                                                   float *maps) {
-    Values *row = (Values *)(maps + row_start(blockIdx.y, pitch));
+    float *row = maps + row_start(blockIdx.y, pitch);
     const float added = bias[blockIdx.y];
-    FOR_EACH(i, (count + 3) / 4) {
-        Values four = row[i];
-#pragma unroll
-        for (unsigned int v = 0; v < 4; v++)
-            four.values[v] = relu(four.values[v] + added);
-        row[i] = four;
-    }
+    FOR_EACH(i, count) { row[i] = relu(row[i] + added); }
 }
 
 // map_gradient[c][·] = gradient[c][·], or 0 where the output of the ReLU is, scaled. sums[c, block] is the sum of what a block
@@ -62,8 +51,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) tower_largest(unsigned int 
     for (unsigned int row = blockIdx.y; row < rows; row += gridDim.y)
         FOR_EACH(i, columns) {
             // Numbers of one sign are in the order of their bits.
-            const unsigned int value = __float_as_uint(matrix[row_start(row, pitch) + i]) & 0x7FFFFFFFu;
-            bits = value > bits ? value : bits;
+            bits = max(bits, __float_as_uint(matrix[row_start(row, pitch) + i]) & 0x7FFFFFFFu);
         }
     atomicMax(largest, bits);
 }

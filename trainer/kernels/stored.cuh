@@ -71,7 +71,7 @@ __device__ inline float from_stored(unsigned short value) {
 __device__ inline unsigned int scale_exponent(const unsigned int *largest) {
 #if STORED == F16
     const unsigned int exponent = *largest >> 23; // 0: nothing is there; 255: no number
-    return exponent == 0 || exponent == 255 ? 127 : exponent < 5 ? 253 : 258 - exponent;
+    return exponent == 0 || exponent == 255 ? 127 : min(253u, 258u - exponent);
 #else
     return 127;
 #endif

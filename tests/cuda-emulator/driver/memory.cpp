@@ -5,6 +5,7 @@
 //
 // CUDA_EMULATOR_MEMORY           bytes of the GPU's memory [16 GiB]
 // CUDA_EMULATOR_TAKEN            bytes of it that another program took, unseen until they are needed [0]
+// CUDA_EMULATOR_FILL             byte that new memory is filled with [255, of which floats are NaN]
 // CUDA_EMULATOR_FAIL_ALLOCATION  number, from 1, of an allocation for which there is no memory
 
 #include "driver.h"
@@ -126,7 +127,8 @@ unsigned allocate(Pointer *pointer, std::size_t bytes, std::uint32_t operation) 
     auto *values = reinterpret_cast<unsigned char *>(start);
     if (!start || mprotect(values, pages(bytes), PROT_READ | PROT_WRITE) != 0)
         return OUT_OF_MEMORY;
-    std::memset(values, 0xFF, bytes);
+    static const int fill = int(setting("CUDA_EMULATOR_FILL", 0xFF));
+    std::memset(values, fill, bytes);
     std::memset(values + bytes, GUARD, pages(bytes) - bytes);
     auto region = std::make_unique<Region>();
     region->start = start;

@@ -115,7 +115,7 @@ fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec
 #[test]
 fn towers_agree_with_the_processor() {
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let cases: [(Sizes, Vec<Outline>); 7] = [
+    let cases: [(Sizes, Vec<Outline>); 8] = [
         ((1, 1, 3, 3), vec![(1, window(3, 1, 0), Some(window(1, 1, 0)))]),
         // Not square, poolings that overlap and that leave out the last rows and columns.
         (
@@ -131,6 +131,8 @@ fn towers_agree_with_the_processor() {
         // As much padding as window.
         ((4, 1, 6, 5), vec![(2, window(3, 2, 3), None), (7, window(1, 1, 0), Some(window(2, 1, 0)))]),
         ((1, 1, 31, 31), vec![(4, window(11, 4, 1), Some(window(3, 2, 0)))]),
+        // Every value counts, the last ones of the maps too, whose rows are no multiple of what a thread takes.
+        ((3, 1, 5, 5), vec![(3, window(1, 1, 0), None), (2, window(1, 1, 0), Some(window(1, 1, 0)))]),
         // Images of several channels, three stages, poolings of one value and of every third.
         (
             (2, 3, 12, 15),

@@ -27,7 +27,8 @@ fn optimised<D: TrainDevice>(device: &D, options: &OptimiserOptions) -> (Vec<f64
             let first = sum(weight, noise(130 * 70, 60));
             let second = sum(module.0.bias.retaped().reshape_like(&(70,)), noise(70, 70));
             let third = sum(module.1.weight.retaped().reshape_like(&(210,)), noise(210, 80));
-            (first + second + third) * scale
+            let fourth = sum(module.1.bias.retaped().reshape_like(&(3,)), noise(3, 90));
+            (first + second + third + fourth) * scale
         };
         gradients = loss(gradients).backward();
         let norm = optimiser.step(&mut module, &mut gradients, 0.01 / f64::from(scale)).unwrap();

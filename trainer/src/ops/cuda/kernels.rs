@@ -268,7 +268,7 @@ impl Kernels {
     ) -> Result<(), DriverError> {
         let parameters = (count, pitch(count), bias, maps);
         // SAFETY: the kernel's parameters; the caller answers for the addresses.
-        unsafe { engine.launch_of(&self.maps, "tower_bias_relu", (blocks(count.div_ceil(4)), channels), parameters) }
+        unsafe { engine.launch_of(&self.maps, "tower_bias_relu", (blocks(count), channels), parameters) }
     }
 
     /// # Safety
