@@ -6,28 +6,34 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use infer_core::alexnet::AlexNet;
 use infer_core::layers::MaxPool2d;
-use infer_core::packed::{Backend, Line, LinearWeights, PackedAlexNet, Serial};
+use infer_core::packed::{Backend, Line, LinearWeights, Network, Serial};
 use infer_core::tensor::{FloatArray, Scratch, flatten};
+use infer_core::weights::Weights;
 use infer_core::{alexnet, lenet5, preprocess};
 use std::hint::black_box;
 use tests::{file, formula};
 
-/// The largest output of a layer of AlexNet.
-const LARGEST: usize = 96 * 54 * 54;
+/// Values of the largest output of a layer of AlexNet.
+const LARGEST: usize = alexnet::LAYERS[0].output.values();
+
+/// Multiply-adds of a layer of AlexNet.
+fn multiply_adds(name: &str) -> usize {
+    alexnet::LAYERS.iter().find(|layer| layer.name == name).map_or(0, |layer| layer.multiply_adds())
+}
 
 fn networks(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward");
     group.sample_size(10).throughput(Throughput::Elements(1));
 
-    let weights = file::by_formula(&file::ALEXNET);
-    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
+    let weights = file::by_formula(&alexnet::DESCRIPTION);
+    let network = alexnet::AlexNet::<10>::from_safetensors(weights.bytes()).expect("the weights fit");
     let image = formula::image(alexnet::SIDE);
     let image = alexnet::Image::slice(&image).first().expect("an image");
     let mut workspace = Box::<alexnet::Workspace>::default();
     group.bench_function("alexnet", |b| b.iter(|| network.forward(black_box(image), &mut workspace)));
 
-    let weights = file::by_formula(&file::LENET5);
-    let network = lenet5::LeNet5::from_safetensors(weights.bytes()).expect("the weights fit");
+    let weights = file::by_formula(&lenet5::DESCRIPTION);
+    let network = lenet5::LeNet5::<10>::from_safetensors(weights.bytes()).expect("the weights fit");
     let image = formula::image(lenet5::SIDE);
     let image = lenet5::Image::slice(&image).first().expect("an image");
     let mut workspace = lenet5::Workspace::new();
@@ -36,8 +42,8 @@ fn networks(c: &mut Criterion) {
 }
 
 fn layers(c: &mut Criterion) {
-    let weights = file::by_formula(&file::ALEXNET);
-    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
+    let weights = file::by_formula(&alexnet::DESCRIPTION);
+    let network = alexnet::AlexNet::<10>::from_safetensors(weights.bytes()).expect("the weights fit");
     let image = formula::image(alexnet::SIDE);
     let image = alexnet::Image::slice(&image).first().expect("an image");
     let mut input = Box::<Scratch<LARGEST>>::default();
@@ -57,57 +63,61 @@ fn layers(c: &mut Criterion) {
         };
     }
     let AlexNet { conv1, conv2, conv3, conv4, conv5, linear1, linear2, linear3 } = network;
-    layer!("conv1", conv1, alexnet::Conv1::MULTIPLY_ADDS, image, output.tensor());
+    layer!("conv1", conv1, multiply_adds("conv1"), image, output.tensor());
     layer!("pool1", MaxPool2d::<3, 2, 54, 26>, 96 * 26 * 26 * 9, input.tensor::<96, 54, 54>(), output.tensor());
-    layer!("conv2", conv2, alexnet::Conv2::MULTIPLY_ADDS, input.tensor(), output.tensor());
+    layer!("conv2", conv2, multiply_adds("conv2"), input.tensor(), output.tensor());
     layer!("pool2", MaxPool2d::<3, 2, 26, 12>, 256 * 12 * 12 * 9, input.tensor::<256, 26, 26>(), output.tensor());
-    layer!("conv3", conv3, alexnet::Conv3::MULTIPLY_ADDS, input.tensor(), output.tensor());
-    layer!("conv4", conv4, alexnet::Conv4::MULTIPLY_ADDS, input.tensor(), output.tensor());
-    layer!("conv5", conv5, alexnet::Conv5::MULTIPLY_ADDS, input.tensor(), output.tensor());
-    layer!("linear1", linear1, alexnet::Linear1::MULTIPLY_ADDS, flatten(input.tensor::<256, 5, 5>()), output.vector());
-    layer!("linear2", linear2, alexnet::Linear2::MULTIPLY_ADDS, input.vector(), output.vector());
-    layer!("linear3", linear3, alexnet::Linear3::MULTIPLY_ADDS, input.vector(), output.vector());
+    layer!("conv3", conv3, multiply_adds("conv3"), input.tensor(), output.tensor());
+    layer!("conv4", conv4, multiply_adds("conv4"), input.tensor(), output.tensor());
+    layer!("conv5", conv5, multiply_adds("conv5"), input.tensor(), output.tensor());
+    layer!("linear1", linear1, multiply_adds("linear1"), flatten(input.tensor::<256, 5, 5>()), output.vector());
+    layer!("linear2", linear2, multiply_adds("linear2"), input.vector(), output.vector());
+    layer!("linear3", linear3, multiply_adds("linear3"), input.vector(), output.vector());
     group.finish();
 }
 
 fn packed(c: &mut Criterion) {
-    let weights = file::by_formula(&file::ALEXNET);
-    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
-    let pixels = formula::image(alexnet::SIDE);
-    let image = alexnet::Image::slice(&pixels).first().expect("an image");
-    let mut group = c.benchmark_group("packed");
-    group.sample_size(10);
-    for linear in LinearWeights::ALL {
-        let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(linear)];
-        PackedAlexNet::pack(&network, linear, &mut lines).expect("the weights fit");
-        for backend in Backend::ALL.into_iter().filter(|backend| backend.available()) {
-            let network = PackedAlexNet::from_packed(&lines, backend).expect("packed weights");
-            for batch in [1, 8, 32] {
-                let images = vec![*image; batch];
-                let mut logits = vec![[0.0; alexnet::CLASSES]; batch];
-                let mut workspace = vec![Line::ZERO; PackedAlexNet::workspace_len(batch)];
-                group.throughput(Throughput::Elements(batch as u64));
-                group.bench_function(format!("{backend}/{linear}/{batch}"), |b| {
-                    b.iter(|| network.forward(black_box(&images), &mut logits, &mut workspace, &Serial))
-                });
+    for plan in [&alexnet::PLAN, &lenet5::PLAN] {
+        let description = plan.description();
+        let (classes, image) = (description.classes(), description.input());
+        let file = file::by_formula(description);
+        let weights = Weights::from_safetensors(description, file.bytes()).expect("the weights fit");
+        let image = formula::unit(1000, image.values());
+        let mut group = c.benchmark_group(format!("packed/{}", description.name));
+        group.sample_size(10);
+        for linear in LinearWeights::ALL {
+            let mut lines = vec![Line::ZERO; plan.packed_len(classes, linear)];
+            Network::pack(plan, &weights, linear, &mut lines).expect("the weights fit");
+            for backend in Backend::ALL.into_iter().filter(|backend| backend.available()) {
+                let network = Network::from_packed(plan, &lines, backend).expect("packed weights");
+                for batch in [1, 8, 32] {
+                    let images = image.repeat(batch);
+                    let mut logits = vec![0.0; batch * classes];
+                    let mut workspace = vec![Line::ZERO; network.workspace_len(batch)];
+                    group.throughput(Throughput::Elements(batch as u64));
+                    group.bench_function(format!("{backend}/{linear}/{batch}"), |b| {
+                        b.iter(|| network.forward(black_box(&images), &mut logits, &mut workspace, &Serial))
+                    });
+                }
             }
         }
+        group.finish();
     }
-    group.finish();
 }
 
 fn loading(c: &mut Criterion) {
-    let weights = file::by_formula(&file::ALEXNET);
-    let network = alexnet::AlexNet::from_safetensors(weights.bytes()).expect("the weights fit");
+    let weights = file::by_formula(&alexnet::DESCRIPTION);
+    let network = alexnet::AlexNet::<10>::from_safetensors(weights.bytes()).expect("the weights fit");
     let mut group = c.benchmark_group("loading");
     group.sample_size(10).throughput(Throughput::Bytes(weights.bytes().len() as u64));
     group.bench_function("from_safetensors", |b| {
-        b.iter(|| alexnet::AlexNet::from_safetensors(black_box(weights.bytes())).is_ok())
+        b.iter(|| alexnet::AlexNet::<10>::from_safetensors(black_box(weights.bytes())).is_ok())
     });
     for linear in LinearWeights::ALL {
-        let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(linear)];
+        let plan = &alexnet::PLAN;
+        let mut lines = vec![Line::ZERO; plan.packed_len(alexnet::CLASSES, linear)];
         group.bench_function(format!("pack/{linear}"), |b| {
-            b.iter(|| PackedAlexNet::pack(black_box(&network), linear, &mut lines))
+            b.iter(|| Network::pack(plan, black_box(&network.weights()), linear, &mut lines))
         });
     }
     group.finish();

@@ -1,4 +1,4 @@
-//! `infer-cli bench`: how fast AlexNet runs on this machine, in all and layer by layer, and how near that is to what the
+//! `infer-cli bench`: how fast a network runs on this machine, in all and layer by layer, and how near that is to what the
 //! machine can do.
 
 use std::{
@@ -7,16 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use infer_core::{
-    alexnet::{CLASSES, Image, SIDE},
-    packed::{Backend, Layer, Line, PackedAlexNet, Parallel, Serial},
-};
+use anyhow::Context;
+use infer_core::packed::{Backend, Line, Network, Parallel, Serial};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use crate::{
     args::Bench,
-    network::{self, Classifier, Network},
+    network::{self, Classifier},
     stdout,
     worker::{self, BATCH, Threads},
 };
@@ -36,21 +33,18 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
     let backend = args.kernel.backend()?;
     let classifier = Classifier::new(&file, None, backend)
         .with_context(|| format!("cannot use the weights in {}", path.display()))?;
-    let Network::AlexNet(packed) = &classifier.network else {
-        bail!("cannot use the weights in {}: expected AlexNet's, found LeNet-5's", path.display());
-    };
-    let network = packed.network()?;
+    let network = classifier.network.network()?;
     let threads = worker::threads(args.threads);
     let pool = ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
     let one = ThreadPoolBuilder::new().num_threads(1).build().context("cannot start threads")?;
 
     let results = Results {
-        network,
         threads,
         limits: [Limits::measure(backend, &one), Limits::measure(backend, &pool)],
         latency: [passes(&network, 1, &Serial, args.time)?, passes(&network, 1, &Threads(&pool), args.time)?],
         batches: [passes(&network, BATCH, &Serial, args.time)?, passes(&network, BATCH, &Threads(&pool), args.time)?],
         throughput: [throughput(&network, &one, args.time)?, throughput(&network, &pool, args.time)?],
+        network,
     };
     let text = if args.json { format!("{:#}\n", results.json()) } else { results.text() };
     stdout::check().context("cannot write the standard output")?;
@@ -60,7 +54,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
 
 /// All measurements, each by one thread and by all of them.
 struct Results<'w> {
-    network: PackedAlexNet<'w>,
+    network: Network<'w>,
     threads: usize,
     limits: [Limits; 2],
     latency: [Passes; 2],
@@ -102,41 +96,37 @@ impl Limits {
 }
 
 /// Medians of some passes over a batch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Passes {
     batch: usize,
     /// Seconds a pass.
     total: f64,
     /// Seconds a pass of each layer.
-    layers: [f64; Layer::ALL.len()],
+    layers: Vec<f64>,
 }
 
 /// Memory for passes over a batch.
 struct Memory {
-    images: Vec<Image>,
-    logits: Vec<[f32; CLASSES]>,
+    images: Vec<f32>,
+    logits: Vec<f32>,
     workspace: Vec<Line>,
 }
 
 impl Memory {
-    fn new(batch: usize) -> Self {
-        let mut images: Vec<Image> = vec![[[[0.0; SIDE]; SIDE]]; batch];
-        let values = images.iter_mut().flat_map(|image| image.as_flattened_mut().as_flattened_mut());
-        for (i, value) in values.enumerate() {
-            *value = (i % 251) as f32 / 250.0;
-        }
+    fn new(network: &Network<'_>, batch: usize) -> Self {
+        let values = batch * network.description().input().values();
         Self {
-            images,
-            logits: vec![[0.0; CLASSES]; batch],
-            workspace: vec![Line::ZERO; PackedAlexNet::workspace_len(batch)],
+            images: (0..values).map(|i| (i % 251) as f32 / 250.0).collect(),
+            logits: vec![0.0; batch * network.classes()],
+            workspace: vec![Line::ZERO; network.workspace_len(batch)],
         }
     }
 
     fn forward(
         &mut self,
-        network: &PackedAlexNet<'_>,
+        network: &Network<'_>,
         parallel: &impl Parallel,
-        mut done: impl FnMut(Layer),
+        mut done: impl FnMut(usize),
     ) -> anyhow::Result<()> {
         let Self { images, logits, workspace } = self;
         network.forward_observed(black_box(images), logits, workspace, parallel, &mut done)?;
@@ -146,26 +136,21 @@ impl Memory {
 }
 
 /// Measures passes over a batch.
-fn passes(
-    network: &PackedAlexNet<'_>,
-    batch: usize,
-    parallel: &impl Parallel,
-    time: Duration,
-) -> anyhow::Result<Passes> {
-    let mut memory = Memory::new(batch);
+fn passes(network: &Network<'_>, batch: usize, parallel: &impl Parallel, time: Duration) -> anyhow::Result<Passes> {
+    let mut memory = Memory::new(network, batch);
     let mut totals = Vec::new();
-    let mut layers: [Vec<f64>; Layer::ALL.len()] = Default::default();
+    let mut layers = vec![Vec::new(); network.description().layers.len()];
     for _ in 0..PASSES {
         memory.forward(network, parallel, |_| ())?;
     }
     let begin = Instant::now();
     while totals.len() < PASSES || begin.elapsed() < time {
-        let mut seconds = [0.0; Layer::ALL.len()];
+        let mut seconds = vec![0.0; layers.len()];
         let start = Instant::now();
         let mut last = start;
         memory.forward(network, parallel, |layer| {
             let now = Instant::now();
-            seconds[layer as usize] += (now - last).as_secs_f64();
+            seconds[layer] += (now - last).as_secs_f64();
             last = now;
         })?;
         totals.push(start.elapsed().as_secs_f64());
@@ -173,13 +158,13 @@ fn passes(
             all.push(seconds);
         }
     }
-    Ok(Passes { batch, total: median(totals), layers: layers.map(median) })
+    Ok(Passes { batch, total: median(totals), layers: layers.into_iter().map(median).collect() })
 }
 
 /// Images a second where each thread of the pool works on batches of its own.
-fn throughput(network: &PackedAlexNet<'_>, pool: &ThreadPool, time: Duration) -> anyhow::Result<f64> {
+fn throughput(network: &Network<'_>, pool: &ThreadPool, time: Duration) -> anyhow::Result<f64> {
     let rates: Vec<anyhow::Result<f64>> = pool.broadcast(|_| {
-        let mut memory = Memory::new(BATCH);
+        let mut memory = Memory::new(network, BATCH);
         memory.forward(network, &Serial, |_| ())?;
         let start = Instant::now();
         let mut images = 0;

@@ -9,10 +9,9 @@ use std::{
 use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 use infer_core::{
-    alexnet::AlexNet,
-    lenet5::LeNet5,
-    packed::{Backend, PackedAlexNet},
+    packed::{Backend, NETWORKS, Network},
     safetensors::{SafeTensors, WeightsError},
+    weights::Weights,
 };
 use serde_json::{Map, Value, json};
 
@@ -71,7 +70,7 @@ struct Contents {
     tensors: Vec<Tensor>,
     metadata: Vec<(String, String)>,
     /// A network's key and name, and why it is another.
-    networks: [(&'static str, &'static str, Option<String>); 3],
+    networks: Vec<(String, String, Option<String>)>,
 }
 
 impl Contents {
@@ -90,11 +89,17 @@ impl Contents {
             size: file.len(),
             tensors: tensors.collect(),
             metadata,
-            networks: [
-                ("alexnet", "AlexNet", reason(AlexNet::from_safetensors(file))),
-                ("alexnet_packed", "packed AlexNet", reason(PackedAlexNet::from_safetensors(file, Backend::Scalar))),
-                ("lenet5", "LeNet-5", reason(LeNet5::from_safetensors(file))),
-            ],
+            networks: NETWORKS
+                .into_iter()
+                .flat_map(|plan| {
+                    let network = plan.description();
+                    let packed = Network::from_safetensors(plan, file, Backend::Scalar);
+                    [
+                        (network.name.into(), network.title.into(), reason(Weights::from_safetensors(network, file))),
+                        (format!("{}_packed", network.name), format!("packed {}", network.title), reason(packed)),
+                    ]
+                })
+                .collect(),
         })
     }
 

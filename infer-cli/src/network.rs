@@ -1,4 +1,4 @@
-//! The network: its weights mapped into memory, which of the two it is, and the names of its classes.
+//! The network: its weights mapped into memory, which one it is, and the names of its classes.
 
 use std::{
     fs,
@@ -9,20 +9,19 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use image_files::preprocessing::{Normalisation, understand};
 use infer_core::{
-    alexnet::{self, AlexNet},
-    lenet5::{self, LeNet5},
-    packed::{Backend, Line, LinearWeights, PackedAlexNet},
+    describe::{CLASSES, MAX_LAYERS},
+    packed::{self, Backend, Line, LinearWeights, NETWORKS, Plan},
     safetensors::SafeTensors,
+    weights::Weights,
 };
 
 pub use crate::weights::map;
-pub use infer_core::CLASSES;
 
 /// Where weights are looked for if none are named: here, and where the trainer writes them.
 const DEFAULT_WEIGHTS: [&str; 2] = ["alexnet.safetensors", "runs/alexnet/alexnet.safetensors"];
 
-/// Room for the tensors of either network and as many that should not be there, so that an error can name one.
-const MOST_TENSORS: usize = 2 * alexnet::TENSORS.len();
+/// Room for the tensors of any network.
+const MOST_TENSORS: usize = 2 * MAX_LAYERS;
 
 /// The header of a weights file.
 pub type Header<'w> = SafeTensors<'w, MOST_TENSORS>;
@@ -42,45 +41,82 @@ pub fn weights_path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// A network, ready to run.
+/// A network's packed weights: made from a file's, or that file itself.
 #[derive(Debug)]
 pub enum Network<'w> {
-    /// AlexNet, for 224×224 pixels.
-    AlexNet(Packed<'w>),
-    /// LeNet-5, for 28×28 pixels, its weights borrowed from a file in memory.
-    LeNet5(LeNet5<'w>),
-}
-
-/// AlexNet's packed weights: made from a file's, or that file itself.
-#[derive(Debug)]
-pub enum Packed<'w> {
     /// Made when the program started, and for which CPU.
-    Made(Vec<Line>, Backend),
+    Made(&'static Plan, Vec<Line>, Backend),
     /// Made by `infer-cli pack`.
-    Mapped(Box<PackedAlexNet<'w>>),
+    Mapped(Box<packed::Network<'w>>),
 }
 
-impl Packed<'_> {
+/// Weights, packed.
+///
+/// # Errors
+/// A weight is too large.
+pub fn pack(plan: &'static Plan, weights: &Weights<'_>, linear: LinearWeights) -> anyhow::Result<Vec<Line>> {
+    let mut lines = vec![Line::ZERO; plan.packed_len(weights.classes(), linear)];
+    packed::Network::pack(plan, weights, linear, &mut lines)?;
+    Ok(lines)
+}
+
+/// The network that a file is for: the one that the metadata name, else the one whose tensors it has. Whether they are packed.
+///
+/// # Errors
+/// There is no such network.
+pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, bool)> {
+    let names = || NETWORKS.map(|plan| plan.description().name).join(" or ");
+    let packed = |plan: &Plan| header.tensor(plan.description().packed_tensor).is_some();
+    if let Some(name) = header.metadata("architecture").map(|name| name.to_string()) {
+        let plan = NETWORKS.into_iter().find(|plan| plan.description().name == name);
+        let plan =
+            plan.with_context(|| format!("expected the metadata `architecture` to be {}, found {name:?}", names()))?;
+        return Ok((plan, packed(plan)));
+    }
+    if let Some(plan) = NETWORKS.into_iter().find(|plan| packed(plan)) {
+        return Ok((plan, true));
+    }
+    // The network with the most tensors that the file has, of equals the one with fewest that it lacks.
+    let found = |plan: &&Plan| {
+        let tensors = plan.description().tensors;
+        let present = tensors.iter().filter(|name| header.tensor(name).is_some()).count();
+        (present, std::cmp::Reverse(tensors.len()))
+    };
+    match NETWORKS.into_iter().max_by_key(found) {
+        Some(plan) if found(&plan).0 > 0 => Ok((plan, false)),
+        _ => Err(none_of_its_tensors(header)),
+    }
+}
+
+/// The weights of a file that are not packed.
+///
+/// # Errors
+/// They are not this network's.
+pub fn weights<'w>(plan: &'static Plan, file: &'w [u8]) -> anyhow::Result<Weights<'w>> {
+    let title = plan.description().title;
+    Weights::from_safetensors(plan.description(), file).with_context(|| format!("these are not {title}'s weights"))
+}
+
+impl<'w> Network<'w> {
+    /// The network of a file.
+    fn new(file: &'w [u8], header: &Header<'w>, backend: Backend) -> anyhow::Result<Self> {
+        let (plan, packed) = plan_of(header)?;
+        if packed {
+            return Ok(Self::Mapped(Box::new(packed::Network::from_safetensors(plan, file, backend)?)));
+        }
+        Ok(Self::Made(plan, pack(plan, &weights(plan, file)?, LinearWeights::F32)?, backend))
+    }
+
     /// The network of these weights.
     ///
     /// # Errors
     /// None that was not found before.
-    pub fn network(&self) -> anyhow::Result<PackedAlexNet<'_>> {
+    pub fn network(&self) -> anyhow::Result<packed::Network<'_>> {
         Ok(match self {
-            Self::Made(lines, backend) => PackedAlexNet::from_packed(lines, *backend)?,
-            Self::Mapped(network) => **network,
+            Self::Made(plan, lines, backend) => packed::Network::from_packed(plan, lines, *backend)?,
+            Self::Mapped(network) => network.as_ref().clone(),
         })
     }
-}
-
-/// AlexNet's weights, packed.
-///
-/// # Errors
-/// A weight is too large for half-width floats.
-pub fn pack(network: &AlexNet<'_>, linear: LinearWeights) -> anyhow::Result<Vec<Line>> {
-    let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(linear)];
-    PackedAlexNet::pack(network, linear, &mut lines)?;
-    Ok(lines)
 }
 
 /// A network and the names of its classes.
@@ -105,58 +141,30 @@ impl<'w> Classifier<'w> {
         let header = Header::parse(file)?;
         let network = Network::new(file, &header, backend)?;
         let preprocessing = header.metadata("preprocessing");
-        let normalisation = preprocessing.map(|text| understand(&text.to_string(), network.side())).transpose()?;
-        let named = header.metadata("classes").map(|text| json_labels(&text.to_string(), 2..=CLASSES));
+        let (side, outputs) = {
+            let network = network.network()?;
+            (network.description().input().side, network.classes())
+        };
+        let normalisation = preprocessing.map(|text| understand(&text.to_string(), side)).transpose()?;
+        let named = header.metadata("classes").map(|text| json_labels(&text.to_string(), *CLASSES.start()..=outputs));
         let labels = match (labels, named) {
             (Some(path), named) => {
-                let count = named.and_then(Result::ok).map_or(CLASSES, |names| names.len());
+                let count = named.and_then(Result::ok).map_or(outputs, |names| names.len());
                 labels_of(path, count).with_context(|| format!("cannot use the labels in {}", path.display()))?
             }
             (None, Some(named)) => {
                 named.context("cannot use the metadata `classes`, --labels FILE may replace them")?
             }
-            (None, None) => (0..CLASSES).map(|class| class.to_string()).collect(),
+            (None, None) => (0..outputs).map(|class| class.to_string()).collect(),
         };
         Ok(Self { network, labels, normalisation: normalisation.flatten() })
     }
 }
 
-impl<'w> Network<'w> {
-    /// The network that the metadata name, else the one whose tensors the file has.
-    fn new(file: &'w [u8], header: &Header<'w>, backend: Backend) -> anyhow::Result<Self> {
-        let alexnet = || -> anyhow::Result<Self> {
-            if header.tensor(PackedAlexNet::TENSOR).is_some() {
-                let network = PackedAlexNet::from_safetensors(file, backend)?;
-                return Ok(Self::AlexNet(Packed::Mapped(Box::new(network))));
-            }
-            let network = AlexNet::from_safetensors(file).context("these are not AlexNet's weights")?;
-            Ok(Self::AlexNet(Packed::Made(pack(&network, LinearWeights::F32)?, backend)))
-        };
-        let lenet5 = || LeNet5::from_safetensors(file).map(Self::LeNet5).context("these are not LeNet-5's weights");
-        match header.metadata("architecture").map(|name| name.to_string()).as_deref() {
-            Some("alexnet") => alexnet(),
-            Some("lenet5") => lenet5(),
-            Some(other) => bail!("expected the metadata `architecture` to be alexnet or lenet5, found {other:?}"),
-            // A convolution that only AlexNet has.
-            None if header.tensor("conv3.weight").is_some() => alexnet(),
-            None if header.tensor(PackedAlexNet::TENSOR).is_some() => alexnet(),
-            None if header.tensor("conv1.weight").is_some() => lenet5(),
-            None => Err(none_of_its_tensors(header)),
-        }
-    }
-
-    /// Height and width of its input.
-    fn side(&self) -> usize {
-        match self {
-            Self::AlexNet(_) => alexnet::SIDE,
-            Self::LeNet5(_) => lenet5::SIDE,
-        }
-    }
-}
-
 /// Why a file is none of the networks: by its first tensor's name, and what is before that if it is more.
 fn none_of_its_tensors(header: &Header<'_>) -> anyhow::Error {
-    let expected = "expected the tensors of AlexNet or LeNet-5: tensor conv1.weight is missing";
+    let known = NETWORKS.map(|plan| plan.description().name).join(" or ");
+    let expected = format!("expected the tensors of {known}: tensor conv1.weight is missing");
     let names = || header.tensors().iter().map(|tensor| tensor.name.to_string());
     let prefix = names().find_map(|name| name.strip_suffix("conv1.weight").map(str::to_owned));
     match (prefix, names().next()) {

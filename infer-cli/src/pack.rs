@@ -1,25 +1,22 @@
-//! `infer-cli pack`: writes AlexNet's weights the way its kernels read them, to be mapped into memory and used as they are.
+//! `infer-cli pack`: writes a network's weights the way its kernels read them, to be mapped into memory and used as they are.
 
 use std::{fs, io::Write};
 
 use anyhow::{Context, bail};
-use infer_core::{
-    alexnet::AlexNet,
-    packed::{Line, LinearWeights, PackedAlexNet},
-};
+use infer_core::packed::{Line, LinearWeights, Plan};
 use serde_json::{Map, Value, json};
 
 use crate::{
     args::Pack,
     interrupt::Interrupt,
-    network::{self, Header, pack},
+    network::{self, Header, pack, plan_of},
     output::{Destination, refuse_input},
 };
 
 /// Runs the command.
 ///
 /// # Errors
-/// The weights are not AlexNet's or packed already, or the file cannot be written.
+/// The weights are no network's or packed already, or the file cannot be written.
 pub fn run(args: &Pack) -> anyhow::Result<()> {
     let path = network::weights_path(args.weights.as_deref())?;
     refuse_input(&args.output, [&*path])?;
@@ -33,12 +30,12 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
     let linear = args.linear_weights.into();
     let contents = || -> anyhow::Result<(Vec<u8>, Vec<Line>)> {
         let header = Header::parse(&file)?;
-        if header.tensor(PackedAlexNet::TENSOR).is_some() {
-            bail!("expected AlexNet's weights as they were trained, found packed ones");
+        let (plan, packed) = plan_of(&header)?;
+        if packed {
+            bail!("expected {}'s weights as they were trained, found packed ones", plan.description().title);
         }
-        let network = AlexNet::from_safetensors(&file).context("these are not AlexNet's weights")?;
-        let lines = pack(&network, linear)?;
-        Ok((packed_header(&header, linear, size_of_val(&lines[..])), lines))
+        let lines = pack(plan, &network::weights(plan, &file)?, linear)?;
+        Ok((packed_header(plan, &header, linear, size_of_val(&lines[..])), lines))
     };
     let (header, lines) = contents().with_context(|| format!("cannot use the weights in {}", path.display()))?;
 
@@ -55,18 +52,18 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
 /// What stands before the packed weights: the length and the JSON of a safetensors header, with spaces behind so that the
 /// weights begin at a multiple of 64 bytes. (The safetensors crate aligns to 8 and no more.) The metadata are those of the
 /// weights they were made of, and say what was done.
-fn packed_header(weights: &Header<'_>, linear: LinearWeights, length: usize) -> Vec<u8> {
+fn packed_header(plan: &Plan, weights: &Header<'_>, linear: LinearWeights, length: usize) -> Vec<u8> {
     let mut metadata = Map::new();
     weights.for_each_metadata(|key, value| {
         metadata.insert(key.to_string(), value.to_string().into());
     });
     // They say which network it is where the weights themselves do not.
-    metadata.insert("architecture".into(), "alexnet".into());
+    metadata.insert("architecture".into(), plan.description().name.into());
     metadata.insert("linear_weights".into(), linear.to_string().into());
     metadata.insert("packed_by".into(), concat!("infer-cli ", env!("CARGO_PKG_VERSION")).into());
     let header: Value = json!({
         "__metadata__": metadata,
-        PackedAlexNet::TENSOR: {"dtype": "U8", "shape": [length], "data_offsets": [0, length]},
+        plan.description().packed_tensor: {"dtype": "U8", "shape": [length], "data_offsets": [0, length]},
     });
     let mut json = header.to_string();
     let spaces = (size_of::<u64>() + json.len()).next_multiple_of(Line::SIZE) - size_of::<u64>() - json.len();

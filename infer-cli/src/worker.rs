@@ -2,21 +2,18 @@
 
 use std::{path::Path, thread};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use image_files::{decode, gray::preprocess, preprocessing::Normalisation};
 use infer_core::{
     alexnet,
-    classify::{Prediction, top_k_with},
-    lenet5::{self, LeNet5},
-    packed::{Line, PackedAlexNet, Parallel, Serial},
+    classify::{Prediction, softmax_in_place},
+    lenet5,
+    packed::{Line, Network, Parallel, Serial},
     preprocess::normalise,
 };
 use rayon::prelude::*;
 
-use crate::{
-    network::{CLASSES, Classifier, Network},
-    pipeline,
-};
+use crate::{network::Classifier, pipeline};
 
 /// Images that a thread classifies together: enough for each weight read from memory to serve many images, few enough that
 /// results keep coming.
@@ -36,16 +33,18 @@ impl Answer {
     ///
     /// # Errors
     /// The network's sums overflowed.
-    fn new(outputs: [f32; CLASSES], classes: usize) -> anyhow::Result<Self> {
-        let logits = &outputs[..classes];
+    fn new(outputs: &[f32], classes: usize) -> anyhow::Result<Self> {
+        let logits = outputs.get(..classes).unwrap_or(outputs).to_vec();
         if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
             bail!("the network's output for class {class} is {}: its weights are too large", logits[class]);
         }
-        // The others come last, with a probability of 0.
-        let mut among_classes = [f32::NEG_INFINITY; CLASSES];
-        among_classes[..classes].copy_from_slice(logits);
-        let ranking = top_k_with::<CLASSES, CLASSES>(&among_classes, f32::exp).into_iter().take(classes).collect();
-        Ok(Self { ranking, logits: logits.to_vec() })
+        let mut probabilities = logits.clone();
+        softmax_in_place(&mut probabilities, f32::exp);
+        let predictions = probabilities.into_iter().enumerate();
+        let mut ranking: Vec<_> = predictions.map(|(class, probability)| Prediction { class, probability }).collect();
+        // A stable sort: of equals the one with the lower index comes first. (Both zeros are the same.)
+        ranking.sort_by(|a, b| (logits[b.class] + 0.0).total_cmp(&(logits[a.class] + 0.0)));
+        Ok(Self { ranking, logits })
     }
 }
 
@@ -65,17 +64,16 @@ impl Parallel for Threads<'_> {
 
 /// A network with memory of its own for a batch.
 pub struct Worker<'n> {
-    memory: Memory<'n>,
+    network: Network<'n>,
+    /// Values of the images, one behind the other.
+    images: Vec<f32>,
+    logits: Vec<f32>,
+    workspace: Vec<Line>,
     classes: usize,
     invert: bool,
     normalisation: Option<Normalisation>,
     decoding: decode::Options,
     threads: &'n rayon::ThreadPool,
-}
-
-enum Memory<'n> {
-    AlexNet { network: Box<PackedAlexNet<'n>>, images: Vec<alexnet::Image>, workspace: Vec<Line> },
-    LeNet5 { network: &'n LeNet5<'n>, images: Vec<lenet5::Image>, workspace: Box<lenet5::Workspace> },
 }
 
 impl<'n> Worker<'n> {
@@ -90,61 +88,49 @@ impl<'n> Worker<'n> {
         decoding: decode::Options,
         threads: &'n rayon::ThreadPool,
     ) -> anyhow::Result<Self> {
-        let memory = match &classifier.network {
-            Network::AlexNet(packed) => Memory::AlexNet {
-                network: Box::new(packed.network()?),
-                images: vec![[[[0.0; alexnet::SIDE]; alexnet::SIDE]]; BATCH],
-                workspace: vec![Line::ZERO; PackedAlexNet::workspace_len(BATCH)],
-            },
-            Network::LeNet5(network) => Memory::LeNet5 {
-                network,
-                images: vec![[[[0.0; lenet5::SIDE]; lenet5::SIDE]]; BATCH],
-                workspace: Box::new(lenet5::Workspace::new()),
-            },
-        };
-        let normalisation = classifier.normalisation;
-        Ok(Self { memory, classes: classifier.labels.len(), invert, normalisation, decoding, threads })
+        let network = classifier.network.network()?;
+        Ok(Self {
+            images: vec![0.0; BATCH * network.description().input().values()],
+            logits: vec![0.0; BATCH * network.classes()],
+            workspace: vec![Line::ZERO; network.workspace_len(BATCH)],
+            network,
+            classes: classifier.labels.len(),
+            invert,
+            normalisation: classifier.normalisation,
+            decoding,
+            threads,
+        })
     }
 }
 
 impl pipeline::Worker for Worker<'_> {
     fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()> {
         let (image, _) = decode::open(path, self.decoding)?;
-        let input = match &mut self.memory {
-            Memory::AlexNet { images, .. } => {
-                let [input] = &mut images[place];
-                preprocess(&image, self.invert, input)?;
-                input.as_flattened_mut()
-            }
-            Memory::LeNet5 { images, .. } => {
-                let [input] = &mut images[place];
-                preprocess(&image, self.invert, input)?;
-                input.as_flattened_mut()
-            }
-        };
+        let input = self.network.description().input();
+        let input_len = input.values();
+        let values = self.images.chunks_exact_mut(input_len).nth(place);
+        let values = values.with_context(|| format!("there is no room for image {place} of a batch"))?;
+        match (input.channels, input.side) {
+            (1, alexnet::SIDE) => preprocess::<{ alexnet::SIDE }>(&image, self.invert, values.as_chunks_mut().0)?,
+            (1, lenet5::SIDE) => preprocess::<{ lenet5::SIDE }>(&image, self.invert, values.as_chunks_mut().0)?,
+            (channels, side) => bail!("images of {channels}×{side}×{side} cannot be made of files"),
+        }
         if let Some(Normalisation { mean, std }) = self.normalisation {
-            normalise(input, mean, std);
+            normalise(values, mean, std);
         }
         Ok(())
     }
 
     fn answer(&mut self, count: usize, alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>> {
-        let mut logits = [[0.0; CLASSES]; BATCH];
-        let logits = &mut logits[..count];
-        match &mut self.memory {
-            Memory::AlexNet { network, images, workspace } if alone => {
-                network.forward(&images[..count], logits, workspace, &Threads(self.threads))?;
-            }
-            Memory::AlexNet { network, images, workspace } => {
-                network.forward(&images[..count], logits, workspace, &Serial)?;
-            }
-            Memory::LeNet5 { network, images, workspace } => {
-                for (logits, image) in logits.iter_mut().zip(images) {
-                    *logits = network.forward(image, workspace);
-                }
-            }
+        let input_len = self.network.description().input().values();
+        let outputs = self.network.classes();
+        let (images, logits) = (&self.images[..count * input_len], &mut self.logits[..count * outputs]);
+        if alone {
+            self.network.forward(images, logits, &mut self.workspace, &Threads(self.threads))?;
+        } else {
+            self.network.forward(images, logits, &mut self.workspace, &Serial)?;
         }
-        Ok(logits.iter().map(|logits| Answer::new(*logits, self.classes)).collect())
+        Ok(logits.chunks_exact(outputs).map(|logits| Answer::new(logits, self.classes)).collect())
     }
 }
 
@@ -155,13 +141,13 @@ mod tests {
     #[test]
     fn outputs_without_a_class_count_for_nothing() {
         let outputs = [1.0, 3.0, 2.0, 9.0, 9.0, 9.0, 9.0, f32::INFINITY, f32::NAN, 9.0];
-        let Answer { ranking, logits } = Answer::new(outputs, 3).unwrap();
+        let Answer { ranking, logits } = Answer::new(&outputs, 3).unwrap();
         assert_eq!(logits, [1.0, 3.0, 2.0]);
         assert_eq!(ranking.iter().map(|best| best.class).collect::<Vec<_>>(), [1, 2, 0]);
         assert!((ranking.iter().map(|best| best.probability).sum::<f32>() - 1.0).abs() < 1e-6);
         assert!((ranking[0].probability - 0.665_240_94).abs() < 1e-6);
         assert!(
-            Answer::new(outputs, 9).unwrap_err().to_string().starts_with("the network's output for class 7 is inf")
+            Answer::new(&outputs, 9).unwrap_err().to_string().starts_with("the network's output for class 7 is inf")
         );
     }
 }

@@ -6,7 +6,16 @@ use std::fs;
 
 use common::{ALEXNET, Folder, paths, picture, tensors, write};
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
-use infer_core::{alexnet, alexnet::AlexNet, classify::softmax_with, lenet5, lenet5::LeNet5, preprocess};
+use infer_core::{
+    alexnet,
+    alexnet::AlexNet,
+    classify::softmax_with,
+    lenet5,
+    lenet5::LeNet5,
+    packed::{Backend, Line, LinearWeights, Network, Serial},
+    preprocess,
+    weights::Weights,
+};
 use serde_json::Value;
 
 fn logits(record: &Value) -> Vec<f32> {
@@ -16,12 +25,26 @@ fn logits(record: &Value) -> Vec<f32> {
 /// LeNet-5's logits of a picture, by infer-core alone.
 fn expected(folder: &Folder, picture: &GrayImage) -> [f32; 10] {
     let file = fs::read(folder.path("lenet5.safetensors")).unwrap();
-    let network = LeNet5::from_safetensors(&file).unwrap();
     let mut image = [[[0.0; 28]; 28]];
     for (x, y, pixel) in picture.enumerate_pixels() {
         image[0][y as usize][x as usize] = f32::from(pixel.0[0]) / 255.0;
     }
-    network.forward(&image, &mut lenet5::Workspace::new())
+    packed_logits(&file, &image)
+}
+
+/// LeNet-5's logits by the packed network, close to those of the plain one.
+fn packed_logits(file: &[u8], image: &lenet5::Image) -> [f32; 10] {
+    let weights = Weights::from_safetensors(&lenet5::DESCRIPTION, file).unwrap();
+    let mut lines = vec![Line::ZERO; lenet5::PLAN.packed_len(10, LinearWeights::F32)];
+    Network::pack(&lenet5::PLAN, &weights, LinearWeights::F32, &mut lines).unwrap();
+    let network = Network::from_packed(&lenet5::PLAN, &lines, Backend::best()).unwrap();
+    let mut logits = [0.0; 10];
+    let mut workspace = vec![Line::ZERO; network.workspace_len(1)];
+    network.forward(image.as_flattened().as_flattened(), &mut logits, &mut workspace, &Serial).unwrap();
+    let plain = LeNet5::<10>::from_safetensors(file).unwrap().forward(image, &mut lenet5::Workspace::new());
+    let largest = plain.iter().fold(0.0, |largest: f32, logit| largest.max(logit.abs()));
+    assert!(logits.iter().zip(plain).all(|(found, plain)| (found - plain).abs() <= 1e-5 * largest), "{logits:?}");
+    logits
 }
 
 #[test]
@@ -90,7 +113,7 @@ fn images_of_any_size_and_colour_are_prepared_as_for_training() {
     let mut input = [[[0.0; 28]; 28]];
     let pixel = |x: usize, y: usize| preprocess::luma(photo.get_pixel(x as u32, y as u32).0);
     preprocess::resize_bilinear(90, 50, pixel, &mut input[0]).unwrap();
-    let expected = LeNet5::from_safetensors(&file).unwrap().forward(&input, &mut lenet5::Workspace::new());
+    let expected = packed_logits(&file, &input);
     assert_eq!(logits(&records[0]), expected);
 }
 
@@ -346,7 +369,7 @@ fn alexnet_is_found_and_runs() {
     let file = fs::read(folder.path("alexnet.safetensors")).unwrap();
     let expected = std::thread::Builder::new()
         .stack_size(16 << 20)
-        .spawn(move || AlexNet::from_safetensors(&file).unwrap().forward(&input, &mut alexnet::Workspace::new()))
+        .spawn(move || AlexNet::<10>::from_safetensors(&file).unwrap().forward(&input, &mut alexnet::Workspace::new()))
         .unwrap()
         .join()
         .unwrap();

@@ -69,17 +69,17 @@ fn weights_that_are_not_right_are_refused_with_the_reason() {
     let mut few = tensors(&LENET5);
     few.retain(|(name, _)| *name != "linear2.bias");
     write(&path, few, &[]);
-    expect("these are not LeNet-5's weights: tensor linear2.bias is missing");
+    expect("these are not LeNet5's weights: tensor linear2.bias is missing");
     write(&path, tensors(&LENET5), &[("architecture", "alexnet")]);
     expect("these are not AlexNet's weights: tensor conv1.weight: expected shape [96, 1, 11, 11], found [6, 1, 5, 5]");
     write(&path, tensors(&LENET5), &[("architecture", "vgg")]);
     expect("expected the metadata `architecture` to be alexnet or lenet5, found \"vgg\"");
     write(&path, vec![("x", Tensor(vec![1], vec![1.0]))], &[]);
-    expect("expected the tensors of AlexNet or LeNet-5: tensor conv1.weight is missing, the file's first tensor is x");
+    expect("expected the tensors of alexnet or lenet5: tensor conv1.weight is missing, the file's first tensor is x");
     let mut not_finite = tensors(&LENET5);
     not_finite[0].1.1[7] = f32::NAN;
     write(&path, not_finite, &[]);
-    expect("these are not LeNet-5's weights: tensor conv1.weight: value 7 is NaN or infinite");
+    expect("these are not LeNet5's weights: tensor conv1.weight: value 7 is NaN or infinite");
     write(&path, tensors(&LENET5), &[("classes", "[\"one\"]")]);
     expect(
         "cannot use the metadata `classes`, --labels FILE may replace them: expected 2 to 10 names, one a class, found 1",

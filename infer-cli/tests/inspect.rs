@@ -17,7 +17,7 @@ fn shows_tensors_totals_metadata_and_the_network() {
     assert!(rows.contains(&vec!["conv2.weight", "F32", "[16,", "6,", "5,", "5]", "2,400", "9,600"]), "{text}");
     assert!(rows.contains(&vec!["10", "tensors", "61,706", "246,824"]), "{text}");
     assert!(text.contains("  classes: [\"T-shirt/top\","), "{text}");
-    assert!(text.contains("  LeNet-5: fits\n"), "{text}");
+    assert!(text.contains("  LeNet5: fits\n"), "{text}");
     assert!(text.contains("  AlexNet: does not fit: tensor conv1.weight: expected shape [96, 1, 11, 11]"), "{text}");
 }
 

@@ -24,13 +24,34 @@ pub fn softmax<const N: usize>(logits: &[f32; N]) -> [f32; N] {
 /// [`softmax`] by an exponential function of the caller's, such as `f32::exp` where there is a standard library.
 #[must_use]
 pub fn softmax_with<const N: usize>(logits: &[f32; N], exp: impl Fn(f32) -> f32) -> [f32; N] {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut probabilities = logits.map(|logit| exp(logit - max));
-    let sum: f32 = probabilities.iter().sum();
-    for probability in &mut probabilities {
-        *probability /= sum;
-    }
+    let mut probabilities = *logits;
+    softmax_in_place(&mut probabilities, exp);
     probabilities
+}
+
+/// [`softmax_with`] of any number of logits, which become their probabilities.
+///
+/// An infinite logit is what it is the limit of: those that are ∞ share all of the probability, and where all are −∞, each has the
+/// same. A logit that is NaN says nothing of its class, which gets a probability of 0 like one that is −∞; where all are NaN,
+/// each has the same. So probabilities always add up to 1.
+pub fn softmax_in_place(logits: &mut [f32], exp: impl Fn(f32) -> f32) {
+    // `max` passes over NaN.
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for logit in logits.iter_mut() {
+        // Of infinities, the difference would be NaN.
+        *logit = match *logit {
+            logit if logit == max => 1.0,
+            logit if logit.is_nan() || max == f32::INFINITY => 0.0,
+            logit => exp(logit - max),
+        };
+    }
+    let sum: f32 = logits.iter().sum();
+    if sum > 0.0 {
+        logits.iter_mut().for_each(|probability| *probability /= sum);
+    } else {
+        // All are NaN.
+        logits.fill((logits.len() as f32).recip());
+    }
 }
 
 /// The `K` most likely classes by their logits, the best first, of equals the one with the lower index; fewer where there
@@ -53,8 +74,13 @@ pub fn top_k_with<const K: usize, const N: usize>(logits: &[f32; N], exp: impl F
 
 /// Ranks by logits, which are exact where an approximate exponential function could swap two that are close.
 fn rank<const K: usize, const N: usize>(logits: &[f32; N], probabilities: &[f32; N]) -> Vec<Prediction, K> {
-    // An order without equals: the greater logit first, then the lower index.
-    let order = |a: (usize, f32), b: (usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    // An order without equals: the greater logit first, then the lower index; what is NaN last, whatever its sign, and zeros
+    // of either sign are the same.
+    let rank = |logit: f32| if logit.is_nan() { (true, 0.0) } else { (false, logit + 0.0) };
+    let order = |a: (usize, f32), b: (usize, f32)| {
+        let ((a_nan, a_logit), (b_nan, b_logit)) = (rank(a.1), rank(b.1));
+        a_nan.cmp(&b_nan).then(b_logit.total_cmp(&a_logit)).then(a.0.cmp(&b.0))
+    };
     let mut top = Vec::new();
     let mut last = None;
     // The best class of those behind the last one found, until there is none or no room. Nothing here can panic, not even
@@ -125,6 +151,28 @@ mod tests {
         assert_eq!(softmax(&[3.0; 4]), [0.25; 4]);
         let p = softmax(&[-1e30, 0.0, 1e30]);
         assert_eq!(p, [0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn infinities_are_limits_and_nan_is_last() {
+        const INF: f32 = f32::INFINITY;
+        const NAN: f32 = f32::NAN;
+        let cases: [([f32; 4], [f32; 4], [usize; 4]); 7] = [
+            ([INF, 0.0, -INF, 1e38], [1.0, 0.0, 0.0, 0.0], [0, 3, 1, 2]),
+            ([0.0, INF, INF, -1.0], [0.0, 0.5, 0.5, 0.0], [1, 2, 0, 3]),
+            ([-INF; 4], [0.25; 4], [0, 1, 2, 3]),
+            ([-INF, 2.0, -INF, 2.0], [0.0, 0.5, 0.0, 0.5], [1, 3, 0, 2]),
+            ([NAN, 1.0, -NAN, 1.0], [0.0, 0.5, 0.0, 0.5], [1, 3, 0, 2]),
+            ([NAN, -INF, INF, -NAN], [0.0, 0.0, 1.0, 0.0], [2, 1, 0, 3]),
+            ([NAN; 4], [0.25; 4], [0, 1, 2, 3]),
+        ];
+        for (logits, probabilities, order) in cases {
+            assert_eq!(softmax(&logits), probabilities, "{logits:?}");
+            assert_eq!(softmax_with(&logits, f32::exp), probabilities, "{logits:?}");
+            let top = top_k::<4, 4>(&logits);
+            assert_eq!([0, 1, 2, 3].map(|place: usize| top[place].class), order, "{logits:?}");
+        }
+        assert_eq!(top_k::<2, 2>(&[-0.0, 0.0])[0].class, 0);
     }
 
     #[test]

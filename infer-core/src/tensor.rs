@@ -56,58 +56,83 @@ pub trait FloatArray: Sized {
     const SIZES: &'static [usize];
 
     /// All values, row-major.
+    fn values(&self) -> &[f32];
+
+    /// All values, row-major, to be changed.
     fn values_mut(&mut self) -> &mut [f32];
 
-    /// Floats viewed as arrays, one after the other; those that make no whole array are left out.
+    /// Floats viewed as arrays, one after the other; those that make no whole array are left out. There are none of an array
+    /// without values.
     fn slice(floats: &[f32]) -> &[Self];
 }
 
 impl<const A: usize> FloatArray for [f32; A] {
     const SIZES: &'static [usize] = &[A];
 
+    fn values(&self) -> &[f32] {
+        self
+    }
+
     fn values_mut(&mut self) -> &mut [f32] {
         self
     }
 
     fn slice(floats: &[f32]) -> &[Self] {
-        floats.as_chunks().0
+        arrays(floats)
     }
 }
 
 impl<const A: usize, const B: usize> FloatArray for [[f32; B]; A] {
     const SIZES: &'static [usize] = &[A, B];
 
+    fn values(&self) -> &[f32] {
+        self.as_flattened()
+    }
+
     fn values_mut(&mut self) -> &mut [f32] {
         self.as_flattened_mut()
     }
 
     fn slice(floats: &[f32]) -> &[Self] {
-        <[f32; B]>::slice(floats).as_chunks().0
+        arrays(<[f32; B]>::slice(floats))
     }
 }
 
 impl<const A: usize, const B: usize, const C: usize> FloatArray for [[[f32; C]; B]; A] {
     const SIZES: &'static [usize] = &[A, B, C];
 
+    fn values(&self) -> &[f32] {
+        self.as_flattened().as_flattened()
+    }
+
     fn values_mut(&mut self) -> &mut [f32] {
         self.as_flattened_mut().as_flattened_mut()
     }
 
     fn slice(floats: &[f32]) -> &[Self] {
-        <[f32; C]>::slice(floats).as_chunks::<B>().0.as_chunks().0
+        arrays(<[[f32; C]; B]>::slice(floats))
     }
 }
 
 impl<const A: usize, const B: usize, const C: usize, const D: usize> FloatArray for [[[[f32; D]; C]; B]; A] {
     const SIZES: &'static [usize] = &[A, B, C, D];
 
+    fn values(&self) -> &[f32] {
+        self.as_flattened().as_flattened().as_flattened()
+    }
+
     fn values_mut(&mut self) -> &mut [f32] {
         self.as_flattened_mut().as_flattened_mut().as_flattened_mut()
     }
 
     fn slice(floats: &[f32]) -> &[Self] {
-        <[f32; D]>::slice(floats).as_chunks::<C>().0.as_chunks::<B>().0.as_chunks().0
+        arrays(<[[[f32; D]; C]; B]>::slice(floats))
     }
+}
+
+/// Values viewed as arrays of `N`, as many as are whole.
+fn arrays<T, const N: usize>(values: &[T]) -> &[[T; N]] {
+    if N == 0 { &[] } else { values.as_chunks().0 }
 }
 
 /// Little-endian bytes viewed as floats, without copying. `None` where the address is not a multiple of four or the
@@ -136,6 +161,17 @@ mod tests {
         let mut scratch = Scratch::<12>::new();
         scratch.tensor::<2, 1, 3>()[1][0][2] = 7.0;
         assert_eq!(scratch.vector::<12>()[5], 7.0);
+    }
+
+    #[test]
+    fn slices_are_of_whole_arrays_and_empty_arrays_are_none() {
+        let floats = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(<[[f32; 3]; 1]>::slice(&floats), [[[0.0, 1.0, 2.0]], [[3.0, 4.0, 5.0]]]);
+        assert!(<[[f32; 3]; 3]>::slice(&floats).is_empty());
+        assert!(<[f32; 0]>::slice(&floats).is_empty());
+        assert!(<[[f32; 0]; 2]>::slice(&floats).is_empty());
+        assert!(<[[[f32; 2]; 0]; 2]>::slice(&floats).is_empty());
+        assert!(<[[[[f32; 1]; 2]; 3]; 0]>::slice(&floats).is_empty());
     }
 
     #[test]

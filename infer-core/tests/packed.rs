@@ -1,9 +1,9 @@
 //! The packed AlexNet against the plain one: every backend, batch size and kind of weights, on weights for which the
 //! logits are of order 1 to 20.
 
-use infer_core::alexnet::{AlexNet, CLASSES, Image, SIDE, Workspace};
+use infer_core::alexnet::{AlexNet, CLASSES, Image, PLAN, SIDE, Workspace};
 use infer_core::layers::{Conv2d, Linear};
-use infer_core::packed::{Backend, Line, LinearWeights, PackedAlexNet, PackedError, Parallel, Serial};
+use infer_core::packed::{Backend, Line, LinearWeights, Network, PackedError, Parallel, Serial};
 use infer_core::tensor::FloatArray;
 use std::sync::LazyLock;
 
@@ -58,8 +58,8 @@ static EXPECTED: LazyLock<Vec<[f32; CLASSES]>> = LazyLock::new(|| {
 });
 
 fn pack(weights: LinearWeights) -> Vec<Line> {
-    let mut packed = vec![Line::ZERO; PackedAlexNet::packed_len(weights)];
-    PackedAlexNet::pack(&NETWORK, weights, &mut packed).unwrap();
+    let mut packed = vec![Line::ZERO; PLAN.packed_len(CLASSES, weights)];
+    Network::pack(&PLAN, &NETWORK.weights(), weights, &mut packed).unwrap();
     packed
 }
 
@@ -68,14 +68,19 @@ static F16: LazyLock<Vec<Line>> = LazyLock::new(|| pack(LinearWeights::F16));
 
 /// Logits of the first `batch` images, from a workspace full of NaN.
 fn forward(packed: &[Line], backend: Backend, batch: usize, parallel: &impl Parallel) -> Vec<[f32; CLASSES]> {
-    let network = PackedAlexNet::from_packed(packed, backend).unwrap();
+    let network = Network::from_packed(&PLAN, packed, backend).unwrap();
     #[repr(align(64))]
     struct Bytes([u8; Line::SIZE]);
     let nan = Line::from_bytes(&Bytes([0xFF; Line::SIZE]).0).unwrap()[0];
-    let mut workspace = vec![nan; PackedAlexNet::workspace_len(batch)];
+    let mut workspace = vec![nan; network.workspace_len(batch)];
     let mut logits = vec![[f32::NAN; CLASSES]; batch];
-    network.forward(&IMAGE[..batch], &mut logits, &mut workspace, parallel).unwrap();
+    network.forward(flat(&IMAGE[..batch]), logits.as_flattened_mut(), &mut workspace, parallel).unwrap();
     logits
+}
+
+/// The values of images, one behind the other.
+fn flat(images: &[Image]) -> &[f32] {
+    images.as_flattened().as_flattened().as_flattened()
 }
 
 fn backends() -> impl Iterator<Item = Backend> {
@@ -159,10 +164,10 @@ fn an_image_that_is_not_finite_spoils_no_other() {
     images[1][0][100][100] = f32::NAN;
     images[1][0][0][0] = f32::INFINITY;
     for backend in backends() {
-        let network = PackedAlexNet::from_packed(&F16, backend).unwrap();
-        let mut workspace = vec![Line::ZERO; PackedAlexNet::workspace_len(3)];
-        let mut logits = vec![[0.0; CLASSES]; 3];
-        network.forward(&images, &mut logits, &mut workspace, &Serial).unwrap();
+        let network = Network::from_packed(&PLAN, &F16, backend).unwrap();
+        let mut workspace = vec![Line::ZERO; network.workspace_len(3)];
+        let mut logits = [[0.0; CLASSES]; 3];
+        network.forward(flat(&images), logits.as_flattened_mut(), &mut workspace, &Serial).unwrap();
         let expected = forward(&F16, backend, 3, &Serial);
         assert_eq!((logits[0], logits[2]), (expected[0], expected[2]));
     }
@@ -173,15 +178,15 @@ fn a_weight_beyond_half_width_is_named() {
     let mut weight = Box::new([[0.0; 4096]; CLASSES]);
     weight[3][5] = -65520.0;
     let network = AlexNet { linear3: Linear { weight: &weight, bias: NETWORK.linear3.bias }, ..*NETWORK };
-    let mut packed = vec![Line::ZERO; PackedAlexNet::packed_len(LinearWeights::F16)];
+    let mut packed = vec![Line::ZERO; PLAN.packed_len(CLASSES, LinearWeights::F16)];
     assert_eq!(
-        PackedAlexNet::pack(&network, LinearWeights::F16, &mut packed),
+        Network::pack(&PLAN, &network.weights(), LinearWeights::F16, &mut packed),
         Err(PackedError::TooLarge { tensor: "linear3.weight", index: 3 * 4096 + 5 })
     );
     packed.pop();
     let found = packed.len();
     assert_eq!(
-        PackedAlexNet::pack(&network, LinearWeights::F16, &mut packed),
+        Network::pack(&PLAN, &network.weights(), LinearWeights::F16, &mut packed),
         Err(PackedError::Length { expected: found + 1, found })
     );
 }

@@ -3,6 +3,7 @@
 
 use dfdx::nn::{BuildModule, Module, modules::Linear as DfdxLinear};
 use dfdx::prelude::{AsArray, Cpu, NoneTape, Rank1, Tensor, TensorFrom, TensorFromVec};
+use infer_core::describe::Description;
 use infer_core::layers::{Conv2d, Linear, MaxPool2d, relu};
 use infer_core::tensor::{FloatArray, Scratch};
 use infer_core::{alexnet, lenet5};
@@ -155,8 +156,10 @@ proptest! {
 }
 
 /// Weights for which logits are of order 1 to 20, from a seed.
-fn weights(tensors: &[(&str, &[usize])], seed: u64) -> file::Aligned {
-    file::with_values(tensors, |index, shape| formula::parameter((seed as usize) * 32 + index, shape))
+fn weights(network: &Description, seed: u64) -> file::Aligned {
+    file::with_values(&file::tensors(network, network.classes()), |index, shape| {
+        formula::parameter((seed as usize) * 32 + index, shape)
+    })
 }
 
 /// The trainer's logits for a file and an image.
@@ -183,9 +186,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn lenet5_agrees(seed in 0_u64..1 << 20) {
-        let weights = weights(&file::LENET5, seed);
+        let weights = weights(&lenet5::DESCRIPTION, seed);
         let image = formula::unit(seed, lenet5::SIDE * lenet5::SIDE);
-        let network = lenet5::LeNet5::from_safetensors(weights.bytes()).unwrap();
+        let network = lenet5::LeNet5::<10>::from_safetensors(weights.bytes()).unwrap();
         let found = network.forward(lenet5::Image::slice(&image).first().unwrap(), &mut lenet5::Workspace::new());
         assert_same_answer(&found, &trained::<model::LeNet5<Cpu>>(&weights, &image));
     }
@@ -195,9 +198,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3))]
     #[test]
     fn alexnet_agrees(seed in 0_u64..1 << 20) {
-        let weights = weights(&file::ALEXNET, seed);
+        let weights = weights(&alexnet::DESCRIPTION, seed);
         let image = formula::unit(seed, alexnet::SIDE * alexnet::SIDE);
-        let network = alexnet::AlexNet::from_safetensors(weights.bytes()).unwrap();
+        let network = alexnet::AlexNet::<10>::from_safetensors(weights.bytes()).unwrap();
         let mut workspace = Box::<alexnet::Workspace>::default();
         let found = network.forward(alexnet::Image::slice(&image).first().unwrap(), &mut workspace);
         assert_same_answer(&found, &trained::<model::AlexNet<Cpu>>(&weights, &image));

@@ -30,8 +30,8 @@ fn assert_logits(name: &str, logits: &[f32]) {
 
 #[test]
 fn alexnet_gives_pytorchs_logits() {
-    let file = file::by_formula(&file::ALEXNET);
-    let network = alexnet::AlexNet::from_safetensors(file.bytes()).unwrap();
+    let file = file::by_formula(&alexnet::DESCRIPTION);
+    let network = alexnet::AlexNet::<10>::from_safetensors(file.bytes()).unwrap();
     let image = formula::image(alexnet::SIDE);
     let image = alexnet::Image::slice(&image).first().unwrap();
     // The workspace is too large for the stack of a test's thread in a debug build.
@@ -41,8 +41,8 @@ fn alexnet_gives_pytorchs_logits() {
 
 #[test]
 fn lenet5_gives_pytorchs_logits() {
-    let file = file::by_formula(&file::LENET5);
-    let network = lenet5::LeNet5::from_safetensors(file.bytes()).unwrap();
+    let file = file::by_formula(&lenet5::DESCRIPTION);
+    let network = lenet5::LeNet5::<10>::from_safetensors(file.bytes()).unwrap();
     let image = formula::image(lenet5::SIDE);
     let image = lenet5::Image::slice(&image).first().unwrap();
     assert_logits("lenet5.json", &network.forward(image, &mut lenet5::Workspace::new()));
@@ -50,11 +50,12 @@ fn lenet5_gives_pytorchs_logits() {
 
 #[test]
 fn the_file_tables_are_complete() {
-    let count = |tensors: &[(&str, &[usize])]| tensors.iter().map(|(_, s)| s.iter().product::<usize>()).sum::<usize>();
-    assert_eq!(golden("alexnet.json")["parameters"], count(&file::ALEXNET));
-    assert_eq!(golden("lenet5.json")["parameters"], count(&file::LENET5));
-    assert!(file::ALEXNET.iter().map(|(name, _)| *name).eq(alexnet::TENSORS));
-    assert!(file::LENET5.iter().map(|(name, _)| *name).eq(lenet5::TENSORS));
+    for (name, network) in [("alexnet.json", &alexnet::DESCRIPTION), ("lenet5.json", &lenet5::DESCRIPTION)] {
+        let tensors = file::tensors(network, network.classes());
+        let count: usize = tensors.iter().map(|(_, sizes)| sizes.iter().product::<usize>()).sum();
+        assert_eq!(golden(name)["parameters"], count);
+        assert!(tensors.iter().map(|(name, _)| *name).eq(network.tensors.iter().copied()));
+    }
 }
 
 #[test]

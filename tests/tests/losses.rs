@@ -3,7 +3,8 @@
 use std::{fs, path::Path};
 
 use dfdx::tensor::Cpu;
-use tests::file::{LENET5, with_values};
+use infer_core::lenet5::DESCRIPTION;
+use tests::file::{tensors, with_values};
 use trainer::{
     data::{Dataset, LabelledImages, Origin, idx::Idx},
     export,
@@ -19,7 +20,7 @@ fn wave(count: usize, seed: u64) -> impl Iterator<Item = f32> {
 
 /// The network that `pytorch/losses.py` makes.
 fn network_by_formula() -> LeNet5<Cpu> {
-    let file = with_values(&LENET5, |index, shape| {
+    let file = with_values(&tensors(&DESCRIPTION, 10), |index, shape| {
         let fan_in: usize = if shape.len() > 1 { shape[1..].iter().product() } else { 64 };
         let scale = (4.0 / (fan_in as f64).sqrt()) as f32;
         wave(shape.iter().product(), index as u64).map(|value| value * scale).collect()

@@ -37,14 +37,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn lenet5(weights: &[u8]) -> Result<[f32; 10], firmware::Error> {
     let mut image = [[[0.0; lenet5::SIDE]; lenet5::SIDE]; 1];
     camera::take_picture(&mut image[0])?;
-    Ok(lenet5::LeNet5::from_safetensors(weights)?.forward(&image, &mut lenet5::Workspace::new()))
+    Ok(lenet5::LeNet5::<10>::from_safetensors(weights)?.forward(&image, &mut lenet5::Workspace::new()))
 }
 
 fn alexnet(file: &str) -> Result<[f32; 10], Box<dyn Error>> {
     let weights = File::open(file).map_err(|e| format!("{file}: {e}"))?;
     // SAFETY: the file is this program's alone while it runs.
     let weights = unsafe { Mmap::map(&weights)? };
-    let network = alexnet::AlexNet::from_safetensors(&weights).map_err(|e| format!("{file}: {e}"))?;
+    let network = alexnet::AlexNet::<10>::from_safetensors(&weights).map_err(|e| format!("{file}: {e}"))?;
     let mut image = Box::new([[[0.0; alexnet::SIDE]; alexnet::SIDE]; 1]);
     camera::take_picture(&mut image[0])?;
     Ok(network.forward(&image, &mut Box::default()))

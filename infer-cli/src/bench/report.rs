@@ -3,17 +3,14 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
-use infer_core::packed::Layer;
+use infer_core::packed::Cost;
 use serde_json::{Value, json};
 
 use super::{Limits, Passes, Results};
 
-/// Images of a convolution that one reading of its weights serves.
-const SHARED: usize = 8;
-
 /// A layer's row: times are of one image.
 struct Row {
-    layer: Layer,
+    cost: Cost,
     seconds: f64,
     /// The least time that arithmetic and memory allow.
     bound: f64,
@@ -21,14 +18,18 @@ struct Row {
 
 impl Results<'_> {
     fn rows(&self, passes: &Passes, limits: Limits) -> Vec<Row> {
-        let row = |(layer, seconds): (Layer, f64)| {
-            let arithmetic = layer.products() as f64 / limits.multiply_adds;
-            let readers = if layer < Layer::Linear1 { passes.batch.min(SHARED) } else { passes.batch };
-            let bytes = layer.weight_bytes(self.network.linear_weights()) as f64;
-            let memory = bytes / limits.bytes / readers as f64;
-            Row { layer, seconds: seconds / passes.batch as f64, bound: arithmetic.max(memory) }
+        let row = |(cost, seconds): (Cost, &f64)| {
+            let arithmetic = cost.products as f64 / limits.multiply_adds;
+            let readers = passes.batch.min(cost.shared_by);
+            let memory = cost.weight_bytes as f64 / limits.bytes / readers as f64;
+            Row { cost, seconds: seconds / passes.batch as f64, bound: arithmetic.max(memory) }
         };
-        Layer::ALL.into_iter().zip(passes.layers).map(row).collect()
+        self.costs().zip(&passes.layers).map(row).collect()
+    }
+
+    /// What each layer costs.
+    fn costs(&self) -> impl Iterator<Item = Cost> {
+        self.network.plan().costs(self.network.classes(), self.network.linear_weights())
     }
 
     /// One thread and all, unless that is the same.
@@ -43,7 +44,7 @@ impl Results<'_> {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let (backend, linear) = (self.network.backend(), self.network.linear_weights());
-        let _ = writeln!(text, "AlexNet, kernel {backend}, linear weights {linear}\n");
+        let _ = writeln!(text, "{}, kernel {backend}, linear weights {linear}\n", self.network.description().title);
         let mut table = plain(["THREADS", "LATENCY", "THROUGHPUT", "ARITHMETIC", "MEMORY"]);
         for &i in self.indices() {
             let limits = self.limits[i];
@@ -57,11 +58,11 @@ impl Results<'_> {
         }
         let _ = writeln!(text, "{}", table.trim_fmt());
         for &i in self.indices() {
-            for passes in [self.latency[i], self.batches[i]] {
+            for passes in [&self.latency[i], &self.batches[i]] {
                 let threads = self.threads(i);
                 let (images, threads_of) = (plural(passes.batch, "image"), plural(threads, "thread"));
                 let _ = writeln!(text, "\n{images} at a time on {threads_of}:");
-                let _ = writeln!(text, "{}", self.layers(&passes, self.limits[i]));
+                let _ = writeln!(text, "{}", self.layers(passes, self.limits[i]));
             }
         }
         text += "\nLATENCY: of one image. THROUGHPUT: 16 images at a time on each thread, as classify does it.\n\
@@ -77,10 +78,10 @@ impl Results<'_> {
         let mut table = plain(["LAYER", "MS", "SHARE", "GFLOP/S", "BOUND MS", "OF BOUND"]);
         let total = passes.total / passes.batch as f64;
         let mut bounds = 0.0;
-        for Row { layer, seconds, bound } in self.rows(passes, limits) {
+        for Row { cost: Cost { layer, .. }, seconds, bound } in self.rows(passes, limits) {
             bounds += bound;
             let operations = 2e-9 * layer.multiply_adds() as f64;
-            table.add_row([layer.to_string(), milliseconds(seconds), percent(seconds / total)].into_iter().chain(
+            table.add_row([layer.name.to_string(), milliseconds(seconds), percent(seconds / total)].into_iter().chain(
                 if operations > 0.0 {
                     [format!("{:.1}", operations / seconds), milliseconds(bound), percent(bound / seconds)]
                 } else {
@@ -88,7 +89,7 @@ impl Results<'_> {
                 },
             ));
         }
-        let operations: u64 = Layer::ALL.map(Layer::multiply_adds).iter().sum();
+        let operations = self.network.description().multiply_adds(self.network.classes());
         table.add_row([
             "all".into(),
             milliseconds(total),
@@ -105,11 +106,11 @@ impl Results<'_> {
             let passes = |passes: &Passes| {
                 let rows = self.rows(passes, self.limits[i]).into_iter().map(|row| {
                     json!({
-                        "layer": row.layer.to_string(),
+                        "layer": row.cost.layer.name,
                         "seconds": row.seconds,
                         "bound_seconds": row.bound,
-                        "multiply_adds": row.layer.multiply_adds(),
-                        "products": row.layer.products(),
+                        "multiply_adds": row.cost.layer.multiply_adds(),
+                        "products": row.cost.products,
                     })
                 });
                 json!({
@@ -128,7 +129,7 @@ impl Results<'_> {
             })
         };
         json!({
-            "network": "alexnet",
+            "network": self.network.description().name,
             "kernel": self.network.backend().to_string(),
             "linear_weights": self.network.linear_weights().to_string(),
             "measured": self.indices().iter().map(|&i| measured(i)).collect::<Vec<_>>(),

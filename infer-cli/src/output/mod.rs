@@ -88,8 +88,10 @@ mod testing {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::{network::CLASSES, worker::Answer};
+    use crate::worker::Answer;
     use infer_core::classify::top_k;
+
+    const CLASSES: usize = 10;
 
     /// Memory to write to that can be looked at while a writer holds it.
     #[derive(Clone, Default)]

@@ -48,6 +48,10 @@ pub(crate) const BLOCK: usize = 32;
 /// power of two apart and compete for the same places of the cache.
 pub(crate) const PAD: usize = 16;
 
+/// A kernel was given memory that does not fit its sizes, and computed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Misfit;
+
 /// `C[o][r][l] = Σ over k of A[r][k] · W[o][k][l]` for every block `o` of 32 outputs `l`, and every row `r`.
 #[derive(Debug)]
 pub(crate) struct Gemm<'a, W> {
@@ -66,11 +70,14 @@ pub(crate) struct Gemm<'a, W> {
 }
 
 impl<W> Gemm<'_, W> {
-    /// Whether `A` holds all rows. (`W` and `C` are taken block by block, as many as both hold.)
+    /// Whether `A` holds all rows, `W` whole blocks, and `C` as many.
     fn fits(&self) -> bool {
         let needed = self.rows.checked_sub(1).and_then(|last| last.checked_mul(self.stride)?.checked_add(self.depth));
-        let blocks = self.depth.checked_mul(BLOCK).is_some() && self.rows.checked_mul(BLOCK).is_some();
-        blocks && needed.is_some_and(|needed| needed <= self.a.len())
+        let block = self.depth.checked_mul(BLOCK).filter(|block| *block > 0);
+        let whole = block.filter(|block| self.weights.len().is_multiple_of(*block));
+        let results =
+            whole.and_then(|block| self.weights.len().checked_div(block)?.checked_mul(self.rows.checked_mul(BLOCK)?));
+        results.is_some_and(|results| results <= self.c.len()) && needed.is_some_and(|needed| needed <= self.a.len())
     }
 }
 
@@ -95,7 +102,7 @@ pub(crate) struct InputTile<'a> {
 
 impl InputTile<'_> {
     /// The most channels of an image.
-    pub(crate) const MAX_CHANNELS: usize = 384;
+    pub(crate) const MAX_CHANNELS: usize = 1024;
 
     fn fits(&self, n: usize) -> bool {
         let image = self.height.checked_mul(self.width).and_then(|pixels| pixels.checked_mul(self.channels));
@@ -143,26 +150,86 @@ impl OutputTiles<'_> {
     }
 }
 
-/// One row of outputs of a 3×3 max pool with stride 2, all channels.
+/// One row of outputs of a max pool, all channels.
 #[derive(Debug)]
 pub(crate) struct PoolRow<'a> {
-    /// `[3][width][channels]`
+    /// `[kernel][width][channels]`
     pub(crate) input: &'a [f32],
     /// Columns of the input.
     pub(crate) width: usize,
     /// A multiple of 16.
     pub(crate) channels: usize,
-    /// `[columns][channels]` with `2·columns + 1 <= width`.
+    /// Rows and columns of a window.
+    pub(crate) kernel: usize,
+    /// Columns from one window to the next.
+    pub(crate) stride: usize,
+    /// `[columns][channels]` with `(columns − 1)·stride + kernel <= width`.
     pub(crate) output: &'a mut [f32],
 }
 
 impl PoolRow<'_> {
     fn fits(&self) -> bool {
-        let input = self.width.checked_mul(self.channels).and_then(|row| row.checked_mul(3));
+        let input = self.width.checked_mul(self.channels).and_then(|row| row.checked_mul(self.kernel));
+        let columns = self.output.len().checked_div(self.channels).unwrap_or_default();
+        let last = columns.checked_sub(1).map(|last| last.checked_mul(self.stride)?.checked_add(self.kernel));
         self.channels > 0
             && self.channels.is_multiple_of(16)
+            && self.kernel > 0
+            && self.output.len().is_multiple_of(self.channels)
             && input.is_some_and(|input| input <= self.input.len())
-            && self.output.len() / self.channels <= self.width.saturating_sub(1) / 2
+            && last.is_none_or(|last| last.is_some_and(|last| last <= self.width))
+    }
+}
+
+/// One row of outputs of a direct convolution, all channels: `y = max(Σ w·x + b, 0)`.
+///
+/// A window is `kernel` rows of `segments` runs of `segment` values.
+#[derive(Debug)]
+pub(crate) struct ConvRow<'a> {
+    /// The image, from the first window's first value on.
+    pub(crate) input: &'a [f32],
+    /// Rows of a window.
+    pub(crate) kernel: usize,
+    /// Floats from one row of the image to the next.
+    pub(crate) row: usize,
+    /// Runs of a row of a window.
+    pub(crate) segments: usize,
+    /// Floats from one run to the next.
+    pub(crate) between: usize,
+    /// Values of a run.
+    pub(crate) segment: usize,
+    /// Floats from one window to the next.
+    pub(crate) step: usize,
+    /// `[outputs / 32][values of a window][32]`
+    pub(crate) weights: &'a [f32],
+    /// A multiple of 32.
+    pub(crate) bias: &'a [f32],
+    /// Positions of the output.
+    pub(crate) columns: usize,
+    /// Floats from one position of the output to the next, a multiple of 16: the channels that are stored.
+    pub(crate) pixel: usize,
+    /// `[columns][pixel]`
+    pub(crate) output: &'a mut [f32],
+}
+
+impl ConvRow<'_> {
+    fn fits(&self) -> bool {
+        // From the first value of the first window to the last one of the last.
+        let span = |count: usize, distance: usize| count.checked_sub(1)?.checked_mul(distance);
+        let needed = || {
+            let rows = span(self.kernel, self.row)?;
+            let windows = span(self.columns, self.step)?;
+            span(self.segments, self.between)?.checked_add(self.segment)?.checked_add(rows)?.checked_add(windows)
+        };
+        let depth = self.kernel.checked_mul(self.segments).and_then(|runs| runs.checked_mul(self.segment));
+        let weights = depth.and_then(|depth| depth.checked_mul(self.bias.len()));
+        self.bias.len().is_multiple_of(BLOCK)
+            && self.pixel > 0
+            && self.pixel.is_multiple_of(BLOCK / 2)
+            && self.pixel.next_multiple_of(BLOCK) == self.bias.len()
+            && weights == Some(self.weights.len())
+            && self.columns.checked_mul(self.pixel) == Some(self.output.len())
+            && needed().is_some_and(|needed| needed <= self.input.len())
     }
 }
 
@@ -233,6 +300,7 @@ pub(crate) struct Kernels {
     gemm_f16: unsafe fn(Gemm<'_, F16>),
     input: [unsafe fn(InputTile<'_>); Tile::ALL.len()],
     output: [unsafe fn(OutputTiles<'_>); Tile::ALL.len()],
+    direct: unsafe fn(ConvRow<'_>),
     max_pool: unsafe fn(PoolRow<'_>),
     multiply_adds: unsafe fn(usize) -> u64,
 }
@@ -250,48 +318,63 @@ impl Kernels {
     }
 
     /// A matrix product.
-    pub(crate) fn gemm(&self, product: Gemm<'_, f32>) {
-        debug_assert!(product.fits(), "{product:?}");
-        if product.fits() {
-            // SAFETY: the sizes hold, and the CPU has the instructions.
-            unsafe { (self.gemm)(product) }
+    pub(crate) fn gemm(&self, product: Gemm<'_, f32>) -> Result<(), Misfit> {
+        if !product.fits() {
+            return Err(Misfit);
         }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.gemm)(product) };
+        Ok(())
     }
 
     /// A matrix product with half-width weights.
-    pub(crate) fn gemm_f16(&self, product: Gemm<'_, F16>) {
-        debug_assert!(product.fits(), "{product:?}");
-        if product.fits() {
-            // SAFETY: the sizes hold, and the CPU has the instructions.
-            unsafe { (self.gemm_f16)(product) }
+    pub(crate) fn gemm_f16(&self, product: Gemm<'_, F16>) -> Result<(), Misfit> {
+        if !product.fits() {
+            return Err(Misfit);
         }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.gemm_f16)(product) };
+        Ok(())
     }
 
     /// Transforms a tile of inputs.
-    pub(crate) fn input(&self, size: Tile, tile: InputTile<'_>) {
-        debug_assert!(tile.fits(size.inputs()));
-        if tile.fits(size.inputs()) {
-            // SAFETY: the sizes hold, and the CPU has the instructions.
-            unsafe { (self.input[size as usize])(tile) }
+    pub(crate) fn input(&self, size: Tile, tile: InputTile<'_>) -> Result<(), Misfit> {
+        if !tile.fits(size.inputs()) {
+            return Err(Misfit);
         }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.input[size as usize])(tile) };
+        Ok(())
     }
 
     /// Transforms a row of tiles of products to outputs.
-    pub(crate) fn output(&self, size: Tile, tiles: OutputTiles<'_>) {
-        debug_assert!(tiles.fits(size.outputs(), size.inputs()));
-        if tiles.fits(size.outputs(), size.inputs()) {
-            // SAFETY: the sizes hold, and the CPU has the instructions.
-            unsafe { (self.output[size as usize])(tiles) }
+    pub(crate) fn output(&self, size: Tile, tiles: OutputTiles<'_>) -> Result<(), Misfit> {
+        if !tiles.fits(size.outputs(), size.inputs()) {
+            return Err(Misfit);
         }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.output[size as usize])(tiles) };
+        Ok(())
+    }
+
+    /// A row of a direct convolution.
+    pub(crate) fn direct(&self, row: ConvRow<'_>) -> Result<(), Misfit> {
+        if !row.fits() {
+            return Err(Misfit);
+        }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.direct)(row) };
+        Ok(())
     }
 
     /// A row of a max pool.
-    pub(crate) fn max_pool(&self, row: PoolRow<'_>) {
-        debug_assert!(row.fits());
-        if row.fits() {
-            // SAFETY: the sizes hold, and the CPU has the instructions.
-            unsafe { (self.max_pool)(row) }
+    pub(crate) fn max_pool(&self, row: PoolRow<'_>) -> Result<(), Misfit> {
+        if !row.fits() {
+            return Err(Misfit);
         }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.max_pool)(row) };
+        Ok(())
     }
 }
 
@@ -300,8 +383,8 @@ macro_rules! kernels {
     ($name:ident: $backend:ident, $vector:ty, registers: $registers:literal, rows: $rows:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
-            use $crate::arch::generic::{gemm, peak, pool, winograd};
-            use $crate::arch::{Backend, F16, Gemm, InputTile, Kernels, OutputTiles, PoolRow};
+            use $crate::arch::generic::{direct, gemm, peak, pool, winograd};
+            use $crate::arch::{Backend, ConvRow, F16, Gemm, InputTile, Kernels, OutputTiles, PoolRow};
 
             $(#[target_feature(enable = $features)])?
             unsafe fn gemm_f32(product: Gemm<'_, f32>) {
@@ -328,6 +411,12 @@ macro_rules! kernels {
             }
 
             $(#[target_feature(enable = $features)])?
+            unsafe fn conv_row(row: ConvRow<'_>) {
+                // SAFETY: the caller checked the sizes and has the instructions.
+                unsafe { direct::row::<$vector, $registers, { $crate::arch::BLOCK / 2 / <$vector as $crate::arch::vector::Vector>::LANES }, $rows>(row) }
+            }
+
+            $(#[target_feature(enable = $features)])?
             unsafe fn max_pool(row: PoolRow<'_>) {
                 // SAFETY: the caller checked the sizes and has the instructions.
                 unsafe { pool::max_pool::<$vector>(row) }
@@ -345,6 +434,7 @@ macro_rules! kernels {
                 gemm_f16,
                 input: [input::<2, 3, 4>, input::<3, 3, 5>, input::<4, 3, 6>, input::<6, 3, 8>, input::<4, 5, 8>, input::<5, 5, 9>],
                 output: [output::<2, 3, 4>, output::<3, 3, 5>, output::<4, 3, 6>, output::<6, 3, 8>, output::<4, 5, 8>, output::<5, 5, 9>],
+                direct: conv_row,
                 max_pool,
                 multiply_adds,
             };

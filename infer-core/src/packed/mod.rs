@@ -1,11 +1,13 @@
-//! AlexNet prepared for speed: weights packed ahead of time, kernels chosen for the CPU, batches, and tasks for as many
+//! Any network prepared for speed: weights packed ahead of time, kernels chosen for the CPU, batches, and tasks for as many
 //! threads as the caller has. Still no heap: packed weights and workspace are the caller's memory.
 //!
 //! ```text
-//! AlexNet ── pack ─▶ packed weights (memory, or a file to be mapped) ── from_packed ─▶ PackedAlexNet ── forward ─▶ logits
+//! table of layers ── Plan::new, by the compiler ─▶ Plan
+//!                                                    │
+//! weights ── pack ─▶ packed memory (or a file to be mapped) ── from_packed ─▶ Network ── forward ─▶ logits
 //! ```
 //!
-//! How the layers are computed, for images of `[row][column][channel]`:
+//! How a layer is computed follows from its sizes. AlexNet's, for images of `[row][column][channel]`:
 //!
 //! | layer | by | multiplications saved |
 //! |---|---|---|
@@ -14,33 +16,41 @@
 //! | conv3 – conv5 | Winograd F(4×4, 3×3) | 3 of 4 |
 //! | linear1 – linear3 | matrix products that read each weight once a batch | |
 //!
-//! The unpacked [`AlexNet`] needs no second copy of its weights, but is many times slower.
+//! The unpacked networks need no second copy of their weights, but are several times slower.
 
 mod forward;
-mod layer;
-mod layout;
+mod memory;
 mod pack;
+mod plan;
+mod winograd;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::arch::{Backend, Line, Parallel, Serial};
-pub use layer::Layer;
+pub use plan::{Cost, Plan};
 
-use crate::alexnet::{self, AlexNet, CLASSES, Image};
-use crate::arch::{BLOCK, Kernels, numbers_mut};
+use crate::arch::{BLOCK, Kernels, Misfit, numbers_mut};
+use crate::describe::{Description, MAX_LAYERS};
 use crate::safetensors::{Dtype, SafeTensors, WeightsError};
+use crate::weights::Weights;
 use core::fmt;
-use forward::{ConvWeights, Engine, Weights, scratch_len, with_bias};
-use layout::{CONV1, CONV2, CONV3, CONV4, CONV5, CONVS, LAST_SIDE, LINEARS, Sections, packed_len, read_header};
+use core::ops::Range;
+use forward::{Engine, LayerWeights, finish, store};
+use heapless::Vec;
+use memory::{Sections, check_classes, read_header};
+use plan::{CHUNK, Entry, Step};
 
-/// What the weights of linear1, linear2 and linear3 are stored as. Arithmetic is f32 in either case.
+/// The networks that come with this crate.
+pub static NETWORKS: [&Plan; 2] = [&crate::alexnet::PLAN, &crate::lenet5::PLAN];
+
+/// What the weights of linear layers are stored as. Arithmetic is f32 in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinearWeights {
     /// As they are.
     F32,
-    /// Rounded to half-width floats: half the memory, and one and a half times the speed for single images, which are bound by the
-    /// reading of these weights. Logits change by less than a thousandth of the largest.
+    /// Rounded to half-width floats: half the memory, and one and a half times AlexNet's speed for single images, which are
+    /// bound by the reading of these weights. Logits change by less than a thousandth of the largest.
     F16,
 }
 
@@ -52,6 +62,14 @@ impl LinearWeights {
     pub(crate) const fn size(self) -> usize {
         match self {
             Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// What stands for it in the header of packed memory.
+    const fn tag(self) -> u8 {
+        match self {
+            Self::F32 => 1,
             Self::F16 => 2,
         }
     }
@@ -84,12 +102,22 @@ pub enum PackedError {
         /// The memory's.
         found: u32,
     },
-    /// The network that was packed tells another number of classes apart; see [`crate::CLASSES`].
+    /// The memory holds another network.
+    Network {
+        /// The one that was to be opened.
+        expected: &'static str,
+    },
+    /// The memory holds a network of that name, but of other sizes, or packed in another way.
+    Plan {
+        /// The network.
+        network: &'static str,
+    },
+    /// The weights are stored in a way that this crate does not know.
+    Storage,
+    /// A network cannot tell so many classes apart, or so few.
     Classes {
-        /// This crate's.
-        expected: u32,
-        /// The memory's.
-        found: u32,
+        /// How many.
+        found: usize,
     },
     /// The packed memory has another length.
     Length {
@@ -105,17 +133,34 @@ pub enum PackedError {
         /// Its place there, row-major.
         index: usize,
     },
+    /// The values of a tensor are so large that they overflow when they are packed.
+    Overflow {
+        /// The tensor.
+        tensor: &'static str,
+    },
+    /// A packed weight is NaN or infinite.
+    NotFinite {
+        /// The tensor that it was packed from.
+        tensor: &'static str,
+    },
     /// The CPU lacks the instructions of the backend that was asked for.
     Unavailable {
         /// The backend.
         backend: Backend,
     },
-    /// There are not as many images as there is room for logits.
-    Batch {
-        /// Images.
-        images: usize,
-        /// Logits.
-        logits: usize,
+    /// The images are no whole number of images.
+    Images {
+        /// Values of one image.
+        image: usize,
+        /// Values in all.
+        found: usize,
+    },
+    /// There is not as much room for logits as there are logits.
+    Logits {
+        /// Logits of all images.
+        expected: usize,
+        /// Room for so many.
+        found: usize,
     },
     /// The workspace is too small for the batch.
     Workspace {
@@ -124,6 +169,8 @@ pub enum PackedError {
         /// In lines.
         found: usize,
     },
+    /// The plan gave a kernel sizes that do not fit each other: a fault of this crate. The logits mean nothing.
+    Internal,
 }
 
 impl fmt::Display for PackedError {
@@ -133,15 +180,21 @@ impl fmt::Display for PackedError {
             Self::Misaligned => {
                 write!(f, "the packed weights do not begin at a multiple of {} bytes", Line::SIZE)
             }
-            Self::NotPacked => f.write_str("this is not a packed AlexNet"),
+            Self::NotPacked => f.write_str("these are not packed weights"),
             Self::Version { expected, found } => {
                 write!(
                     f,
                     "packed in version {found} of the layout, where this program reads version {expected}: pack again"
                 )
             }
-            Self::Classes { expected, found } => {
-                write!(f, "packed weights for {found} classes, where this program tells {expected} apart")
+            Self::Network { expected } => write!(f, "packed weights of another network than {expected}"),
+            Self::Plan { network } => {
+                write!(f, "packed weights of {network}, but of other sizes or packed in another way: pack again")
+            }
+            Self::Storage => f.write_str("packed weights, stored in a way that this program does not know"),
+            Self::Classes { found } => {
+                let (least, most) = (crate::describe::CLASSES.start(), crate::describe::CLASSES.end());
+                write!(f, "expected {least} to {most} classes, found {found}")
             }
             Self::Length { expected, found } => write!(
                 f,
@@ -152,10 +205,18 @@ impl fmt::Display for PackedError {
             Self::TooLarge { tensor, index } => {
                 write!(f, "{tensor}: value {index} is beyond the range of half-width floats")
             }
+            Self::Overflow { tensor } => write!(f, "{tensor}: its values are so large that they overflow when packed"),
+            Self::NotFinite { tensor } => write!(f, "packed weights: a value of {tensor} is NaN or infinite"),
             Self::Unavailable { backend } => write!(f, "this CPU has no {backend} instructions"),
-            Self::Batch { images, logits } => write!(f, "{images} images, but room for the logits of {logits}"),
+            Self::Images { image, found } => {
+                write!(f, "{found} values, which are no whole number of images of {image} values")
+            }
+            Self::Logits { expected, found } => write!(f, "room for {found} logits, where the images have {expected}"),
             Self::Workspace { expected, found } => {
                 write!(f, "a workspace of {found} lines, where the batch needs {expected}")
+            }
+            Self::Internal => {
+                f.write_str("a kernel was given sizes that do not fit each other, which is a fault of infer-core")
             }
         }
     }
@@ -169,120 +230,76 @@ impl From<WeightsError> for PackedError {
     }
 }
 
-/// AlexNet with packed weights, which are borrowed, and kernels for this CPU.
+impl From<Misfit> for PackedError {
+    fn from(_: Misfit) -> Self {
+        Self::Internal
+    }
+}
+
+/// A network with packed weights, which are borrowed, and kernels for this CPU.
 ///
 /// ```no_run
-/// use infer_core::alexnet::{AlexNet, CLASSES, Image};
-/// use infer_core::packed::{Backend, Line, LinearWeights, PackedAlexNet, PackedError, Serial};
+/// use infer_core::alexnet::{AlexNet, Image, PLAN};
+/// use infer_core::packed::{Backend, Line, LinearWeights, Network, PackedError, Serial};
+/// use infer_core::tensor::FloatArray;
 ///
-/// # fn classify(network: &AlexNet, images: &[Image]) -> Result<Vec<[f32; CLASSES]>, PackedError> {
-/// let mut weights = vec![Line::ZERO; PackedAlexNet::packed_len(LinearWeights::F32)];
-/// PackedAlexNet::pack(network, LinearWeights::F32, &mut weights)?;
+/// # fn classify(network: &AlexNet, images: &[Image]) -> Result<Vec<f32>, PackedError> {
+/// let weights = network.weights();
+/// let mut packed = vec![Line::ZERO; PLAN.packed_len(weights.classes(), LinearWeights::F32)];
+/// Network::pack(&PLAN, &weights, LinearWeights::F32, &mut packed)?;
 ///
-/// let network = PackedAlexNet::from_packed(&weights, Backend::best())?;
-/// let mut workspace = vec![Line::ZERO; PackedAlexNet::workspace_len(images.len())];
-/// let mut logits = vec![[0.0; CLASSES]; images.len()];
+/// let network = Network::from_packed(&PLAN, &packed, Backend::best())?;
+/// let mut workspace = vec![Line::ZERO; network.workspace_len(images.len())];
+/// let mut logits = vec![0.0; network.classes() * images.len()];
+/// let images = images.as_flattened().as_flattened().as_flattened();
 /// network.forward(images, &mut logits, &mut workspace, &Serial)?;
 /// # Ok(logits)
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy)]
-pub struct PackedAlexNet<'w> {
+#[derive(Debug, Clone)]
+pub struct Network<'w> {
+    plan: &'static Plan,
     kernels: &'static Kernels,
+    classes: usize,
     linear_weights: LinearWeights,
-    convs: [ConvWeights<'w>; CONVS.len()],
-    linears: [(Weights<'w>, &'w [f32]); LINEARS.len()],
+    layers: Vec<LayerWeights<'w>, MAX_LAYERS>,
 }
 
-/// Images that conv3 to conv5 take at once, so that one reading of their weights serves all of them.
-const CHUNK: usize = 8;
-
-/// The parts of the workspace, in floats.
-#[derive(Debug, Clone, Copy)]
-struct Parts {
-    transformed: usize,
-    products: usize,
-    even: usize,
-    odd: usize,
-    pooled: usize,
-    features: usize,
-}
-
-const fn greater(a: usize, b: usize) -> usize {
-    if a > b { a } else { b }
-}
-
-impl Parts {
-    /// Each part is as large as its largest tenant, in whole lines.
-    const fn new(batch: usize) -> Self {
-        let chunk = if batch < CHUNK { batch } else { CHUNK };
-        let (mut transformed, mut products) = (0, greater(LINEARS[0].padded(), LINEARS[1].padded()) * batch);
-        let (mut even, mut odd) = (CONV1.input_side * CONV1.input_side * CONV1.inputs, LINEARS[1].outputs * batch);
-        let mut i = 0;
-        while i < CONVS.len() {
-            let images = if i < 2 { 1 } else { chunk };
-            let (a, b) = scratch_len(&CONVS[i], images);
-            transformed = greater(transformed, a);
-            products = greater(products, b);
-            even = greater(even, images * CONVS[i].output_len());
-            odd = greater(odd, images * CONVS[i].output_len());
-            i += 1;
-        }
-        even = greater(even, LINEARS[0].outputs * batch);
-        Self {
-            transformed: transformed.next_multiple_of(Line::FLOATS),
-            products: products.next_multiple_of(Line::FLOATS),
-            even: even.next_multiple_of(Line::FLOATS),
-            odd: odd.next_multiple_of(Line::FLOATS),
-            pooled: chunk * CONV3.input_side * CONV3.input_side * CONV3.inputs,
-            features: batch * LINEARS[0].inputs,
-        }
-    }
-
-    const fn total(&self) -> usize {
-        self.transformed + self.products + self.even + self.odd + self.pooled + self.features
-    }
-}
-
-impl<'w> PackedAlexNet<'w> {
-    /// Lines of packed weights.
-    #[must_use]
-    pub const fn packed_len(weights: LinearWeights) -> usize {
-        packed_len(weights)
-    }
-
-    /// Lines of workspace that a batch of that many images needs.
-    #[must_use]
-    pub const fn workspace_len(batch: usize) -> usize {
-        Line::count(Parts::new(batch).total() * size_of::<f32>())
-    }
-
-    /// Packs a network into `packed`, which must be [`packed_len`](Self::packed_len) lines. The result is the same for every
-    /// backend and target, and may be written to a file ([`Line::bytes`]) and used from there ([`Line::from_bytes`]).
+impl<'w> Network<'w> {
+    /// Packs weights into `packed`, which must be [`Plan::packed_len`] lines. The result is the same for every backend and
+    /// target, and may be written to a file ([`Line::bytes`]) and used from there ([`Line::from_bytes`]).
     ///
     /// # Errors
-    /// [`Length`](PackedError::Length), or [`TooLarge`](PackedError::TooLarge) for half-width weights.
-    pub fn pack(network: &AlexNet<'_>, weights: LinearWeights, packed: &mut [Line]) -> Result<(), PackedError> {
-        let (expected, found) = (packed_len(weights), packed.len());
+    /// [`Network`](PackedError::Network) for the weights of another network, [`Classes`](PackedError::Classes),
+    /// [`Length`](PackedError::Length), [`Overflow`](PackedError::Overflow), or [`TooLarge`](PackedError::TooLarge) for
+    /// half-width weights.
+    pub fn pack(
+        plan: &'static Plan,
+        weights: &Weights<'_>,
+        linear: LinearWeights,
+        packed: &mut [Line],
+    ) -> Result<(), PackedError> {
+        if !core::ptr::eq(plan.description(), weights.description()) {
+            return Err(PackedError::Network { expected: plan.description().name });
+        }
+        let classes = check_classes(weights.classes())?;
+        let (expected, found) = (plan.packed_len(classes, linear), packed.len());
         if found != expected {
             return Err(PackedError::Length { expected, found });
         }
-        pack::pack(network, weights, packed)
+        pack::pack(plan, weights, linear, packed)
     }
 
-    /// The tensor of a safetensors file that holds packed weights: bytes, beginning at a multiple of 64 of the file.
-    pub const TENSOR: &'static str = "alexnet.packed";
-
-    /// The network of a file of packed weights, [`TENSOR`](Self::TENSOR) and no other tensor, which stay where they are: in a
-    /// file that is mapped into memory, say. Nothing but the file's header is looked at.
+    /// The network of a file of packed weights, the tensor [`Description::packed_tensor`] and no other, bytes which begin at a
+    /// multiple of 64 of the file; they stay where they are: in a file that is mapped into memory, say.
     ///
     /// # Errors
-    /// [`File`](PackedError::File), [`Misaligned`](PackedError::Misaligned), and those of
-    /// [`from_packed`](Self::from_packed).
-    pub fn from_safetensors(file: &'w [u8], backend: Backend) -> Result<Self, PackedError> {
-        let name = Self::TENSOR;
+    /// [`File`](PackedError::File), [`Misaligned`](PackedError::Misaligned), [`NotFinite`](PackedError::NotFinite), and those
+    /// of [`from_packed`](Self::from_packed).
+    pub fn from_safetensors(plan: &'static Plan, file: &'w [u8], backend: Backend) -> Result<Self, PackedError> {
+        let name = plan.description().packed_tensor;
         // Room for as many as unpacked weights have, so that those get a better error than that there are too many.
-        let file = SafeTensors::<'w, { 2 * alexnet::TENSORS.len() }>::parse(file)?;
+        let file = SafeTensors::<'w, { 2 * MAX_LAYERS }>::parse(file)?;
         let tensor = file.tensor(name).ok_or(WeightsError::Missing { tensor: name })?;
         if tensor.dtype != Dtype::U8 {
             return Err(WeightsError::Dtype { tensor: name, expected: Dtype::U8, found: tensor.dtype }.into());
@@ -291,33 +308,76 @@ impl<'w> PackedAlexNet<'w> {
         if !tensor.bytes.len().is_multiple_of(Line::SIZE) {
             return Err(PackedError::NotPacked);
         }
-        Self::from_packed(Line::from_bytes(tensor.bytes).ok_or(PackedError::Misaligned)?, backend)
+        let lines = Line::from_bytes(tensor.bytes).ok_or(PackedError::Misaligned)?;
+        let network = Self::from_packed(plan, lines, backend)?;
+        network.check_finite()?;
+        Ok(network)
     }
 
-    /// The network of packed weights, which stay where they are. Nothing but their header is looked at.
+    /// The network of packed weights, which stay where they are. Nothing but their header is looked at: where they come from
+    /// elsewhere than [`pack`](Self::pack), [`check_finite`](Self::check_finite) looks at the rest.
     ///
     /// # Errors
-    /// [`NotPacked`](PackedError::NotPacked), [`Version`](PackedError::Version), [`Classes`](PackedError::Classes),
+    /// [`NotPacked`](PackedError::NotPacked), [`Version`](PackedError::Version), [`Network`](PackedError::Network),
+    /// [`Plan`](PackedError::Plan), [`Classes`](PackedError::Classes), [`Storage`](PackedError::Storage),
     /// [`Length`](PackedError::Length), or [`Unavailable`](PackedError::Unavailable).
-    pub fn from_packed(packed: &'w [Line], backend: Backend) -> Result<Self, PackedError> {
-        let linear_weights = read_header(packed)?;
-        let (expected, found) = (packed_len(linear_weights), packed.len());
+    pub fn from_packed(plan: &'static Plan, packed: &'w [Line], backend: Backend) -> Result<Self, PackedError> {
+        let (classes, linear_weights) = read_header(packed, plan)?;
+        let (expected, found) = (plan.packed_len(classes, linear_weights), packed.len());
         if found != expected {
             return Err(PackedError::Length { expected, found });
         }
         let kernels = backend.kernels().ok_or(PackedError::Unavailable { backend })?;
         let mut sections = Sections(packed.get(1..).unwrap_or_default());
-        let convs = CONVS
-            .map(|conv| ConvWeights { weights: sections.take(conv.weights_len()), bias: sections.take(conv.outputs) });
-        let linears = LINEARS.map(|linear| {
-            let count = linear.padded() * linear.inputs;
-            let weights = match linear_weights {
-                LinearWeights::F32 => Weights::F32(sections.take(count)),
-                LinearWeights::F16 => Weights::F16(sections.take(count)),
+        let layers = plan.steps().iter().map(|step| {
+            let count = step.weights_len(classes);
+            let weights = match step.storage(linear_weights) {
+                None => return LayerWeights::NONE,
+                Some(LinearWeights::F32) => forward::Weights::F32(sections.take(count)),
+                Some(LinearWeights::F16) => forward::Weights::F16(sections.take(count)),
             };
-            (weights, sections.take(linear.padded()))
+            LayerWeights { weights, bias: sections.take(step.padded(classes)) }
         });
-        Ok(Self { kernels, linear_weights, convs, linears })
+        Ok(Self { plan, kernels, classes, linear_weights, layers: layers.collect() })
+    }
+
+    /// Looks for weights that are NaN or infinite. Reads all of them.
+    ///
+    /// # Errors
+    /// [`NotFinite`](PackedError::NotFinite).
+    pub fn check_finite(&self) -> Result<(), PackedError> {
+        for (step, LayerWeights { weights, bias }) in self.plan.steps().iter().zip(&self.layers) {
+            let Some([weight_name, bias_name]) = step.layer.tensors else { continue };
+            let found = match weights {
+                forward::Weights::F32(weights) => memory::first_not_finite(weights),
+                forward::Weights::F16(weights) => memory::first_not_finite(weights),
+            };
+            if found.is_some() {
+                return Err(PackedError::NotFinite { tensor: weight_name });
+            }
+            if memory::first_not_finite(bias).is_some() {
+                return Err(PackedError::NotFinite { tensor: bias_name });
+            }
+        }
+        Ok(())
+    }
+
+    /// How it is packed and run.
+    #[must_use]
+    pub fn plan(&self) -> &'static Plan {
+        self.plan
+    }
+
+    /// The network as a table.
+    #[must_use]
+    pub fn description(&self) -> &'static Description {
+        self.plan.description()
+    }
+
+    /// How many classes it tells apart.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
     }
 
     /// The backend whose kernels are used.
@@ -332,106 +392,171 @@ impl<'w> PackedAlexNet<'w> {
         self.linear_weights
     }
 
-    /// The logits of each image. Weights are read once for all of them where that pays: an image costs least in batches of
-    /// eight and more. `workspace` may hold anything.
+    /// Lines of workspace that a batch of that many images needs.
+    #[must_use]
+    pub fn workspace_len(&self, batch: usize) -> usize {
+        self.plan.workspace_len(self.classes, batch)
+    }
+
+    /// The logits of each image, a row of [`classes`](Self::classes) for each. The values of an image are in channel, row,
+    /// column order, one image behind the other. Weights are read once for all of them where that pays: an image costs least
+    /// in batches of eight and more. `workspace` may hold anything.
     ///
     /// A NaN or infinity in an image makes that image's logits meaningless, no others.
     ///
     /// # Errors
-    /// [`Batch`](PackedError::Batch) or [`Workspace`](PackedError::Workspace).
+    /// [`Images`](PackedError::Images), [`Logits`](PackedError::Logits) or [`Workspace`](PackedError::Workspace).
     pub fn forward(
         &self,
-        images: &[Image],
-        logits: &mut [[f32; CLASSES]],
+        images: &[f32],
+        logits: &mut [f32],
         workspace: &mut [Line],
         parallel: &impl Parallel,
     ) -> Result<(), PackedError> {
         self.forward_observed(images, logits, workspace, parallel, &mut |_| ())
     }
 
-    /// The same as [`forward`](Self::forward), and calls `done` whenever a layer is: to measure how long each one takes. The
-    /// layers of one image may come several times, when the batch is worked on in parts.
+    /// The same as [`forward`](Self::forward), and calls `done` with the number of a layer whenever it is done: to measure how
+    /// long each one takes. The layers of one image may come several times, when the batch is worked on in parts.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_observed(
         &self,
-        images: &[Image],
-        logits: &mut [[f32; CLASSES]],
+        images: &[f32],
+        logits: &mut [f32],
         workspace: &mut [Line],
         parallel: &impl Parallel,
-        done: &mut impl FnMut(Layer),
+        done: &mut impl FnMut(usize),
     ) -> Result<(), PackedError> {
-        let batch = images.len();
-        if logits.len() != batch {
-            return Err(PackedError::Batch { images: batch, logits: logits.len() });
+        let Self { plan, classes, .. } = *self;
+        let image = plan.image_len();
+        // The sizes of a network are not zero, but that is not for the compiler to see.
+        let (batch, rest) = (images.len().checked_div(image), images.len().checked_rem(image));
+        let (Some(batch), Some(0)) = (batch, rest) else {
+            return Err(PackedError::Images { image, found: images.len() });
+        };
+        let expected = batch.saturating_mul(classes);
+        if logits.len() != expected {
+            return Err(PackedError::Logits { expected, found: logits.len() });
         }
         if batch == 0 {
             return Ok(());
         }
-        let (expected, found) = (Self::workspace_len(batch), workspace.len());
+        let (expected, found) = (self.workspace_len(batch), workspace.len());
         if found < expected {
             return Err(PackedError::Workspace { expected, found });
         }
-        let parts = Parts::new(batch);
+        let parts = plan.parts(classes, batch);
         let mut rest = numbers_mut::<f32>(workspace);
         let mut part = |length| rest.split_off_mut(..length).unwrap_or_default();
-        let (transformed, products) = (part(parts.transformed), part(parts.products));
+        let (prepared, products) = (part(parts.prepared), part(parts.products));
         let (even, odd) = (part(parts.even), part(parts.odd));
         let (pooled, features) = (part(parts.pooled), part(parts.features));
 
-        let engine = Engine { kernels: self.kernels, parallel };
-        let [conv1, conv2, conv3, conv4, conv5] = self.convs;
-        let mut conv = |layer, weights, images, input: &[f32], output: &mut [f32]| {
-            engine.conv(layer, weights, images, input, (transformed, products), output);
-        };
-        let chunk_features = CHUNK * LAST_SIDE * LAST_SIDE * CONV5.outputs;
-        for (images, features) in images.chunks(CHUNK).zip(features.chunks_mut(chunk_features)) {
-            let pooled_len = CONV3.input_side * CONV3.input_side * CONV3.inputs;
-            for (image, pooled) in images.iter().zip(pooled.chunks_exact_mut(pooled_len)) {
-                engine.space_to_depth(image, even);
-                conv(&CONV1, conv1, 1, even, odd);
-                done(Layer::Conv1);
-                engine.max_pool(&CONV1, 1, odd, even);
-                done(Layer::Pool1);
-                conv(&CONV2, conv2, 1, even, odd);
-                done(Layer::Conv2);
-                engine.max_pool(&CONV2, 1, odd, pooled);
-                done(Layer::Pool2);
-            }
-            conv(&CONV3, conv3, images.len(), pooled, even);
-            done(Layer::Conv3);
-            conv(&CONV4, conv4, images.len(), even, odd);
-            done(Layer::Conv4);
-            conv(&CONV5, conv5, images.len(), odd, even);
-            done(Layer::Conv5);
-            engine.max_pool(&CONV5, images.len(), even, features);
-            done(Layer::Pool5);
+        let mut pass =
+            Pass { network: self, engine: Engine::new(self.kernels, parallel), prepared, products, even, odd, done };
+        let (chunked, linear) = (plan.chunked, plan.linear);
+        let (one, several) = ((image, plan.pooled_len()), CHUNK * image);
+        let features_len = plan.features_len();
+        if linear == 0 {
+            pass.linears(batch, images, logits);
+            return Ok(pass.engine.finish()?);
         }
-
-        let [(weights1, bias1), (weights2, bias2), (weights3, bias3)] = self.linears;
-        let products = &mut products[..];
-        engine.linear(weights1, LINEARS[0].inputs, batch, features, products);
-        with_bias(products, bias1, batch, |row, block, values| store(even, LINEARS[0].outputs, row, block, values));
-        done(Layer::Linear1);
-        engine.linear(weights2, LINEARS[1].inputs, batch, even, products);
-        with_bias(products, bias2, batch, |row, block, values| store(odd, LINEARS[1].outputs, row, block, values));
-        done(Layer::Linear2);
-        engine.linear(weights3, LINEARS[2].inputs, batch, odd, products);
-        with_bias(products, bias3, batch, |row, block, values| {
-            // What fills the last block up belongs to no class.
-            let logits = logits.get_mut(row).and_then(|logits| logits.get_mut(block * BLOCK..)).unwrap_or_default();
-            logits.iter_mut().zip(values).for_each(|(logit, value)| *logit = value);
-        });
-        done(Layer::Linear3);
-        Ok(())
+        let chunks = images.chunks(several.max(1)).zip(features.chunks_mut((CHUNK * features_len).max(1)));
+        for (images, features) in chunks {
+            let count = images.len().checked_div(image).unwrap_or_default();
+            let each = images.chunks_exact(image.max(1));
+            if chunked == 0 {
+                pass.maps(0..linear, count, images, features);
+            } else if chunked == linear {
+                for (image, features) in each.zip(features.chunks_exact_mut(features_len.max(1))) {
+                    pass.maps(0..linear, 1, image, features);
+                }
+            } else {
+                for (image, pooled) in each.zip(pooled.chunks_exact_mut(one.1.max(1))) {
+                    pass.maps(0..chunked, 1, image, pooled);
+                }
+                pass.maps(chunked..linear, count, pooled, features);
+            }
+        }
+        pass.linears(batch, features, logits);
+        Ok(pass.engine.finish()?)
     }
 }
 
-/// Stores a block of a row of `[rows][outputs]` after ReLU.
-fn store(output: &mut [f32], outputs: usize, row: usize, block: usize, values: [f32; BLOCK]) {
-    let start = row * outputs + block * BLOCK;
-    if let Some(output) = output.get_mut(start..start + BLOCK) {
-        output.copy_from_slice(&values.map(|value| if value < 0.0 { 0.0 } else { value }));
+/// A forward pass: its memory, and what runs it. Outputs of layers lie in `even` and `odd` by turns.
+struct Pass<'a, 'w, P, D> {
+    network: &'a Network<'w>,
+    engine: Engine<'a, P>,
+    prepared: &'a mut [f32],
+    products: &'a mut [f32],
+    even: &'a mut [f32],
+    odd: &'a mut [f32],
+    done: &'a mut D,
+}
+
+impl<P: Parallel, D: FnMut(usize)> Pass<'_, '_, P, D> {
+    /// Some layers of `count` images that are no vectors, from `input` to `output`.
+    fn maps(&mut self, layers: Range<usize>, count: usize, input: &[f32], output: &mut [f32]) {
+        let Network { plan, layers: weights, .. } = self.network;
+        let mut place = Place::Elsewhere;
+        if layers.start == 0 && !matches!(plan.entry, Entry::Plain) {
+            self.engine.enter(&plan.entry, input, self.even);
+            place = Place::Even;
+        }
+        let steps = plan.steps().iter().zip(weights).enumerate();
+        for (number, (step, weights)) in steps.skip(layers.start).take(layers.len()) {
+            let last = number + 1 == layers.end;
+            let scratch = (&mut *self.prepared, &mut *self.products);
+            let (input, target, next): (&[f32], &mut [f32], _) = match (place, last) {
+                (Place::Elsewhere, false) => (input, self.even, Place::Even),
+                (Place::Even, false) => (self.even, self.odd, Place::Odd),
+                (Place::Odd, false) => (self.odd, self.even, Place::Even),
+                (Place::Elsewhere, true) => (input, output, Place::Elsewhere),
+                (Place::Even, true) => (self.even, output, Place::Elsewhere),
+                (Place::Odd, true) => (self.odd, output, Place::Elsewhere),
+            };
+            self.engine.maps(step, weights, count, input, scratch, target);
+            (self.done)(number);
+            place = next;
+        }
     }
+
+    /// The linear layers of a batch of vectors.
+    fn linears(&mut self, batch: usize, input: &[f32], logits: &mut [f32]) {
+        let Network { plan, layers: weights, classes, .. } = self.network;
+        let mut place = Place::Elsewhere;
+        let steps = plan.steps().iter().zip(weights).enumerate();
+        for (number, (step, LayerWeights { weights, bias })) in steps.skip(plan.linear) {
+            let (input, target, next): (&[f32], &mut [f32], _) = match place {
+                Place::Elsewhere => (input, self.even, Place::Even),
+                Place::Even => (self.even, self.odd, Place::Odd),
+                Place::Odd => (self.odd, self.even, Place::Even),
+            };
+            let Step { input: grid, last, .. } = step;
+            self.engine.linear(*weights, grid, batch, input, self.products);
+            if *last {
+                finish(self.products, bias, batch, |row, block, values| {
+                    // What fills the last block up belongs to no class.
+                    let row = logits.get_mut(row * classes..(row + 1) * classes).unwrap_or_default();
+                    let logits = row.get_mut(block * BLOCK..).unwrap_or_default();
+                    logits.iter_mut().zip(values).for_each(|(logit, value)| *logit = value);
+                });
+            } else {
+                let stride = step.output_len(*classes);
+                finish(self.products, bias, batch, |row, block, values| store(target, stride, row, block, values));
+            }
+            (self.done)(number);
+            place = next;
+        }
+    }
+}
+
+/// Where the input of a layer lies.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Elsewhere,
+    Even,
+    Odd,
 }

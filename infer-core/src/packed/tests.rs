@@ -1,10 +1,13 @@
 //! Convolutions as a whole against their formula, with the error that each kind is documented to have, and what is refused.
 
-use super::layout::{Conv, SectionsMut};
+use super::memory::{first_not_finite, write_header};
 use super::pack::pack_conv;
+use super::plan::How;
+use super::winograd::Conv;
 use super::*;
-use crate::arch::{Tile, numbers};
+use crate::arch::Tile;
 use crate::layers::testing::values;
+use crate::lenet5::{self, LeNet5};
 use std::vec;
 use std::vec::Vec;
 
@@ -43,25 +46,17 @@ fn packed(
     input: &[f32],
 ) -> Vec<f32> {
     let taps = conv.tile.taps();
-    let mut lines = vec![Line::ZERO; Line::count((conv.weights_len() + conv.outputs) * 4) + 1];
-    pack_conv(&mut SectionsMut(&mut lines), conv, bias, |o, i, y, x| {
-        weights[((o * conv.inputs + i) * taps + y) * taps + x]
-    });
-    let packed = numbers(&lines);
+    let mut packed = vec![f32::NAN; conv.weights_len()];
+    pack_conv(conv, &mut packed, |o, i, y, x| weights[((o * conv.inputs + i) * taps + y) * taps + x]);
     // Whatever is not written is NaN: nothing may depend on it.
-    let (transformed, products) = scratch_len(conv, images);
+    let (transformed, products) = conv.scratch_len(images);
     let (mut transformed, mut products) = (vec![f32::NAN; transformed], vec![f32::NAN; products]);
     let mut output = vec![f32::NAN; images * conv.output_len()];
-    let engine = Engine { kernels, parallel: &Serial };
+    let engine = Engine::new(kernels, &Serial);
     let scratch = (&mut transformed[..], &mut products[..]);
-    engine.conv(
-        conv,
-        ConvWeights { weights: &packed[..conv.weights_len()], bias },
-        images,
-        input,
-        scratch,
-        &mut output,
-    );
+    let stride = conv.input_side * conv.input_side * conv.inputs;
+    engine.winograd(conv, (&packed, bias), images, (input, stride), scratch, &mut output);
+    assert_eq!(engine.finish(), Ok(()));
     let valid = conv.output_side * conv.output_side * conv.outputs;
     output.chunks_exact(conv.output_len()).flat_map(|image| image[..valid].to_vec()).collect()
 }
@@ -113,30 +108,63 @@ fn convolutions_are_within_their_stated_error() {
     }
 }
 
+/// What is packed for no images: a header, and zeros.
+fn empty(plan: &Plan, classes: usize, linear: LinearWeights) -> Vec<Line> {
+    let mut lines = vec![Line::ZERO; plan.packed_len(classes, linear)];
+    write_header(&mut lines, plan, classes, linear);
+    lines
+}
+
+#[test]
+fn alexnets_layers_are_computed_as_documented() {
+    let tiles = [(Tile::F6x3, 4), (Tile::F5x5, 1), (Tile::F4x3, 1), (Tile::F4x3, 1), (Tile::F4x3, 1)];
+    let found = crate::alexnet::PLAN.steps().iter().filter_map(|step| match step.how {
+        How::Winograd { conv, stride } => Some((conv.tile, stride)),
+        _ => None,
+    });
+    assert!(found.eq(tiles));
+    // LeNet-5's filters are too few for Winograd's transforms to pay.
+    assert!(lenet5::PLAN.steps().iter().all(|step| !matches!(step.how, How::Winograd { .. })));
+}
+
 #[test]
 fn wrong_memory_is_refused() {
-    let len = PackedAlexNet::packed_len(LinearWeights::F16);
-    let open = |lines: &[Line]| PackedAlexNet::from_packed(lines, Backend::Scalar).map(|_| ()).unwrap_err();
-    assert_eq!(open(&[]), PackedError::NotPacked);
-    assert_eq!(open(&vec![Line::ZERO; len]), PackedError::NotPacked);
-
-    let mut header = [Line::ZERO; 2];
-    layout::write_header(&mut header, LinearWeights::F16);
-    assert_eq!(open(&header), PackedError::Length { expected: len, found: 2 });
-    numbers_mut::<u32>(&mut header)[3] = 3;
-    assert_eq!(open(&header), PackedError::NotPacked);
-    numbers_mut::<u32>(&mut header)[4] = 7;
-    assert_eq!(open(&header), PackedError::Classes { expected: CLASSES as u32, found: 7 });
-    numbers_mut::<u32>(&mut header)[2] = 99;
-    assert!(matches!(open(&header), PackedError::Version { found: 99, .. }));
+    let plan = &lenet5::PLAN;
+    let mut packed = empty(plan, 37, LinearWeights::F16);
+    let open = |lines: &[Line]| Network::from_packed(plan, lines, Backend::Scalar).map(|network| network.classes());
+    assert_eq!(open(&[]), Err(PackedError::NotPacked));
+    assert_eq!(open(&vec![Line::ZERO; packed.len()]), Err(PackedError::NotPacked));
+    assert_eq!(open(&packed), Ok(37));
+    let (expected, found) = (packed.len(), packed.len() - 1);
+    assert_eq!(open(&packed[..found]), Err(PackedError::Length { expected, found }));
+    let mut changed = |word: usize, value: u32| {
+        let before = core::mem::replace(&mut numbers_mut::<u32>(&mut packed)[word], value);
+        let result = open(&packed);
+        numbers_mut::<u32>(&mut packed)[word] = before;
+        result
+    };
+    assert_eq!(changed(2, 2), Err(PackedError::Version { expected: 3, found: 2 }));
+    assert_eq!(changed(3, 1), Err(PackedError::Classes { found: 1 }));
+    assert_eq!(changed(3, 10_001), Err(PackedError::Classes { found: 10_001 }));
+    assert!(matches!(changed(3, 10_000), Err(PackedError::Length { found, .. }) if found == expected));
+    assert_eq!(changed(4, 1), Err(PackedError::Plan { network: "lenet5" }));
+    assert_eq!(changed(5, 1), Err(PackedError::Network { expected: "lenet5" }));
+    assert_eq!(changed(10, 0x0303_0303), Err(PackedError::Storage));
+    assert_eq!(
+        Network::from_packed(&crate::alexnet::PLAN, &packed, Backend::Scalar).map(|_| ()),
+        Err(PackedError::Network { expected: "alexnet" })
+    );
+    // What version 0.1.0 packed.
+    let words = numbers_mut::<u32>(&mut packed);
+    words[..3].copy_from_slice(&[u32::from_le_bytes(*b"Alex"), u32::from_le_bytes(*b"Pack"), 2]);
+    assert_eq!(open(&packed), Err(PackedError::Version { expected: 3, found: 2 }));
 }
 
 #[test]
 fn a_backend_of_another_cpu_is_refused() {
-    let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(LinearWeights::F16)];
-    layout::write_header(&mut lines, LinearWeights::F16);
+    let lines = empty(&lenet5::PLAN, 10, LinearWeights::F16);
     for backend in Backend::ALL {
-        match PackedAlexNet::from_packed(&lines, backend) {
+        match Network::from_packed(&lenet5::PLAN, &lines, backend) {
             Ok(network) => assert!(backend.available() && network.backend() == backend),
             Err(error) => assert!(!backend.available() && error == PackedError::Unavailable { backend }),
         }
@@ -145,19 +173,23 @@ fn a_backend_of_another_cpu_is_refused() {
 
 #[test]
 fn what_does_not_fit_the_batch_is_refused() {
-    let mut lines = vec![Line::ZERO; PackedAlexNet::packed_len(LinearWeights::F16)];
-    layout::write_header(&mut lines, LinearWeights::F16);
-    let network = PackedAlexNet::from_packed(&lines, Backend::Scalar).unwrap();
-    let images = vec![[[[0.0; 224]; 224]]; 2];
-    let expected = PackedAlexNet::workspace_len(2);
+    let lines = empty(&lenet5::PLAN, 10, LinearWeights::F16);
+    let network = Network::from_packed(&lenet5::PLAN, &lines, Backend::Scalar).unwrap();
+    let images = [0.0; 2 * 784];
+    let expected = lenet5::PLAN.workspace_len(10, 2);
     let mut workspace = vec![Line::ZERO; expected - 1];
+    let found = expected - 1;
     assert_eq!(
-        network.forward(&images, &mut [[0.0; CLASSES]; 2], &mut workspace, &Serial),
-        Err(PackedError::Workspace { expected, found: expected - 1 })
+        network.forward(&images, &mut [0.0; 20], &mut workspace, &Serial),
+        Err(PackedError::Workspace { expected, found })
     );
     assert_eq!(
-        network.forward(&images, &mut [[0.0; CLASSES]; 3], &mut workspace, &Serial),
-        Err(PackedError::Batch { images: 2, logits: 3 })
+        network.forward(&images, &mut [0.0; 30], &mut workspace, &Serial),
+        Err(PackedError::Logits { expected: 20, found: 30 })
+    );
+    assert_eq!(
+        network.forward(&images[1..], &mut [0.0; 20], &mut workspace, &Serial),
+        Err(PackedError::Images { image: 784, found: 1567 })
     );
     assert_eq!(network.forward(&[], &mut [], &mut [], &Serial), Ok(()));
 }
@@ -182,14 +214,13 @@ fn file(name: &str, dtype: &str, data: &[u8], shift: usize) -> (Vec<Line>, std::
 
 #[test]
 fn files_of_packed_weights_are_used_in_place_or_refused() {
-    let mut packed = vec![Line::ZERO; PackedAlexNet::packed_len(LinearWeights::F16)];
-    layout::write_header(&mut packed, LinearWeights::F16);
+    let mut packed = empty(&lenet5::PLAN, 10, LinearWeights::F16);
     let open = |(lines, range): (Vec<Line>, std::ops::Range<usize>)| {
-        PackedAlexNet::from_safetensors(&Line::bytes(&lines)[range], Backend::Scalar)
+        Network::from_safetensors(&lenet5::PLAN, &Line::bytes(&lines)[range], Backend::Scalar)
             .map(|network| network.linear_weights())
     };
+    let name = lenet5::DESCRIPTION.packed_tensor;
     let bytes = Line::bytes(&packed);
-    let name = PackedAlexNet::TENSOR;
     assert_eq!(open(file(name, "U8", bytes, 0)), Ok(LinearWeights::F16));
     assert_eq!(open(file(name, "U8", bytes, 8)), Err(PackedError::Misaligned));
     assert_eq!(open(file(name, "U8", &bytes[..bytes.len() - 1], 0)), Err(PackedError::NotPacked));
@@ -199,7 +230,59 @@ fn files_of_packed_weights_are_used_in_place_or_refused() {
         Err(PackedError::File(WeightsError::Dtype { tensor: name, expected: Dtype::U8, found: Dtype::I8 }))
     );
     assert_eq!(open(file("other", "U8", bytes, 0)), Err(PackedError::File(WeightsError::Missing { tensor: name })));
+    // The first weights are conv1's, the last bias is linear3's.
+    for (line, tensor, value) in [(1, "conv1.weight", f32::NAN), (packed.len() - 1, "linear3.bias", f32::INFINITY)] {
+        let before = packed[line];
+        numbers_mut::<f32>(&mut packed[line..=line])[3] = value;
+        assert_eq!(open(file(name, "U8", Line::bytes(&packed), 0)), Err(PackedError::NotFinite { tensor }));
+        packed[line] = before;
+    }
     assert!(matches!(open((packed, 0..7)), Err(PackedError::File(WeightsError::NoHeader { found: 7 }))));
+}
+
+#[test]
+fn values_that_are_not_finite_are_found_wherever_they_are() {
+    for length in [1, 3, 1023, 1024, 1025, 5000] {
+        let mut values = vec![1.0_f32; length];
+        assert_eq!(first_not_finite(&values), None);
+        values[length - 1] = f32::NEG_INFINITY;
+        assert_eq!(first_not_finite(&values), Some(length - 1));
+        values[length / 2] = f32::NAN;
+        assert_eq!(first_not_finite(&values), Some(length / 2));
+    }
+}
+
+#[test]
+fn weights_that_overflow_when_transformed_are_named() {
+    mod wide {
+        crate::network! {
+            /// Wide enough for Winograd.
+            Wide "wide": 16 x 12;
+            conv1: conv 32, kernel 3, padding 1;
+            conv2: conv 32, kernel 3, padding 1;
+            linear1: linear 2 classes;
+        }
+    }
+    let (zeros, mut huge) = (vec![0.0; 32 * 144 * 32], vec![0.0; 32 * 32 * 9]);
+    huge[9..18].fill(f32::MAX);
+    let weights = |conv2| {
+        let layers = [(&zeros[..32 * 16 * 9], &zeros[..32]), (conv2, &zeros[..32]), (&zeros[..9216], &zeros[..2])];
+        Weights::new(&wide::DESCRIPTION, 2, &layers)
+    };
+    let mut packed = vec![Line::ZERO; wide::PLAN.packed_len(2, LinearWeights::F32)];
+    assert!(wide::PLAN.steps()[..2].iter().all(|step| matches!(step.how, How::Winograd { .. })));
+    let mut pack = |weights| Network::pack(&wide::PLAN, &weights, LinearWeights::F32, &mut packed);
+    assert_eq!(pack(weights(&zeros[..32 * 32 * 9])), Ok(()));
+    assert_eq!(pack(weights(&huge)), Err(PackedError::Overflow { tensor: "conv2.weight" }));
+    assert_eq!(pack(weights(&zeros[..9])), Err(WeightsError::Missing { tensor: "conv2.weight" }.into()));
+    let other = LeNet5::<2> {
+        conv1: crate::layers::Conv2d { weight: &[[[[0.0; 5]; 5]; 1]; 6], bias: &[0.0; 6] },
+        conv2: crate::layers::Conv2d { weight: &[[[[0.0; 5]; 5]; 6]; 16], bias: &[0.0; 16] },
+        linear1: crate::layers::Linear { weight: &[[0.0; 400]; 120], bias: &[0.0; 120] },
+        linear2: crate::layers::Linear { weight: &[[0.0; 120]; 84], bias: &[0.0; 84] },
+        linear3: crate::layers::Linear { weight: &[[0.0; 84]; 2], bias: &[0.0; 2] },
+    };
+    assert_eq!(pack(other.weights()), Err(PackedError::Network { expected: "wide" }));
 }
 
 #[test]
@@ -211,9 +294,11 @@ fn multiply_adds_are_counted() {
         }
     }
     // 33,872,256 + 415,334,400 + 127,401,984 + 191,102,976 + 127,401,984 + 26,214,400 + 16,777,216, and linear3.
-    let linear3 = 4096 * CLASSES as u64;
-    assert_eq!(Layer::ALL.map(Layer::multiply_adds).iter().sum::<u64>(), 938_105_216 + linear3);
-    for layer in Layer::ALL {
-        assert!(layer.products() <= layer.multiply_adds());
-    }
+    assert_eq!(crate::alexnet::DESCRIPTION.multiply_adds(10), 938_105_216 + 40_960);
+    assert_eq!(crate::alexnet::DESCRIPTION.parameters(10), 46_764_746);
+    assert_eq!(crate::alexnet::DESCRIPTION.parameters(1000), 46_764_746 + 990 * 4097);
+    let costs: Vec<Cost> = crate::alexnet::PLAN.costs(37, LinearWeights::F16).collect();
+    assert_eq!(costs.iter().map(|cost| cost.layer.multiply_adds()).sum::<usize>(), 938_105_216 + 37 * 4096);
+    assert!(costs[..5].iter().all(|cost| cost.products <= cost.layer.multiply_adds()));
+    assert_eq!(costs[8].weight_bytes, 2 * 6400 * 4096);
 }

@@ -188,6 +188,13 @@ pub enum WeightsError {
         /// The file's.
         found: Shape,
     },
+    /// The layer that tells the classes apart has a number of outputs that no network may have.
+    Classes {
+        /// Its weight.
+        tensor: &'static str,
+        /// The weight's shape, which begins with the number of classes.
+        found: Shape,
+    },
     /// The values do not lie at addresses that are multiples of their size, so they cannot be read in place.
     Misaligned {
         /// The tensor.
@@ -257,6 +264,13 @@ impl fmt::Display for WeightsError {
             }
             Self::Shape { tensor, expected, found } => {
                 write!(f, "tensor {tensor}: expected shape {expected}, found {found}")
+            }
+            Self::Classes { tensor, found } => {
+                let (least, most) = (crate::describe::CLASSES.start(), crate::describe::CLASSES.end());
+                write!(
+                    f,
+                    "tensor {tensor}: expected an output for each of {least} to {most} classes, found shape {found}"
+                )
             }
             Self::Misaligned { tensor } => {
                 write!(f, "tensor {tensor}: not aligned in memory, so it cannot be read in place")

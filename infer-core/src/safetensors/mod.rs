@@ -131,20 +131,28 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
     /// # Errors
     /// The tensor is missing, of another type or shape, misaligned, or holds a value that is not finite.
     pub fn array<A: FloatArray>(&self, name: &'static str) -> Result<&'a A, WeightsError> {
+        let values = self.values(name, A::SIZES)?;
+        A::slice(values).first().ok_or(WeightsError::Missing { tensor: name })
+    }
+
+    /// The values of the tensor `name`, which has these sizes, read in place, row-major.
+    ///
+    /// # Errors
+    /// As [`array`](Self::array).
+    pub fn values(&self, name: &'static str, sizes: &[usize]) -> Result<&'a [f32], WeightsError> {
         let tensor = self.tensor(name).ok_or(WeightsError::Missing { tensor: name })?;
         if tensor.dtype != Dtype::F32 {
             return Err(WeightsError::Dtype { tensor: name, expected: Dtype::F32, found: tensor.dtype });
         }
-        let expected = Shape::new(A::SIZES).unwrap_or_default();
-        let wrong_shape = WeightsError::Shape { tensor: name, expected, found: tensor.shape };
+        let expected = Shape::new(sizes).unwrap_or_default();
         if tensor.shape != expected {
-            return Err(wrong_shape);
+            return Err(WeightsError::Shape { tensor: name, expected, found: tensor.shape });
         }
         let values = floats(tensor.bytes).ok_or(WeightsError::Misaligned { tensor: name })?;
         if let Some(index) = first_not_finite(values) {
             return Err(WeightsError::NotFinite { tensor: name, index });
         }
-        A::slice(values).first().ok_or(wrong_shape)
+        Ok(values)
     }
 
     /// Refuses a file with tensors that are not among `names`.
@@ -233,7 +241,7 @@ fn entry<'a>(cursor: &mut Cursor<'a>, name: JsonStr<'a>) -> Result<TensorView<'a
 }
 
 /// Index of the first NaN or infinity.
-fn first_not_finite(values: &[f32]) -> Option<usize> {
+pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
     // A block is looked at as a whole, which the compiler turns into vector instructions.
     const BLOCK: usize = 1024;
     let block = values.chunks(BLOCK).position(|block| block.iter().fold(false, |any, v| any | !v.is_finite()))?;

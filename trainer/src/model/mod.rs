@@ -27,8 +27,17 @@ use crate::{
     random::StepKey,
 };
 
-/// Number of classes that the networks tell apart at most; see [`infer_core::CLASSES`].
-pub const CLASSES: usize = infer_core::CLASSES;
+/// Number of classes that the networks tell apart at most: 10, or the value of the environment variable `ALEXNET_CLASSES`, 10 to
+/// 256, when this crate was compiled.
+pub const CLASSES: usize = match option_env!("ALEXNET_CLASSES") {
+    None => 10,
+    Some(text) => match usize::from_str_radix(text, 10) {
+        Ok(classes) => classes,
+        Err(_) => panic!("ALEXNET_CLASSES is not a number"),
+    },
+};
+
+const _: () = assert!(10 <= CLASSES && CLASSES <= 256, "ALEXNET_CLASSES is not a number from 10 to 256");
 
 /// What a network answers: batch × [`CLASSES`], before softmax.
 pub type Logits<D, T = NoneTape> = Vectors<CLASSES, D, T>;

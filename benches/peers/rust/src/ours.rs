@@ -3,8 +3,9 @@
 use anyhow::Context;
 pub use infer_core::packed::LinearWeights;
 use infer_core::{
-    alexnet::{AlexNet, Image},
-    packed::{Backend, Line, PackedAlexNet, Parallel, Serial},
+    alexnet::PLAN,
+    packed::{Backend, Line, Network, Parallel, Serial},
+    weights::Weights,
 };
 use rayon::prelude::*;
 
@@ -25,22 +26,20 @@ pub fn run(task: &Task, linear: LinearWeights) -> anyhow::Result<()> {
         Err(_) => Backend::best(),
     };
     let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;
-    let network = AlexNet::from_safetensors(&file)?;
-    let mut packed = vec![Line::ZERO; PackedAlexNet::packed_len(linear)];
-    PackedAlexNet::pack(&network, linear, &mut packed)?;
-    let network = PackedAlexNet::from_packed(&packed, backend)?;
+    let weights = Weights::from_safetensors(PLAN.description(), &file)?;
+    let mut packed = vec![Line::ZERO; PLAN.packed_len(weights.classes(), linear)];
+    Network::pack(&PLAN, &weights, linear, &mut packed)?;
+    let network = Network::from_packed(&PLAN, &packed, backend)?;
 
-    let rows = task.images.as_chunks().0;
-    let images: Vec<Image> = rows.as_chunks().0.iter().map(|image| [*image]).collect();
-    let mut logits = vec![[0.0; 10]; task.batch];
-    let mut workspace = vec![Line::ZERO; PackedAlexNet::workspace_len(task.batch)];
+    let mut logits = vec![0.0; task.batch * network.classes()];
+    let mut workspace = vec![Line::ZERO; network.workspace_len(task.batch)];
     let forward = || {
         if rayon::current_num_threads() == 1 {
-            network.forward(&images, &mut logits, &mut workspace, &Serial)?;
+            network.forward(&task.images, &mut logits, &mut workspace, &Serial)?;
         } else {
-            network.forward(&images, &mut logits, &mut workspace, &Rayon)?;
+            network.forward(&task.images, &mut logits, &mut workspace, &Rayon)?;
         }
-        Ok(logits.as_flattened().to_vec())
+        Ok(logits.clone())
     };
     serve(&format!("{} ({backend})", env!("CARGO_PKG_VERSION")), Box::new(forward))
 }

@@ -40,7 +40,7 @@ fn run(image: &mut Image, workspace: &mut Workspace) -> Result<(), Error> {
     hprintln!("workspace: {} bytes at {:p}", Workspace::SIZE, workspace);
     hprintln!("image: {} bytes at {:p}", size_of::<Image>(), image);
 
-    let network = AlexNet::from_safetensors(weights)?;
+    let network = AlexNet::<10>::from_safetensors(weights)?;
     camera::take_picture(&mut image[0])?;
     let logits = network.forward(image, workspace);
     board::report(&logits);

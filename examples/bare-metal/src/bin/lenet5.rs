@@ -24,7 +24,7 @@ fn run(image: &mut Image, workspace: &mut Workspace) -> Result<(), Error> {
     hprintln!("workspace: {} bytes at {:p}", Workspace::SIZE, workspace);
     hprintln!("image: {} bytes at {:p}", size_of::<Image>(), image);
 
-    let network = LeNet5::from_safetensors(LENET5_WEIGHTS)?;
+    let network = LeNet5::<10>::from_safetensors(LENET5_WEIGHTS)?;
     camera::take_picture(&mut image[0])?;
     let logits = network.forward(image, workspace);
     board::report(&logits);

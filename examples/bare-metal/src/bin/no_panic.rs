@@ -10,7 +10,8 @@ use infer_core::{
     alexnet::{self, AlexNet},
     classify::{Prediction, top_k},
     lenet5::{self, LeNet5},
-    packed::{Backend, Line, LinearWeights, PackedAlexNet, Serial},
+    packed::{Backend, Line, LinearWeights, Network, Plan, Serial},
+    weights::Weights,
 };
 
 #[entry]
@@ -19,31 +20,34 @@ fn main() -> ! {
     static mut WORKSPACE: lenet5::Workspace = lenet5::Workspace::new();
     // The optimiser knows neither the weights nor what becomes of the answer.
     let _ = black_box(run(black_box(LENET5_WEIGHTS), IMAGE, WORKSPACE));
-    // AlexNet too, though this board's memory would not hold it: what counts here is what is linked.
-    let memory = black_box((&[][..], &[][..], &mut [][..], &mut [][..], &mut [][..]));
-    let _ = black_box(run_alexnet(memory));
+    // AlexNet too, though this board's memory would not hold it, and both packed: what counts here is what is linked.
+    let _ = black_box(run_alexnet(black_box((&[][..], &[][..], &mut [][..]))));
+    for plan in black_box([&alexnet::PLAN, &lenet5::PLAN]) {
+        let _ = black_box(run_packed(plan, black_box((&[][..], &[][..], &mut [][..], &mut [][..]))));
+    }
     loop {}
 }
 
-type Memory = (
-    &'static [u8],
-    &'static [alexnet::Image],
-    &'static mut [alexnet::Workspace],
-    &'static mut [Line],
-    &'static mut [[f32; alexnet::CLASSES]],
-);
+fn run_alexnet(
+    (weights, images, workspace): (&[u8], &[alexnet::Image], &mut [alexnet::Workspace]),
+) -> Option<Prediction> {
+    let network: AlexNet = AlexNet::from_safetensors(weights).ok()?;
+    top_k::<1, _>(&network.forward(images.first()?, workspace.first_mut()?)).first().copied()
+}
 
-/// The plain network and the packed one, from the same weights.
-fn run_alexnet((weights, images, workspace, lines, logits): Memory) -> Option<Prediction> {
-    let network = AlexNet::from_safetensors(weights).ok()?;
-    let best = top_k::<1, _>(&network.forward(images.first()?, workspace.first_mut()?)).first().copied();
-    let (packed, workspace) = lines.split_at_mut_checked(PackedAlexNet::packed_len(LinearWeights::F16))?;
-    PackedAlexNet::pack(&network, LinearWeights::F16, packed).ok()?;
-    let network = PackedAlexNet::from_packed(packed, Backend::best()).ok()?;
+/// Packing, opening and running, from memory and from a file.
+fn run_packed(
+    plan: &'static Plan,
+    (file, images, lines, logits): (&[u8], &[f32], &mut [Line], &mut [f32]),
+) -> Option<()> {
+    let weights = Weights::from_safetensors(plan.description(), file).ok()?;
+    let length = plan.packed_len(weights.classes(), LinearWeights::F16);
+    let (packed, workspace) = lines.split_at_mut_checked(length)?;
+    Network::pack(plan, &weights, LinearWeights::F16, packed).ok()?;
+    let network = Network::from_packed(plan, packed, Backend::best()).ok()?;
     network.forward(images, logits, workspace, &Serial).ok()?;
-    let network = PackedAlexNet::from_safetensors(weights, Backend::best()).ok()?;
-    network.forward(images, logits, workspace, &Serial).ok()?;
-    best
+    let network = Network::from_safetensors(plan, file, Backend::best()).ok()?;
+    network.forward(images, logits, workspace, &Serial).ok()
 }
 
 fn run(
@@ -51,7 +55,7 @@ fn run(
     image: &mut lenet5::Image,
     workspace: &mut lenet5::Workspace,
 ) -> Result<Option<Prediction>, Error> {
-    let network = LeNet5::from_safetensors(weights)?;
+    let network: LeNet5 = LeNet5::from_safetensors(weights)?;
     camera::take_picture(&mut image[0])?;
     let logits = network.forward(image, workspace);
     Ok(top_k::<1, _>(&logits).first().copied())

@@ -3,7 +3,7 @@
 mod properties;
 
 use super::*;
-use properties::{check_gemm, check_input, check_output, check_pool};
+use properties::{check_direct, check_gemm, check_input, check_output, check_pool};
 
 /// The properties, for the kernels that an expression gives.
 macro_rules! backend {
@@ -33,7 +33,14 @@ macro_rules! backend {
             }
 
             #[test]
-            fn pools_are_the_greatest_of_nine() {
+            fn direct_convolutions_equal_the_sums_in_f64() {
+                if let Some(kernels) = $kernels {
+                    check_direct(kernels);
+                }
+            }
+
+            #[test]
+            fn pools_are_the_greatest_of_their_windows() {
                 if let Some(kernels) = $kernels {
                     check_pool(kernels);
                 }
@@ -78,11 +85,15 @@ fn backends_are_there_where_the_cpu_has_them() {
 fn sizes_that_do_not_hold_are_seen() {
     let a = [0.0; 64];
     let weights = [0.0; 64];
-    let gemm = |stride, depth, rows| Gemm { a: &a, stride, weights: &weights[..], depth, rows, c: &mut [] }.fits();
-    assert!(gemm(2, 2, 32) && gemm(0, 64, 9) && gemm(30, 4, 3));
-    assert!(
-        !gemm(2, 3, 32) && !gemm(64, 1, 2) && !gemm(usize::MAX, 2, 3) && !gemm(1, usize::MAX, 1) && !gemm(0, 65, 1)
-    );
+    let mut c = [0.0; 1024];
+    let mut gemm = |stride, depth, rows, room: usize| {
+        Gemm { a: &a, stride, weights: &weights[..], depth, rows, c: &mut c[..room] }.fits()
+    };
+    assert!(gemm(2, 2, 32, 1024) && gemm(0, 2, 9, 288) && gemm(62, 1, 2, 128));
+    assert!(!gemm(3, 2, 32, 1024) && !gemm(64, 1, 2, 128) && !gemm(usize::MAX, 2, 3, 96) && !gemm(0, 65, 1, 1024));
+    assert!(!gemm(1, usize::MAX, 1, 1024) && !gemm(2, 2, 32, 1023) && !gemm(0, 1, 9, 288) && !gemm(0, 0, 1, 32));
+    // Weights that are no whole blocks.
+    assert!(!gemm(0, 3, 1, 1024));
 
     let image = [0.0; 64];
     let mut output = [0.0; 16 * 32];
@@ -104,11 +115,28 @@ fn sizes_that_do_not_hold_are_seen() {
     assert!(!tiles(64, 2, 0, 5, 32) && !tiles(usize::MAX, 2, 0, 4, 32) && !tiles(64, 2, usize::MAX, 4, 32));
 
     let mut output = [0.0; 32];
-    let mut row = |width, channels, columns: usize| {
-        PoolRow { input: &image, width, channels, output: &mut output[..columns * 16] }.fits()
+    let mut row = |width, channels, (kernel, stride), columns: usize| {
+        PoolRow { input: &image, width, channels, kernel, stride, output: &mut output[..columns * 16] }.fits()
     };
-    assert!(row(1, 16, 0));
+    assert!(row(1, 16, (3, 2), 0) && row(2, 16, (2, 1), 1) && row(4, 16, (1, 3), 2));
+    assert!(!row(1, 16, (3, 2), 1) && !row(3, 16, (3, 2), 1) && !row(0, 16, (3, 2), 1) && !row(1, 8, (3, 2), 0));
+    assert!(!row(1, 0, (3, 2), 1) && !row(usize::MAX, 16, (3, 2), 1) && !row(2, 16, (2, 2), 2));
+    assert!(!row(4, 16, (0, 1), 2) && !row(4, 16, (1, usize::MAX), 2) && !row(2, 32, (1, 0), 1));
+
+    let mut output = [0.0; 64];
+    let mut conv = |kernel, row, segments, segment, step, columns: usize, pixel: usize, blocks: usize| {
+        let (weights, bias) = (&image[..], &a[..blocks * BLOCK]);
+        let output = &mut output[..(columns * pixel).min(64)];
+        ConvRow { input: &a, kernel, row, segments, between: 4, segment, step, weights, bias, columns, pixel, output }
+            .fits()
+    };
+    // Two values of one window, 32 channels.
+    assert!(conv(2, 63, 1, 1, 0, 1, 32, 1) && conv(1, 0, 2, 1, 59, 2, 32, 1));
+    assert!(!conv(2, 64, 1, 1, 0, 1, 32, 1) && !conv(1, 0, 2, 1, 60, 2, 32, 1) && !conv(2, 0, 1, 1, 0, 3, 32, 1));
+    assert!(!conv(1, 0, 1, 1, 0, 1, 32, 1) && !conv(1, 0, 1, 1, 0, 1, 32, 2) && !conv(2, 0, 1, 1, 0, 1, 24, 1));
     assert!(
-        !row(1, 16, 1) && !row(3, 16, 1) && !row(0, 16, 1) && !row(1, 8, 0) && !row(1, 0, 1) && !row(usize::MAX, 16, 1)
+        !conv(usize::MAX, 2, 1, 1, 0, 1, 32, 1)
+            && !conv(2, usize::MAX, 1, 1, 0, 1, 32, 1)
+            && !conv(2, 1, 0, 1, 0, 1, 32, 1)
     );
 }

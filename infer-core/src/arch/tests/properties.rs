@@ -47,7 +47,6 @@ pub(super) fn check_gemm(kernels: &Kernels) {
         (19, 12, 2),
         (25, 6, 1),
         (32, 10, 1),
-        (3, 0, 1),
     ];
     for (rows, depth, blocks) in some(&shapes) {
         for scale in some(&SCALES) {
@@ -61,14 +60,17 @@ pub(super) fn check_gemm(kernels: &Kernels) {
                     let mut c = vec![f32::NAN; offset + blocks * rows * BLOCK];
                     let (a, c_part) = (&a[offset..], &mut c[offset..]);
                     if half {
-                        kernels.gemm_f16(Gemm { a, stride, weights: &narrow[offset..], depth, rows, c: c_part });
+                        assert_eq!(
+                            kernels.gemm_f16(Gemm { a, stride, weights: &narrow[offset..], depth, rows, c: c_part }),
+                            Ok(())
+                        );
                     } else {
-                        kernels.gemm(Gemm { a, stride, weights: &weights[offset..], depth, rows, c: c_part });
+                        assert_eq!(
+                            kernels.gemm(Gemm { a, stride, weights: &weights[offset..], depth, rows, c: c_part }),
+                            Ok(())
+                        );
                     }
                     let weights = if half { &wide[offset..] } else { &weights[offset..] };
-                    if depth == 0 {
-                        continue;
-                    }
                     for (place, found) in c[offset..].iter().enumerate() {
                         let (block, row, lane) = (place / (rows * BLOCK), place / BLOCK % rows, place % BLOCK);
                         let (mut sum, mut magnitude) = (0.0, 0.0);
@@ -98,7 +100,7 @@ fn not_finite(kernels: &Kernels) {
     a[2 * depth + 3] = f32::NAN;
     weights[4 * BLOCK + 31] = f32::INFINITY;
     let mut c = vec![0.0; rows * BLOCK];
-    kernels.gemm(Gemm { a: &a, stride: depth, weights: &weights, depth, rows, c: &mut c });
+    assert_eq!(kernels.gemm(Gemm { a: &a, stride: depth, weights: &weights, depth, rows, c: &mut c }), Ok(()));
     for (place, value) in c.iter().enumerate() {
         let (row, output) = (place / BLOCK, place % BLOCK);
         assert_eq!(value.is_finite(), row != 2 && output != 31);
@@ -156,7 +158,10 @@ pub(super) fn check_input(kernels: &Kernels) {
                 let plane = channels + PAD;
                 let mut output = vec![f32::NAN; 1 + n * n * plane];
                 let output = &mut output[1..];
-                kernels.input(tile, InputTile { image, height, width, channels, top, left, output });
+                assert_eq!(
+                    kernels.input(tile, InputTile { image, height, width, channels, top, left, output }),
+                    Ok(())
+                );
                 let pixel = |y: usize, x: usize, channel: usize| {
                     let (y, x) = (usize::try_from(top + y as isize), usize::try_from(left + x as isize));
                     match (y, x) {
@@ -195,7 +200,10 @@ pub(super) fn check_output(kernels: &Kernels) {
             let bias = values(7, channels);
             let mut output = vec![f32::NAN; 1 + m * width * channels];
             let output = &mut output[1..];
-            kernels.output(tile, OutputTiles { products, plane, tiles, first, bias: &bias, width, output });
+            assert_eq!(
+                kernels.output(tile, OutputTiles { products, plane, tiles, first, bias: &bias, width, output }),
+                Ok(())
+            );
             for (place, found) in output.iter().enumerate() {
                 let (y, x, channel) = (place / (width * channels), place / channels % width, place % channels);
                 let start = ((channel / BLOCK * tiles) + first + x / m) * BLOCK + channel % BLOCK;
@@ -215,25 +223,105 @@ pub(super) fn check_output(kernels: &Kernels) {
         let bias = &[0.0; BLOCK];
         let tiles =
             OutputTiles { products: &products, plane: BLOCK, tiles: 1, first: 0, bias, width: 1, output: &mut output };
-        kernels.output(tile, tiles);
+        assert_eq!(kernels.output(tile, tiles), Ok(()));
         assert!(output.iter().all(|value| value.is_nan()));
     }
 }
 
 pub(super) fn check_pool(kernels: &Kernels) {
-    for (width, channels) in some(&[(1, 16), (2, 16), (3, 16), (4, 48), (12, 32), (25, 16), (54, 96)]) {
-        let columns = (width - 1) / 2;
-        let mut input = values(width as u64, 1 + 3 * width * channels);
-        for (place, value) in [f32::INFINITY, -1e-45, f32::MAX, f32::NEG_INFINITY, -0.0].into_iter().enumerate() {
-            input[1 + place * 7] = value;
+    let windows = [(3, 2), (2, 2), (1, 1), (3, 1), (2, 3), (5, 4)];
+    for (kernel, stride) in some(&windows) {
+        for (width, channels) in some(&[(1, 16), (2, 16), (3, 16), (4, 48), (12, 32), (25, 16), (54, 96)]) {
+            let columns = if width < kernel { 0 } else { (width - kernel) / stride + 1 };
+            let mut input = values(width as u64, 1 + kernel * width * channels);
+            for (place, value) in [f32::INFINITY, -1e-45, f32::MAX, f32::NEG_INFINITY, -0.0].into_iter().enumerate() {
+                input[1 + place * 3] = value;
+            }
+            let input = &input[1..];
+            let mut output = vec![f32::NAN; 1 + columns * channels];
+            let row = PoolRow { input, width, channels, kernel, stride, output: &mut output[1..] };
+            assert_eq!(kernels.max_pool(row), Ok(()));
+            for (place, found) in output[1..].iter().enumerate() {
+                let (column, channel) = (place / channels, place % channels);
+                let value = |i: usize| (i / kernel * width + stride * column + i % kernel) * channels + channel;
+                let window = (0..kernel * kernel).map(|i| input[value(i)]);
+                assert_eq!(*found, window.fold(f32::NEG_INFINITY, f32::max));
+            }
         }
+    }
+}
+
+pub(super) fn check_direct(kernels: &Kernels) {
+    // Rows and runs of a window, values of a run, what lies between two runs, positions and the step from one to the next,
+    // channels.
+    let shapes = [
+        (1, 1, 1, 1, 1, 1, 16_usize),
+        (5, 1, 5, 7, 28, 1, 16),
+        (3, 1, 9, 9, 13, 6, 32),
+        (3, 3, 6, 16, 10, 16, 48),
+        (2, 2, 33, 48, 7, 96, 64),
+        (1, 1, 16, 16, 19, 16, 80),
+        (4, 2, 3, 4, 9, 8, 96),
+    ];
+    for (kernel, segments, segment, between, columns, step, pixel) in some(&shapes) {
+        let row = (segments - 1) * between + segment + (columns - 1) * step + 3;
+        let depth = kernel * segments * segment;
+        let seed = (depth * 100 + columns) as u64;
+        let input = values(seed, 1 + kernel * row);
         let input = &input[1..];
-        let mut output = vec![f32::NAN; 1 + columns * channels];
-        kernels.max_pool(PoolRow { input, width, channels, output: &mut output[1..] });
-        for (place, found) in output[1..].iter().enumerate() {
-            let (column, channel) = (place / channels, place % channels);
-            let window = (0..9).map(|i| input[(i / 3 * width + 2 * column + i % 3) * channels + channel]);
-            assert_eq!(*found, window.fold(f32::NEG_INFINITY, f32::max));
+        let blocks = pixel.div_ceil(BLOCK);
+        let weights = values(seed + 1, blocks * depth * BLOCK);
+        let bias = values(seed + 2, blocks * BLOCK);
+        let mut output = vec![f32::NAN; columns * pixel];
+        let call = ConvRow {
+            input,
+            kernel,
+            row,
+            segments,
+            between,
+            segment,
+            step,
+            weights: &weights,
+            bias: &bias,
+            columns,
+            pixel,
+            output: &mut output,
+        };
+        assert_eq!(kernels.direct(call), Ok(()));
+        for (place, found) in output.iter().enumerate() {
+            let (column, channel) = (place / pixel, place % pixel);
+            let (mut sum, mut magnitude) = (f64::from(bias[channel]), 1.0);
+            for i in 0..depth {
+                let (k, l, c) = (i / segment / segments, i / segment % segments, i % segment);
+                let weight = f64::from(weights[(channel / BLOCK * depth + i) * BLOCK + channel % BLOCK]);
+                let product = weight * f64::from(input[k * row + l * between + c + column * step]);
+                sum += product;
+                magnitude += product.abs();
+            }
+            let error = (f64::from(*found) - sum.max(0.0)).abs();
+            assert!(error <= rounding(depth, magnitude), "{kernel} {segments} {segment}: {found} is not {sum}");
         }
+        // ReLU passes NaN on, and a NaN stays in the windows that have it.
+        let mut spoilt = input.to_vec();
+        spoilt[0] = f32::NAN;
+        let mut second = vec![0.0; columns * pixel];
+        let call = ConvRow {
+            input: &spoilt,
+            kernel,
+            row,
+            segments,
+            between,
+            segment,
+            step,
+            weights: &weights,
+            bias: &bias,
+            columns,
+            pixel,
+            output: &mut second,
+        };
+        assert_eq!(kernels.direct(call), Ok(()));
+        assert!(second[..pixel].iter().all(|value| value.is_nan()));
+        let rest = (segment.max(segments * between).div_ceil(step) * pixel).min(output.len());
+        assert_eq!(second[rest..], output[rest..]);
     }
 }

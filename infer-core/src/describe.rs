@@ -1,0 +1,266 @@
+//! What a network is, as a table: its layers in order, each with its sizes and costs. The [`network!`](crate::network)
+//! macro makes the table of a network's list, and everything else follows from it.
+
+use crate::layers::output_size;
+
+/// The most layers of a network.
+pub const MAX_LAYERS: usize = 32;
+
+/// How many classes a network may tell apart.
+pub const CLASSES: core::ops::RangeInclusive<usize> = 2..=10_000;
+
+/// Sizes of what flows between layers: feature maps of `channels`×`side`×`side`, or a vector of `channels` values, whose
+/// side is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Maps {
+    /// Channels, or values of a vector.
+    pub channels: usize,
+    /// Height and width.
+    pub side: usize,
+}
+
+impl Maps {
+    /// Values in all.
+    #[must_use]
+    pub const fn values(self) -> usize {
+        self.channels * self.side * self.side
+    }
+}
+
+/// What a layer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Conv2d`](crate::layers::Conv2d), then ReLU.
+    Conv {
+        /// Height and width of the filters.
+        kernel: usize,
+        /// Step from one position to the next.
+        stride: usize,
+        /// Rows and columns of zeros around the input.
+        padding: usize,
+    },
+    /// [`MaxPool2d`](crate::layers::MaxPool2d).
+    MaxPool {
+        /// Height and width of the window.
+        kernel: usize,
+        /// Step from one position to the next.
+        stride: usize,
+    },
+    /// [`Linear`](crate::layers::Linear), then ReLU, except behind the last layer, which tells the classes apart.
+    Linear {
+        /// Whether half of the outputs are dropped in training.
+        dropout: bool,
+    },
+}
+
+/// A layer and its sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name, as `conv1`.
+    pub name: &'static str,
+    /// Names of its weight and bias in weights files; none where it has no weights.
+    pub tensors: Option<[&'static str; 2]>,
+    /// What it does.
+    pub kind: Kind,
+    /// What it takes.
+    pub input: Maps,
+    /// What it gives.
+    pub output: Maps,
+}
+
+impl Layer {
+    /// Height and width of the filters or windows; 1 for a linear layer, which is a convolution of a single position.
+    #[must_use]
+    pub const fn kernel(&self) -> usize {
+        match self.kind {
+            Kind::Conv { kernel, .. } | Kind::MaxPool { kernel, .. } => kernel,
+            Kind::Linear { .. } => 1,
+        }
+    }
+
+    /// Step from one position to the next.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        match self.kind {
+            Kind::Conv { stride, .. } | Kind::MaxPool { stride, .. } => stride,
+            Kind::Linear { .. } => 1,
+        }
+    }
+
+    /// Rows and columns of zeros around the input.
+    #[must_use]
+    pub const fn padding(&self) -> usize {
+        match self.kind {
+            Kind::Conv { padding, .. } => padding,
+            Kind::MaxPool { .. } | Kind::Linear { .. } => 0,
+        }
+    }
+
+    /// Products that one output value sums; none for a pool.
+    #[must_use]
+    pub const fn fan_in(&self) -> usize {
+        match self.kind {
+            Kind::Conv { kernel, .. } => self.input.channels * kernel * kernel,
+            Kind::MaxPool { .. } => 0,
+            Kind::Linear { .. } => self.input.values(),
+        }
+    }
+
+    /// Sizes of the weight, outputs first, as PyTorch's; of a linear layer only the first two count.
+    #[must_use]
+    pub const fn weight_sizes(&self) -> [usize; 4] {
+        match self.kind {
+            Kind::Linear { .. } => [self.output.channels, self.input.values(), 1, 1],
+            Kind::Conv { kernel, .. } => [self.output.channels, self.input.channels, kernel, kernel],
+            Kind::MaxPool { .. } => [0; 4],
+        }
+    }
+
+    /// Dimensions of the weight.
+    #[must_use]
+    pub const fn weight_rank(&self) -> usize {
+        match self.kind {
+            Kind::Conv { .. } => 4,
+            Kind::Linear { .. } => 2,
+            Kind::MaxPool { .. } => 0,
+        }
+    }
+
+    /// Trainable values: the weight's and the bias's.
+    #[must_use]
+    pub const fn parameters(&self) -> usize {
+        match self.tensors {
+            Some(_) => self.output.channels * (self.fan_in() + 1),
+            None => 0,
+        }
+    }
+
+    /// Multiply-adds of the layer's formula for one image; a pool has none.
+    #[must_use]
+    pub const fn multiply_adds(&self) -> usize {
+        self.output.values() * self.fan_in()
+    }
+}
+
+/// A network: its name, and its layers in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    /// Its name in weights files (the metadata `architecture`) and on command lines, as `alexnet`.
+    pub name: &'static str,
+    /// Its name in texts, as `AlexNet`.
+    pub title: &'static str,
+    /// The tensor of a safetensors file that holds its packed weights, as `alexnet.packed`.
+    pub packed_tensor: &'static str,
+    /// The tensors of its weights file.
+    pub tensors: &'static [&'static str],
+    /// Its layers, the last one for the default number of classes.
+    pub layers: &'static [Layer],
+}
+
+impl Description {
+    /// Sizes of an image.
+    #[must_use]
+    pub const fn input(&self) -> Maps {
+        match self.layers {
+            [first, ..] => first.input,
+            [] => Maps { channels: 0, side: 0 },
+        }
+    }
+
+    /// The number of classes where none is named.
+    #[must_use]
+    pub const fn classes(&self) -> usize {
+        match self.layers {
+            [.., last] => last.output.channels,
+            [] => 0,
+        }
+    }
+
+    /// The layers of the network that tells so many classes apart.
+    pub fn layers(&self, classes: usize) -> impl Iterator<Item = Layer> + use<> {
+        let layers = self.layers;
+        layers.iter().enumerate().map(move |(i, layer)| {
+            let mut layer = *layer;
+            if i + 1 == layers.len() {
+                layer.output.channels = classes;
+            }
+            layer
+        })
+    }
+
+    /// Trainable values.
+    #[must_use]
+    pub fn parameters(&self, classes: usize) -> usize {
+        self.layers(classes).map(|layer| layer.parameters()).sum()
+    }
+
+    /// Multiply-adds of a forward pass of one image.
+    #[must_use]
+    pub fn multiply_adds(&self, classes: usize) -> usize {
+        self.layers(classes).map(|layer| layer.multiply_adds()).sum()
+    }
+}
+
+/// One line of a network's list, before its sizes are known.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    pub name: &'static str,
+    pub tensors: Option<[&'static str; 2]>,
+    /// Channels of the output; of a pool, none: it keeps those of its input.
+    pub outputs: Option<usize>,
+    pub kind: Kind,
+    /// What the compiler says where the layer does not fit behind those before it.
+    pub misfit: &'static str,
+}
+
+/// The layers of a list, each with the sizes that follow from those before it. Does not compile where one does not fit.
+#[doc(hidden)]
+#[must_use]
+pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] {
+    assert!(0 < N && N <= MAX_LAYERS, "a network has 1 to 32 layers");
+    let nothing = Layer { name: "", tensors: None, kind: Kind::Linear { dropout: false }, input, output: input };
+    let mut layers = [nothing; N];
+    let mut maps = input;
+    let mut flat = false;
+    let mut i = 0;
+    while i < N {
+        let Line { name, tensors, outputs, kind, misfit } = lines[i];
+        let channels = match outputs {
+            Some(outputs) => outputs,
+            None => maps.channels,
+        };
+        let side = match kind {
+            // No window fits into a vector.
+            Kind::Conv { .. } | Kind::MaxPool { .. } if flat => 0,
+            Kind::Conv { kernel, stride, padding } => output_size(maps.side, kernel, stride, padding),
+            Kind::MaxPool { kernel, stride } => output_size(maps.side, kernel, stride, 0),
+            Kind::Linear { .. } => 1,
+        };
+        flat = matches!(kind, Kind::Linear { .. });
+        let output = Maps { channels, side };
+        if output.values() == 0 {
+            panic!("{}", misfit);
+        }
+        layers[i] = Layer { name, tensors, kind, input: maps, output };
+        maps = output;
+        i += 1;
+    }
+    layers
+}
+
+/// Floats of the memory that every second layer writes its output into, the first one's where `odd` is 0. The last
+/// layer's output goes elsewhere.
+#[doc(hidden)]
+#[must_use]
+pub const fn scratch(layers: &[Layer], odd: usize) -> usize {
+    let mut largest = 0;
+    let mut i = odd;
+    while i + 1 < layers.len() {
+        if layers[i].output.values() > largest {
+            largest = layers[i].output.values();
+        }
+        i += 2;
+    }
+    largest
+}

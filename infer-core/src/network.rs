@@ -1,0 +1,274 @@
+//! The `network!` macro: from a network's list of layers to its type, its loader, its forward pass and its tables.
+
+/// Makes a network of the list of its layers: in the module where it stands, it defines
+///
+/// - the network's struct, a field for each layer with weights, `from_safetensors`, `forward` and `weights`,
+/// - `Image` and `SIDE`, what the network takes; `CLASSES`, how many classes it tells apart where no other number is named;
+///   `TENSORS`, the tensors of its weights file,
+/// - `Workspace`, the memory of a forward pass,
+/// - `LAYERS` and `DESCRIPTION`, the [tables](crate::describe) of its layers,
+/// - `PLAN`, how [`packed`](crate::packed) runs it (where the target has atomic operations).
+///
+/// The list is the network, read from top to bottom: sizes of outputs follow from those of inputs, so that they stand
+/// nowhere. ReLU follows each convolution and each linear layer but the last.
+///
+/// ```
+/// mod small {
+///     infer_core::network! {
+///         /// A small network for pictures in colour of 32×32.
+///         Small "small": 3 x 32;
+///         conv1: conv 16, kernel 5, stride 2, padding 2;
+///         pool1: max_pool kernel 2, stride 2;
+///         conv2: conv 32, kernel 3, padding 1;
+///         linear1: linear 64, dropout;
+///         linear2: linear 4 classes;
+///     }
+/// }
+/// assert_eq!(small::LAYERS[2].output.values(), 32 * 8 * 8);
+/// assert_eq!(small::DESCRIPTION.parameters(4), 16 * 76 + 32 * 145 + 64 * 2049 + 4 * 65);
+/// ```
+///
+/// Between the sizes, `stride` is 1 and `padding` is 0 where they are not named; `dropout` says that half of the layer's
+/// outputs are dropped in training, and nothing for a forward pass.
+///
+/// A layer that does not fit behind those before it does not compile, and the message names it:
+/// ```compile_fail
+/// mod small {
+///     infer_core::network! {
+///         /// `conv2` has no room: its input is 3×3.
+///         Small "small": 1 x 12;
+///         conv1: conv 8, kernel 5, stride 3;
+///         conv2: conv 8, kernel 5;
+///         linear1: linear 10 classes;
+///     }
+/// }
+/// # let _ = small::LAYERS;
+/// ```
+///
+/// A list that more than one macro reads, as that of the trainer's [networks](crate::alexnet!), is the body of a macro that
+/// hands it on.
+#[macro_export]
+macro_rules! network {
+    // Where it begins: outputs lie in `even` and `odd` by turns.
+    ($(#[$doc:meta])* $name:ident $id:literal: $channels:literal x $side:literal; $($list:tt)*) => {
+        $crate::network! { @maps [$(#[$doc])* $name $id $channels $side] [network x even odd] [even odd] [0] {} {} {} {} $($list)* }
+    };
+
+    // A convolution.
+    (@maps $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
+        {$($tensors:tt)*} {$($steps:tt)*}
+        $layer:ident: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?; $($rest:tt)*
+    ) => {
+        $crate::network! { @maps $head [$network $x $even $odd] [$there $here] [$i + 1]
+            { $($lines)* $crate::describe::Line {
+                name: stringify!($layer),
+                tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
+                outputs: Some($outputs),
+                kind: $crate::describe::Kind::Conv {
+                    kernel: $kernel,
+                    stride: [$($stride,)? 1][0],
+                    padding: [$($padding,)? 0][0],
+                },
+                misfit: concat!("layer ", stringify!($layer), " does not fit: its filters are larger than its padded input"),
+            }, }
+            { $($fields)*
+                #[doc = concat!("Convolution, ", $outputs, " filters of ", $kernel, "×", $kernel
+                    $(, ", stride ", $stride)? $(, ", padding ", $padding)?, "; ReLU.")]
+                $layer: $crate::layers::Conv2d<'w, { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels },
+                    { LAYERS[$i].kernel() }, { LAYERS[$i].stride() }, { LAYERS[$i].padding() }, { LAYERS[$i].input.side },
+                    { LAYERS[$i].output.side }>, }
+            { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
+            { $($steps)* let $x = $crate::layers::relu($network.$layer.forward($x, $here.tensor())); }
+            $($rest)* }
+    };
+
+    // A max pool.
+    (@maps $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} $fields:tt $tensors:tt
+        {$($steps:tt)*} $layer:ident: max_pool kernel $kernel:tt, stride $stride:tt; $($rest:tt)*
+    ) => {
+        $crate::network! { @maps $head [$network $x $even $odd] [$there $here] [$i + 1]
+            { $($lines)* $crate::describe::Line {
+                name: stringify!($layer),
+                tensors: None,
+                outputs: None,
+                kind: $crate::describe::Kind::MaxPool { kernel: $kernel, stride: $stride },
+                misfit: concat!("layer ", stringify!($layer), " does not fit: its windows are larger than its input"),
+            }, }
+            $fields $tensors
+            { $($steps)* let $x = $crate::layers::MaxPool2d::<{ $kernel }, { $stride }, { LAYERS[$i].input.side },
+                { LAYERS[$i].output.side }>.forward($x, $here.tensor()); }
+            $($rest)* }
+    };
+
+    // The first linear layer: behind maps, their values in a row.
+    (@maps $head:tt [$network:ident $x:ident $even:ident $odd:ident] $buffers:tt [$i:expr] $lines:tt $fields:tt $tensors:tt {$($steps:tt)*}
+        $layer:ident: linear $($rest:tt)*
+    ) => {
+        $crate::network! { @vector $head [$network $x $even $odd] $buffers [$i] $lines $fields $tensors
+            { $($steps)* let $x: &[f32; LAYERS[$i].input.values()] = $crate::tensor::flatten($x); }
+            $layer: linear $($rest)* }
+    };
+
+    // The last linear layer.
+    (@vector [$(#[$doc:meta])* $name:ident $id:literal $channels:literal $side:literal] [$network:ident $x:ident $even:ident $odd:ident]
+        [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($(#[$about:meta])* $field:ident: $type:ty,)*} {$($tensors:tt)*}
+        {$($steps:tt)*} $layer:ident: linear $classes:tt classes;
+    ) => {
+        /// An image, in channel, row, column order.
+        pub type Image = $crate::tensor::Tensor<{ $channels }, { SIDE }, { SIDE }>;
+
+        /// Height and width of an image.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub const SIDE: usize = $side;
+
+        /// Number of classes where no other is named.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub const CLASSES: usize = $classes;
+
+        /// The tensors of a weights file.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub const TENSORS: &[&str] =
+            &[$($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")];
+
+        /// The layers, in order.
+        pub const LAYERS: &[$crate::describe::Layer] = &$crate::describe::chain(
+            $crate::describe::Maps { channels: $channels, side: $side },
+            [$($lines)* $crate::describe::Line {
+                name: stringify!($layer),
+                tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
+                outputs: Some(CLASSES),
+                kind: $crate::describe::Kind::Linear { dropout: false },
+                misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
+            }],
+        );
+
+        /// The network as a table.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub static DESCRIPTION: $crate::describe::Description = $crate::describe::Description {
+            name: $id,
+            title: stringify!($name),
+            packed_tensor: concat!($id, ".packed"),
+            tensors: TENSORS,
+            layers: LAYERS,
+        };
+
+        /// How the packed network is run.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        #[cfg(target_has_atomic = "ptr")]
+        pub static PLAN: $crate::packed::Plan = $crate::packed::Plan::new(&DESCRIPTION);
+
+        $(#[$doc])*
+        ///
+        /// Its weights are borrowed: from a weights file in memory, from flash, from arrays.
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name<'w, const CLASSES: usize = { self::CLASSES }> {
+            $($(#[$about])* pub $field: $type,)*
+            /// Linear layer, an output a class.
+            pub $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, CLASSES>,
+        }
+
+        /// The memory of a forward pass. The layers' outputs lie in its two parts by turns.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Workspace {
+            even: $crate::tensor::Scratch<{ $crate::describe::scratch(LAYERS, 0) }>,
+            odd: $crate::tensor::Scratch<{ $crate::describe::scratch(LAYERS, 1) }>,
+        }
+
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        impl Workspace {
+            /// Its size in bytes.
+            pub const SIZE: usize = size_of::<Self>();
+
+            /// A workspace, as good for the first pass as for any other: a pass writes whatever it reads.
+            ///
+            /// It may be too large for a stack: keep it in a `static`, or in a `Box` made from zeroed memory.
+            #[must_use]
+            pub const fn new() -> Self {
+                Self { even: $crate::tensor::Scratch::new(), odd: $crate::tensor::Scratch::new() }
+            }
+        }
+
+        impl Default for Workspace {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        impl<'w, const CLASSES: usize> $name<'w, CLASSES> {
+            /// The network with the weights of a safetensors file, which stay where they are.
+            ///
+            /// # Errors
+            /// The file is not valid, lacks one of [`TENSORS`] or has others, or one has another type, shape or alignment,
+            /// or a value that is not finite.
+            pub fn from_safetensors(file: &'w [u8]) -> Result<Self, $crate::safetensors::WeightsError> {
+                // Room for a few more tensors than there should be, so that the error can name one.
+                let file = $crate::safetensors::SafeTensors::<'w, { 2 * TENSORS.len() }>::parse(file)?;
+                let network = Self {
+                    $($field: <$type>::from_safetensors(
+                        &file,
+                        concat!(stringify!($field), ".weight"),
+                        concat!(stringify!($field), ".bias"),
+                    )?,)*
+                    $layer: $crate::layers::Linear::from_safetensors(
+                        &file,
+                        concat!(stringify!($layer), ".weight"),
+                        concat!(stringify!($layer), ".bias"),
+                    )?,
+                };
+                file.only(TENSORS)?;
+                Ok(network)
+            }
+
+            /// The logits of an image, one a class.
+            #[must_use]
+            pub fn forward(&self, image: &Image, workspace: &mut Workspace) -> [f32; CLASSES] {
+                let ($network, $x) = (self, image);
+                #[allow(unused_variables, reason = "of two layers, only one needs memory")]
+                let Workspace { even: $even, odd: $odd } = workspace;
+                $($steps)*
+                let mut logits = [0.0; CLASSES];
+                $network.$layer.forward($x, &mut logits);
+                logits
+            }
+
+            /// The weights of all layers, in order.
+            #[must_use]
+            pub fn weights(&self) -> $crate::weights::Weights<'w> {
+                $crate::weights::Weights::new(&DESCRIPTION, CLASSES, &[
+                    $((
+                        $crate::tensor::FloatArray::values(self.$field.weight),
+                        $crate::tensor::FloatArray::values(self.$field.bias),
+                    ),)*
+                    (
+                        $crate::tensor::FloatArray::values(self.$layer.weight),
+                        $crate::tensor::FloatArray::values(self.$layer.bias),
+                    ),
+                ])
+            }
+        }
+    };
+
+    // Another linear layer.
+    (@vector $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
+        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident: linear $outputs:tt $(, $dropout:ident)?; $($rest:tt)*
+    ) => {
+        $crate::network! { @vector $head [$network $x $even $odd] [$there $here] [$i + 1]
+            { $($lines)* $crate::describe::Line {
+                name: stringify!($layer),
+                tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
+                outputs: Some($outputs),
+                kind: $crate::describe::Kind::Linear { dropout: $crate::network!(@dropout $($dropout)?) },
+                misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
+            }, }
+            { $($fields)*
+                #[doc = concat!("Linear layer, ", $outputs, " outputs; ReLU.")]
+                $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
+            { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
+            { $($steps)* let $x = $crate::layers::relu($network.$layer.forward($x, $here.vector())); }
+            $($rest)* }
+    };
+
+    (@dropout) => { false };
+    (@dropout dropout) => { true };
+}
