@@ -35,7 +35,7 @@ int main() {
         wrong += !(found == expected || (std::isnan(found) && std::isnan(expected)));
     }
     for (unsigned upper = 0; upper < 65536; upper++)
-        for (unsigned lower : {0u, 1u, 0xFFFu, 0x1000u, 0x1001u, 0x7FFFu, 0x8000u, 0x8001u, 0xFFFFu}) {
+        for (unsigned lower : {0u, 1u, 0xFFFu, 0x1000u, 0x1001u, 0x7FFFu, 0x8000u, 0x8001u, 0xEFFFu, 0xF000u, 0xFFFFu}) {
             const unsigned bits = upper << 16 | lower;
             const float value = emulated_bits<float>(bits);
             const unsigned half = half_precision::to_stored(value), brain = bfloat16::to_stored(value);
@@ -45,6 +45,7 @@ int main() {
             }
             wrong += half != emulated_bits<unsigned short>(static_cast<_Float16>(value));
             wrong += (bits & 0x7FFFFFFF) < 0x7F7F0000 && brain != nearest(bits);
+            wrong += std::isinf(value) && brain != upper;
         }
     if (wrong)
         std::fprintf(stderr, "%u conversions are wrong\n", wrong);

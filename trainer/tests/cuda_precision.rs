@@ -77,8 +77,9 @@ fn window(kernel: usize, stride: usize, padding: usize) -> Window {
 }
 
 /// The output of a tower on two images of two channels of 11 × 13, and the gradients of its weights and biases by a loss
-/// `Σ scale · output`. Images and weights are multiples of 1/`steps` within ±1, and so is `scale`, times `size`.
-fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, size: f32) -> Vec<Vec<f32>> {
+/// `Σ scale · output`. Images and weights are multiples of 1/`steps` within ±1, and so is `scale`, times `size`; its last channel
+/// is `last` times larger.
+fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, (size, last): (f32, f32)) -> Vec<Vec<f32>> {
     let values = |count: usize, start: usize| -> Vec<f32> {
         let numbers = (start..start + count).map(|i| (i * 7919 + i * i * 31 + 13) % 10007 % (2 * steps + 1));
         numbers.map(|number| number as f32 / steps as f32 - 1.0).collect()
@@ -96,7 +97,11 @@ fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, size: f32)
     }
     let output = D::tower(call).unwrap();
     let (shape, mut results) = (*output.shape(), vec![output.as_vec()]);
-    let scale = values(shape.0 * shape.1 * shape.2 * shape.3, 5).iter().map(|value| value * size).collect();
+    let mut scale = values(shape.0 * shape.1 * shape.2 * shape.3, 5);
+    for (index, value) in scale.iter_mut().enumerate() {
+        let is_last = index / (shape.2 * shape.3) % shape.1 == shape.1 - 1;
+        *value *= if is_last { size * last } else { size };
+    }
     let gradients = (output * device.tensor_from_vec(scale, shape)).sum().backward();
     for (weight, bias) in &parameters {
         results.extend([gradients.get(weight).as_vec(), gradients.get(bias).as_vec()]);
@@ -124,14 +129,14 @@ fn towers_of_rounded_factors_lose_only_what_they_round() {
     for products in PRODUCTS {
         let device = convolving(products);
         // Half precision has no numbers for gradients so small, and none for sums of gradients so large.
-        for size in [1.0, 2.0_f32.powi(-40), 2.0_f32.powi(20)] {
+        for size in [(1.0, 1.0), (2.0_f32.powi(-40), 1.0), (2.0_f32.powi(20), 1.0), (1.0, 2.0_f32.powi(14))] {
             for stages in &cases {
                 let (found, expected) = (tower(&device, stages, 4, size), tower(&Cpu::default(), stages, 4, size));
                 for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
                     assert!(largest > 0.0 && found.len() == expected.len());
                     for (found, expected) in found.iter().zip(expected) {
-                        let what = format!("{products}, {size}, {stages:?}, result {index}: {found}, not {expected}");
+                        let what = format!("{products}, {size:?}, {stages:?}, result {index}: {found}, not {expected}");
                         assert!((found - expected).abs() <= 1e-5 * largest, "{what}");
                     }
                 }
@@ -145,10 +150,10 @@ fn towers_of_rounded_factors_lose_only_what_they_round() {
 fn towers_round_their_factors() {
     let stages = [(8, window(5, 1, 1), None), (6, window(3, 1, 1), Some(window(3, 2, 0)))];
     let output = |values: Vec<Vec<f32>>| values.into_iter().next().unwrap();
-    let expected = output(tower(&Cpu::default(), &stages, 5000, 1.0));
+    let expected = output(tower(&Cpu::default(), &stages, 5000, (1.0, 1.0)));
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
     let differences = PRODUCTS.map(|products| {
-        let found = output(tower(&convolving(products), &stages, 5000, 1.0));
+        let found = output(tower(&convolving(products), &stages, 5000, (1.0, 1.0)));
         let difference = norm(&mut found.iter().zip(&expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
         difference / norm(&mut expected.iter().copied().map(f64::from))
     });
