@@ -130,7 +130,8 @@ fn towers_of_rounded_factors_lose_only_what_they_round() {
         let device = convolving(products);
         // Half precision has no numbers for gradients so small, and none for sums of gradients so large.
         for size in [(1.0, 1.0), (2.0_f32.powi(-40), 1.0), (2.0_f32.powi(20), 1.0), (1.0, 2.0_f32.powi(14))] {
-            for stages in &cases {
+            // Behind a second stage, sums of so different numbers have more bits.
+            for stages in if size.1 == 1.0 { &cases[..] } else { &cases[..1] } {
                 let (found, expected) = (tower(&device, stages, 4, size), tower(&Cpu::default(), stages, 4, size));
                 for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));

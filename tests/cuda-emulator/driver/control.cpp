@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <signal.h>
 #include <sstream>
 #include <sys/stat.h>
@@ -161,6 +162,9 @@ unsigned fork_here(const char *name) {
     const pid_t child = fork();
     if (child == 0) {
         forked = true;
+        // The lock belongs to the thread of the program that forked, which this thread is not.
+        new (&everything) std::recursive_mutex;
+        everything.lock();
         const int file = open(output.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644);
         dup2(file, 1);
         dup2(file, 2);

@@ -203,7 +203,9 @@ impl NvidiaLibrary {
         // The driver's file is named after its own version, 550.54.15 or so.
         let path = path.canonicalize().unwrap_or(path);
         let version = (self.version)(&library);
-        let version = version.ok_or_else(|| Unfit::Library(format!("{} does not tell its version", path.display())))?;
+        let function = String::from_utf8_lossy(self.version_symbol()).trim_end_matches('\0').to_string();
+        let version = version
+            .ok_or_else(|| Unfit::Library(format!("{} does not tell its version: {function} fails", path.display())))?;
         if version < self.oldest {
             let (name, oldest) = (self.name, self.oldest);
             let path = path.display();
