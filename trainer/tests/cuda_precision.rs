@@ -77,8 +77,8 @@ fn window(kernel: usize, stride: usize, padding: usize) -> Window {
 }
 
 /// The output of a tower on two images of two channels of 11 × 13, and the gradients of its weights and biases by a loss
-/// `Σ scale · output`. Images and weights are multiples of 1/`steps` within ±1, and so is `scale`, times `size`; its last channel
-/// is `last` times larger.
+/// `Σ scale · output`. Images and weights are multiples of 1/`steps` within ±1, and so is `scale`, times `size`; the last
+/// channel of the last image is `last` times larger.
 fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, (size, last): (f32, f32)) -> Vec<Vec<f32>> {
     let values = |count: usize, start: usize| -> Vec<f32> {
         let numbers = (start..start + count).map(|i| (i * 7919 + i * i * 31 + 13) % 10007 % (2 * steps + 1));
@@ -98,9 +98,9 @@ fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, (size, las
     let output = D::tower(call).unwrap();
     let (shape, mut results) = (*output.shape(), vec![output.as_vec()]);
     let mut scale = values(shape.0 * shape.1 * shape.2 * shape.3, 5);
+    let others = scale.len() - shape.2 * shape.3;
     for (index, value) in scale.iter_mut().enumerate() {
-        let is_last = index / (shape.2 * shape.3) % shape.1 == shape.1 - 1;
-        *value *= if is_last { size * last } else { size };
+        *value *= if index < others { size } else { size * last };
     }
     let gradients = (output * device.tensor_from_vec(scale, shape)).sum().backward();
     for (weight, bias) in &parameters {
