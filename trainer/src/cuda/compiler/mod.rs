@@ -1,7 +1,7 @@
 //! The compiler of kernels: from the sources of dfdx and of this project to code for the GPU at hand.
 //!
 //! NVRTC makes machine code for the GPU's own architecture, which the driver takes whatever its version is. What was
-//! compiled once is kept on disk ([`cache`]). NVRTC has no headers of its own and gets the few that are needed as texts
+//! compiled once is kept on disk (`cache`). NVRTC has no headers of its own and gets the few that are needed as texts
 //! ([`sources`]).
 
 mod cache;
