@@ -12,7 +12,7 @@
 //! into a workspace that the caller owns and whose size is a constant. Shapes are const generics: layers that do not fit do
 //! not compile. No function panics, on any input.
 //!
-//! A network is described once, as a list of its layers: [`alexnet`] and [`lenet5`] are such lists, and so is a network of
+//! A network is described once, as a list of its layers: [`mod@alexnet`] and [`mod@lenet5`] are such lists, and so is a network of
 //! your own ([`network!`]). The compiler derives the rest: types, sizes, forward passes, tables.
 #![no_std]
 
