@@ -144,6 +144,19 @@ void restore(const files::path &folder, const std::map<std::string, std::string>
     }
 }
 
+// Waits until no other thread of the program writes files: it writes under temporary names and renames, one file right after
+// the other, and begins only when this thread lets it.
+void wait_for_writers(const files::path &folder) {
+    const auto partial = [](const auto &file) { return file.first.find(".partial-") != std::string::npos; };
+    auto before = look(folder);
+    for (int quiet = 0; quiet < 3;) {
+        usleep(1000);
+        auto now = look(folder);
+        quiet = now == before && std::none_of(now.begin(), now.end(), partial) ? quiet + 1 : 0;
+        before = std::move(now);
+    }
+}
+
 // Returns the code that the call fails with, in a child; nothing in the program itself.
 unsigned fork_here(const char *name) {
     static const char *const text = std::getenv("CUDA_EMULATOR_FORK");
@@ -157,6 +170,7 @@ unsigned fork_here(const char *name) {
     }();
     const std::string code = codes[(call_number - from) / step % codes.size()];
     const files::path output = results / ("output-" + std::to_string(call_number));
+    wait_for_writers(kept);
     read_files(kept, identities, contents);
     std::fflush(nullptr);
     const pid_t child = fork();
