@@ -6,5 +6,6 @@ pub mod class;
 pub mod decode;
 pub mod find;
 pub mod gray;
+pub mod panics;
 pub mod preprocessing;
 pub mod weights;

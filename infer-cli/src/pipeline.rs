@@ -15,7 +15,7 @@
 use std::{
     io,
     ops::ControlFlow,
-    panic::{self, AssertUnwindSafe},
+    panic,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -24,7 +24,10 @@ use std::{
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use image_files::find::{Candidate, Kind};
+use image_files::{
+    find::{Candidate, Kind},
+    panics::quietly,
+};
 
 use crate::worker::{Answer, BATCH};
 
@@ -98,7 +101,6 @@ pub fn run<W: Worker + Send>(
     workers: Vec<W>,
     consumer: &mut impl Consumer,
 ) -> anyhow::Result<()> {
-    silence_workers();
     let threads = workers.len();
     let (tasks, work) = bounded(threads * BATCH);
     let (slots, records) = bounded(threads * SLOTS_PER_THREAD);
@@ -193,9 +195,9 @@ impl Crew<'_> {
     }
 }
 
-/// Errors in words, and panics as errors.
+/// Errors in words, and panics as errors, which are not to be printed between results.
 fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> Result<T, String> {
-    match panic::catch_unwind(AssertUnwindSafe(work)) {
+    match quietly(work) {
         Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
         Err(_) => Err("an internal error: please report it together with this image".into()),
     }
@@ -224,16 +226,6 @@ fn next<T>(channel: &Receiver<T>, consumer: &mut impl Consumer) -> io::Result<Op
             Err(RecvTimeoutError::Timeout) => consumer.idle()?,
         }
     }
-}
-
-/// Panics of workers become records and are not to be printed between results.
-fn silence_workers() {
-    let default = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if thread::current().name() != Some(WORKER) {
-            default(panic);
-        }
-    }));
 }
 
 #[cfg(test)]

@@ -117,16 +117,19 @@ fn check(plan: &'static Plan, file: &File, classes: usize, images: &[f32], expec
     }
 }
 
-/// A network by its list, and the property for some numbers of classes.
+/// A network by its list, or one of infer-core's, and the property for some numbers of classes.
 macro_rules! agrees {
     ($test:ident: $name:ident { $($list:tt)* } for $($classes:literal)*) => {
         mod $test {
             infer_core::network! { #[doc = "Under test."] $($list)* }
         }
 
+        agrees! { $test: $name of $test for $($classes)* }
+    };
+    ($test:ident: $name:ident of $($network:ident)::+ for $($classes:literal)*) => {
         #[test]
         fn $test() {
-            use $test::{DESCRIPTION, Image, PLAN, Workspace, $name};
+            use $($network)::+::{DESCRIPTION, Image, PLAN, Workspace, $name};
             $(
                 // One more than are taken at once, so that there is a remainder.
                 let batch = 10;
@@ -142,16 +145,7 @@ macro_rules! agrees {
     };
 }
 
-agrees! { lenet5: Five {
-    Five "lenet5": 1 x 28;
-    conv1: conv 6, kernel 5, padding 2;
-    pool1: max_pool kernel 2, stride 2;
-    conv2: conv 16, kernel 5;
-    pool2: max_pool kernel 2, stride 2;
-    linear1: linear 120;
-    linear2: linear 84;
-    linear3: linear 10 classes;
-} for 2 10 37 1000 }
+agrees! { lenet5: LeNet5 of infer_core::lenet5 for 2 10 37 1000 }
 
 // torchvision's AlexNet, a fourth as wide and half as large.
 agrees! { colour: Colour {

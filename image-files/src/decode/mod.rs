@@ -16,13 +16,9 @@ mod jpeg;
 mod tiff;
 
 use std::{
-    cell::Cell,
     fs::File,
     io::{Cursor, Read},
-    panic::{self, AssertUnwindSafe},
     path::Path,
-    sync::Once,
-    thread,
 };
 
 use anyhow::{anyhow, bail, ensure};
@@ -30,6 +26,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use self::format::Format;
 pub use self::format::{FORMATS, unread_extension};
+use crate::panics::quietly;
 
 /// The largest file that is read, and the most memory that decoding may take, in bytes: for photographs of 170
 /// megapixels, but not for a few kilobytes that claim to be a gigapixel.
@@ -111,29 +108,6 @@ fn memory_needed(bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-thread_local! {
-    /// Whether this thread is within a decoder.
-    static DECODING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs a decoder, whose panic is a result like another and is not printed.
-fn quietly<T>(decoder: impl FnOnce() -> T) -> thread::Result<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let others = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !DECODING.get() {
-                others(panic);
-            }
-        }));
-    });
-    DECODING.set(true);
-    // What a decoder works on is not used again, so that nothing half done can be seen.
-    let result = panic::catch_unwind(AssertUnwindSafe(decoder));
-    DECODING.set(false);
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +166,6 @@ mod tests {
     fn a_decoders_panic_is_an_error() {
         assert!(quietly(|| panic!("damaged")).is_err());
         assert_eq!(quietly(|| 1).unwrap(), 1);
-        assert!(!DECODING.get());
+        assert!(!crate::panics::CAUGHT.get());
     }
 }

@@ -264,7 +264,7 @@ pub fn open_with(
 
 /// The files of kernels that training takes with any network: those of dfdx, and the project's own that depend on no sizes.
 fn units() -> Vec<Unit<'static>> {
-    let of_dfdx = compiler::sources::of_training().map(|(name, source)| Unit { name, source, options: &[] });
+    let of_dfdx = compiler::sources::of_training().map(|(name, source)| Unit { name, source });
     of_dfdx.chain([program::GENERAL.unit()]).collect()
 }
 
@@ -273,7 +273,7 @@ fn units() -> Vec<Unit<'static>> {
 /// # Errors
 /// That of the first file that is refused.
 pub fn compile_all(compiler: &Compiler) -> Result<usize, compiler::CompilerError> {
-    let of_dfdx = compiler::sources::of_dfdx().iter().map(|(name, source)| Unit { name, source, options: &[] });
+    let of_dfdx = compiler::sources::of_dfdx().iter().map(|(name, source)| Unit { name, source });
     let units: Vec<_> = of_dfdx.chain([program::GENERAL.unit()]).collect();
     compiler.prepare(&units)?;
     Ok(units.len())

@@ -19,7 +19,7 @@ pub(crate) struct KernelFile {
 impl KernelFile {
     /// The file as it is, for the compiler.
     pub(crate) fn unit(&self) -> Unit<'_> {
-        Unit { name: self.name, source: self.source, options: &[] }
+        Unit { name: self.name, source: self.source }
     }
 }
 
@@ -105,7 +105,7 @@ impl Program {
 pub(crate) fn compile(programs: &[Program]) -> Result<Vec<Ptx>, String> {
     let compiler = compiler::current().map_err(|error| error.to_string())?;
     let texts: Vec<_> = programs.iter().map(|program| (program.key(), program.text())).collect();
-    let units: Vec<_> = texts.iter().map(|(name, source)| Unit { name, source, options: &[] }).collect();
+    let units: Vec<_> = texts.iter().map(|(name, source)| Unit { name, source }).collect();
     compiler.prepare(&units).map_err(|error| error.to_string())?;
     // cudarc compiles by the same compiler (`libraries::nvrtc`), which has them now.
     texts.iter().map(|(name, text)| compile_ptx(text).map_err(|error| format!("{name}: {error:?}"))).collect()

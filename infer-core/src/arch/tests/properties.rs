@@ -272,22 +272,14 @@ pub(super) fn check_direct(kernels: &Kernels) {
         let blocks = pixel.div_ceil(BLOCK);
         let weights = values(seed + 1, blocks * depth * BLOCK);
         let bias = values(seed + 2, blocks * BLOCK);
-        let mut output = vec![f32::NAN; columns * pixel];
-        let call = ConvRow {
-            input,
-            kernel,
-            row,
-            segments,
-            between,
-            segment,
-            step,
-            weights: &weights,
-            bias: &bias,
-            columns,
-            pixel,
-            output: &mut output,
+        let direct = |input: &[f32], output: &mut [f32]| {
+            let (weights, bias) = (&weights[..], &bias[..]);
+            let call =
+                ConvRow { input, kernel, row, segments, between, segment, step, weights, bias, columns, pixel, output };
+            assert_eq!(kernels.direct(call), Ok(()));
         };
-        assert_eq!(kernels.direct(call), Ok(()));
+        let mut output = vec![f32::NAN; columns * pixel];
+        direct(input, &mut output);
         for (place, found) in output.iter().enumerate() {
             let (column, channel) = (place / pixel, place % pixel);
             let (mut sum, mut magnitude) = (f64::from(bias[channel]), 1.0);
@@ -305,21 +297,7 @@ pub(super) fn check_direct(kernels: &Kernels) {
         let mut spoilt = input.to_vec();
         spoilt[0] = f32::NAN;
         let mut second = vec![0.0; columns * pixel];
-        let call = ConvRow {
-            input: &spoilt,
-            kernel,
-            row,
-            segments,
-            between,
-            segment,
-            step,
-            weights: &weights,
-            bias: &bias,
-            columns,
-            pixel,
-            output: &mut second,
-        };
-        assert_eq!(kernels.direct(call), Ok(()));
+        direct(&spoilt, &mut second);
         assert!(second[..pixel].iter().all(|value| value.is_nan()));
         let rest = (segment.max(segments * between).div_ceil(step) * pixel).min(output.len());
         assert_eq!(second[rest..], output[rest..]);

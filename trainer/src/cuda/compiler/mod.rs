@@ -140,8 +140,6 @@ pub struct Unit<'a> {
     pub name: &'a str,
     /// Its text.
     pub source: &'a str,
-    /// Options of NVRTC besides those that say for what and how.
-    pub options: &'a [String],
 }
 
 impl Compiler {
@@ -203,7 +201,7 @@ impl Compiler {
 
     /// How many of these programs are not compiled yet, here or on disk.
     pub fn missing(&self, units: &[Unit<'_>]) -> usize {
-        let is_missing = |unit: &&Unit<'_>| !self.cache.has(&self.key(unit.source, &self.options(unit.options)));
+        let is_missing = |unit: &&Unit<'_>| !self.cache.has(&self.key(unit.source, &self.options(&[])));
         units.iter().filter(is_missing).count()
     }
 
@@ -216,8 +214,7 @@ impl Compiler {
         let next = std::sync::atomic::AtomicUsize::new(0);
         let work = || {
             let take = || units.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-            iter::from_fn(take)
-                .try_for_each(|program| self.image(program.name, program.source, program.options).map(drop))
+            iter::from_fn(take).try_for_each(|unit| self.image(unit.name, unit.source, &[]).map(drop))
         };
         thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();

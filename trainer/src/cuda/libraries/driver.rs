@@ -114,53 +114,40 @@ forward! { mod releases of DRIVER, missing 303, kept;
     fn cuMemFreeAsync(pointer: u64, stream: *mut c_void) unless pointer == 0;
 }
 
-call! { mod allocations of DRIVER, missing 303;
-    fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize);
-    fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void);
-    fn cuGetErrorName(code: c_uint, text: *mut *const c_char);
-}
-
-/// Memory on the device; the address 0 for 0 bytes.
+/// Gives the address 0 where there is nothing to allocate; false where there is.
 ///
 /// # Safety
 /// `pointer` must be writable.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case, reason = "the name of a C function")]
-pub unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize) -> c_uint {
-    // SAFETY: the caller gives a writable place.
-    unsafe {
-        match bytes {
-            0 => (*pointer = 0, 0).1,
-            _ => reported("cuMemAlloc", allocations::cuMemAlloc_v2(pointer, bytes)),
-        }
+unsafe fn allocated_nothing(pointer: *mut u64, bytes: usize) -> bool {
+    if bytes == 0 {
+        // SAFETY: the caller's promise.
+        unsafe { *pointer = 0 };
     }
+    bytes == 0
 }
 
-/// Memory on the device, in the order of a stream's work; the address 0 for 0 bytes.
-///
-/// # Safety
-/// `pointer` must be writable, and the stream one of the current context's.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case, reason = "the name of a C function")]
-pub unsafe extern "C" fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void) -> c_uint {
-    // SAFETY: the caller gives a writable place and a stream.
-    unsafe {
-        match bytes {
-            0 => (*pointer = 0, 0).1,
-            _ => reported("cuMemAllocAsync", allocations::cuMemAllocAsync(pointer, bytes, stream)),
-        }
-    }
+forward! { mod allocations of DRIVER, missing 303, reported;
+    fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize) unless unsafe {
+        // SAFETY: the driver asks its callers for a writable place.
+        allocated_nothing(pointer, bytes)
+    };
+    fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, stream: *mut c_void) unless unsafe {
+        // SAFETY: the driver asks its callers for a writable place.
+        allocated_nothing(pointer, bytes)
+    };
 }
 
-/// The name of a driver's error, as the driver has it.
+call! { mod names of DRIVER, missing 303;
+    fn cuGetErrorName(code: c_uint, text: *mut *const c_char);
+}
+
+/// The name of a driver's error, or "unknown error".
 pub fn error_name(code: c_uint) -> String {
-    let mut found = ptr::null();
-    // SAFETY: `found` is writable, and what the driver leaves in it is a static, terminated text.
+    let mut text = ptr::null();
+    // SAFETY: `text` is writable, and the function leaves a static, terminated text in it.
     unsafe {
-        if allocations::cuGetErrorName(code, &mut found) != 0 || found.is_null() {
-            return "unknown error".to_string();
-        }
-        CStr::from_ptr(found).to_string_lossy().into_owned()
+        cuGetErrorString(code, &mut text);
+        CStr::from_ptr(text).to_string_lossy().into_owned()
     }
 }
 
@@ -174,7 +161,7 @@ pub fn error_name(code: c_uint) -> String {
 pub unsafe extern "C" fn cuGetErrorString(code: c_uint, text: *mut *const c_char) -> c_uint {
     let mut found = ptr::null();
     // SAFETY: `found` is writable.
-    if unsafe { allocations::cuGetErrorName(code, &mut found) } != 0 || found.is_null() {
+    if unsafe { names::cuGetErrorName(code, &mut found) } != 0 || found.is_null() {
         found = c"unknown error".as_ptr();
     }
     // SAFETY: the caller gives a writable place.

@@ -54,6 +54,8 @@ pub struct NvidiaLibrary {
     /// How the names of files begin that the library opens itself, by name only: in a folder where the system does not look,
     /// they must be open before.
     companions: &'static [&'static str],
+    /// The function that tells its version.
+    version_function: &'static CStr,
     /// Asks the open library for its version.
     version: fn(&libloading::Library) -> Option<Version>,
     /// The oldest version that this program works with.
@@ -77,6 +79,7 @@ pub static DRIVER: NvidiaLibrary = NvidiaLibrary {
     file: "libcuda.so",
     of_driver: true,
     companions: &[],
+    version_function: c"cuDriverGetVersion",
     version: driver_version,
     oldest: Version { major: 12, minor: 0 },
     opened: OnceLock::new(),
@@ -87,6 +90,7 @@ pub static CUBLAS: NvidiaLibrary = NvidiaLibrary {
     file: "libcublas.so",
     of_driver: false,
     companions: &["libcublasLt.so"],
+    version_function: c"cublasGetProperty",
     version: cublas_version,
     oldest: Version { major: 12, minor: 8 },
     opened: OnceLock::new(),
@@ -97,6 +101,7 @@ pub static NVRTC: NvidiaLibrary = NvidiaLibrary {
     file: "libnvrtc.so",
     of_driver: false,
     companions: &["libnvrtc-builtins.so"],
+    version_function: c"nvrtcVersion",
     version: nvrtc_version,
     oldest: Version { major: 12, minor: 8 },
     opened: OnceLock::new(),
@@ -106,7 +111,9 @@ fn driver_version(library: &libloading::Library) -> Option<Version> {
     let mut number: c_int = 0;
     // SAFETY: the driver's function of this name has this type; it may be called at any time, and `number` is writable.
     let code = unsafe {
-        let function = library.get::<unsafe extern "C" fn(*mut c_int) -> c_int>(b"cuDriverGetVersion\0").ok()?;
+        let function = library
+            .get::<unsafe extern "C" fn(*mut c_int) -> c_int>(DRIVER.version_function.to_bytes_with_nul())
+            .ok()?;
         function(&mut number)
     };
     (code == 0).then_some(Version::from_number(u32::try_from(number).ok()?))
@@ -115,7 +122,9 @@ fn driver_version(library: &libloading::Library) -> Option<Version> {
 fn cublas_version(library: &libloading::Library) -> Option<Version> {
     // SAFETY: cuBLAS' function of this name has this type: a kind of number (0 major, 1 minor), and a writable place for it.
     let number = |kind: c_int| unsafe {
-        let function = library.get::<unsafe extern "C" fn(c_int, *mut c_int) -> c_int>(b"cublasGetProperty\0").ok()?;
+        let function = library
+            .get::<unsafe extern "C" fn(c_int, *mut c_int) -> c_int>(CUBLAS.version_function.to_bytes_with_nul())
+            .ok()?;
         let mut number = 0;
         (function(kind, &mut number) == 0).then_some(u32::try_from(number).ok()?)
     };
@@ -126,7 +135,9 @@ fn nvrtc_version(library: &libloading::Library) -> Option<Version> {
     let (mut major, mut minor): (c_int, c_int) = (0, 0);
     // SAFETY: NVRTC's function of this name has this type, and both places are writable.
     let code = unsafe {
-        let function = library.get::<unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int>(b"nvrtcVersion\0").ok()?;
+        let function = library
+            .get::<unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int>(NVRTC.version_function.to_bytes_with_nul())
+            .ok()?;
         function(&mut major, &mut minor)
     };
     (code == 0).then_some(Version { major: u32::try_from(major).ok()?, minor: u32::try_from(minor).ok()? })
@@ -199,11 +210,11 @@ impl NvidiaLibrary {
         self.open_companions(path);
         // SAFETY: opening runs the library's initialisers; NVIDIA's may be run at any time, from any thread.
         let library = unsafe { libloading::Library::new(path) }.map_err(|error| Unfit::File(error.to_string()))?;
-        let path = file_of(&library, self.version_symbol()).unwrap_or_else(|| path.to_path_buf());
+        let path = file_of(&library, self.version_function).unwrap_or_else(|| path.to_path_buf());
         // The driver's file is named after its own version, 550.54.15 or so.
         let path = path.canonicalize().unwrap_or(path);
         let version = (self.version)(&library);
-        let function = String::from_utf8_lossy(self.version_symbol()).trim_end_matches('\0').to_string();
+        let function = self.version_function.to_string_lossy();
         let version = version
             .ok_or_else(|| Unfit::Library(format!("{} does not tell its version: {function} fails", path.display())))?;
         if version < self.oldest {
@@ -214,15 +225,6 @@ impl NvidiaLibrary {
             )));
         }
         Ok(Opened { library, path, version })
-    }
-
-    /// The name of a function that the library has for sure.
-    fn version_symbol(&self) -> &'static [u8] {
-        match self.file {
-            "libcuda.so" => b"cuDriverGetVersion\0",
-            "libcublas.so" => b"cublasGetProperty\0",
-            _ => b"nvrtcVersion\0",
-        }
     }
 
     /// Opens what lies beside the library and is needed by it, for good.
@@ -258,11 +260,11 @@ enum Unfit {
 }
 
 /// The file that an open library came from.
-fn file_of(library: &libloading::Library, symbol: &[u8]) -> Option<PathBuf> {
+fn file_of(library: &libloading::Library, symbol: &CStr) -> Option<PathBuf> {
     // SAFETY: the symbol is only taken as an address; `information` is plain numbers and pointers, which dladdr fills in, and
     // its file name is a terminated text that lives as long as the library is open.
     unsafe {
-        let address = *library.get::<*const c_void>(symbol).ok()?;
+        let address = *library.get::<*const c_void>(symbol.to_bytes_with_nul()).ok()?;
         let mut information = std::mem::zeroed::<libc::Dl_info>();
         if libc::dladdr(address, &mut information) == 0 || information.dli_fname.is_null() {
             return None;
@@ -343,6 +345,7 @@ mod tests {
         file: "libabsent-of-all.so",
         of_driver: true,
         companions: &[],
+        version_function: c"absentOfAll",
         version: |_| None,
         oldest: Version { major: 1, minor: 0 },
         opened: OnceLock::new(),
