@@ -19,8 +19,8 @@ use dfdx::{
 use serde_json::json;
 use trainer::{
     export,
-    model::{AlexNet, CLASSES, Initialisation, Network},
-    nn::{FeatureMaps, Vectors},
+    model::{AlexNet, Initialisation, Network},
+    nn::{FeatureMaps, Logits},
     optimiser::{Optimiser, OptimiserOptions},
 };
 
@@ -44,15 +44,16 @@ struct Training {
 impl Training {
     fn new(folder: &Path, batch: usize) -> anyhow::Result<Self> {
         let device = Cpu::default();
-        let mut network = AlexNet::init(&device, Initialisation::PyTorch, 0)?;
+        let mut network = AlexNet::init(&device, 10, Initialisation::PyTorch, 0)?;
         export::load(&folder.join("alexnet.safetensors"), &mut network)?;
         let images = fs::read(folder.join("images.f32")).context("images.f32")?;
         let images: Vec<f32> = images.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
         let labels = fs::read(folder.join("labels.u8")).context("labels.u8")?;
+        let classes = network.classes();
         let batches = images.chunks_exact(batch * IMAGE).zip(labels.chunks_exact(batch));
         let batches = batches.map(|(images, labels)| {
-            let mut one_hot = vec![0.0; labels.len() * CLASSES];
-            for (row, label) in one_hot.chunks_exact_mut(CLASSES).zip(labels) {
+            let mut one_hot = vec![0.0; labels.len() * classes];
+            for (row, label) in one_hot.chunks_exact_mut(classes).zip(labels) {
                 row[usize::from(*label)] = 1.0;
             }
             (images.to_vec(), one_hot)
@@ -74,9 +75,10 @@ impl Training {
         self.steps += 1;
         let images: FeatureMaps<1, 224, Cpu> =
             self.device.try_tensor_from_vec(images.clone(), (self.batch, Const, Const, Const))?;
-        let labels: Vectors<CLASSES, Cpu> = self.device.try_tensor_from_vec(labels.clone(), (self.batch, Const))?;
+        let classes = self.network.classes().into();
+        let labels: Logits<Cpu> = self.device.try_tensor_from_vec(labels.clone(), (self.batch, classes))?;
         let gradients = mem::replace(&mut self.gradients, Gradients::leaky());
-        let logits = self.network.try_forward(images.traced(gradients))?;
+        let logits = self.network.try_forward(images.traced(gradients), None)?;
         let log_likelihoods = logits.try_log_softmax::<Axis<1>>()?.try_mul(labels)?;
         let loss: Tensor<Rank0, _, _, _> = log_likelihoods.try_sum()?;
         let loss = loss.try_mul(-1.0 / self.batch as f32)?;

@@ -167,7 +167,7 @@ fn trained<N: Network<Cpu>>(weights: &file::Aligned, image: &[f32]) -> Vec<f32> 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("weights.safetensors");
     std::fs::write(&path, weights.bytes()).expect("a file");
-    let mut network = N::init(&Cpu::default(), Initialisation::PyTorch, 0).expect("a network");
+    let mut network = N::init(&Cpu::default(), 10, Initialisation::PyTorch, 0).expect("a network");
     trainer::export::load(&path, &mut network).expect("the weights fit");
     network.logits(image, 1).expect("logits").as_vec()
 }

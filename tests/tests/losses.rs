@@ -28,7 +28,7 @@ fn network_by_formula() -> LeNet5<Cpu> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("formula.safetensors");
     fs::write(&path, file.bytes()).unwrap();
-    let mut network = LeNet5::init(&Cpu::default(), Initialisation::PyTorch, 0).unwrap();
+    let mut network = LeNet5::init(&Cpu::default(), 10, Initialisation::PyTorch, 0).unwrap();
     export::load(&path, &mut network).unwrap();
     network
 }

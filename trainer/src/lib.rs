@@ -14,3 +14,7 @@ pub mod ops;
 pub mod optimiser;
 pub mod random;
 pub mod training;
+
+// What `network!` names.
+#[doc(hidden)]
+pub use {anyhow, dfdx, image, image_files, infer_core};

@@ -307,7 +307,7 @@ fn unusable_weights_are_refused_by_name() {
     save(Some([("architecture".to_string(), "vgg".to_string())].into()));
     refusal("unknown architecture \"vgg\"");
     save(Some([("architecture".to_string(), "lenet5".to_string())].into()));
-    refusal("conv1.weight");
+    refusal("linear3.bias");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use trainer::{
 };
 
 fn lenet(seed: u64) -> LeNet5<Cpu> {
-    LeNet5::init(&Cpu::default(), Initialisation::PyTorch, seed).unwrap()
+    LeNet5::init(&Cpu::default(), 10, Initialisation::PyTorch, seed).unwrap()
 }
 
 fn metadata() -> BTreeMap<String, String> {

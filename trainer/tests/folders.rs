@@ -316,7 +316,7 @@ fn folders_that_cannot_be_data_are_refused_by_name() {
     };
     refused("DIR: there is no such folder");
     image("a/1.png");
-    refused("DIR: expected a folder for each of 2 to 10 classes, found one, a");
+    refused("DIR: expected a folder for each of 2 to 10000 classes, found one, a");
     fs::create_dir(root.join("b")).unwrap();
     fs::create_dir(root.join("c")).unwrap();
     refused("found none in:\n  DIR/b\n  DIR/c");
@@ -328,12 +328,10 @@ fn folders_that_cannot_be_data_are_refused_by_name() {
         "DIR: expected a folder for each class, found images that lie in none, to be put into folders named after their classes:\n  DIR/stray.png",
     );
     fs::remove_file(root.join("stray.png")).unwrap();
-    for number in 0..8 {
-        image(&format!("more {number}/1.png"));
+    for number in 0..9_998 {
+        fs::create_dir(root.join(format!("more {number}"))).unwrap();
     }
-    refused(
-        "DIR: found 11 classes, and the network tells 10 apart at most; building with ALEXNET_CLASSES=11 makes one",
-    );
+    refused("DIR: expected 2 to 10000 classes, found 10001");
 
     fs::remove_dir_all(&root).unwrap();
     image("train/a/1.png");
@@ -484,12 +482,57 @@ fn weights_of_other_classes_are_not_taken_for_these() {
 
     // They may be learnt on from: all but the layer that tells the classes apart.
     let (_, said) = trainer(0, &[&recipe[..], &["--data", &pets, "--out", &more, "--init", &weights]].concat());
-    let expected =
-        format!("{weights} tells other classes apart (bars, disc, other things): its last layer, linear3, begins anew");
+    let expected = format!(
+        "{weights}: these weights tell apart other classes (bars, disc, other things): the last layer, linear3, begins anew"
+    );
     assert!(said.contains(&expected), "{said}");
     let (_, said) =
         trainer(0, &[&recipe[..], &["--data", &shapes, "--out", &more, "--init", &weights, "--overwrite"]].concat());
     assert!(!said.contains("anew"), "{said}");
+}
+
+#[test]
+fn a_network_has_as_many_outputs_as_there_are_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let shape = |weights: &str| {
+        let bytes = fs::read(weights).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        header.info("linear3.weight").unwrap().shape.clone()
+    };
+    let recipe = ["--network=lenet5", "--epochs=1", "--batch-size=50"];
+    let mut before = None;
+    for classes in [2, 37, 300] {
+        let (data, run) = (path(&format!("data-{classes}")), path(&format!("run-{classes}")));
+        for class in 0..classes {
+            let file = Path::new(&data).join(format!("kind {class:04}"));
+            (0..2).for_each(|number| {
+                save(&file.join(format!("{number}.png")), picture(class % 3, 12, 9, (class + number) as u32))
+            });
+        }
+        trainer(0, &[&recipe[..], &["--data", &data, "--out", &run]].concat());
+        let weights = format!("{run}/lenet5.safetensors");
+        assert_eq!(shape(&weights), [classes, 84]);
+        let (evaluated, _) = trainer(0, &["evaluate", "--json", "--weights", &weights, "--data", &data]);
+        let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
+        assert_eq!(evaluated["classes"].as_array().unwrap().len(), classes);
+        assert_eq!(evaluated["confusion"].as_array().map(Vec::len), (classes <= 100).then_some(classes));
+        let taken =
+            |kind: &str| evaluated[kind].as_array().unwrap().iter().map(|pair| pair[2].as_u64().unwrap()).sum::<u64>();
+        let correct = evaluated["classes"].as_array().unwrap().iter().map(|class| class["correct"].as_u64().unwrap());
+        assert_eq!(taken("confusions") + correct.sum::<u64>(), evaluated["images"].as_u64().unwrap());
+        let (table, _) = trainer(0, &["evaluate", "--weights", &weights, "--data", &data]);
+        assert!(table.lines().all(|line| line.chars().count() < 300), "{table}");
+        assert!(fs::read_to_string(format!("{run}/report.html")).unwrap().len() < 300_000);
+
+        // What was learnt goes on to other classes, of whatever number.
+        if let Some(init) = before.replace(weights) {
+            let other = path(&format!("other-{classes}"));
+            let (_, said) = trainer(0, &[&recipe[..], &["--data", &data, "--out", &other, "--init", &init]].concat());
+            assert!(said.contains("the last layer, linear3, begins anew"), "{said}");
+            assert_eq!(shape(&format!("{other}/lenet5.safetensors")), [classes, 84]);
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
 use trainer::{
-    model::{AlexNet, CLASSES, Initialisation, LeNet5, Logits, ModelError, Network},
-    nn::DropHalf,
+    model::{AlexNet, Initialisation, LeNet5, ModelError, Network, Summary},
+    nn::{DropHalf, Logits},
     ops::{Conv2d, ConvOptions, MaxPool2d, Window, portable},
     random::StepKey,
 };
@@ -93,8 +93,8 @@ fn portable_alexnet(
     conv!(conv4, 3, 1, 1, false);
     conv!(conv5, 3, 1, 1, true);
     let x = x.try_reshape_like(&(batch, Const::<6400>)).unwrap();
-    let x = DropHalf::<1>.try_forward(network.linear1.forward(x).relu(), KEY).unwrap();
-    let x = DropHalf::<2>.try_forward(network.linear2.forward(x).relu(), KEY).unwrap();
+    let x = DropHalf::<1>.try_forward(network.linear1.forward(x).relu(), Some(KEY)).unwrap();
+    let x = DropHalf::<2>.try_forward(network.linear2.forward(x).relu(), Some(KEY)).unwrap();
     network.linear3.forward(x)
 }
 
@@ -102,14 +102,14 @@ fn portable_alexnet(
 fn alexnet_is_the_same_on_both_paths() {
     let batch = 2;
     let targets = |device: &Cpu| {
-        let mut targets = vec![0.0; batch * CLASSES];
+        let mut targets = vec![0.0; batch * 10];
         targets[3] = 1.0;
-        targets[CLASSES + 8] = 1.0;
-        device.tensor_from_vec(targets, (batch, Const::<CLASSES>))
+        targets[10 + 8] = 1.0;
+        device.tensor_from_vec(targets, (batch, 10.into()))
     };
     // Where rounding decides a ReLU or a maximum, that value's gradient goes elsewhere, and those of convolutions differ by up to
     // a hundredth. In about every second network it decides one of 400,000; in this one it decides none.
-    let init = |device: &Cpu| AlexNet::init(device, Initialisation::Xavier, 5).unwrap();
+    let init = |device: &Cpu| AlexNet::init(device, 10, Initialisation::Xavier, 5).unwrap();
     let device = Cpu::default();
     let network = init(&device);
     let logits = network.logits_traced(images::<AlexNet<Cpu>>(batch), batch, network.alloc_grads(), KEY).unwrap();
@@ -133,13 +133,13 @@ fn alexnet_is_the_same_on_both_paths() {
 #[test]
 fn dropout_is_for_training_only() {
     let device = Cpu::default();
-    let network = LeNet5::init(&device, Initialisation::PyTorch, 3).unwrap();
+    let network = LeNet5::init(&device, 10, Initialisation::PyTorch, 3).unwrap();
     let evaluated = network.logits(images::<LeNet5<Cpu>>(3), 3).unwrap().as_vec();
     let gradients = network.alloc_grads();
     let trained = network.logits_traced(images::<LeNet5<Cpu>>(3), 3, gradients, KEY).unwrap().as_vec();
     assert_eq!(evaluated, trained);
 
-    let network = AlexNet::init(&device, Initialisation::PyTorch, 3).unwrap();
+    let network = AlexNet::init(&device, 10, Initialisation::PyTorch, 3).unwrap();
     let images = images::<AlexNet<Cpu>>(1);
     let traced = |key| network.logits_traced(&images, 1, network.alloc_grads(), key).unwrap().as_vec();
     let first = traced(KEY);
@@ -157,7 +157,7 @@ fn initial_weights_are_uniform_as_wide_as_said() {
 
 /// Compares AlexNet's initial weights with a uniform distribution whose bound has this square, given `fan_in` and `fan_out`.
 fn is_initialised(initialisation: Initialisation, square: fn(f64, f64) -> f64) {
-    let values = tensors(&AlexNet::init(&Cpu::default(), initialisation, 42).unwrap(), None);
+    let values = tensors(&AlexNet::init(&Cpu::default(), 10, initialisation, 42).unwrap(), None);
     assert_eq!(values.len(), 16);
     let fans = |layer: &str| match layer {
         "conv1" => (121.0, 96.0 * 121.0),
@@ -169,7 +169,7 @@ fn is_initialised(initialisation: Initialisation, square: fn(f64, f64) -> f64) {
         "linear2" => (4096.0, 4096.0),
         layer => {
             assert_eq!(layer, "linear3");
-            (4096.0, f64::from(u32::try_from(CLASSES).unwrap()))
+            (4096.0, 10.0)
         }
     };
     for (name, values) in &values {
@@ -198,7 +198,7 @@ fn is_initialised(initialisation: Initialisation, square: fn(f64, f64) -> f64) {
 #[test]
 fn initial_weights_follow_from_the_seed() {
     let lenet =
-        |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed ^ 9), Initialisation::PyTorch, seed).unwrap(), None);
+        |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed ^ 9), 10, Initialisation::PyTorch, seed).unwrap(), None);
     assert_eq!(lenet(7), lenet(7));
     for (name, values) in lenet(7) {
         assert_ne!(values, lenet(8)[&name], "{name}");
@@ -207,13 +207,14 @@ fn initial_weights_follow_from_the_seed() {
 
 #[test]
 fn initialisation_does_not_depend_on_the_device() {
-    let network = |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed), Initialisation::PyTorch, 7).unwrap(), None);
+    let network =
+        |seed| tensors(&LeNet5::init(&Cpu::seed_from_u64(seed), 10, Initialisation::PyTorch, 7).unwrap(), None);
     assert_eq!(network(1), network(2));
 }
 
 #[test]
 fn summaries_add_up() {
-    let summary = <AlexNet<Cpu> as Network<Cpu>>::summary();
+    let summary = Summary::of(&infer_core::alexnet::DESCRIPTION, 10);
     assert_eq!(summary.parameters(), 46_764_746);
     assert_eq!(summary.multiply_adds(), 938_754_826);
     let text = summary.to_string();
@@ -223,20 +224,22 @@ fn summaries_add_up() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 
-    fn counted<N: Network<Cpu>>() -> (usize, usize) {
-        let network = N::init(&Cpu::default(), Initialisation::PyTorch, 0).unwrap();
-        (N::summary().parameters(), network.num_trainable_params())
+    fn counted<N: Network<Cpu>>(classes: usize) -> usize {
+        let network = N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).unwrap();
+        let counted = network.num_trainable_params();
+        assert_eq!(Summary::of(N::DESCRIPTION, classes).parameters(), counted);
+        counted
     }
-    let (summed, counted_) = counted::<AlexNet<Cpu>>();
-    assert_eq!(summed, counted_);
-    let (summed, counted_) = counted::<LeNet5<Cpu>>();
-    assert_eq!(summed, counted_);
-    assert_eq!(summed, 61_706);
+    assert_eq!(counted::<AlexNet<Cpu>>(10), 46_764_746);
+    assert_eq!(counted::<LeNet5<Cpu>>(10), 61_706);
+    for classes in [2, 37, 1000] {
+        assert_eq!(counted::<LeNet5<Cpu>>(classes), 61_706 - 850 + 85 * classes);
+    }
 }
 
 #[test]
 fn batches_of_the_wrong_size_are_refused() {
-    let network = LeNet5::init(&Cpu::default(), Initialisation::PyTorch, 0).unwrap();
+    let network = LeNet5::init(&Cpu::default(), 10, Initialisation::PyTorch, 0).unwrap();
     assert_eq!(network.logits([], 0).unwrap_err(), ModelError::EmptyBatch);
     let error = network.logits(vec![0.0; 28 * 28], 2).unwrap_err();
     assert_eq!(error.to_string(), "a batch of images: expected 1568 values, found 784");

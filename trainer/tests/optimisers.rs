@@ -76,7 +76,7 @@ fn five_steps_give_the_weights_that_pytorch_gives() {
 type Module = Linear<300, 130, f32, Cpu>;
 
 fn module() -> Module {
-    model::initialise(&Cpu::default(), Initialisation::PyTorch, 5).unwrap()
+    model::initialise(&Cpu::default(), 10, Initialisation::PyTorch, 5).unwrap()
 }
 
 /// Random gradients, the same for the same step.

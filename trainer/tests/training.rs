@@ -58,7 +58,7 @@ fn run_or_resume<N: Network<Cpu>>(
     let checkpoint =
         path.filter(|_| resume).map(|path| Checkpoint::newest(path, N::ARCHITECTURE, options)).transpose()?;
     // Weights that a checkpoint must replace.
-    let network = N::init(&device, options.initialisation, if resume { 1234 } else { options.seed }).unwrap();
+    let network = N::init(&device, 10, options.initialisation, if resume { 1234 } else { options.seed }).unwrap();
     let folder = path.map(|path| common::run_folder(path, N::ARCHITECTURE, options));
     let setting = Setting { device: &device, dataset: data, options, folder: folder.as_ref(), observer, interrupt };
     training::train(setting, network, checkpoint.as_ref())
@@ -86,7 +86,7 @@ fn it_learns_and_the_best_epoch_is_exported() {
     assert!(outcome.epochs.iter().all(|epoch| accuracy(epoch) <= accuracy(best)));
     let weights = outcome.weights.unwrap();
     assert_eq!(weights, folder.path().join("lenet5.safetensors"));
-    let mut network = Net::init(&Cpu::default(), Initialisation::PyTorch, 99).unwrap();
+    let mut network = Net::init(&Cpu::default(), 10, Initialisation::PyTorch, 99).unwrap();
     let metadata = export::load(&weights, &mut network).unwrap();
     assert_eq!(metadata["architecture"], "lenet5");
     assert_eq!(metadata["epoch"], best.epoch.to_string());

@@ -19,6 +19,7 @@ use crate::{
     training::{
         self,
         config::ImageCounts,
+        confusion::{ClassTotal, Confusion},
         evaluate::evaluate,
         metrics::Tally,
         output,
@@ -47,6 +48,9 @@ pub(super) struct EvaluateArgs {
     threads: ThreadArgs,
 }
 
+/// The most classes whose matrix `--json` prints: 100 × 100 numbers.
+const MOST_IN_MATRIX: usize = 100;
+
 /// The result, as `--json` prints it.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -58,8 +62,10 @@ struct Report {
     /// 0 to 1.
     accuracy: f64,
     classes: Vec<ClassReport>,
-    /// Images of each class (outer, as `classes`) taken for each class (inner).
-    confusion: Vec<Vec<u64>>,
+    /// Images of each class (outer, as `classes`) taken for each class (inner); absent for more than [`MOST_IN_MATRIX`].
+    confusion: Option<Vec<Vec<u64>>>,
+    /// Class, class taken for and images of each pair of classes that were confused, the most frequent first.
+    confusions: Vec<(usize, usize, u64)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,7 +88,9 @@ impl EvaluateArgs {
     }
 
     fn evaluate<N: Network<Cpu>>(&self) -> anyhow::Result<()> {
-        let mut network = N::init(&Cpu::default(), Initialisation::PyTorch, 0).context("cannot make the network")?;
+        let classes = export::classes(&self.weights, N::DESCRIPTION)?;
+        let mut network =
+            N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).context("cannot make the network")?;
         let metadata = export::load(&self.weights, &mut network)?;
         let path = self.weights.display();
         let normalisation = stored_normalisation(&self.weights, &metadata, N::SIDE)?.flatten();
@@ -112,16 +120,11 @@ impl EvaluateArgs {
 impl Report {
     fn new(weights: PathBuf, network: &'static str, names: &[String], tally: &Tally) -> Self {
         let scores = tally.scores();
-        let confusion = tally.confusion().to_vec();
-        let classes = names.iter().zip(&confusion).enumerate().map(|(class, (label, row))| {
-            let images = row.iter().sum();
-            ClassReport {
-                class,
-                label: label.clone(),
-                images,
-                correct: row[class],
-                accuracy: (images > 0).then(|| row[class] as f64 / images as f64),
-            }
+        let confusion = tally.confusion();
+        let classes = names.iter().zip(confusion.totals()).enumerate().map(|(class, (label, total))| {
+            let ClassTotal { images, correct } = total;
+            let accuracy = (images > 0).then(|| correct as f64 / images as f64);
+            ClassReport { class, label: label.clone(), images, correct, accuracy }
         });
         Self {
             weights,
@@ -130,7 +133,8 @@ impl Report {
             loss: scores.loss,
             accuracy: scores.accuracy,
             classes: classes.collect(),
-            confusion,
+            confusion: (names.len() <= MOST_IN_MATRIX).then(|| confusion.matrix()),
+            confusions: confusion.mistakes(),
         }
     }
 
@@ -138,12 +142,13 @@ impl Report {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         let mut header = vec!["class".to_string()];
-        header.extend((0..self.classes.len()).map(|class| format!("→{class}")));
+        let matrix = self.confusion.as_deref().filter(|matrix| matrix.len() <= Confusion::READABLE);
+        header.extend((0..matrix.map_or(0, <[_]>::len)).map(|class| format!("→{class}")));
         header.extend(["images", "accuracy"].map(String::from));
         table.set_header(header);
-        for (class, row) in self.classes.iter().zip(&self.confusion) {
+        for class in &self.classes {
             let mut cells = vec![format!("{} {}", class.class, class.label)];
-            cells.extend(row.iter().map(u64::to_string));
+            cells.extend(matrix.and_then(|matrix| matrix.get(class.class)).into_iter().flatten().map(u64::to_string));
             cells.push(class.images.to_string());
             cells.push(class.accuracy.map_or("-".to_string(), |accuracy| format!("{:.2} %", 100.0 * accuracy)));
             table.add_row(cells);
@@ -151,9 +156,12 @@ impl Report {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+        let heading = match matrix {
+            Some(_) => "Images of each class (rows) taken for each class (columns)".to_string(),
+            None => self.most_confused(),
+        };
         format!(
-            "{} ({}) on {} test images\nloss      {:.4}\naccuracy  {:.2} %\n\n\
-             Images of each class (rows) taken for each class (columns)\n{}\n",
+            "{} ({}) on {} test images\nloss      {:.4}\naccuracy  {:.2} %\n\n{heading}\n{}\n",
             self.weights.display(),
             self.network,
             self.images,
@@ -161,6 +169,15 @@ impl Report {
             100.0 * self.accuracy,
             table.trim_fmt()
         )
+    }
+
+    /// The pairs of classes that are confused most often, a line each.
+    fn most_confused(&self) -> String {
+        let name = |class: usize| self.classes.get(class).map_or("?", |class| &class.label);
+        let pairs = self.confusions.iter().take(Confusion::READABLE / 2);
+        let lines =
+            pairs.map(|(label, predicted, images)| format!("  {} → {}: {images}\n", name(*label), name(*predicted)));
+        format!("Most often taken for another class\n{}\nThe classes", lines.collect::<String>())
     }
 }
 

@@ -25,6 +25,7 @@ use clap::{
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
 use image_files::preprocessing::{self, Normalisation};
+use infer_core::describe::{CLASSES, Description};
 
 use crate::{
     atomic,
@@ -89,6 +90,16 @@ enum NetworkName {
     Alexnet,
     // LeNet-5 on 1×28×28.
     Lenet5,
+}
+
+impl NetworkName {
+    /// Its layers and their sizes.
+    fn description(self) -> &'static Description {
+        match self {
+            Self::Alexnet => &infer_core::alexnet::DESCRIPTION,
+            Self::Lenet5 => &infer_core::lenet5::DESCRIPTION,
+        }
+    }
 }
 
 /// Where the data comes from.
@@ -268,6 +279,11 @@ fn message(error: &anyhow::Error) -> String {
 /// A parser of whole numbers within a range, which it names where it refuses.
 fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
+}
+
+/// A parser of numbers of classes.
+fn classes() -> RangedU64ValueParser<usize> {
+    number(*CLASSES.start() as u64, *CLASSES.end() as u64)
 }
 
 /// The names of the classes of weights, if they have any, where they may be those of these data too.

@@ -1,10 +1,9 @@
 //! `summary`: a network's table of layers.
 
 use clap::Args;
-use dfdx::tensor::Cpu;
 
-use super::{NetworkName, print};
-use crate::model::{AlexNet, LeNet5, Network};
+use super::{NetworkName, classes, print};
+use crate::model::Summary;
 
 /// Options of `summary`.
 #[derive(Debug, Args)]
@@ -12,14 +11,14 @@ pub(super) struct SummaryArgs {
     /// Network to show
     #[arg(long, value_enum, default_value = "alexnet", value_name = "NAME")]
     network: NetworkName,
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value = "10", value_parser = classes())]
+    classes: usize,
 }
 
 impl SummaryArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let summary = match self.network {
-            NetworkName::Alexnet => <AlexNet<Cpu> as Network<Cpu>>::summary().to_string(),
-            NetworkName::Lenet5 => <LeNet5<Cpu> as Network<Cpu>>::summary().to_string(),
-        };
+        let summary = Summary::of(self.network.description(), self.classes).to_string();
         print(&format!("{}\n", summary.trim_end()))
     }
 }

@@ -25,7 +25,7 @@ use super::{
     program::{self, GENERAL, Program},
     staging::Staging,
 };
-use crate::device::Products;
+use crate::device::{CudaKernels, Products};
 
 /// Threads of a block; kernels that sum over a block are written for this number.
 pub(crate) const THREADS: u32 = 256;
@@ -46,6 +46,7 @@ pub(crate) struct Engine {
     pub(crate) blas: CudaBlas,
     /// How convolutions are multiplied.
     pub(crate) convolutions: Products,
+    portable: AtomicBool,
     forget_windows: AtomicBool,
     /// The modules of programs, by their keys.
     modules: Mutex<HashMap<String, Module>>,
@@ -83,10 +84,20 @@ impl Engine {
         let general = loaded(&modules, &general)?;
         let blas = CudaBlas::new(device.clone()).map_err(|error| EngineError::Cuda(error.into()))?;
         let staging = Mutex::new(Staging::new());
-        let forget_windows = AtomicBool::new(false);
-        let engine = Arc::new(Self { device, blas, convolutions, forget_windows, modules, general, staging });
+        let (portable, forget_windows) = (AtomicBool::new(false), AtomicBool::new(false));
+        let engine = Arc::new(Self { device, blas, convolutions, portable, forget_windows, modules, general, staging });
         engines.push(engine.clone());
         Ok(engine)
+    }
+
+    /// Sets how convolutions, inputs and the optimiser's steps are computed: [`CudaKernels::Fused`] unless this says otherwise.
+    pub(crate) fn set_kernels(&self, kernels: CudaKernels) {
+        self.portable.store(kernels == CudaKernels::Portable, Ordering::Relaxed);
+    }
+
+    /// How convolutions, inputs and the optimiser's steps are computed.
+    pub(crate) fn kernels(&self) -> CudaKernels {
+        if self.portable.load(Ordering::Relaxed) { CudaKernels::Portable } else { CudaKernels::Fused }
     }
 
     /// Sets whether what convolutions unfold is kept for the backward pass, which must unfold it again otherwise. It is, unless

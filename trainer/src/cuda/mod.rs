@@ -8,6 +8,7 @@ pub(crate) mod engine;
 pub(crate) mod exchange;
 pub mod failure;
 pub mod libraries;
+pub mod memory;
 mod panics;
 pub(crate) mod program;
 mod staging;
@@ -17,7 +18,6 @@ mod trial;
 use std::{
     ffi::{CStr, c_char, c_int, c_uint},
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use dfdx::tensor::Cuda;
@@ -27,10 +27,7 @@ use self::{
     failure::Code,
     libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver, modules},
 };
-use crate::{
-    device::{CudaKernels, LayerProducts, Precision},
-    model::Network,
-};
+use crate::device::{CudaKernels, LayerProducts, Precision};
 
 /// Why a GPU cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -348,77 +345,13 @@ fn keep_freed_memory(gpu: &Gpu) {
     failure::forget();
 }
 
-static PORTABLE: AtomicBool = AtomicBool::new(false);
-
-/// Sets how convolutions are computed from now on, in all of this process.
-pub fn set_kernels(kernels: CudaKernels) {
-    PORTABLE.store(kernels == CudaKernels::Portable, Ordering::Relaxed);
-}
-
-/// How convolutions are computed: [`CudaKernels::Fused`] unless [`set_kernels`] said otherwise.
-pub fn kernels() -> CudaKernels {
-    if PORTABLE.load(Ordering::Relaxed) { CudaKernels::Portable } else { CudaKernels::Fused }
-}
-
-/// Bytes of memory on the GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// Not in use by anyone.
-    pub free: usize,
-    /// All.
-    pub total: usize,
-}
-
-/// The memory of an open device.
+/// Sets how a device computes convolutions, and what stands around them: [`CudaKernels::Fused`] unless this says otherwise.
 ///
 /// # Errors
-/// The driver's.
-pub fn memory(device: &Cuda) -> Result<Memory, Code> {
-    // Allocating nothing makes the device the current one of this thread.
-    let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
-    let (mut free, mut total) = (0, 0);
-    // SAFETY: both places are writable.
-    check(unsafe { driver::cuMemGetInfo_v2(&mut free, &mut total) })?;
-    Ok(Memory { free, total })
-}
-
-/// Copies of all weights that training holds: weights, gradients, both moments of Adam, the moving average, and a network of it.
-const WEIGHT_COPIES: usize = 6;
-/// What the libraries need for themselves.
-const LIBRARIES: usize = 256 << 20;
-/// Bytes that a training step takes for each image of a batch with fused kernels, bytes that keeping what convolutions unfold
-/// takes beside them, and bytes of a step with portable kernels. The emulator counts them, and `scripts/cuda-emulate` holds that
-/// a batch which should fit does.
-const BYTES_PER_IMAGE: [(&str, [usize; 3]); 2] =
-    [("alexnet", [9 << 20, 6 << 20, 32 << 20]), ("lenet5", [118 << 10, 56 << 10, 360 << 10])];
-
-/// Refuses batches that training `N` has no memory for, and lets fused kernels keep what convolutions unfold where there is
-/// memory for that too.
-///
-/// # Errors
-/// A message that names a batch size that would do, where there is one.
-pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Result<(), String> {
-    let free = memory(device).map_err(|error| error.to_string())?.free;
-    let fixed = WEIGHT_COPIES * size_of::<f32>() * N::summary().parameters() + LIBRARIES;
-    let bytes = BYTES_PER_IMAGE.iter().find(|(name, _)| *name == N::ARCHITECTURE);
-    let [fused, windows, portable] = bytes.map_or([0; 3], |(_, bytes)| *bytes);
-    let needed = |per_image: usize| fixed.saturating_add(per_image.saturating_mul(batch_size));
-    let per_image = match kernels() {
-        CudaKernels::Fused => fused,
-        CudaKernels::Portable => portable,
-    };
-    if needed(per_image) <= free {
-        return keep_windows(device, needed(per_image + windows) <= free);
-    }
-    let advice = match free.saturating_sub(fixed).checked_div(per_image) {
-        None | Some(0) => "no batch is small enough".to_string(),
-        Some(images) => format!("--batch-size {images} would do"),
-    };
-    Err(format!(
-        "the GPU's memory does not suffice: batches of {batch_size} images need about {} MiB, {} MiB are free; {advice}",
-        needed(per_image) >> 20,
-        free >> 20
-    ))
+/// What NVRTC, the driver or cuBLAS reports where the device was not opened here.
+pub fn set_kernels(device: &Cuda, kernels: CudaKernels) -> Result<(), String> {
+    engine::Engine::of(device).map_err(|error| error.to_string())?.set_kernels(kernels);
+    Ok(())
 }
 
 /// Sets whether fused kernels keep what convolutions unfold for the backward pass, which must unfold it again otherwise. They
@@ -427,8 +360,7 @@ pub fn check_memory<N: Network<Cuda>>(device: &Cuda, batch_size: usize) -> Resul
 /// # Errors
 /// What NVRTC, the driver or cuBLAS reports where the device was not opened here.
 pub fn keep_windows(device: &Cuda, keep: bool) -> Result<(), String> {
-    let engine = engine::Engine::of(device).map_err(|error| error.to_string())?;
-    engine.keep_windows(keep);
+    engine::Engine::of(device).map_err(|error| error.to_string())?.keep_windows(keep);
     Ok(())
 }
 
@@ -452,7 +384,7 @@ pub fn guarded(
         let message = format!("{error:#}");
         let of_gpu = ["CUDA_ERROR", "CUBLAS_STATUS", "CublasError", "NvrtcError"].iter().any(|name| message.contains(name));
         if failure.code.is_out_of_memory() && of_gpu {
-            let total = memory(device).map_or(String::new(), |memory| format!(" of {} MiB", memory.total >> 20));
+            let total = memory::of(device).map_or(String::new(), |memory| format!(" of {} MiB", memory.total >> 20));
             return anyhow::anyhow!(
                 "the memory{total} of {gpu} ran out with batches of {batch_size} images, perhaps because another program takes a \
                  part of it; try --batch-size {} ({failure}; with {})",

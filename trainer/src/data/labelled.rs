@@ -10,7 +10,7 @@ pub struct LabelledImages {
     /// All images' pixels, one image after the other.
     pixels: Vec<u8>,
     frames: Vec<Frame>,
-    labels: Vec<u8>,
+    labels: Vec<u16>,
     classes: usize,
 }
 
@@ -34,7 +34,7 @@ impl LabelledImages {
     /// [`DataError::Counts`] and [`DataError::Label`], with `files` (images, labels) named in them.
     pub fn new(images: Idx<3>, labels: Idx<1>, classes: usize, files: [&Path; 2]) -> Result<Self, DataError> {
         let [count, height, width] = images.dimensions();
-        let labels = labels.into_elements();
+        let labels: Vec<u16> = labels.into_elements().into_iter().map(u16::from).collect();
         if labels.len() != count {
             return Err(DataError::Counts {
                 images: files[0].to_path_buf(),
@@ -59,7 +59,7 @@ impl LabelledImages {
     ///
     /// # Panics
     /// Where the pixels are not whole rows, or `label` is none of the classes.
-    pub fn push(&mut self, width: usize, pixels: &[u8], label: u8) {
+    pub fn push(&mut self, width: usize, pixels: &[u8], label: u16) {
         assert!(width > 0 && pixels.len().is_multiple_of(width), "{} pixels in rows of {width}", pixels.len());
         assert!(usize::from(label) < self.classes, "label {label} of {} classes", self.classes);
         self.frames.push(Frame { start: self.pixels.len(), width, height: pixels.len() / width });
@@ -101,7 +101,7 @@ impl LabelledImages {
     }
 
     /// The labels of all images.
-    pub fn labels(&self) -> &[u8] {
+    pub fn labels(&self) -> &[u16] {
         &self.labels
     }
 }

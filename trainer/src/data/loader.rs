@@ -28,7 +28,7 @@ pub struct Batch<P> {
     /// What was made of the images.
     pub images: P,
     /// Their labels.
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
 }
 
 impl Split {

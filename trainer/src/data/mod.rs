@@ -107,7 +107,7 @@ pub enum DataError {
         /// Position in the file, from 0.
         index: usize,
         /// The label found.
-        label: u8,
+        label: u16,
         /// The largest label that names a class.
         last: usize,
     },

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use infer_core::describe::{CLASSES, Description};
 use safetensors::{Dtype, SafeTensors};
 use serde::{
     Deserialize, Deserializer,
@@ -115,6 +116,23 @@ impl StoredFile {
         let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         check_finite(values.iter().copied())?;
         Ok(values)
+    }
+
+    /// The number of classes that the last layer of `network` tells apart: the length of its bias, whose name has `prefix`
+    /// before it.
+    ///
+    /// # Errors
+    /// There is no such tensor, or it is no vector of as many values as a network may have classes.
+    pub(crate) fn classes(&self, network: &Description, prefix: &str) -> Result<usize, ExportError> {
+        let bias = network.layers.last().and_then(|layer| layer.tensors).map_or("", |[_, bias]| bias);
+        let name = format!("{prefix}{bias}");
+        let file = SafeTensors::deserialize(&self.bytes).ok();
+        let shape = file.as_ref().and_then(|file| file.tensor(&name).ok()).map(|tensor| tensor.shape().to_vec());
+        match shape.as_deref() {
+            Some([classes]) if CLASSES.contains(classes) => Ok(*classes),
+            Some(found) => Err(refuse(&self.path, &name, TensorProblem::Classes { found: found.to_vec() })),
+            None => Err(refuse(&self.path, &name, TensorProblem::Missing { expected: vec![network.classes()] })),
+        }
     }
 
     /// Refuses the file for the first tensor that is not expected.

@@ -20,6 +20,7 @@ use dfdx::{
     tensor::Tensor,
     tensor_ops::Device,
 };
+use infer_core::describe::{CLASSES, Description};
 use safetensors::Dtype;
 
 pub(crate) use file::{StoredFile, StoredTensor, write};
@@ -94,6 +95,12 @@ pub enum TensorProblem {
         /// Shape found.
         found: Vec<usize>,
     },
+    /// It is the last layer's bias, and no vector of one value for each class.
+    #[error("expected a value for each of {} to {} classes, found shape {found:?}", CLASSES.start(), CLASSES.end())]
+    Classes {
+        /// Shape found.
+        found: Vec<usize>,
+    },
     /// It holds a NaN or an infinity.
     #[error("expected finite values, found {value} at index {index}")]
     NotFinite {
@@ -138,13 +145,35 @@ pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
     path: &Path,
     network: &mut M,
 ) -> Result<BTreeMap<String, String>, ExportError> {
+    load_chosen(path, network, |_| true)
+}
+
+/// As [`load`], but for the last layer of `description`, which stays as it is and may be for other classes in the file.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all_but_last<D: Device<f32>, M: TensorCollection<f32, D>>(
+    path: &Path,
+    network: &mut M,
+    description: &Description,
+) -> Result<BTreeMap<String, String>, ExportError> {
+    let last = description.layers.last().and_then(|layer| layer.tensors).unwrap_or_default();
+    load_chosen(path, network, |tensor| !last.contains(&tensor))
+}
+
+fn load_chosen<D: Device<f32>, M: TensorCollection<f32, D>>(
+    path: &Path,
+    network: &mut M,
+    chosen: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, String>, ExportError> {
     let file = StoredFile::open(path)?;
     let mut weights = HashMap::new();
-    for (name, shape) in shapes(network) {
-        let values = file.values(&name, &shape)?;
-        weights.insert(name, values);
+    let shapes = shapes(network);
+    for (name, shape) in shapes.iter().filter(|(name, _)| chosen(name)) {
+        let values = file.values(name, shape)?;
+        weights.insert(name.clone(), values);
     }
-    file.refuse_others(|name| weights.contains_key(name))?;
+    file.refuse_others(|name| shapes.iter().any(|(known, _)| known == name))?;
     set(network, weights);
     Ok(file.metadata)
 }
@@ -155,6 +184,14 @@ pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
 /// The file cannot be read or is not valid safetensors.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
     Ok(StoredFile::open(path)?.metadata)
+}
+
+/// The number of classes that the weights in a file tell apart, by its last layer.
+///
+/// # Errors
+/// The file cannot be read or is not valid safetensors, or lacks the last layer of `network`.
+pub fn classes(path: &Path, network: &Description) -> Result<usize, ExportError> {
+    StoredFile::open(path)?.classes(network, "")
 }
 
 /// A network's tensors in its order.
@@ -175,12 +212,6 @@ pub(crate) fn shapes<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M) -
 pub(crate) fn set<D: Device<f32>, M: TensorCollection<f32, D>>(network: &mut M, weights: HashMap<String, Vec<f32>>) {
     let mut weights = Weights(weights);
     let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut weights });
-}
-
-/// Copies the tensors that are chosen by name from one network to another.
-pub(crate) fn copy<D: Device<f32>, M: TensorCollection<f32, D>>(from: &M, to: &mut M, chosen: impl Fn(&str) -> bool) {
-    let chosen = tensors(from).into_iter().filter(|tensor| chosen(&tensor.name));
-    set(to, chosen.map(|tensor| (tensor.name, tensor.values.into_owned())).collect());
 }
 
 /// The refusal of a file for one of its tensors.

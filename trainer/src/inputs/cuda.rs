@@ -7,7 +7,6 @@ use image_files::preprocessing::Normalisation;
 use super::{InputDevice, Picture, on_the_host};
 use crate::{
     cuda::{
-        self,
         engine::{Address, Engine, ROWS, address, blocks},
         exchange,
         program::{INPUTS, Program},
@@ -85,12 +84,18 @@ pub struct Pictures {
 
 impl InputDevice for Cuda {
     type Prepared = Prepared;
+    type Way = CudaKernels;
+
+    fn way(&self) -> Result<CudaKernels, CudaError> {
+        Ok(Engine::of(self)?.kernels())
+    }
 
     fn prepare<N: Network<Self>>(
+        way: CudaKernels,
         pictures: &[Picture<'_>],
         normalisation: Option<Normalisation>,
     ) -> Result<Prepared, ModelError> {
-        if cuda::kernels() == CudaKernels::Portable {
+        if way == CudaKernels::Portable {
             return on_the_host::<Self, N>(pictures, normalisation).map(Prepared::Inputs);
         }
         let mut bytes = Vec::with_capacity(pictures.iter().map(|picture| picture.pixels.len()).sum());

@@ -52,11 +52,21 @@ pub trait InputDevice: ConvDevice {
     /// A batch in the host's memory, done as far as it can be ahead.
     type Prepared: Send;
 
+    /// What the division of the work depends on, beside the device.
+    type Way: Copy + Send + Sync;
+
+    /// How this device divides the work.
+    ///
+    /// # Errors
+    /// The device's own.
+    fn way(&self) -> Result<Self::Way, Self::Err>;
+
     /// What can be done ahead: on any thread, while the device works on batches before.
     ///
     /// # Errors
     /// Images that cannot become inputs of the network.
     fn prepare<N: Network<Self>>(
+        way: Self::Way,
         pictures: &[Picture<'_>],
         normalisation: Option<Normalisation>,
     ) -> Result<Self::Prepared, ModelError>;
@@ -70,8 +80,14 @@ pub trait InputDevice: ConvDevice {
 
 impl InputDevice for Cpu {
     type Prepared = Vec<f32>;
+    type Way = ();
+
+    fn way(&self) -> Result<(), Self::Err> {
+        Ok(())
+    }
 
     fn prepare<N: Network<Self>>(
+        (): (),
         pictures: &[Picture<'_>],
         normalisation: Option<Normalisation>,
     ) -> Result<Vec<f32>, ModelError> {

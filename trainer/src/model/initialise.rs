@@ -6,6 +6,7 @@ use dfdx::{
     tensor::Tensor,
     tensor_ops::Device,
 };
+use infer_core::describe::CLASSES;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
@@ -50,19 +51,24 @@ impl Initialisation {
     }
 }
 
-/// A module with random weights, which follow from `seed`.
+/// A module with random weights, which follow from `seed`. Dimensions of the size [`Classes`](crate::nn::Classes) become
+/// `classes`.
 ///
 /// A tensor of more than one dimension is a weight, outputs first; a vector is the bias of the weight before it. Each tensor has
 /// random numbers of its own, so that one does not depend on the sizes of those before it.
 ///
 /// # Errors
-/// The device's own.
+/// A number of classes that is not among [`CLASSES`]; the device's own.
 pub fn initialise<D: Device<f32>, M: BuildModule<D, f32>>(
     device: &D,
+    classes: usize,
     initialisation: Initialisation,
     seed: u64,
 ) -> Result<M, ModelError> {
-    let mut visitor = Initialise { device, initialisation, seed, tensors: 0, fan_in: 1 };
+    if !CLASSES.contains(&classes) {
+        return Err(ModelError::Classes { found: classes });
+    }
+    let mut visitor = Initialise { device, classes, initialisation, seed, tensors: 0, fan_in: 1 };
     let module = M::iter_tensors(&mut RecursiveWalker { m: (), f: &mut visitor }).map_err(ModelError::device)?;
     // The visitor makes every tensor, so there is a module; were there none, dfdx's own way would make one.
     module.map_or_else(|| M::try_build(device).map_err(ModelError::device), Ok)
@@ -70,6 +76,7 @@ pub fn initialise<D: Device<f32>, M: BuildModule<D, f32>>(
 
 struct Initialise<'a, D> {
     device: &'a D,
+    classes: usize,
     initialisation: Initialisation,
     seed: u64,
     /// Tensors made so far.
@@ -89,7 +96,14 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise<'_, D> {
         options: TensorOptions<S, f32, D>,
         (): (),
     ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-        let sizes = options.shape.concrete();
+        // The only dimension without a constant size is that of the classes.
+        let mut sizes = options.shape.concrete();
+        for dimension in 0..S::NUM_DIMS {
+            if sizes[dimension] == 0 {
+                sizes[dimension] = self.classes;
+            }
+        }
+        let shape = S::from_concrete(&sizes).unwrap_or(options.shape);
         let bound = if S::NUM_DIMS > 1 {
             let (outputs, inputs) = (sizes.as_ref()[0], sizes.as_ref()[1]);
             let kernel: usize = sizes.as_ref()[2..].iter().product();
@@ -105,7 +119,7 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise<'_, D> {
         self.tensors += 1;
 
         let mut random = StdRng::from_seed(key);
-        let values = (0..options.shape.num_elements()).map(|_| random.gen_range(-bound..bound)).collect();
-        self.device.try_tensor_from_vec(values, options.shape).map(Some)
+        let values = (0..shape.num_elements()).map(|_| random.gen_range(-bound..bound)).collect();
+        self.device.try_tensor_from_vec(values, shape).map(Some)
     }
 }

@@ -1,20 +1,22 @@
-//! The networks: [`AlexNet`] and [`LeNet5`], what all networks have in common ([`Network`]), and what they cost
-//! ([`Summary`]).
+//! Networks that can be trained: what all have in common ([`Network`]), and what they cost ([`Summary`]). Each is infer-core's
+//! list of layers, of which [`network!`](crate::network) makes a dfdx module.
 
-mod alexnet;
 mod initialise;
-mod lenet5;
+mod network;
 mod summary;
 
 use dfdx::{
     nn::TensorCollection,
     shapes::{Const, HasShape, Shape},
-    tensor::{Gradients, NoneTape, OwnedTape},
+    tensor::{Gradients, OwnedTape},
     tensor_ops::ReshapeTo,
 };
 use image::DynamicImage;
 use image_files::gray::Gray;
-use infer_core::preprocess::{PreprocessError, gray, resize_bilinear};
+use infer_core::{
+    describe::{CLASSES, Description},
+    preprocess::{PreprocessError, gray, resize_bilinear},
+};
 
 pub use alexnet::AlexNet;
 pub use initialise::{Initialisation, initialise};
@@ -22,46 +24,48 @@ pub use lenet5::LeNet5;
 pub use summary::{Row, Summary};
 
 use crate::{
-    nn::{FeatureMaps, Vectors},
+    nn::{FeatureMaps, Logits},
     ops::{ConvDevice, Images},
     random::StepKey,
 };
 
-/// Number of classes that the networks tell apart at most: 10, or the value of the environment variable `ALEXNET_CLASSES`, 10 to
-/// 256, when this crate was compiled.
-pub const CLASSES: usize = match option_env!("ALEXNET_CLASSES") {
-    None => 10,
-    Some(text) => match usize::from_str_radix(text, 10) {
-        Ok(classes) => classes,
-        Err(_) => panic!("ALEXNET_CLASSES is not a number"),
-    },
-};
+/// AlexNet for gray images of 224×224: see [`infer_core::alexnet`].
+pub mod alexnet {
+    use infer_core::alexnet::{DESCRIPTION, LAYERS};
 
-const _: () = assert!(10 <= CLASSES && CLASSES <= 256, "ALEXNET_CLASSES is not a number from 10 to 256");
+    infer_core::alexnet!(crate::network);
+}
 
-/// What a network answers: batch × [`CLASSES`], before softmax.
-pub type Logits<D, T = NoneTape> = Vectors<CLASSES, D, T>;
+/// LeNet-5 for gray images of 28×28: see [`infer_core::lenet5`].
+pub mod lenet5 {
+    use infer_core::lenet5::{DESCRIPTION, LAYERS};
 
-/// An image classifier that can be trained, with one-channel square images.
+    infer_core::lenet5!(crate::network);
+}
+
+/// An image classifier that can be trained. [`network!`](crate::network) makes one of a list of layers.
 pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
-    /// Name in weight files and on the command line.
-    const ARCHITECTURE: &'static str;
+    /// Its name, its layers and their sizes.
+    const DESCRIPTION: &'static Description;
+    /// Name in weights files and on the command line.
+    const ARCHITECTURE: &'static str = Self::DESCRIPTION.name;
     /// Height and width of the input.
-    const SIDE: usize;
-    /// Name of the layer that tells the classes apart, whatever they are.
-    const LAST_LAYER: &'static str = "linear3";
+    const SIDE: usize = Self::DESCRIPTION.input().side;
 
-    /// A new network with random weights. The same `seed` gives the same values on every device.
+    /// A new network with random weights, for so many classes. The same `seed` gives the same values on every device.
     ///
     /// # Errors
-    /// The device's own.
-    fn init(device: &D, initialisation: Initialisation, seed: u64) -> Result<Self, ModelError>;
+    /// A number of classes that is not among [`infer_core::describe::CLASSES`]; the device's own.
+    fn init(device: &D, classes: usize, initialisation: Initialisation, seed: u64) -> Result<Self, ModelError>;
 
     /// Where the network computes.
     fn device(&self) -> &D;
 
-    /// Evaluation: no dropout, no tape. `inputs` is batch × 1 × [`Self::SIDE`] × [`Self::SIDE`] values, from 0 to 1 where
-    /// they are not normalised.
+    /// The number of classes that it tells apart: logits for each image.
+    fn classes(&self) -> usize;
+
+    /// Evaluation: no dropout, no tape. `inputs` is batch × channels × [`Self::SIDE`] × [`Self::SIDE`] values, from 0 to 1
+    /// where they are not normalised.
     ///
     /// # Errors
     /// An empty batch or inputs of another size, or the device's own.
@@ -83,7 +87,7 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     /// # Errors
     /// As [`Network::evaluate`].
     fn logits(&self, images: impl AsRef<[f32]>, batch: usize) -> Result<Logits<D>, ModelError> {
-        self.evaluate(upload(self.device(), images.as_ref(), batch, Self::SIDE)?)
+        self.evaluate(upload::<D, Self>(self.device(), images.as_ref(), batch)?)
     }
 
     /// As [`Network::train`], for inputs in the host's memory.
@@ -97,7 +101,7 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
         gradients: Gradients<f32, D>,
         key: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError> {
-        self.train(upload(self.device(), images.as_ref(), batch, Self::SIDE)?, gradients, key)
+        self.train(upload::<D, Self>(self.device(), images.as_ref(), batch)?, gradients, key)
     }
 
     /// Turns one grayscale image (`height` rows of `width` bytes) into the [`Self::SIDE`]² values of a network's input.
@@ -112,9 +116,6 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     /// # Errors
     /// It has no pixels, or values that are none of an image.
     fn shrink(image: &DynamicImage) -> anyhow::Result<Gray>;
-
-    /// Layers, sizes and costs, worked out from the layers' types.
-    fn summary() -> Summary;
 }
 
 /// Why a network cannot do what was asked.
@@ -123,6 +124,15 @@ pub enum ModelError {
     /// A batch of no images.
     #[error("a batch needs at least one image")]
     EmptyBatch,
+    /// A number of classes that no network tells apart.
+    #[error("expected {} to {} classes, found {found}", CLASSES.start(), CLASSES.end())]
+    Classes {
+        /// The number.
+        found: usize,
+    },
+    /// Gray images for a network that takes others.
+    #[error("the network takes images of {0} channels, these are gray")]
+    Gray(usize),
     /// A slice that is not as long as the sizes given with it.
     #[error("{what}: expected {expected} values, found {found}")]
     Length {
@@ -152,31 +162,40 @@ impl ModelError {
     }
 }
 
-/// Copies a batch of one-channel images to the device.
-fn upload<D: ConvDevice>(device: &D, images: &[f32], batch: usize, side: usize) -> Result<Images<D>, ModelError> {
-    ModelError::length("a batch of images", batch.saturating_mul(side * side), images.len())?;
-    let mut tensor = device.try_zeros_like(&(batch, 1, side, side)).map_err(ModelError::device)?;
+/// Copies a batch of images to the device.
+fn upload<D: ConvDevice, N: Network<D>>(device: &D, images: &[f32], batch: usize) -> Result<Images<D>, ModelError> {
+    let input = N::DESCRIPTION.input();
+    ModelError::length("a batch of images", batch.saturating_mul(input.values()), images.len())?;
+    let sizes = (batch, input.channels, input.side, input.side);
+    let mut tensor = device.try_zeros_like(&sizes).map_err(ModelError::device)?;
     tensor.copy_from(images);
     Ok(tensor)
 }
 
-/// Inputs as the layers of a network of input side `SIDE` take them.
-fn typed<const SIDE: usize, D: ConvDevice>(inputs: Images<D>) -> Result<FeatureMaps<1, SIDE, D>, ModelError> {
+/// Inputs as the layers of a network that takes `C`×`SIDE`×`SIDE` values take them.
+#[doc(hidden)]
+pub fn typed<const C: usize, const SIDE: usize, D: ConvDevice>(
+    inputs: Images<D>,
+) -> Result<FeatureMaps<C, SIDE, D>, ModelError> {
     let batch = inputs.shape().0;
     if batch == 0 {
         return Err(ModelError::EmptyBatch);
     }
-    ModelError::length("a batch of images", batch.saturating_mul(SIDE * SIDE), inputs.shape().num_elements())?;
+    ModelError::length("a batch of images", batch.saturating_mul(C * SIDE * SIDE), inputs.shape().num_elements())?;
     inputs.try_reshape_like(&(batch, Const, Const, Const)).map_err(ModelError::device)
 }
 
-/// [`Network::preprocess`] for a network of input side `SIDE`.
-fn preprocess<const SIDE: usize>(
+/// [`Network::preprocess`] for a network that takes `C`×`SIDE`×`SIDE` values.
+#[doc(hidden)]
+pub fn preprocess<const C: usize, const SIDE: usize>(
     width: usize,
     height: usize,
     pixels: &[u8],
     output: &mut [f32],
 ) -> Result<(), ModelError> {
+    if C != 1 {
+        return Err(ModelError::Gray(C));
+    }
     ModelError::length("the pixels of an image", width.saturating_mul(height), pixels.len())?;
     ModelError::length("a network's input", SIDE * SIDE, output.len())?;
     let (rows, _) = output.as_chunks_mut::<SIDE>();

@@ -1,10 +1,9 @@
-//! What a network is made of and costs, in the form that torchinfo prints. Every number comes from the layers' types.
+//! What a network is made of and costs, in the form that torchinfo prints. Every number comes from the network's description.
 
 use std::fmt;
 
+use infer_core::describe::{Description, Kind, Maps};
 use serde::Serialize;
-
-use crate::nn::Layer;
 
 /// Bytes of one value.
 const VALUE: usize = size_of::<f32>();
@@ -36,27 +35,38 @@ pub struct Row {
 }
 
 impl Summary {
-    /// A network without layers yet, that takes an input of these sizes (without the batch).
+    /// The summary of the network that tells so many classes apart.
     #[must_use]
-    pub fn new(network: &'static str, input: &[usize]) -> Self {
-        Self { network, input: input.to_vec(), layers: Vec::new() }
-    }
-
-    /// Adds a layer; one that names no output of its own keeps the shape it gets.
-    pub fn add<L: Layer>(&mut self, name: &'static str) -> &mut Self {
-        let output = if L::OUTPUT.is_empty() {
-            self.layers.last().map_or_else(|| self.input.clone(), |before| before.output.clone())
-        } else {
-            L::OUTPUT.to_vec()
-        };
-        self.layers.push(Row {
-            name,
-            kind: L::KIND,
-            output,
-            parameters: L::PARAMETERS,
-            multiply_adds: L::MULTIPLY_ADDS,
-        });
-        self
+    pub fn of(network: &Description, classes: usize) -> Self {
+        let maps = |maps: Maps| vec![maps.channels, maps.side, maps.side];
+        let mut layers: Vec<Row> = Vec::new();
+        for (index, layer) in network.layers(classes).enumerate() {
+            let (kind, output) = match layer.kind {
+                Kind::Conv { .. } => ("Conv2d", maps(layer.output)),
+                Kind::MaxPool { .. } => ("MaxPool2d", maps(layer.output)),
+                Kind::Linear { .. } => ("Linear", vec![layer.output.channels]),
+            };
+            let plain =
+                |kind, output: &[usize]| Row { name: "", kind, output: output.into(), parameters: 0, multiply_adds: 0 };
+            if matches!(layer.kind, Kind::Linear { .. }) && layers.last().is_none_or(|before| before.output.len() > 1) {
+                layers.push(plain("Flatten", &[layer.input.values()]));
+            }
+            let parameters = layer.parameters();
+            layers.push(Row {
+                name: if layer.tensors.is_some() { layer.name } else { "" },
+                kind,
+                output: output.clone(),
+                parameters,
+                multiply_adds: parameters * layer.output.side * layer.output.side,
+            });
+            if layer.tensors.is_some() && index + 1 < network.layers.len() {
+                layers.push(plain("ReLU", &output));
+            }
+            if layer.kind == (Kind::Linear { dropout: true }) {
+                layers.push(plain("Dropout", &output));
+            }
+        }
+        Self { network: network.title, input: maps(network.input()), layers }
     }
 
     /// Trainable values of all layers.

@@ -6,9 +6,8 @@ use dfdx::{
     tensor::{Storage, Tape, Tensor},
     tensor_ops::{Device, ReshapeTo},
 };
-use rand_distr::Uniform;
 
-use super::{FeatureMaps, Layer};
+use super::{FeatureMaps, uniform};
 use crate::ops::{self, ConvDevice, ConvOptions, Window};
 
 /// Two-dimensional convolution of `CI`×`IN`×`IN` to `CO`×`OUT`×`OUT`, plus a bias for each output channel (a
@@ -188,28 +187,4 @@ impl<
             |(weight, bias)| Conv2d { weight, bias },
         )
     }
-}
-
-/// PyTorch's default distribution for a layer that sums `fan_in` products.
-fn uniform(fan_in: usize) -> Uniform<f32> {
-    let bound = (fan_in as f32).sqrt().recip();
-    Uniform::new(-bound, bound)
-}
-
-impl<
-    const CI: usize,
-    const CO: usize,
-    const KERNEL: usize,
-    const STRIDE: usize,
-    const PADDING: usize,
-    const IN: usize,
-    const OUT: usize,
-    D: Storage<E>,
-    E: Dtype,
-> Layer for Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, E>
-{
-    const KIND: &'static str = "Conv2d";
-    const OUTPUT: &'static [usize] = &[CO, OUT, OUT];
-    const PARAMETERS: usize = CO * CI * KERNEL * KERNEL + CO;
-    const MULTIPLY_ADDS: usize = Self::PARAMETERS * OUT * OUT;
 }

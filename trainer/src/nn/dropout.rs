@@ -2,13 +2,13 @@
 
 use dfdx::{
     shapes::{Const, HasShape},
-    tensor::OwnedTape,
+    tensor::Tape,
     tensor_ops::{ReshapeTo, TryMul},
 };
 use rand::RngCore;
 use rayon::prelude::*;
 
-use super::{Layer, Vectors};
+use super::Vectors;
 use crate::{ops::ConvDevice, random::StepKey};
 
 /// Dropout with a probability of one half: `y = 2·x` where a coin shows heads, 0 where not. There is none in evaluation.
@@ -21,23 +21,20 @@ use crate::{ops::ConvDevice, random::StepKey};
 pub struct DropHalf<const LAYER: u8>;
 
 impl<const LAYER: u8> DropHalf<LAYER> {
-    /// A batch of vectors with half of their values dropped.
+    /// A batch of vectors with half of their values dropped; without a key, with all of them as they are.
     ///
     /// # Errors
     /// The device's own.
-    pub fn try_forward<const N: usize, D: ConvDevice>(
+    pub fn try_forward<const N: usize, D: ConvDevice, T: Tape<f32, D>>(
         self,
-        input: Vectors<N, D, OwnedTape<f32, D>>,
-        key: StepKey,
-    ) -> Result<Vectors<N, D, OwnedTape<f32, D>>, D::Err> {
+        input: Vectors<N, D, T>,
+        key: Option<StepKey>,
+    ) -> Result<Vectors<N, D, T>, D::Err> {
+        let Some(key) = key else { return Ok(input) };
         let (batch, _) = *input.shape();
         let mask = input.device().mask(&coins(key, LAYER, batch, N), (batch, N))?;
         input.try_mul(mask.try_reshape_like(&(batch, Const::<N>))?)
     }
-}
-
-impl<const LAYER: u8> Layer for DropHalf<LAYER> {
-    const KIND: &'static str = "Dropout";
 }
 
 /// A bit for each of `length` values of each row of a batch, in words that each belong to one row.
@@ -104,7 +101,7 @@ mod tests {
     fn the_gradient_passes_where_the_values_pass() {
         let device = Cpu::default();
         let input: Vectors<70, Cpu> = device.tensor_from_vec(vec![1.5; 210], (3, Const));
-        let output = DropHalf::<1>.try_forward(input.trace(Gradients::leaky()), KEY).unwrap();
+        let output = DropHalf::<1>.try_forward(input.trace(Gradients::leaky()), Some(KEY)).unwrap();
         let factors = mask(KEY, 1, 3, 70);
         assert!(output.as_vec().iter().zip(&factors).all(|(value, factor)| *value == 1.5 * factor));
         let gradients = output.sum::<Rank0, _>().backward();

@@ -7,7 +7,7 @@ use dfdx::{
     tensor_ops::{Device, ReshapeTo},
 };
 
-use super::{FeatureMaps, Layer, Vectors};
+use super::{FeatureMaps, Vectors};
 
 /// `C`×`SIDE`×`SIDE` to a vector of `FEATURES`, in channel, row, column order.
 ///
@@ -49,8 +49,3 @@ impl<const C: usize, const SIDE: usize, const FEATURES: usize, D: Device<f32>, T
 impl<const C: usize, const SIDE: usize, const FEATURES: usize> ZeroSizedModule for Flatten<C, SIDE, FEATURES> {}
 
 impl<const C: usize, const SIDE: usize, const FEATURES: usize> NonMutableModule for Flatten<C, SIDE, FEATURES> {}
-
-impl<const C: usize, const SIDE: usize, const FEATURES: usize> Layer for Flatten<C, SIDE, FEATURES> {
-    const KIND: &'static str = "Flatten";
-    const OUTPUT: &'static [usize] = &[FEATURES];
-}

@@ -7,7 +7,7 @@ use dfdx::{
     tensor_ops::ReshapeTo,
 };
 
-use super::{FeatureMaps, Layer};
+use super::FeatureMaps;
 use crate::ops::{self, ConvDevice, MAX_PLANE, Window};
 
 /// Two-dimensional max-pooling of `C`×`IN`×`IN` to `C`×`OUT`×`OUT` (as PyTorch's `nn.MaxPool2d` without padding).
@@ -71,11 +71,4 @@ impl<const C: usize, const KERNEL: usize, const STRIDE: usize, const IN: usize, 
 impl<const C: usize, const KERNEL: usize, const STRIDE: usize, const IN: usize, const OUT: usize> NonMutableModule
     for MaxPool2d<C, KERNEL, STRIDE, IN, OUT>
 {
-}
-
-impl<const C: usize, const KERNEL: usize, const STRIDE: usize, const IN: usize, const OUT: usize> Layer
-    for MaxPool2d<C, KERNEL, STRIDE, IN, OUT>
-{
-    const KIND: &'static str = "MaxPool2d";
-    const OUTPUT: &'static [usize] = &[C, OUT, OUT];
 }

@@ -3,6 +3,7 @@
 //!
 //! Each layer also says what it costs ([`Layer`]), which is all that [`crate::model::Summary`] is made of.
 
+mod classifier;
 mod conv2d;
 mod dropout;
 mod flatten;
@@ -10,11 +11,12 @@ mod max_pool2d;
 mod tower;
 
 use dfdx::{
-    nn::modules::{Linear, ReLU},
-    shapes::{Const, Dtype},
-    tensor::{NoneTape, Storage, Tensor},
+    shapes::Const,
+    tensor::{NoneTape, Tensor},
 };
+use rand_distr::Uniform;
 
+pub use classifier::{Classes, Classifier, Logits};
 pub use conv2d::Conv2d;
 pub use dropout::DropHalf;
 pub use flatten::Flatten;
@@ -28,25 +30,8 @@ pub type FeatureMaps<const C: usize, const SIDE: usize, D, T = NoneTape> =
 /// A batch of vectors: batch × `N`.
 pub type Vectors<const N: usize, D, T = NoneTape> = Tensor<(usize, Const<N>), f32, D, T>;
 
-/// What a layer is and costs, for one image. Layers that keep the shape of whatever they get name no output of their own.
-pub trait Layer {
-    /// Its name in print, as PyTorch's.
-    const KIND: &'static str;
-    /// Sizes of its output, without the batch.
-    const OUTPUT: &'static [usize] = &[];
-    /// Trainable values.
-    const PARAMETERS: usize = 0;
-    /// Multiply-adds of a forward pass, counted as torchinfo does: each parameter once for each position it is used at.
-    const MULTIPLY_ADDS: usize = 0;
-}
-
-impl<const I: usize, const O: usize, E: Dtype, D: Storage<E>> Layer for Linear<I, O, E, D> {
-    const KIND: &'static str = "Linear";
-    const OUTPUT: &'static [usize] = &[O];
-    const PARAMETERS: usize = I * O + O;
-    const MULTIPLY_ADDS: usize = I * O + O;
-}
-
-impl Layer for ReLU {
-    const KIND: &'static str = "ReLU";
+/// PyTorch's default distribution for a layer that sums `fan_in` products: uniform within ±1/√`fan_in`.
+fn uniform(fan_in: usize) -> Uniform<f32> {
+    let bound = (fan_in as f32).sqrt().recip();
+    Uniform::new(-bound, bound)
 }

@@ -83,6 +83,20 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
         self.stage(layer, Some(MaxPool2d::<CO, POOL_KERNEL, POOL_STRIDE, BETWEEN, OUT>::WINDOW))
     }
 
+    /// Adds a max-pooling that no convolution stands before, as an operation of its own.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    pub fn pool<const KERNEL: usize, const STRIDE: usize, const OUT: usize>(
+        self,
+        _: MaxPool2d<C, KERNEL, STRIDE, SIDE, OUT>,
+    ) -> Result<Tower<C, OUT, D, T>, D::Err> {
+        const { MaxPool2d::<C, KERNEL, STRIDE, SIDE, OUT>::SIZES_FIT };
+        let gradient = self.call.needs_gradient();
+        let call = ops::MaxPool2d::fitting(self.call.maps()?, MaxPool2d::<C, KERNEL, STRIDE, SIDE, OUT>::WINDOW);
+        Ok(Tower { call: ops::Tower::new(D::max_pool2d(call)?, gradient) })
+    }
+
     fn stage<
         const CO: usize,
         const KERNEL: usize,
@@ -112,6 +126,6 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
     /// The device's own, as running out of memory.
     pub fn try_forward(self) -> Result<FeatureMaps<C, SIDE, D, T>, D::Err> {
         let batch = self.call.input().shape().0;
-        D::tower(self.call)?.try_reshape_like(&(batch, Const, Const, Const))
+        self.call.maps()?.try_reshape_like(&(batch, Const, Const, Const))
     }
 }

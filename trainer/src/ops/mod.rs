@@ -58,6 +58,9 @@ pub trait ConvDevice: Device<f32> {
 }
 
 #[cfg(feature = "cuda")]
+use crate::{cuda::engine::Engine, device::CudaKernels};
+
+#[cfg(feature = "cuda")]
 impl ConvDevice for dfdx::tensor::Cuda {
     fn conv2d<T: Tape<f32, Self>>(call: Conv2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         portable::conv2d(call)
@@ -68,9 +71,9 @@ impl ConvDevice for dfdx::tensor::Cuda {
     }
 
     fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {
-        match crate::cuda::kernels() {
-            crate::device::CudaKernels::Portable => call.one_by_one(),
-            crate::device::CudaKernels::Fused => cuda::tower(call),
+        match Engine::of(call.input().device())?.kernels() {
+            CudaKernels::Portable => call.one_by_one(),
+            CudaKernels::Fused => cuda::tower(call),
         }
     }
 
@@ -79,9 +82,9 @@ impl ConvDevice for dfdx::tensor::Cuda {
         words: &[u64],
         (rows, columns): (usize, usize),
     ) -> Result<Tensor<(usize, usize), f32, Self>, Self::Err> {
-        match crate::cuda::kernels() {
-            crate::device::CudaKernels::Portable => portable::mask(self, words, (rows, columns)),
-            crate::device::CudaKernels::Fused => cuda::mask(self, words, (rows, columns)),
+        match Engine::of(self)?.kernels() {
+            CudaKernels::Portable => portable::mask(self, words, (rows, columns)),
+            CudaKernels::Fused => cuda::mask(self, words, (rows, columns)),
         }
     }
 }

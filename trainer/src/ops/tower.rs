@@ -74,6 +74,16 @@ impl<D: ConvDevice, T: Tape<f32, D>> Tower<D, T> {
         &self.input
     }
 
+    /// Whether what stands on the output must get a gradient.
+    pub(crate) fn needs_gradient(&self) -> bool {
+        self.input_gradient || !self.stages.is_empty()
+    }
+
+    /// The output: the input where there is no stage.
+    pub(crate) fn maps(self) -> Result<Images<D, T>, D::Err> {
+        if self.stages.is_empty() { Ok(self.input) } else { D::tower(self) }
+    }
+
     /// Each convolution and pooling as an operation of the device's own.
     pub(super) fn one_by_one(self) -> Result<Images<D, T>, D::Err> {
         let mut images = self.input;

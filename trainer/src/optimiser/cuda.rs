@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     cuda::{
-        self,
         engine::{Address, Engine, THREADS, address, blocks},
         exchange,
     },
@@ -46,7 +45,7 @@ impl Memory<Cuda> for CudaMemory {
     type Norm = CudaNorm;
 
     fn new<S: Shape>(tensor: &Tensor<S, f32, Cuda>, options: &OptimiserOptions) -> Result<Self, CudaError> {
-        Ok(match cuda::kernels() {
+        Ok(match Engine::of(tensor.device())?.kernels() {
             CudaKernels::Fused => Self::Fused(FusedMemory::new(tensor, options)?),
             CudaKernels::Portable => Self::Portable(PortableMemory::new(tensor, options)?),
         })

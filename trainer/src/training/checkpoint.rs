@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use infer_core::describe::Description;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -188,6 +189,14 @@ impl Checkpoint {
         let mut optimiser = Optimiser::new(network, options.optimiser.clone()).map_err(TrainError::device)?;
         optimiser.restore(self.state.total_steps, |part, name| values(part.name(), name).map_err(Restore::Values))?;
         Ok(optimiser)
+    }
+
+    /// The number of classes that its network tells apart.
+    ///
+    /// # Errors
+    /// The file lacks the last layer of `network`.
+    pub fn classes(&self, network: &Description) -> Result<usize, CheckpointError> {
+        Ok(self.file.classes(network, &tensor_name(WEIGHTS, ""))?)
     }
 
     /// The file.

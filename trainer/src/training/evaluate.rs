@@ -12,7 +12,7 @@ use super::{
 use crate::{
     data::{LabelledImages, loader},
     inputs::InputDevice,
-    model::{CLASSES, Network},
+    model::Network,
 };
 
 /// Mistakes that are remembered.
@@ -43,7 +43,7 @@ pub struct Examination {
 
 impl Examination {
     /// Adds the image at `position`, one of `classes` classes.
-    fn add(&mut self, position: usize, label: u8, logits: &[f32], classes: usize) {
+    fn add(&mut self, position: usize, label: u16, logits: &[f32], classes: usize) {
         self.tally.add(logits, &[label], classes);
         let label = usize::from(label);
         let (predicted, loss) = judge(&logits[..classes], label);
@@ -76,13 +76,15 @@ pub fn evaluate<D: InputDevice, N: Network<D>>(
 ) -> Result<Examination, TrainError> {
     let mut examination = Examination::default();
     let mut left = positions.iter();
-    let preparation = Preparation { data, normalisation, augmentation: None };
-    let prepare = |positions: &[usize]| preparation.batch::<D, N>(positions);
+    let way = network.device().way().map_err(TrainError::device)?;
+    let preparation = Preparation::<D> { way, data, normalisation, augmentation: None };
+    let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
     loader::for_each_batch(data, positions, batch_size, prepare, |batch| {
         let count = batch.labels.len();
         let inputs = network.device().inputs(batch.images, count, N::SIDE).map_err(TrainError::device)?;
         let logits = network.evaluate(inputs).map_err(TrainError::device)?.as_vec();
-        for ((logits, label), &position) in logits.chunks_exact(CLASSES).zip(batch.labels).zip(left.by_ref()) {
+        for ((logits, label), &position) in logits.chunks_exact(network.classes()).zip(batch.labels).zip(left.by_ref())
+        {
             examination.add(position, label, logits, data.classes());
         }
         progress(count, examination.tally.scores())
@@ -103,9 +105,9 @@ mod tests {
         let mut all = Vec::new();
         for position in 0..200 {
             // Few values, so that some mistakes are equally bad.
-            let logits: Vec<f32> = (0..CLASSES).map(|_| random.gen_range(-2..=2) as f32).collect();
-            let label = random.gen_range(0..CLASSES);
-            examination.add(position, label as u8, &logits, CLASSES);
+            let logits: Vec<f32> = (0..10).map(|_| random.gen_range(-2..=2) as f32).collect();
+            let label = random.gen_range(0..10);
+            examination.add(position, label as u16, &logits, 10);
             let exponentials: f64 = logits.iter().map(|&z| f64::from(z).exp()).sum();
             let probability = f64::from(logits[label]).exp() / exponentials;
             let largest = logits.iter().copied().fold(f32::MIN, f32::max);

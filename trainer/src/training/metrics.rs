@@ -5,7 +5,7 @@ use std::{cmp::Ordering, io};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::CLASSES;
+use super::confusion::Confusion;
 
 /// Mean loss and accuracy over some images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -20,8 +20,7 @@ pub struct Scores {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     loss: f64,
-    /// By class and class taken for; nothing before the first image.
-    confusion: Vec<Vec<u64>>,
+    confusion: Confusion,
 }
 
 /// One epoch's measurements: a line of `metrics.csv`.
@@ -42,18 +41,16 @@ pub struct EpochMetrics {
 }
 
 impl Tally {
-    /// Adds a batch: `logits` holds [`CLASSES`] values for each label, of which the first `classes` count, more than any
+    /// Adds a batch: `logits` holds as many values for each label, of which the first `classes` count, more than any
     /// label. Returns the batch's summed loss.
-    pub fn add(&mut self, logits: &[f32], labels: &[u8], classes: usize) -> f64 {
-        if self.confusion.len() < classes {
-            self.confusion = vec![vec![0; classes]; classes];
-        }
+    pub fn add(&mut self, logits: &[f32], labels: &[u16], classes: usize) -> f64 {
+        let outputs = logits.len() / labels.len().max(1);
         let mut sum = 0.0;
-        for (logits, &label) in logits.chunks_exact(CLASSES).zip(labels) {
-            let label = usize::from(label);
-            let (predicted, loss) = judge(&logits[..classes], label);
+        for (logits, &label) in logits.chunks_exact(outputs.max(1)).zip(labels) {
+            let (predicted, loss) = judge(&logits[..classes], usize::from(label));
             sum += loss;
-            self.confusion[label][predicted] += 1;
+            // A label is one of the classes, and so is what it is taken for.
+            self.confusion.add(label, predicted as u16, classes);
         }
         self.loss += sum;
         sum
@@ -61,18 +58,17 @@ impl Tally {
 
     /// Images added.
     pub fn images(&self) -> u64 {
-        self.confusion.iter().flatten().sum()
+        self.confusion.images()
     }
 
     /// Mean loss and accuracy; zero where no image was added.
     pub fn scores(&self) -> Scores {
         let images = self.images().max(1) as f64;
-        let correct: u64 = self.confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
-        Scores { loss: self.loss / images, accuracy: correct as f64 / images }
+        Scores { loss: self.loss / images, accuracy: self.confusion.correct() as f64 / images }
     }
 
-    /// How many images of each class (first index) were taken for each class (second index); empty where no image was added.
-    pub fn confusion(&self) -> &[Vec<u64>] {
+    /// Which class was taken for which.
+    pub fn confusion(&self) -> &Confusion {
         &self.confusion
     }
 }
@@ -198,29 +194,29 @@ mod tests {
     #[test]
     fn a_tally_counts_and_averages() {
         let mut tally = Tally::default();
-        let mut logits = [0.0; 2 * CLASSES];
+        let mut logits = [0.0; 20];
         logits[3] = 2.0;
-        logits[CLASSES + 4] = 1e4;
-        let sum = tally.add(&logits, &[3, 5], CLASSES);
+        logits[10 + 4] = 1e4;
+        let sum = tally.add(&logits, &[3, 5], 10);
         // −ln(e² / (e² + 9)), and a difference that no exponential survives.
         let first = (1.0 + 9.0 * (-2.0_f64).exp()).ln();
         assert!((sum - first - 1e4).abs() < 1e-9);
         let scores = tally.scores();
         assert!((scores.loss - sum / 2.0).abs() < 1e-12);
         assert_eq!((tally.images(), scores.accuracy), (2, 0.5));
-        assert_eq!((tally.confusion()[3][3], tally.confusion()[5][4]), (1, 1));
-        tally.add(&[f32::NAN; CLASSES], &[0], CLASSES);
+        assert_eq!((tally.confusion().matrix()[3][3], tally.confusion().matrix()[5][4]), (1, 1));
+        tally.add(&[f32::NAN; 10], &[0], 10);
         assert!(tally.scores().loss.is_nan());
     }
 
     #[test]
     fn outputs_without_a_class_count_for_nothing() {
-        let mut logits = [9.0; CLASSES];
+        let mut logits = [9.0; 10];
         logits[..3].copy_from_slice(&[0.0, 2.0, 1.0]);
         let mut tally = Tally::default();
         let loss = tally.add(&logits, &[1], 3);
         assert!((loss - (1.0 + (-2.0_f64).exp() + (-1.0_f64).exp()).ln()).abs() < 1e-12);
-        assert_eq!((tally.confusion()[1][1], tally.scores().accuracy), (1, 1.0));
+        assert_eq!((tally.confusion().matrix()[1][1], tally.scores().accuracy), (1, 1.0));
     }
 
     #[test]

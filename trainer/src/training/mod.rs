@@ -5,6 +5,7 @@
 mod background;
 pub mod checkpoint;
 pub mod config;
+pub mod confusion;
 pub mod curves;
 pub mod evaluate;
 pub mod interrupt;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use image_files::preprocessing;
+use infer_core::describe::CLASSES;
 
 use super::{
     TrainDevice,
@@ -26,7 +27,7 @@ use crate::{
     atomic,
     data::{Dataset, folder::TestShare},
     export::{self, ExportError},
-    model::{CLASSES, Network},
+    model::Network,
     ops::ConvDevice,
     optimiser::Optimiser,
 };
@@ -254,8 +255,8 @@ pub fn test_share(metadata: &BTreeMap<String, String>) -> Option<TestShare> {
     Some(TestShare { share, seed: metadata.get(TEST_SEED)?.parse().ok()? })
 }
 
-/// The classes that the metadata of a weights file name in order, if they name as many as a network can tell apart.
+/// The classes that the metadata of a weights file name in order, if they name as many as a network can tell apart ([`CLASSES`]).
 pub fn class_names(metadata: &BTreeMap<String, String>) -> Option<Vec<String>> {
     let names: Vec<String> = serde_json::from_str(metadata.get(CLASS_NAMES)?).ok()?;
-    (2..=CLASSES).contains(&names.len()).then_some(names)
+    CLASSES.contains(&names.len()).then_some(names)
 }

@@ -25,8 +25,9 @@ pub(super) fn normalisation(data: &LabelledImages, positions: &[usize]) -> Norma
 }
 
 /// How images become inputs.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Preparation<'a> {
+pub(super) struct Preparation<'a, D: InputDevice> {
+    /// How the device divides the work.
+    pub(super) way: D::Way,
     /// The images.
     pub(super) data: &'a LabelledImages,
     /// What happens to values after the resize.
@@ -35,19 +36,19 @@ pub(super) struct Preparation<'a> {
     pub(super) augmentation: Option<(Augmentation, u64, usize)>,
 }
 
-impl Preparation<'_> {
+impl<D: InputDevice> Preparation<'_, D> {
     /// Prepares the images at some positions for the network.
     ///
     /// # Errors
     /// The network's preprocessing.
-    pub(super) fn batch<D: InputDevice, N: Network<D>>(&self, positions: &[usize]) -> Result<D::Prepared, TrainError> {
+    pub(super) fn batch<N: Network<D>>(&self, positions: &[usize]) -> Result<D::Prepared, TrainError> {
         let picture = |&position| {
             let (width, height) = self.data.size(position);
             let draw = |(what, seed, epoch): (Augmentation, _, _)| what.draw(seed, epoch, position, (width, height));
             Picture { width, height, pixels: self.data.image(position), changes: self.augmentation.map(draw) }
         };
         let pictures: Vec<_> = positions.iter().map(picture).collect();
-        D::prepare::<N>(&pictures, self.normalisation).map_err(TrainError::device)
+        D::prepare::<N>(self.way, &pictures, self.normalisation).map_err(TrainError::device)
     }
 }
 

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use super::{checkpoint::State, config::RunConfig, curves, evaluate::Mistake, metrics::EpochMetrics};
+use super::{
+    checkpoint::State, config::RunConfig, confusion::Confusion, curves, evaluate::Mistake, metrics::EpochMetrics,
+};
 use crate::data::{Dataset, LabelledImages};
 
 /// The page of a run on `dataset` that has made at least one epoch.
@@ -36,12 +38,11 @@ pub fn html(config: &RunConfig, state: &State, dataset: &Dataset) -> Result<Stri
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
          <h1>{title}</h1>\n<p>{summary}</p>\n{svg}\n\
-         <h2>Epochs</h2>\n{}<h2>Confusions</h2>\n<p>Test images of each class (rows) taken for each class (columns), by \
-         the best epoch.</p>\n{}<h2>Worst mistakes</h2>\n<p>The right class, what it was taken for, and the probability \
+         <h2>Epochs</h2>\n{}<h2>Confusions</h2>\n{}<h2>Worst mistakes</h2>\n<p>The right class, what it was taken for, and the probability \
          that the network gave to the right class.</p>\n<div>{mistakes}</div>\n\
          <h2>Configuration</h2>\n<pre>{}</pre>\n</html>\n",
         epoch_table(epochs, *best),
-        confusion_table(&dataset.classes, examination.tally.confusion()),
+        confusions(&dataset.classes, examination.tally.confusion()),
         escape(&configuration)
     ))
 }
@@ -68,8 +69,27 @@ fn epoch_table(epochs: &[EpochMetrics], best: usize) -> String {
     table + "</table>\n"
 }
 
+fn confusions(classes: &[String], confusion: &Confusion) -> String {
+    if classes.len() <= Confusion::READABLE {
+        return confusion_table(classes, &confusion.matrix());
+    }
+    let mut table = String::from(
+        "<p>The classes that the best epoch most often takes for another, by test images.</p>\n\
+         <table>\n<tr><th>class</th><th>taken for</th><th>images</th></tr>\n",
+    );
+    let name = |class: usize| escape(classes.get(class).map_or("?", String::as_str));
+    for (label, predicted, images) in confusion.mistakes().into_iter().take(Confusion::READABLE) {
+        let (label, predicted) = (name(label), name(predicted));
+        let _ = writeln!(table, "<tr><th>{label}</th><td>{predicted}</td><td>{images}</td></tr>");
+    }
+    table + "</table>\n"
+}
+
 fn confusion_table(classes: &[String], confusion: &[Vec<u64>]) -> String {
-    let mut table = String::from("<table>\n<tr><th></th>");
+    let mut table = String::from(
+        "<p>Test images of each class (rows) taken for each class (columns), by the best epoch.</p>\n\
+         <table>\n<tr><th></th>",
+    );
     for class in 0..classes.len() {
         let _ = write!(table, "<th>{class}</th>");
     }

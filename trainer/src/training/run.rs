@@ -35,7 +35,8 @@ use crate::{
         Dataset,
         loader::{self, Batch, Split},
     },
-    model::{Logits, Network},
+    model::Network,
+    nn::Logits,
     optimiser::{GradientNorm, Memory, Optimiser, OptimiserDevice},
     random::StepKey,
 };
@@ -62,7 +63,7 @@ struct UnreadStep<D: TrainDevice> {
     step: usize,
     learning_rate: f64,
     logits: Logits<D>,
-    labels: Vec<u8>,
+    labels: Vec<u16>,
     norm: Option<<<D as OptimiserDevice>::Memory as Memory<D>>::Norm>,
 }
 
@@ -203,8 +204,9 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let data = &self.setting.dataset.train;
         let Options { normalisation, augmentation, .. } = *self.setting.options;
         let augmentation = Some((augmentation, seed, self.state.epoch)).filter(|(what, ..)| !what.is_none());
-        let preparation = Preparation { data, normalisation, augmentation };
-        let prepare = |positions: &[usize]| preparation.batch::<D, N>(positions);
+        let way = self.setting.device.way().map_err(TrainError::device)?;
+        let preparation = Preparation::<D> { way, data, normalisation, augmentation };
+        let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
         let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
         // What was measured before belongs to no training pass.
         self.setting.device.times().map_err(TrainError::device)?;

@@ -33,19 +33,21 @@ fn inputs_are_the_processors_to_the_last_bit() {
             .collect();
         for normalisation in [None, Some(Normalisation { mean: 0.286, std: 0.353 })] {
             let cpu = Cpu::default();
-            let prepared = <Cpu as InputDevice>::prepare::<LeNet5<Cpu>>(&pictures, normalisation).unwrap();
+            let prepared = <Cpu as InputDevice>::prepare::<LeNet5<Cpu>>((), &pictures, normalisation).unwrap();
             let expected = cpu.inputs(prepared, pictures.len(), 28).unwrap().as_vec();
             with_all_kernels(|kernels| {
-                let prepared = <Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(&pictures, normalisation).unwrap();
+                let prepared =
+                    <Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(gpu().way().unwrap(), &pictures, normalisation)
+                        .unwrap();
                 let found = gpu().inputs(prepared, pictures.len(), 28).unwrap().as_vec();
                 assert!(found == expected, "{kernels} kernels, epoch {epoch}, {normalisation:?}");
             });
         }
     }
     let large = [Picture { width: 28, height: 28, pixels: &images[0], changes: None }];
-    let expected = <Cpu as InputDevice>::prepare::<AlexNet<Cpu>>(&large, None).unwrap();
+    let expected = <Cpu as InputDevice>::prepare::<AlexNet<Cpu>>((), &large, None).unwrap();
     with_all_kernels(|_| {
-        let prepared = <Cuda as InputDevice>::prepare::<AlexNet<Cuda>>(&large, None).unwrap();
+        let prepared = <Cuda as InputDevice>::prepare::<AlexNet<Cuda>>(gpu().way().unwrap(), &large, None).unwrap();
         assert!(gpu().inputs(prepared, 1, 224).unwrap().as_vec() == expected);
     });
     // What cannot be resized is refused before anything reaches the GPU.
@@ -54,10 +56,12 @@ fn inputs_are_the_processors_to_the_last_bit() {
             let wrong = [Picture { width, height, pixels, changes: None }];
             let refusal = |error: ModelError| error.to_string();
             assert_eq!(
-                <Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(&wrong, None).map(|_| ()).map_err(refusal),
-                <Cpu as InputDevice>::prepare::<LeNet5<Cpu>>(&wrong, None).map(|_| ()).map_err(refusal)
+                <Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(gpu().way().unwrap(), &wrong, None)
+                    .map(|_| ())
+                    .map_err(refusal),
+                <Cpu as InputDevice>::prepare::<LeNet5<Cpu>>((), &wrong, None).map(|_| ()).map_err(refusal)
             );
-            assert!(<Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(&wrong, None).is_err());
+            assert!(<Cuda as InputDevice>::prepare::<LeNet5<Cuda>>(gpu().way().unwrap(), &wrong, None).is_err());
         }
     });
 }

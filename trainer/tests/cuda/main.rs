@@ -11,10 +11,7 @@ mod operations;
 mod optimisers;
 mod runs;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
 use trainer::{
@@ -56,13 +53,9 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// Which kernels are used is set for the whole process: one test at a time.
-static KERNELS: Mutex<()> = Mutex::new(());
-
 /// Does the work with one kind of kernels.
 fn with_kernels(kernels: CudaKernels, work: impl FnOnce()) {
-    let _turn = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
-    cuda::set_kernels(kernels);
+    cuda::set_kernels(&gpu(), kernels).unwrap();
     work();
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
 use trainer::{
-    model::{AlexNet, CLASSES, Initialisation, LeNet5, Network},
+    model::{AlexNet, Initialisation, LeNet5, Network},
     ops::ConvDevice,
     random::StepKey,
 };
@@ -26,10 +26,10 @@ fn images(batch: usize, side: usize) -> Vec<f32> {
 
 /// Logits of a training pass with dropout, and the gradients of all weights from a loss `Σ scale · logits`.
 fn training_pass<D: ConvDevice, N: Network<D>>(device: &D, batch: usize) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
-    let network = N::init(device, Initialisation::PyTorch, 5).unwrap();
+    let network = N::init(device, 10, Initialisation::PyTorch, 5).unwrap();
     let logits = network.logits_traced(images(batch, N::SIDE), batch, network.alloc_grads(), KEY).unwrap();
     let found = logits.as_vec();
-    let scale = device.tensor_from_vec(values(batch * CLASSES, 10, None), (batch, Const::<CLASSES>));
+    let scale = device.tensor_from_vec(values(batch * 10, 10, None), (batch, 10.into()));
     let gradients = (logits * scale).sum().backward();
     (found, tensors(&network, Some(&gradients)))
 }
@@ -81,9 +81,9 @@ fn alexnet_agrees_with_the_processor() {
 fn evaluation_agrees_with_the_processor() {
     let images = values(3 * 28 * 28, 21, None);
     let expected =
-        LeNet5::init(&Cpu::default(), Initialisation::PyTorch, 8).unwrap().logits(&images, 3).unwrap().as_vec();
+        LeNet5::init(&Cpu::default(), 10, Initialisation::PyTorch, 8).unwrap().logits(&images, 3).unwrap().as_vec();
     with_all_kernels(|_| {
-        let found = LeNet5::init(&gpu(), Initialisation::PyTorch, 8).unwrap().logits(&images, 3).unwrap().as_vec();
+        let found = LeNet5::init(&gpu(), 10, Initialisation::PyTorch, 8).unwrap().logits(&images, 3).unwrap().as_vec();
         assert_close(&found, &expected, 1e-4, "logits");
     });
 }
@@ -92,7 +92,7 @@ fn evaluation_agrees_with_the_processor() {
 fn gradients_are_added_to_those_that_are_there() {
     with_all_kernels(|kernels| {
         let device = gpu();
-        let network = LeNet5::init(&device, Initialisation::PyTorch, 5).unwrap();
+        let network = LeNet5::init(&device, 10, Initialisation::PyTorch, 5).unwrap();
         let images = values(2 * 28 * 28, 9, None);
         let pass = |gradients| {
             let logits = network.logits_traced(&images, 2, gradients, KEY).unwrap();

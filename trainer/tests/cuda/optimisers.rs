@@ -13,7 +13,7 @@ type Module<D> = (modules::Linear<130, 70, f32, D>, modules::Linear<70, 3, f32, 
 
 /// Four steps by the same gradients on every device: the norms, the weights, and what is remembered by part.
 fn optimised<D: TrainDevice>(device: &D, options: &OptimiserOptions) -> (Vec<f64>, Vec<f32>, Vec<Vec<f32>>) {
-    let mut module: Module<D> = initialise(device, Initialisation::PyTorch, 3).unwrap();
+    let mut module: Module<D> = initialise(device, 10, Initialisation::PyTorch, 3).unwrap();
     let mut optimiser = Optimiser::<D>::new(&mut module, options.clone()).unwrap();
     let mut norms = Vec::new();
     for step in 0..4_u64 {
@@ -84,7 +84,7 @@ fn optimisers_agree_with_the_processor() {
 fn weights_that_others_share_stay_as_they_are() {
     with_all_kernels(|kernels| {
         let device = gpu();
-        let mut module: Module<Cuda> = initialise(&device, Initialisation::PyTorch, 3).unwrap();
+        let mut module: Module<Cuda> = initialise(&device, 10, Initialisation::PyTorch, 3).unwrap();
         let mut optimiser = Optimiser::<Cuda>::new(&mut module, OptimiserOptions::default()).unwrap();
         let (before, shared) = (module.0.weight.as_vec(), module.clone());
         for _ in 0..2 {

@@ -58,7 +58,7 @@ fn train<D: TrainDevice, N: Network<D>>(
     options: &Options,
     folder: Option<&Path>,
 ) -> Result<Outcome<N>, TrainError> {
-    let network = N::init(device, options.initialisation, options.seed).unwrap();
+    let network = N::init(device, 10, options.initialisation, options.seed).unwrap();
     let folder = folder.map(|path| common::run_folder(path, N::ARCHITECTURE, options));
     let setting = Setting {
         device,
@@ -101,10 +101,10 @@ fn a_seeded_run_follows_the_processor_and_its_weights_are_exchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     export::save(&path, &on_gpu, &BTreeMap::new()).unwrap();
-    let mut on_cpu = LeNet5::init(&Cpu::default(), Initialisation::PyTorch, 0).unwrap();
+    let mut on_cpu = LeNet5::init(&Cpu::default(), 10, Initialisation::PyTorch, 0).unwrap();
     export::load(&path, &mut on_cpu).unwrap();
     assert_eq!(tensors(&on_cpu, None), tensors(&on_gpu, None));
-    let mut back = LeNet5::init(&gpu(), Initialisation::PyTorch, 0).unwrap();
+    let mut back = LeNet5::init(&gpu(), 10, Initialisation::PyTorch, 0).unwrap();
     export::load(&path, &mut back).unwrap();
     assert_eq!(tensors(&back, None), tensors(&on_gpu, None));
 }
@@ -156,7 +156,7 @@ fn go_on<D: TrainDevice, N: Network<D>>(
         observer: &mut StopAfter(batches, interrupt.clone()),
         interrupt,
     };
-    training::train(setting, N::init(device, options.initialisation, seed).unwrap(), checkpoint.as_ref())
+    training::train(setting, N::init(device, 10, options.initialisation, seed).unwrap(), checkpoint.as_ref())
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::{
 };
 
 #[cfg(feature = "cuda")]
-use {crate::cuda, dfdx::tensor::Cuda};
+use crate::cuda;
 
 /// Steps of a run that are too few to learn much in.
 const FEW_STEPS: usize = 100;
@@ -132,12 +132,10 @@ impl TrainArgs {
                 };
                 let (products, note) = self.precision.on(gpu.capability);
                 note.iter().for_each(|note| say(note));
-                cuda::set_kernels(self.cuda_kernels);
-                match network {
-                    NetworkName::Alexnet => cuda::check_memory::<AlexNet<Cuda>>(&device, options.batch_size),
-                    NetworkName::Lenet5 => cuda::check_memory::<LeNet5<Cuda>>(&device, options.batch_size),
-                }
-                .map_err(anyhow::Error::msg)?;
+                cuda::set_kernels(&device, self.cuda_kernels).map_err(anyhow::Error::msg)?;
+                let description = network.description();
+                cuda::memory::check_batch(&device, description, description.classes(), options.batch_size)
+                    .map_err(anyhow::Error::msg)?;
                 cuda::guarded(&device, &gpu, options.batch_size, || {
                     let name =
                         format!("{gpu}, precision {} ({products}), {} kernels", self.precision, self.cuda_kernels);
@@ -184,8 +182,6 @@ impl TrainArgs {
             minutes: self.checkpoint_minutes.unwrap_or(config.checkpoints.minutes),
             keep: self.keep_checkpoints.unwrap_or(config.checkpoints.keep),
         };
-        let mut network =
-            N::init(device, config.options.initialisation, config.options.seed).context("cannot make the network")?;
         let checkpoint = match &stopped {
             None => None,
             Some(_) => {
@@ -203,19 +199,21 @@ impl TrainArgs {
             say(&format!("{}: this run is finished; --epochs N gives it more epochs, up to N in all", path.display()));
             return Ok(());
         }
-        if checkpoint.is_none() {
-            if let Some(init) = &config.init {
+        let network = match (&checkpoint, &config.init) {
+            (Some(checkpoint), _) => random(device, checkpoint.classes(N::DESCRIPTION)?, &config.options)?,
+            (None, None) => random(device, dataset.classes.len(), &config.options)?,
+            (None, Some(init)) => {
                 let found = DataFile::of(&init.path)?;
                 ensure!(
                     found.sha256 == init.sha256,
                     "{}: the weights that this run began with have changed",
                     init.path.display()
                 );
-                self.initialise(&init.path, &mut network, &dataset, device, &config.options)?;
+                initialised::<D, N>(&init.path, &dataset, device, &config.options)?
             }
-            if stopped.is_none() {
-                self.may_replace(&path)?;
-            }
+        };
+        if stopped.is_none() {
+            self.may_replace(&path)?;
         }
         let folder = RunFolder::create(&path, config)?;
         if let Some(init) = &self.recipe.init {
@@ -255,25 +253,6 @@ impl TrainArgs {
             100.0 * best.test.accuracy,
             folder.weights_path(N::ARCHITECTURE).display()
         ));
-        Ok(())
-    }
-
-    /// Sets the weights that the run starts from.
-    fn initialise<D: TrainDevice, N: Network<D>>(
-        &self,
-        path: &Path,
-        network: &mut N,
-        dataset: &Dataset,
-        device: &D,
-        options: &Options,
-    ) -> anyhow::Result<()> {
-        let metadata = export::load(path, network)?;
-        if let Some(names) = output::class_names(&metadata).filter(|names| !agree(names, dataset)) {
-            let random = N::init(device, options.initialisation, options.seed).context("cannot make the network")?;
-            export::copy(&random, network, |tensor| tensor.starts_with(N::LAST_LAYER));
-            let (path, names) = (path.display(), names.join(", "));
-            say(&format!("{path} tells other classes apart ({names}): its last layer, {}, begins anew", N::LAST_LAYER));
-        }
         Ok(())
     }
 
@@ -353,6 +332,37 @@ impl TrainArgs {
         }
         Ok(())
     }
+}
+
+/// A network with random weights.
+fn random<D: TrainDevice, N: Network<D>>(device: &D, classes: usize, options: &Options) -> anyhow::Result<N> {
+    N::init(device, classes, options.initialisation, options.seed).context("cannot make the network")
+}
+
+/// A network with the weights that a run starts from. Where they tell other classes apart, the last layer's are random.
+fn initialised<D: TrainDevice, N: Network<D>>(
+    path: &Path,
+    dataset: &Dataset,
+    device: &D,
+    options: &Options,
+) -> anyhow::Result<N> {
+    let outputs = export::classes(path, N::DESCRIPTION)?;
+    let names = output::class_names(&export::metadata(path)?);
+    let agrees = match &names {
+        Some(names) => agree(names, dataset) && names.len() <= outputs,
+        None => outputs == dataset.classes.len(),
+    };
+    if agrees {
+        let mut network = random(device, outputs, options)?;
+        export::load(path, &mut network)?;
+        return Ok(network);
+    }
+    let mut network = random(device, dataset.classes.len(), options)?;
+    export::load_all_but_last(path, &mut network, N::DESCRIPTION)?;
+    let found = names.map_or(format!("{outputs} classes"), |names| format!("other classes ({})", names.join(", ")));
+    let last = N::DESCRIPTION.layers.last().map_or("", |layer| layer.name);
+    say(&format!("{}: these weights tell apart {found}: the last layer, {last}, begins anew", path.display()));
+    Ok(network)
 }
 
 /// The first folder for a run of a network that no run is in: `runs/alexnet`, `runs/alexnet-2` and so on.

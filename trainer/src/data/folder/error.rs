@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, io, path::PathBuf};
 
 use super::{TEST, TRAIN, VALIDATION};
-use crate::model::CLASSES;
+use infer_core::describe::CLASSES;
 
 /// Files that a message names; of more it says how many there are.
 const NAMED: usize = 10;
@@ -75,17 +75,15 @@ pub enum FolderError {
         folder: PathBuf,
     },
     /// There is nothing to tell apart.
-    #[error("{folder}: expected a folder for each of 2 to {CLASSES} classes, found {}", .found.as_ref().map_or("none".into(), |only| format!("one, {only}")))]
+    #[error("{folder}: expected a folder for each of {} to {} classes, found {}", CLASSES.start(), CLASSES.end(), .found.as_ref().map_or("none".into(), |only| format!("one, {only}")))]
     TooFew {
         /// The folder of the classes.
         folder: PathBuf,
         /// The only class, if there is one.
         found: Option<String>,
     },
-    /// The network has fewer outputs.
-    #[error(
-        "{folder}: found {found} classes, and the network tells {CLASSES} apart at most; building with ALEXNET_CLASSES={found} makes one for all"
-    )]
+    /// There are more than a network tells apart.
+    #[error("{folder}: expected {} to {} classes, found {found}", CLASSES.start(), CLASSES.end())]
     TooMany {
         /// The folder of the classes.
         folder: PathBuf,

@@ -11,7 +11,7 @@ use image_files::find::{Candidate, Kind, Search};
 use sha2::{Digest, Sha256};
 
 use super::{FolderError, TEST, TRAIN, TestShare, VALIDATION};
-use crate::model::CLASSES;
+use infer_core::describe::CLASSES;
 
 /// The images of a data set, not read yet.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Layout {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) path: PathBuf,
-    pub(super) label: u8,
+    pub(super) label: u16,
     /// Why it cannot even be tried.
     pub(super) problem: Option<String>,
 }
@@ -201,7 +201,7 @@ fn classes_in(folder: &Path, skipped: &mut Vec<(PathBuf, &'static str)>) -> Resu
     if folders.len() < 2 {
         return Err(FolderError::TooFew { folder: folder.to_path_buf(), found: folders.into_keys().next() });
     }
-    if folders.len() > CLASSES {
+    if folders.len() > *CLASSES.end() {
         return Err(FolderError::TooMany { folder: folder.to_path_buf(), found: folders.len() });
     }
     let search = Search { recursive: true, hidden: false };
@@ -224,8 +224,8 @@ fn classes_in(folder: &Path, skipped: &mut Vec<(PathBuf, &'static str)>) -> Resu
 fn interleaved(classes: Classes) -> Vec<Image> {
     let mut images = Vec::new();
     for (label, candidates) in classes.into_values().enumerate() {
-        // There are no more classes than labels: `CLASSES` is 256 at most.
-        let label = label as u8;
+        // There are no more classes than labels: 10,000 at most.
+        let label = label as u16;
         let count = candidates.len();
         for (rank, Candidate { path, kind }) in candidates.into_iter().enumerate() {
             let problem = if let Kind::Problem(problem) = kind { Some(problem) } else { None };

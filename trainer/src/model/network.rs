@@ -1,0 +1,243 @@
+//! The `network!` macro: from a network's list of layers to its dfdx module.
+
+/// Makes a network that can be trained of the list of its layers, which is the same as that of [`infer_core::network!`]: in the
+/// module where it stands, it defines the network's struct, a dfdx module with a field for each layer with weights, and
+/// what makes it a [`Network`](crate::model::Network).
+///
+/// The sizes of the layers come from the tables that infer-core made of the list, `LAYERS` and `DESCRIPTION`: they must be in
+/// scope. A list that both macros read is the body of a macro that hands it on:
+///
+/// ```
+/// macro_rules! small {
+///     ($then:path) => {
+///         $then! {
+///             /// A small network for gray pictures of 16×16.
+///             Small "small": 1 x 16;
+///             conv1: conv 4, kernel 3, padding 1;
+///             pool1: max_pool kernel 2, stride 2;
+///             linear1: linear 32, dropout;
+///             linear2: linear 10 classes;
+///         }
+///     };
+/// }
+/// mod inference {
+///     small!(infer_core::network);
+/// }
+/// mod training {
+///     use super::inference::{DESCRIPTION, LAYERS};
+///     small!(trainer::network);
+/// }
+///
+/// # fn main() -> Result<(), trainer::model::ModelError> {
+/// use dfdx::tensor::Cpu;
+/// use trainer::model::{Initialisation, Network, Summary};
+///
+/// let network = training::Small::<Cpu>::init(&Cpu::default(), 37, Initialisation::He, 0)?;
+/// let logits = network.logits(vec![0.5; 2 * 16 * 16], 2)?;
+/// assert_eq!(logits.as_vec().len(), 2 * 37);
+/// assert_eq!(Summary::of(&inference::DESCRIPTION, 37).parameters(), 4 * 10 + 32 * 257 + 37 * 33);
+/// # Ok(())
+/// # }
+/// ```
+#[macro_export]
+macro_rules! network {
+    // Where it begins. Each layer's step of the forward pass goes by the names `network`, `x` and `key`.
+    ($(#[$doc:meta])* $name:ident $id:literal: $channels:literal x $side:literal; $($list:tt)*) => {
+        $crate::network! { @maps [$(#[$doc])* $name] [network x key] [0] [0] {} {} $($list)* }
+    };
+
+    // A convolution and the max pool behind it.
+    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+        $layer:ident: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?;
+        $pool:ident: max_pool kernel $window:tt, stride $step:tt; $($rest:tt)*
+    ) => {
+        $crate::network! { @maps $head [$network $x $key] [$i + 1 + 1] $dropouts
+            { $($fields)* $layer: $crate::nn::Conv2d<
+                { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels }, { LAYERS[$i].kernel() }, { LAYERS[$i].stride() },
+                { LAYERS[$i].padding() }, { LAYERS[$i].input.side }, { LAYERS[$i].output.side }, D, E,
+            >, }
+            { $($steps)* let $x = $x.conv_pool(&$network.$layer, <$crate::network!(@pool $i + 1)>::default())?; }
+            $($rest)* }
+    };
+
+    // A convolution.
+    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+        $layer:ident: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?; $($rest:tt)*
+    ) => {
+        $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts
+            { $($fields)* $layer: $crate::nn::Conv2d<
+                { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels }, { LAYERS[$i].kernel() }, { LAYERS[$i].stride() },
+                { LAYERS[$i].padding() }, { LAYERS[$i].input.side }, { LAYERS[$i].output.side }, D, E,
+            >, }
+            { $($steps)* let $x = $x.conv(&$network.$layer)?; }
+            $($rest)* }
+    };
+
+    // A max pool that no convolution stands before.
+    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
+        $layer:ident: max_pool kernel $kernel:tt, stride $stride:tt; $($rest:tt)*
+    ) => {
+        $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts $fields
+            { $($steps)* let $x = $x.pool(<$crate::network!(@pool $i)>::default())?; }
+            $($rest)* }
+    };
+
+    // The first linear layer: behind maps, their values in a row.
+    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
+        $layer:ident: linear $($rest:tt)*
+    ) => {
+        $crate::network! { @vectors $head [$network $x $key] [$i] $dropouts $fields
+            { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(
+                &$crate::nn::Flatten::<
+                    { LAYERS[$i].input.channels }, { LAYERS[$i].input.side }, { LAYERS[$i].input.values() },
+                >, $x.try_forward()?)?; }
+            $layer: linear $($rest)* }
+    };
+
+    // The last linear layer.
+    (@vectors [$(#[$doc:meta])* $name:ident] [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt
+        {$($field:ident: $type:ty,)*} {$($steps:tt)*} $layer:ident: linear $classes:tt classes;
+    ) => {
+        $(#[$doc])*
+        ///
+        /// The fields are the layers with weights, by their names in weights files.
+        #[derive(Debug, Clone)]
+        pub struct $name<D: $crate::dfdx::tensor::Storage<E>, E: $crate::dfdx::shapes::Dtype = f32> {
+            $(#[doc = concat!("The layer `", stringify!($field), "`.")] pub $field: $type,)*
+            /// The last layer, an output a class.
+            pub $layer: $crate::nn::Classifier<{ LAYERS[$i].input.values() }, D, E>,
+        }
+
+        impl<D: $crate::ops::ConvDevice> $name<D> {
+            /// The logits of a batch of images, with dropout where there is a key for it.
+            ///
+            /// # Errors
+            /// The device's own, as running out of memory.
+            #[allow(clippy::needless_pass_by_value, unused_variables, reason = "not every network has dropout")]
+            pub fn try_forward<T: $crate::dfdx::tensor::Tape<f32, D>>(
+                &self,
+                images: $crate::nn::FeatureMaps<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }, D, T>,
+                key: Option<$crate::random::StepKey>,
+            ) -> Result<$crate::nn::Logits<D, T>, D::Err> {
+                let ($network, $key) = (self, key);
+                let $x = $crate::nn::Tower::new(images)?;
+                $($steps)*
+                $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)
+            }
+        }
+
+        impl<D: $crate::ops::ConvDevice> $crate::model::Network<D> for $name<D> {
+            const DESCRIPTION: &'static $crate::infer_core::describe::Description = &DESCRIPTION;
+
+            fn init(
+                device: &D,
+                classes: usize,
+                initialisation: $crate::model::Initialisation,
+                seed: u64,
+            ) -> Result<Self, $crate::model::ModelError> {
+                $crate::model::initialise(device, classes, initialisation, seed)
+            }
+
+            fn device(&self) -> &D {
+                $crate::dfdx::tensor::Tensor::device(&self.$layer.bias)
+            }
+
+            fn classes(&self) -> usize {
+                self.$layer.classes()
+            }
+
+            fn evaluate(
+                &self,
+                inputs: $crate::ops::Images<D>,
+            ) -> Result<$crate::nn::Logits<D>, $crate::model::ModelError> {
+                self.try_forward($crate::model::typed(inputs)?, None).map_err($crate::model::ModelError::device)
+            }
+
+            fn train(
+                &self,
+                inputs: $crate::ops::Images<D>,
+                gradients: $crate::dfdx::tensor::Gradients<f32, D>,
+                key: $crate::random::StepKey,
+            ) -> Result<
+                $crate::nn::Logits<D, $crate::dfdx::tensor::OwnedTape<f32, D>>,
+                $crate::model::ModelError,
+            > {
+                let images = $crate::dfdx::tensor::Trace::traced($crate::model::typed(inputs)?, gradients);
+                self.try_forward(images, Some(key)).map_err($crate::model::ModelError::device)
+            }
+
+            fn preprocess(
+                width: usize,
+                height: usize,
+                pixels: &[u8],
+                output: &mut [f32],
+            ) -> Result<(), $crate::model::ModelError> {
+                $crate::model::preprocess::<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }>(
+                    width, height, pixels, output,
+                )
+            }
+
+            fn shrink(image: &$crate::image::DynamicImage) -> $crate::anyhow::Result<$crate::image_files::gray::Gray> {
+                $crate::image_files::gray::shrink::<{ LAYERS[0].input.side }>(image)
+            }
+        }
+
+        impl<D: $crate::dfdx::tensor_ops::Device<f32>> $crate::dfdx::nn::TensorCollection<f32, D> for $name<D> {
+            type To<E2: $crate::dfdx::shapes::Dtype, D2: $crate::dfdx::tensor_ops::Device<E2>> = $name<D2, E2>;
+
+            fn iter_tensors<V: $crate::dfdx::nn::ModuleVisitor<Self, f32, D>>(
+                visitor: &mut V,
+            ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+                visitor.visit_fields(
+                    $crate::network!(@modules $($field)* $layer),
+                    |$crate::network!(@pattern $($field)* $layer)| $name { $($field,)* $layer },
+                )
+            }
+        }
+    };
+
+    // A linear layer with dropout.
+    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] [$dropouts:expr] {$($fields:tt)*} {$($steps:tt)*}
+        $layer:ident: linear $outputs:tt, dropout; $($rest:tt)*
+    ) => {
+        $crate::network! { @vectors $head [$network $x $key] [$i + 1] [$dropouts + 1]
+            { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
+                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
+            >, }
+            { $($steps)*
+                let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?;
+                let $x = $crate::nn::DropHalf::<{ $dropouts + 1 }>.try_forward($x, $key)?; }
+            $($rest)* }
+    };
+
+    // A linear layer.
+    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+        $layer:ident: linear $outputs:tt; $($rest:tt)*
+    ) => {
+        $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
+            { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
+                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
+            >, }
+            { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?; }
+            $($rest)* }
+    };
+
+    // The type of a max pool, by its place in the list.
+    (@pool $i:expr) => {
+        $crate::nn::MaxPool2d<
+            { LAYERS[$i].input.channels }, { LAYERS[$i].kernel() }, { LAYERS[$i].stride() }, { LAYERS[$i].input.side },
+            { LAYERS[$i].output.side },
+        >
+    };
+
+    // Fields as nested pairs, since dfdx takes no more than six at once.
+    (@modules $field:ident $($rest:ident)*) => {
+        (
+            Self::module(stringify!($field), |network| &network.$field, |network| &mut network.$field),
+            $crate::network!(@modules $($rest)*),
+        )
+    };
+    (@modules) => { () };
+    (@pattern $field:ident $($rest:ident)*) => { ($field, $crate::network!(@pattern $($rest)*)) };
+    (@pattern) => { () };
+}
