@@ -179,51 +179,6 @@ impl FromStr for CudaKernels {
     }
 }
 
-/// Where a run computes after all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selected {
-    /// The processor.
-    Cpu,
-    /// The NVIDIA GPU with this number.
-    #[cfg(feature = "cuda")]
-    Cuda(usize),
-}
-
-impl DeviceChoice {
-    /// The device that the choice leads to here. `note` is told why `auto` is the processor where a GPU was possible.
-    ///
-    /// # Errors
-    /// A GPU was asked for, and the program was built without support for it.
-    #[cfg(not(feature = "cuda"))]
-    pub fn select(self, _note: impl FnOnce(&str)) -> Result<Selected, String> {
-        match self {
-            Self::Auto | Self::Cpu => Ok(Selected::Cpu),
-            Self::Cuda(_) => {
-                Err(format!("--device {self}: this build of the trainer has no CUDA support; use --device cpu"))
-            }
-        }
-    }
-
-    /// The device that the choice leads to here. `note` is told why `auto` is the processor where a GPU was possible.
-    ///
-    /// # Errors
-    /// None in this build; opening the GPU may fail later.
-    #[cfg(feature = "cuda")]
-    pub fn select(self, note: impl FnOnce(&str)) -> Result<Selected, String> {
-        Ok(match self {
-            Self::Cpu => Selected::Cpu,
-            Self::Cuda(ordinal) => Selected::Cuda(ordinal),
-            Self::Auto => match crate::cuda::find(0) {
-                Ok(gpu) => Selected::Cuda(gpu.ordinal),
-                Err(reason) => {
-                    note(&format!("Computing on the processor: {reason}"));
-                    Selected::Cpu
-                }
-            },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,17 +223,5 @@ mod tests {
             assert!(note.contains(&format!("--precision {precision}")) && note.contains("7.5"), "{note}");
         }
         assert_eq!(Precision::F32.on(75), (LayerProducts::default(), None));
-    }
-
-    #[test]
-    fn the_processor_is_always_there() {
-        assert_eq!(DeviceChoice::Cpu.select(|_| unreachable!()), Ok(Selected::Cpu));
-    }
-
-    #[cfg(not(feature = "cuda"))]
-    #[test]
-    fn without_cuda_only_the_processor_can_be_had() {
-        assert_eq!(DeviceChoice::Auto.select(|_| unreachable!()), Ok(Selected::Cpu));
-        assert!(DeviceChoice::Cuda(1).select(|_| ()).unwrap_err().contains("--device cuda:1: this build"));
     }
 }

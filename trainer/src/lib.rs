@@ -13,6 +13,7 @@ pub mod nn;
 pub mod ops;
 pub mod optimiser;
 pub mod random;
+pub mod times;
 pub mod training;
 
 // What `network!` names.

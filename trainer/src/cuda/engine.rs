@@ -21,7 +21,7 @@ use cudarc::{
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
 use super::{
-    exchange,
+    exchange::{self, Address},
     program::{self, GENERAL, Program},
     staging::Staging,
 };
@@ -33,9 +33,6 @@ pub(crate) const THREADS: u32 = 256;
 const BLOCKS: u32 = 4096;
 /// The most rows of a grid.
 pub(crate) const ROWS: u32 = 65_535;
-
-/// The address of values on the device. Whoever passes it on keeps the memory behind it alive.
-pub(crate) type Address = u64;
 
 /// A program that was loaded onto a device.
 pub(crate) type Module = Arc<str>;

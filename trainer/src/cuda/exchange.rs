@@ -18,7 +18,8 @@ use dfdx::{
     tensor_ops::ReshapeTo,
 };
 
-use super::engine::Address;
+/// The address of values on the device. Whoever passes it on keeps the memory behind it alive.
+pub(crate) type Address = u64;
 
 /// What a thread asks the driver's functions for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::libraries::{CUBLAS, DRIVER, NVRTC, driver};
+use super::libraries::{CUBLAS, DRIVER, NVRTC, unrecorded};
 
 /// An error of one of NVIDIA's libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Driver(code) => write!(f, "{} (error {code})", driver::error_name(code)),
+            Self::Driver(code) => write!(f, "{} (error {code})", unrecorded::error_text(code).to_string_lossy()),
             Self::Cublas(code) => {
                 let name = match code {
                     1 => "CUBLAS_STATUS_NOT_INITIALIZED",

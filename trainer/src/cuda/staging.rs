@@ -8,7 +8,7 @@ use std::{collections::VecDeque, ffi::c_void, ops::Range, ptr};
 
 use cudarc::driver::{DriverError, sys::CUstream};
 
-use super::{engine::Address, libraries::driver};
+use super::{exchange::Address, libraries::driver};
 
 /// Bytes of the memory. A step of AlexNet's with 256 images of 28 × 28 sends half a MiB, and up to 16 steps wait for their
 /// turn.

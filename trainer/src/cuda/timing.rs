@@ -13,8 +13,8 @@ use std::{
     },
 };
 
-use super::{check, failure::Code, libraries::driver};
-use crate::training::times::{GroupTime, Times};
+use super::{failure::Code, libraries::unrecorded::Event};
+use crate::times::{GroupTime, Times};
 
 static ON: AtomicBool = AtomicBool::new(false);
 static RECORDER: Mutex<Recorder> = Mutex::new(Recorder::new());
@@ -31,13 +31,6 @@ fn is_on() -> bool {
 fn recorder() -> std::sync::MutexGuard<'static, Recorder> {
     RECORDER.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// An event of the driver; kept until the program ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Event(*mut c_void);
-
-// SAFETY: events belong to the process, not to a thread.
-unsafe impl Send for Event {}
 
 /// Spans that wait for the GPU before the first of them are read.
 const UNREAD: usize = 4096;
@@ -71,29 +64,22 @@ impl Recorder {
 
     /// Records an event; none where the driver has none to give.
     fn event(&mut self, stream: *mut c_void) -> Option<Event> {
-        let event = self.spare.pop().or_else(|| {
-            let mut event = ptr::null_mut();
-            // SAFETY: `event` is writable.
-            (unsafe { driver::cuEventCreate(&mut event, 0) } == 0).then_some(Event(event))
-        })?;
-        // SAFETY: the event is one of the driver's, and the stream that of the work that is measured.
-        (unsafe { driver::cuEventRecord(event.0, stream) } == 0).then_some(event)
+        let event = self.spare.pop().or_else(Event::new)?;
+        // SAFETY: the stream is that of the work that is measured.
+        unsafe { event.record(stream) }.ok().map(|()| event)
     }
 
     /// Reads the first spans, as far as the GPU is done with them, or waits for all.
     fn read(&mut self, all: bool) -> Result<(), Code> {
         while let Some((_, start, end)) = self.spans.front() {
             if all {
-                // SAFETY: the event is one of the driver's.
-                check(unsafe { driver::cuEventSynchronize(end.0) })?;
+                end.wait().map_err(Code::Driver)?;
             }
-            let mut milliseconds = 0.0;
-            // SAFETY: `milliseconds` is writable, and the events were recorded with time.
-            let code = unsafe { driver::cuEventElapsedTime(&mut milliseconds, start.0, end.0) };
-            if code != 0 && !all {
-                return Ok(());
-            }
-            check(code)?;
+            let milliseconds = match end.since(*start) {
+                Ok(milliseconds) => milliseconds,
+                Err(_) if !all => return Ok(()),
+                Err(code) => return Err(Code::Driver(code)),
+            };
             if let Some((group, start, end)) = self.spans.pop_front() {
                 let sum = self.groups.entry(group).or_default();
                 *sum = (sum.0 + 1, sum.1 + f64::from(milliseconds));
@@ -205,11 +191,8 @@ pub(crate) fn take() -> Result<Option<Times>, Code> {
     let mut recorder = recorder();
     let mut milliseconds = 0.0;
     if let (Some(first), Some((.., last))) = (recorder.first, recorder.spans.back().cloned()) {
-        // SAFETY: the events are the driver's, recorded with time, and `milliseconds` is writable.
-        unsafe {
-            check(driver::cuEventSynchronize(last.0))?;
-            check(driver::cuEventElapsedTime(&mut milliseconds, first.0, last.0))?;
-        }
+        last.wait().map_err(Code::Driver)?;
+        milliseconds = last.since(first).map_err(Code::Driver)?;
     }
     recorder.read(true)?;
     if let Some(first) = recorder.first.take() {

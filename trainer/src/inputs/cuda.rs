@@ -7,8 +7,8 @@ use image_files::preprocessing::Normalisation;
 use super::{InputDevice, Picture, on_the_host};
 use crate::{
     cuda::{
-        engine::{Address, Engine, ROWS, address, blocks},
-        exchange,
+        engine::{Engine, ROWS, address, blocks},
+        exchange::{self, Address},
         program::{INPUTS, Program},
     },
     data::augment::{Changes, Rectangle},

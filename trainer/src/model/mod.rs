@@ -29,14 +29,14 @@ use crate::{
     random::StepKey,
 };
 
-/// AlexNet for gray images of 224×224: see [`infer_core::alexnet`].
+/// AlexNet for gray images of 224×224: see [`infer_core::alexnet`](mod@infer_core::alexnet).
 pub mod alexnet {
     use infer_core::alexnet::{DESCRIPTION, LAYERS};
 
     infer_core::alexnet!(crate::network);
 }
 
-/// LeNet-5 for gray images of 28×28: see [`infer_core::lenet5`].
+/// LeNet-5 for gray images of 28×28: see [`infer_core::lenet5`](mod@infer_core::lenet5).
 pub mod lenet5 {
     use infer_core::lenet5::{DESCRIPTION, LAYERS};
 

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     cuda::{
-        engine::{Address, Engine, THREADS, address, blocks},
-        exchange,
+        engine::{Engine, THREADS, address, blocks},
+        exchange::{self, Address},
     },
     device::CudaKernels,
 };

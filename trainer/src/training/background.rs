@@ -2,7 +2,7 @@
 
 use std::thread::{self, JoinHandle};
 
-use super::output::OutputError;
+use super::error::OutputError;
 
 /// What is left to do for a file whose content is settled.
 pub(super) type Job = Box<dyn FnOnce() -> Result<(), OutputError> + Send>;

@@ -13,19 +13,16 @@ use std::{
 };
 
 use infer_core::describe::Description;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    TrainError,
     background::Job,
     config::Options,
-    evaluate::Examination,
-    metrics::{EpochMetrics, Tally},
-    output::OutputError,
+    error::{CheckpointError, OutputError, TrainError},
+    state::State,
 };
 use crate::{
     atomic,
-    export::{self, ExportError, StoredFile, StoredTensor},
+    export::{self, StoredFile, StoredTensor},
     model::Network,
     ops::ConvDevice,
     optimiser::{Optimiser, OptimiserDevice, Part},
@@ -36,84 +33,6 @@ const FOLDER: &str = "checkpoints";
 
 /// Version of the format, in the metadata's `checkpoint`.
 const VERSION: &str = "1";
-
-/// How far a run has come, and what it has measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// The epoch under way, from 1.
-    pub epoch: usize,
-    /// Steps made in it.
-    pub step: usize,
-    /// Steps made in the whole run.
-    pub total_steps: u64,
-    /// Scores of its training images so far.
-    pub tally: Tally,
-    /// Seconds spent in it so far on learning.
-    pub learning_seconds: f64,
-    /// Seconds spent in it so far.
-    pub seconds: f64,
-    /// The epochs before it.
-    pub epochs: Vec<EpochMetrics>,
-    /// Position in `epochs` of the best one.
-    pub best: usize,
-    /// What the best epoch's network does with the test images.
-    pub examination: Examination,
-}
-
-impl Default for State {
-    /// Before the first step.
-    fn default() -> Self {
-        Self {
-            epoch: 1,
-            step: 0,
-            total_steps: 0,
-            tally: Tally::default(),
-            learning_seconds: 0.0,
-            seconds: 0.0,
-            epochs: Vec::new(),
-            best: 0,
-            examination: Examination::default(),
-        }
-    }
-}
-
-impl State {
-    /// Whether there is nothing left to do: all epochs are made, or `patience` of them without a better one.
-    pub fn is_finished(&self, options: &Options) -> bool {
-        let waited = self.epochs.len().saturating_sub(1 + self.best);
-        self.epoch > options.epochs || options.patience.is_some_and(|patience| waited >= patience)
-    }
-}
-
-/// Why a run cannot go on from a checkpoint. Messages name the file.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// There is none.
-    #[error("{folder}: no checkpoint to go on from")]
-    None {
-        /// The folder that was looked in.
-        folder: PathBuf,
-    },
-    /// The folder cannot be read.
-    #[error("{path}: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The file is damaged, or its tensors are not this run's.
-    #[error("{0}; remove this file to go on from the checkpoint before it")]
-    File(#[from] ExportError),
-    /// The file is a good safetensors file, but no checkpoint, or one of something else.
-    #[error("{path}: not a checkpoint of this run: {reason}")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What is different.
-        reason: String,
-    },
-}
 
 /// A checkpoint that was read.
 #[derive(Debug)]

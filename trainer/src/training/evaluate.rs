@@ -5,7 +5,7 @@ use image_files::preprocessing::Normalisation;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    TrainError,
+    error::TrainError,
     metrics::{Scores, Tally, judge},
     prepare::Preparation,
 };

@@ -12,24 +12,26 @@ use image_files::preprocessing;
 use infer_core::describe::CLASSES;
 
 use super::{
-    TrainDevice,
     background::Job,
-    checkpoint::{self, State},
+    checkpoint,
     config::RunConfig,
     curves,
+    device::TrainDevice,
+    error::OutputError,
     lock::{FolderLock, LockError},
     metrics::{self, EpochMetrics},
     report,
+    state::State,
     steps::StepLog,
-    times::{self, Times},
 };
 use crate::{
     atomic,
     data::{Dataset, folder::TestShare},
-    export::{self, ExportError},
+    export,
     model::Network,
     ops::ConvDevice,
     optimiser::Optimiser,
+    times::{self, Times},
 };
 
 /// The file of [`StepLog`].
@@ -50,42 +52,6 @@ pub struct RunFolder {
     config: RunConfig,
     /// Copies share it.
     _lock: Arc<FolderLock>,
-}
-
-/// Why a run's files cannot be written. Messages name the file.
-#[derive(Debug, thiserror::Error)]
-pub enum OutputError {
-    /// The folder or a file in it could not be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// Another process trains in the folder.
-    #[error("{path}: {} trains in this folder; wait until it ends, or take another folder", holder(.process))]
-    Busy {
-        /// The folder.
-        path: PathBuf,
-        /// The process, where the system tells.
-        process: Option<u32>,
-    },
-    /// Curves or images could not be drawn.
-    #[error("cannot draw {path}: {reason}")]
-    Draw {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        reason: String,
-    },
-    /// The weights could not be exported.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-}
-
-fn holder(number: &Option<u32>) -> String {
-    number.map_or("another process".to_string(), |number| format!("process {number}"))
 }
 
 impl RunFolder {

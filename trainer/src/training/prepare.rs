@@ -2,7 +2,7 @@
 
 use image_files::preprocessing::Normalisation;
 
-use super::TrainError;
+use super::error::TrainError;
 use crate::{
     data::{LabelledImages, augment::Augmentation},
     inputs::{InputDevice, Picture},

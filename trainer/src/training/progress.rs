@@ -12,8 +12,8 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use super::{
     config::ImageCounts,
     metrics::{EpochMetrics, Scores},
-    times::Times,
 };
+use crate::times::Times;
 
 /// The time between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);

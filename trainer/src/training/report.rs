@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use super::{
-    checkpoint::State, config::RunConfig, confusion::Confusion, curves, evaluate::Mistake, metrics::EpochMetrics,
-};
+use super::{config::RunConfig, confusion::Confusion, curves, evaluate::Mistake, metrics::EpochMetrics, state::State};
 use crate::data::{Dataset, LabelledImages};
 
 /// The page of a run on `dataset` that has made at least one epoch.

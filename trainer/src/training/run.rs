@@ -13,22 +13,21 @@ use dfdx::{
 };
 
 use super::{
-    Outcome, TrainDevice, TrainError,
     background::{Job, Writer},
-    checkpoint::{Checkpoint, State},
+    checkpoint::Checkpoint,
     config::Options,
+    device::TrainDevice,
+    division::{image_counts, split, test_positions},
+    error::TrainError,
     evaluate::{Examination, evaluate},
-    image_counts,
     interrupt::Interrupt,
     loss::cross_entropy,
     metrics::{EpochMetrics, Scores, Tally},
     output::RunFolder,
     prepare::Preparation,
     progress::{Observer, Phase},
-    split,
+    state::State,
     steps::{StepLog, StepMetrics},
-    test_positions,
-    times::Times,
 };
 use crate::{
     data::{
@@ -39,7 +38,21 @@ use crate::{
     nn::Logits,
     optimiser::{GradientNorm, Memory, Optimiser, OptimiserDevice},
     random::StepKey,
+    times::Times,
 };
+
+/// What a run leaves in memory.
+#[derive(Debug)]
+pub struct Outcome<N> {
+    /// The network after the last epoch, which need not be the best one.
+    pub network: N,
+    /// All epochs' measurements, in order; at least one.
+    pub epochs: Vec<EpochMetrics>,
+    /// Position in `epochs` of the best one, whose weights were exported.
+    pub best: usize,
+    /// The exported weights, where the run has a folder.
+    pub weights: Option<PathBuf>,
+}
 
 /// What a run works with, beside its network.
 pub struct Setting<'a, D> {

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::output::OutputError;
+use super::error::OutputError;
 use crate::atomic;
 
 /// What one step measured.

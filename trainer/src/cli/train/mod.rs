@@ -15,12 +15,12 @@ use self::recipe::RecipeArgs;
 use super::{DataArgs, NetworkName, ThreadArgs, UsageError, agree, counted, number, real, stored_normalisation};
 use crate::{
     data::{DataFile, Dataset, Origin},
-    device::{CudaKernels, DeviceChoice, Precision, Selected},
+    device::{CudaKernels, DeviceChoice, Precision},
     export,
     model::{AlexNet, LeNet5, Network},
     training::{
-        self, Setting, TrainDevice,
-        checkpoint::{self, Checkpoint, CheckpointError},
+        self, CheckpointError, Selected, Setting, TrainDevice,
+        checkpoint::{self, Checkpoint},
         config::{self, CheckpointOptions, Options, RunConfig},
         interrupt::Interrupt,
         output::{self, RunFolder},

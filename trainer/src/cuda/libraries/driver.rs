@@ -5,13 +5,12 @@
 
 use std::{
     ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void},
-    ptr,
     sync::OnceLock,
 };
 
 use cudarc::driver::{DriverError, sys::CUresult};
 
-use super::DRIVER;
+use super::{DRIVER, unrecorded};
 use crate::cuda::{
     exchange,
     failure::{self, Code},
@@ -137,20 +136,6 @@ forward! { mod allocations of DRIVER, missing 303, reported;
     };
 }
 
-call! { mod names of DRIVER, missing 303;
-    fn cuGetErrorName(code: c_uint, text: *mut *const c_char);
-}
-
-/// The name of a driver's error, or "unknown error".
-pub fn error_name(code: c_uint) -> String {
-    let mut text = ptr::null();
-    // SAFETY: `text` is writable, and the function leaves a static, terminated text in it.
-    unsafe {
-        cuGetErrorString(code, &mut text);
-        CStr::from_ptr(text).to_string_lossy().into_owned()
-    }
-}
-
 /// The description of a driver's error; "unknown error" where the driver has none for it. cudarc formats its errors with
 /// it, and does not expect it to fail.
 ///
@@ -159,13 +144,8 @@ pub fn error_name(code: c_uint) -> String {
 #[unsafe(no_mangle)]
 #[allow(non_snake_case, reason = "the name of a C function")]
 pub unsafe extern "C" fn cuGetErrorString(code: c_uint, text: *mut *const c_char) -> c_uint {
-    let mut found = ptr::null();
-    // SAFETY: `found` is writable.
-    if unsafe { names::cuGetErrorName(code, &mut found) } != 0 || found.is_null() {
-        found = c"unknown error".as_ptr();
-    }
     // SAFETY: the caller gives a writable place.
-    unsafe { *text = found };
+    unsafe { *text = unrecorded::error_text(code).as_ptr() };
     0
 }
 

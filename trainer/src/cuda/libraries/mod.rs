@@ -333,6 +333,8 @@ pub mod cublas;
 pub mod driver;
 pub(super) mod modules;
 pub mod nvrtc;
+mod programs;
+pub(super) mod unrecorded;
 
 #[cfg(test)]
 mod tests {

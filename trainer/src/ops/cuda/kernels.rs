@@ -9,7 +9,8 @@ use cudarc::{
 
 use crate::{
     cuda::{
-        engine::{Address, Engine, Module, ROWS, THREADS, blocks},
+        engine::{Engine, Module, ROWS, THREADS, blocks},
+        exchange::Address,
         libraries::cublas,
         program::{MAPS, POOL, Program, WINDOW},
         timing,

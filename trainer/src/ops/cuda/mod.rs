@@ -16,8 +16,8 @@ pub use dropout::mask;
 use kernels::{Factor, Kernels, Place, Sizes, Stored, Target, pitch, sums};
 
 use crate::cuda::{
-    engine::{Address, Engine, address},
-    exchange::{self, Shared},
+    engine::{Engine, address},
+    exchange::{self, Address, Shared},
     program::Program,
 };
 

@@ -1,0 +1,49 @@
+//! Which images a run learns from, and which it is measured by.
+
+use image_files::preprocessing::Normalisation;
+
+use super::{
+    config::{ImageCounts, Options},
+    error::TrainError,
+    prepare,
+};
+use crate::data::{Dataset, loader::Split};
+
+/// How many images each epoch will learn from, and be measured by.
+///
+/// # Errors
+/// [`TrainError::NothingToTrain`].
+pub fn image_counts(dataset: &Dataset, options: &Options) -> Result<ImageCounts, TrainError> {
+    let split = split(dataset, options)?;
+    Ok(ImageCounts {
+        train: split.train.len(),
+        validation: split.validation.len(),
+        test: test_positions(dataset, options.test_limit).len(),
+    })
+}
+
+/// What gives the images that are learnt from a mean of 0 and a deviation of 1.
+///
+/// # Errors
+/// [`TrainError::NothingToTrain`].
+pub fn normalisation(dataset: &Dataset, options: &Options) -> Result<Normalisation, TrainError> {
+    Ok(prepare::normalisation(&dataset.train, &split(dataset, options)?.train))
+}
+
+/// The test images to measure by: all, or the first `limit`.
+pub fn test_positions(dataset: &Dataset, limit: Option<usize>) -> Vec<usize> {
+    (0..dataset.test.len().min(limit.unwrap_or(usize::MAX))).collect()
+}
+
+pub(super) fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
+    let images = dataset.train.len();
+    if let Some(given) = dataset.validation {
+        let learnt = images.saturating_sub(given);
+        let split = Split::new(learnt, 0, options.train_limit, options.seed);
+        return split
+            .map(|split| Split { validation: (learnt..images).collect(), ..split })
+            .ok_or(TrainError::NothingToTrain { images, validation: given });
+    }
+    Split::new(images, options.validation, options.train_limit, options.seed)
+        .ok_or(TrainError::NothingToTrain { images, validation: options.validation })
+}

@@ -1,0 +1,57 @@
+//! How far a run has come: what a checkpoint keeps beside tensors and options, and what reports are made of.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    config::Options,
+    evaluate::Examination,
+    metrics::{EpochMetrics, Tally},
+};
+
+/// How far a run has come, and what it has measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The epoch under way, from 1.
+    pub epoch: usize,
+    /// Steps made in it.
+    pub step: usize,
+    /// Steps made in the whole run.
+    pub total_steps: u64,
+    /// Scores of its training images so far.
+    pub tally: Tally,
+    /// Seconds spent in it so far on learning.
+    pub learning_seconds: f64,
+    /// Seconds spent in it so far.
+    pub seconds: f64,
+    /// The epochs before it.
+    pub epochs: Vec<EpochMetrics>,
+    /// Position in `epochs` of the best one.
+    pub best: usize,
+    /// What the best epoch's network does with the test images.
+    pub examination: Examination,
+}
+
+impl Default for State {
+    /// Before the first step.
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            step: 0,
+            total_steps: 0,
+            tally: Tally::default(),
+            learning_seconds: 0.0,
+            seconds: 0.0,
+            epochs: Vec::new(),
+            best: 0,
+            examination: Examination::default(),
+        }
+    }
+}
+
+impl State {
+    /// Whether there is nothing left to do: all epochs are made, or `patience` of them without a better one.
+    pub fn is_finished(&self, options: &Options) -> bool {
+        let waited = self.epochs.len().saturating_sub(1 + self.best);
+        self.epoch > options.epochs || options.patience.is_some_and(|patience| waited >= patience)
+    }
+}
