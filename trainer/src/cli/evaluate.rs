@@ -12,7 +12,7 @@ use dfdx::tensor::Cpu;
 use safetensors::SafeTensors;
 use serde::Serialize;
 
-use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, agree, number, print, stored_normalisation};
+use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, number, print};
 use crate::{
     export,
     model::{AlexNet, Initialisation, LeNet5, Network},
@@ -24,6 +24,7 @@ use crate::{
         metrics::Tally,
         output,
         progress::{Observer, Phase, Progress},
+        start,
     },
 };
 
@@ -93,11 +94,11 @@ impl EvaluateArgs {
             N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).context("cannot make the network")?;
         let metadata = export::load(&self.weights, &mut network)?;
         let path = self.weights.display();
-        let normalisation = stored_normalisation(&self.weights, &metadata, N::SIDE)?.flatten();
+        let normalisation = start::stored_normalisation(&self.weights, &metadata, N::DESCRIPTION)?.flatten();
         let dataset = self.data.read(output::test_share(&metadata), N::shrink)?;
         let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
         ensure!(
-            agree(&names, &dataset),
+            start::same_classes(&names, &dataset),
             "{path}: these weights tell apart {}; the data have the classes {}",
             names.join(", "),
             dataset.classes.join(", ")

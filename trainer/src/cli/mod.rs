@@ -12,7 +12,6 @@ mod summary;
 mod train;
 
 use std::{
-    collections::BTreeMap,
     env,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -24,7 +23,6 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
-use image_files::preprocessing::{self, Normalisation};
 use infer_core::describe::{CLASSES, Description};
 
 use crate::{
@@ -284,22 +282,6 @@ fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
 /// A parser of numbers of classes.
 fn classes() -> RangedU64ValueParser<usize> {
     number(*CLASSES.start() as u64, *CLASSES.end() as u64)
-}
-
-/// The names of the classes of weights, if they have any, where they may be those of these data too.
-fn agree(names: &[String], dataset: &Dataset) -> bool {
-    // The names of IDX files' labels are a guess.
-    *names == dataset.classes || (dataset.origin == Origin::Idx && names.len() == dataset.classes.len())
-}
-
-/// How the weights in a file expect their inputs to be normalised, where its metadata say so; see [`preprocessing::understand`].
-fn stored_normalisation(
-    path: &Path,
-    metadata: &BTreeMap<String, String>,
-    side: usize,
-) -> anyhow::Result<Option<Option<Normalisation>>> {
-    let stored = metadata.get("preprocessing").map(|text| preprocessing::understand(text, side)).transpose();
-    stored.with_context(|| path.display().to_string())
 }
 
 /// A parser of names, which it lists where it refuses.

@@ -111,6 +111,9 @@ pub enum TensorProblem {
     },
 }
 
+/// What a weights file says about itself, by key.
+pub type Metadata = BTreeMap<String, String>;
+
 /// Writes the network's tensors and `metadata` to `path`. An existing file is replaced only when the new one is complete.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Devices on which networks can be trained, and which of them a run is to use.
 
 use dfdx::tensor::Cpu;
+use infer_core::describe::Description;
 
 use crate::{device::DeviceChoice, inputs::InputDevice, optimiser::OptimiserDevice, times::Times};
 
@@ -15,6 +16,15 @@ pub trait TrainDevice: InputDevice + OptimiserDevice {
     /// The device's own.
     fn times(&self) -> Result<Option<Times>, String> {
         Ok(None)
+    }
+
+    /// Whether there is memory to train a network for so many classes by such batches.
+    ///
+    /// # Errors
+    /// How much there is, and what would do.
+    fn check_memory(&self, network: &Description, classes: usize, batch_size: usize) -> Result<(), String> {
+        let _ = (network, classes, batch_size);
+        Ok(())
     }
 
     /// Whether all went well that nobody was told of.
@@ -34,6 +44,10 @@ impl TrainDevice for Cpu {
 #[cfg(feature = "cuda")]
 impl TrainDevice for dfdx::tensor::Cuda {
     const STEPS_AHEAD: usize = 15;
+
+    fn check_memory(&self, network: &Description, classes: usize, batch_size: usize) -> Result<(), String> {
+        crate::cuda::memory::check_batch(self, network, classes, batch_size)
+    }
 
     fn times(&self) -> Result<Option<Times>, String> {
         crate::cuda::timing::take().map_err(|error| error.to_string())

@@ -21,6 +21,7 @@ pub mod progress;
 pub mod report;
 mod run;
 pub mod schedule;
+pub mod start;
 pub mod state;
 pub mod steps;
 

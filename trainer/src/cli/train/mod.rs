@@ -7,24 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
 use self::recipe::RecipeArgs;
-use super::{DataArgs, NetworkName, ThreadArgs, UsageError, agree, counted, number, real, stored_normalisation};
+use super::{DataArgs, NetworkName, ThreadArgs, UsageError, counted, number, real};
 use crate::{
-    data::{DataFile, Dataset, Origin},
+    data::Dataset,
     device::{CudaKernels, DeviceChoice, Precision},
-    export,
     model::{AlexNet, LeNet5, Network},
     training::{
-        self, CheckpointError, Selected, Setting, TrainDevice,
-        checkpoint::{self, Checkpoint},
-        config::{self, CheckpointOptions, Options, RunConfig},
+        self, Selected, Setting, TrainDevice,
+        checkpoint::Checkpoint,
+        config::{CheckpointOptions, RunConfig},
         interrupt::Interrupt,
-        output::{self, RunFolder},
         progress::{Progress, say},
+        start::{self, NewRun, StartError, Started},
     },
 };
 
@@ -133,9 +132,6 @@ impl TrainArgs {
                 let (products, note) = self.precision.on(gpu.capability);
                 note.iter().for_each(|note| say(note));
                 cuda::set_kernels(&device, self.cuda_kernels).map_err(anyhow::Error::msg)?;
-                let description = network.description();
-                cuda::memory::check_batch(&device, description, description.classes(), options.batch_size)
-                    .map_err(anyhow::Error::msg)?;
                 cuda::guarded(&device, &gpu, options.batch_size, || {
                     let name =
                         format!("{gpu}, precision {} ({products}), {} kernels", self.precision, self.cuda_kernels);
@@ -174,7 +170,7 @@ impl TrainArgs {
             None => {
                 let dataset = self.data.read(None, N::shrink)?;
                 let config = self.config::<D, N>(&dataset, threads, name)?;
-                let path = self.out.clone().unwrap_or_else(|| free_folder(Path::new("runs"), N::ARCHITECTURE));
+                let path = self.out.clone().unwrap_or_else(|| start::free_folder(Path::new("runs"), N::ARCHITECTURE));
                 (dataset, config, path)
             }
         };
@@ -182,48 +178,21 @@ impl TrainArgs {
             minutes: self.checkpoint_minutes.unwrap_or(config.checkpoints.minutes),
             keep: self.keep_checkpoints.unwrap_or(config.checkpoints.keep),
         };
-        let checkpoint = match &stopped {
-            None => None,
-            Some(_) => {
-                same_data(&config.data, &dataset.files)?;
-                match Checkpoint::newest(&path, N::ARCHITECTURE, &config.options) {
-                    Err(CheckpointError::None { .. }) => {
-                        say(&format!("{}: stopped before its first checkpoint, this run begins again", path.display()));
-                        None
-                    }
-                    checkpoint => Some(checkpoint?),
-                }
-            }
+        let started = match &stopped {
+            None => start::begin::<D, N>(device, &dataset, &path, config, self.overwrite).map(Some),
+            Some(_) => start::resume(device, &dataset, &path, config, self.epochs.is_some()),
         };
-        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.state.is_finished(&config.options)) {
+        let Some(Started { network, checkpoint, folder, other_classes }) = started.map_err(usage)? else {
             say(&format!("{}: this run is finished; --epochs N gives it more epochs, up to N in all", path.display()));
             return Ok(());
-        }
-        let network = match (&checkpoint, &config.init) {
-            (Some(checkpoint), _) => random(device, checkpoint.classes(N::DESCRIPTION)?, &config.options)?,
-            (None, None) => random(device, dataset.classes.len(), &config.options)?,
-            (None, Some(init)) => {
-                let found = DataFile::of(&init.path)?;
-                ensure!(
-                    found.sha256 == init.sha256,
-                    "{}: the weights that this run began with have changed",
-                    init.path.display()
-                );
-                initialised::<D, N>(&init.path, &dataset, device, &config.options)?
-            }
         };
-        if stopped.is_none() {
-            self.may_replace(&path)?;
+        if stopped.is_some() && checkpoint.is_none() {
+            say(&format!("{}: stopped before its first checkpoint, this run begins again", path.display()));
         }
-        let folder = RunFolder::create(&path, config)?;
-        if let Some(init) = &self.recipe.init {
-            not_replaced(init, &folder.weights_path(N::ARCHITECTURE))?;
-        }
-        if checkpoint.is_none() {
-            folder.remove_checkpoints()?;
-        }
-        if checkpoint.is_none() || self.epochs.is_some() {
-            folder.write_config()?;
+        if let Some((others, init)) = other_classes.zip(folder.config().init.as_ref()) {
+            let last = N::DESCRIPTION.layers.last().map_or("", |layer| layer.name);
+            let weights = init.path.display();
+            say(&format!("{weights}: these weights tell apart {others}: the last layer, {last}, begins anew"));
         }
         let config = folder.config();
         say(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
@@ -263,121 +232,29 @@ impl TrainArgs {
         threads: usize,
         device: String,
     ) -> anyhow::Result<RunConfig> {
-        let mut options = self.recipe.resolve(self.epochs)?;
-        if let Some(given) = dataset.validation {
-            let message = "--validation: these data have validation images of their own";
-            ensure!(self.recipe.validation.is_none(), UsageError(message.to_string()));
-            options.validation = given;
-        } else if self.recipe.validation.is_none() {
-            options.validation = options.validation.min(dataset.train.len() / 10);
-        }
-        let told = |path: &Path| stored_normalisation(path, &export::metadata(path)?, N::SIDE);
-        let told = self.recipe.init.as_deref().map(told).transpose()?.flatten();
-        options.normalisation = match (self.recipe.normalise(), told) {
-            (None, Some(stored)) => stored,
-            (wanted, _) if wanted.unwrap_or(self.recipe.preset_normalises()) => {
-                Some(training::normalisation(dataset, &options)?)
-            }
-            _ => None,
-        };
-        Ok(RunConfig {
-            producer: config::PRODUCER.to_string(),
-            command: command(),
-            network: N::ARCHITECTURE.to_string(),
+        let run = NewRun {
+            network: N::DESCRIPTION,
+            options: self.recipe.resolve(self.epochs)?,
+            validation: self.recipe.validation,
+            normalise: self.recipe.normalise(),
+            normalise_by_default: self.recipe.preset_normalises(),
+            init: self.recipe.init.as_deref(),
             device,
             threads,
-            platform: config::platform(),
-            checkpoints: CheckpointOptions::default(),
-            images: training::image_counts(dataset, &options)?,
-            data: dataset.files.clone(),
-            test_share: match dataset.origin {
-                Origin::Idx => None,
-                Origin::Folder { kept } => kept,
-            },
-            init: self.recipe.init.as_deref().map(DataFile::of).transpose()?,
-            options,
-        })
-    }
-
-    /// Refuses to replace a run.
-    fn may_replace(&self, path: &Path) -> anyhow::Result<()> {
-        if self.overwrite {
-            return Ok(());
-        }
-        let path_shown = path.display();
-        let newest = checkpoint::paths(path).unwrap_or_default().pop();
-        let state = RunConfig::read(path).ok().zip(newest.as_ref()).and_then(|(config, newest)| {
-            let state = checkpoint::state(newest, &config.network, &config.options).ok()?;
-            state.is_finished(&config.options).then_some(state)
-        });
-        ensure!(
-            newest.is_none() || state.is_some(),
-            "{path_shown}: the run in this folder is not finished; go on with it by --resume {path_shown}, name another folder \
-             with --out, or replace it by --overwrite"
-        );
-        if let Some(best) = state.as_ref().and_then(|state| state.epochs.get(state.best)) {
-            bail!(
-                "{path_shown}: a finished run is in this folder, with a test accuracy of {:.2} %; name another folder with --out, \
-                 or replace it by --overwrite",
-                100.0 * best.test.accuracy
-            );
-        }
-        // A run that ended before its first checkpoint leaves nothing that anybody could want.
-        let mut files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        if let Some(weights) = files.find(|file| file.extension().is_some_and(|extension| extension == "safetensors")) {
-            bail!(
-                "{}: weights are in this folder; name another one with --out, or allow it by --overwrite",
-                weights.display()
-            );
-        }
-        Ok(())
+            command: command(),
+        };
+        run.config(dataset).map_err(usage)
     }
 }
 
-/// A network with random weights.
-fn random<D: TrainDevice, N: Network<D>>(device: &D, classes: usize, options: &Options) -> anyhow::Result<N> {
-    N::init(device, classes, options.initialisation, options.seed).context("cannot make the network")
-}
-
-/// A network with the weights that a run starts from. Where they tell other classes apart, the last layer's are random.
-fn initialised<D: TrainDevice, N: Network<D>>(
-    path: &Path,
-    dataset: &Dataset,
-    device: &D,
-    options: &Options,
-) -> anyhow::Result<N> {
-    let outputs = export::classes(path, N::DESCRIPTION)?;
-    let names = output::class_names(&export::metadata(path)?);
-    let agrees = match &names {
-        Some(names) => agree(names, dataset) && names.len() <= outputs,
-        None => outputs == dataset.classes.len(),
-    };
-    if agrees {
-        let mut network = random(device, outputs, options)?;
-        export::load(path, &mut network)?;
-        return Ok(network);
+/// An error of the command line's, where it is one.
+fn usage(error: StartError) -> anyhow::Error {
+    match error {
+        StartError::ValidationGiven => UsageError(error.to_string()).into(),
+        // The command line tells its causes, and how a run was interrupted.
+        StartError::Train(error) => error.into(),
+        error => error.into(),
     }
-    let mut network = random(device, dataset.classes.len(), options)?;
-    export::load_all_but_last(path, &mut network, N::DESCRIPTION)?;
-    let found = names.map_or(format!("{outputs} classes"), |names| format!("other classes ({})", names.join(", ")));
-    let last = N::DESCRIPTION.layers.last().map_or("", |layer| layer.name);
-    say(&format!("{}: these weights tell apart {found}: the last layer, {last}, begins anew", path.display()));
-    Ok(network)
-}
-
-/// The first folder for a run of a network that no run is in: `runs/alexnet`, `runs/alexnet-2` and so on.
-fn free_folder(runs: &Path, network: &str) -> PathBuf {
-    let names = std::iter::once(network.to_string()).chain((2..).map(|number| format!("{network}-{number}")));
-    let mut folders = names.map(|name| runs.join(name));
-    // There are more numbers than folders.
-    folders.find(|folder| !folder.join("config.json").exists()).unwrap_or_else(|| runs.join(network))
-}
-
-/// Refuses to write a run's weights over those that it starts from.
-fn not_replaced(init: &Path, weights: &Path) -> anyhow::Result<()> {
-    let same = weights.canonicalize().is_ok_and(|weights| init.canonicalize().is_ok_and(|init| init == weights));
-    ensure!(!same, "--init {}: the run would replace this file; name another folder with --out", init.display());
-    Ok(())
 }
 
 /// What the run is, in words.
@@ -401,14 +278,6 @@ fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoin
             counted(config.threads, "thread")
         ),
     }
-}
-
-/// Refuses data that are not those the run began with.
-fn same_data(expected: &[DataFile], found: &[DataFile]) -> anyhow::Result<()> {
-    let same = expected.len() == found.len() && expected.iter().zip(found).all(|(a, b)| a.sha256 == b.sha256);
-    let path = |files: &[DataFile]| files.first().map_or(String::new(), |file| file.path.display().to_string());
-    ensure!(same, "the data have changed: this run began with {}, and {} differs", path(expected), path(found));
-    Ok(())
 }
 
 /// The arguments as given, under the program's name instead of its path.

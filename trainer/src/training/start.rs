@@ -1,0 +1,341 @@
+//! How a run starts: what its configuration follows from, whether it may use its folder, and the network that it begins or goes
+//! on with. The command line parses and prints; what is done is here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use image_files::preprocessing::{self, Normalisation};
+use infer_core::describe::Description;
+
+use super::{
+    checkpoint::{self, Checkpoint},
+    config::{CheckpointOptions, Options, PRODUCER, RunConfig, platform},
+    device::TrainDevice,
+    division::{image_counts, normalisation},
+    error::{CheckpointError, OutputError, TrainError},
+    output::{self, RunFolder},
+};
+use crate::{
+    data::{DataError, DataFile, Dataset, Origin},
+    export::{self, ExportError},
+    model::{ModelError, Network},
+};
+
+/// Why a run cannot start. Messages name the file or the folder.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A number of images to hold out, for data that have images of their own for it.
+    #[error("--validation: these data have validation images of their own")]
+    ValidationGiven,
+    /// The data of a run that goes on are others.
+    #[error("the data have changed: this run began with {}, and {} differs", .began.display(), .found.display())]
+    DataChanged {
+        /// The first file of the data that it began with.
+        began: PathBuf,
+        /// The first file that was found.
+        found: PathBuf,
+    },
+    /// The weights that a run began with are others.
+    #[error("{}: the weights that this run began with have changed", .path.display())]
+    InitChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The run would write over the weights that it starts from.
+    #[error("--init {}: the run would replace this file; name another folder with --out", .path.display())]
+    InitReplaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A run that is not finished is in the folder.
+    #[error(
+        "{path}: the run in this folder is not finished; go on with it by --resume {path}, name another folder with --out, or \
+         replace it by --overwrite", path = .folder.display()
+    )]
+    Unfinished {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A finished run is in the folder.
+    #[error(
+        "{}: a finished run is in this folder, with a test accuracy of {:.2} %; name another folder with --out, or replace it by \
+         --overwrite", .folder.display(), 100.0 * .accuracy
+    )]
+    Finished {
+        /// The folder.
+        folder: PathBuf,
+        /// Test accuracy of its best epoch, 0 to 1.
+        accuracy: f64,
+    },
+    /// Weights of no run are in the folder.
+    #[error("{}: weights are in this folder; name another one with --out, or allow it by --overwrite", .path.display())]
+    Weights {
+        /// The weights file.
+        path: PathBuf,
+    },
+    /// The metadata of a weights file ask for another preprocessing.
+    #[error("{}: {reason}", .path.display())]
+    Preprocessing {
+        /// The file.
+        path: PathBuf,
+        /// What they ask for.
+        reason: String,
+    },
+    /// The device has no memory for such batches.
+    #[error("{0}")]
+    Memory(String),
+    /// The network cannot be made.
+    #[error("cannot make the network: {0}")]
+    Model(#[from] ModelError),
+    /// There is nothing to learn from.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The weights that the run starts from cannot be used.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The run cannot go on from its checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The folder cannot be written to, or another process trains in it.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// What a new run is made of.
+#[derive(Debug, Clone)]
+pub struct NewRun<'a> {
+    /// Its network.
+    pub network: &'static Description,
+    /// What it is told. The number of images held out and the normalisation follow from the data and `init` below.
+    pub options: Options,
+    /// Images to hold out; by default as many as the options say, but no more than a tenth.
+    pub validation: Option<usize>,
+    /// Whether inputs are normalised; by default as the weights in `init` know, or else as `normalise_by_default` says.
+    pub normalise: Option<bool>,
+    /// See `normalise`.
+    pub normalise_by_default: bool,
+    /// Weights to start from.
+    pub init: Option<&'a Path>,
+    /// What it runs on, in words.
+    pub device: String,
+    /// Threads used.
+    pub threads: usize,
+    /// The arguments as they were given.
+    pub command: Vec<String>,
+}
+
+impl NewRun<'_> {
+    /// The configuration of the run on these data.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn config(self, dataset: &Dataset) -> Result<RunConfig, StartError> {
+        let mut options = self.options;
+        options.validation = match (dataset.validation, self.validation) {
+            (Some(_), Some(_)) => return Err(StartError::ValidationGiven),
+            (Some(given), None) => given,
+            (None, Some(chosen)) => chosen,
+            (None, None) => options.validation.min(dataset.train.len() / 10),
+        };
+        let known = match self.init {
+            Some(path) => stored_normalisation(path, &export::metadata(path)?, self.network)?,
+            None => None,
+        };
+        options.normalisation = match (self.normalise, known) {
+            (None, Some(known)) => known,
+            (wanted, _) if wanted.unwrap_or(self.normalise_by_default) => Some(normalisation(dataset, &options)?),
+            _ => None,
+        };
+        Ok(RunConfig {
+            producer: PRODUCER.to_string(),
+            command: self.command,
+            network: self.network.name.to_string(),
+            device: self.device,
+            threads: self.threads,
+            platform: platform(),
+            checkpoints: CheckpointOptions::default(),
+            images: image_counts(dataset, &options)?,
+            data: dataset.files.clone(),
+            test_share: match dataset.origin {
+                Origin::Idx => None,
+                Origin::Folder { kept } => kept,
+            },
+            init: self.init.map(DataFile::of).transpose()?,
+            options,
+        })
+    }
+}
+
+/// A run that can be trained by [`train`](super::train).
+#[derive(Debug)]
+pub struct Started<N> {
+    /// Its network.
+    pub network: N,
+    /// Where it goes on from, if it does not begin.
+    pub checkpoint: Option<Checkpoint>,
+    /// Its folder, taken for this process.
+    pub folder: RunFolder,
+    /// Where the weights that it starts from tell other classes apart, what they tell apart: its last layer begins anew.
+    pub other_classes: Option<String>,
+}
+
+/// Starts a new run in a folder. `overwrite` allows it to replace a run that is there.
+///
+/// # Errors
+/// [`StartError`]; nothing of the folder's is changed then.
+pub fn begin<D: TrainDevice, N: Network<D>>(
+    device: &D,
+    dataset: &Dataset,
+    folder: &Path,
+    config: RunConfig,
+    overwrite: bool,
+) -> Result<Started<N>, StartError> {
+    let (network, other_classes) = first_network(device, dataset, &config)?;
+    if !overwrite {
+        may_replace(folder)?;
+    }
+    let init = config.init.as_ref().map(|init| init.path.clone());
+    let folder = RunFolder::create(folder, config)?;
+    if let Some(init) = init {
+        not_replaced(&init, &folder.weights_path(N::ARCHITECTURE))?;
+    }
+    folder.remove_checkpoints()?;
+    folder.write_config()?;
+    Ok(Started { network, checkpoint: None, folder, other_classes })
+}
+
+/// Goes on with the run in a folder, from its newest checkpoint; one that was stopped before its first begins again. None where
+/// the run is finished. `changed` says that `config` is not that of the folder, so that it is written.
+///
+/// # Errors
+/// [`StartError`]; nothing of the folder's is changed then.
+pub fn resume<D: TrainDevice, N: Network<D>>(
+    device: &D,
+    dataset: &Dataset,
+    folder: &Path,
+    config: RunConfig,
+    changed: bool,
+) -> Result<Option<Started<N>>, StartError> {
+    same_data(&config.data, &dataset.files)?;
+    let checkpoint = match Checkpoint::newest(folder, N::ARCHITECTURE, &config.options) {
+        Err(CheckpointError::None { .. }) => None,
+        checkpoint => Some(checkpoint?),
+    };
+    if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.state.is_finished(&config.options)) {
+        return Ok(None);
+    }
+    let (network, other_classes) = match &checkpoint {
+        Some(checkpoint) => (random(device, checkpoint.classes(N::DESCRIPTION)?, &config.options)?, None),
+        None => first_network(device, dataset, &config)?,
+    };
+    let folder = RunFolder::create(folder, config)?;
+    if checkpoint.is_none() {
+        folder.remove_checkpoints()?;
+    }
+    if checkpoint.is_none() || changed {
+        folder.write_config()?;
+    }
+    Ok(Some(Started { network, checkpoint, folder, other_classes }))
+}
+
+/// The first folder for a run of a network that no run is in: `runs/alexnet`, `runs/alexnet-2` and so on.
+pub fn free_folder(runs: &Path, network: &str) -> PathBuf {
+    let names = std::iter::once(network.to_string()).chain((2..).map(|number| format!("{network}-{number}")));
+    let mut folders = names.map(|name| runs.join(name));
+    // There are more numbers than folders.
+    folders.find(|folder| !folder.join("config.json").exists()).unwrap_or_else(|| runs.join(network))
+}
+
+/// How the weights in a file expect their inputs to be normalised, where its metadata say so; see [`preprocessing::understand`].
+///
+/// # Errors
+/// [`StartError::Preprocessing`] naming the file.
+pub fn stored_normalisation(
+    path: &Path,
+    metadata: &export::Metadata,
+    network: &Description,
+) -> Result<Option<Option<Normalisation>>, StartError> {
+    let stored = metadata.get("preprocessing").map(|text| preprocessing::understand(text, network.input().side));
+    let refused =
+        |reason: anyhow::Error| StartError::Preprocessing { path: path.to_path_buf(), reason: format!("{reason:#}") };
+    stored.transpose().map_err(refused)
+}
+
+/// Whether the names of the classes of weights may be those of these data too.
+pub fn same_classes(names: &[String], dataset: &Dataset) -> bool {
+    // The names of IDX files' labels are a guess.
+    *names == dataset.classes || (dataset.origin == Origin::Idx && names.len() == dataset.classes.len())
+}
+
+/// The network that a run begins with, and what the weights that it starts from tell apart, where that is something else.
+fn first_network<D: TrainDevice, N: Network<D>>(
+    device: &D,
+    dataset: &Dataset,
+    config: &RunConfig,
+) -> Result<(N, Option<String>), StartError> {
+    let (options, classes) = (&config.options, dataset.classes.len());
+    let Some(init) = &config.init else { return Ok((random(device, classes, options)?, None)) };
+    if DataFile::of(&init.path)?.sha256 != init.sha256 {
+        return Err(StartError::InitChanged { path: init.path.clone() });
+    }
+    let outputs = export::classes(&init.path, N::DESCRIPTION)?;
+    let names = output::class_names(&export::metadata(&init.path)?);
+    let agrees = match &names {
+        Some(names) => same_classes(names, dataset) && names.len() <= outputs,
+        None => outputs == classes,
+    };
+    let mut network = random(device, if agrees { outputs } else { classes }, options)?;
+    if agrees {
+        export::load(&init.path, &mut network)?;
+        return Ok((network, None));
+    }
+    export::load_all_but_last(&init.path, &mut network, N::DESCRIPTION)?;
+    let others = names.map_or(format!("{outputs} classes"), |names| format!("other classes ({})", names.join(", ")));
+    Ok((network, Some(others)))
+}
+
+/// A network with random weights, on a device that has memory to train it.
+fn random<D: TrainDevice, N: Network<D>>(device: &D, classes: usize, options: &Options) -> Result<N, StartError> {
+    device.check_memory(N::DESCRIPTION, classes, options.batch_size).map_err(StartError::Memory)?;
+    Ok(N::init(device, classes, options.initialisation, options.seed)?)
+}
+
+/// Refuses to replace a run.
+fn may_replace(folder: &Path) -> Result<(), StartError> {
+    let newest = checkpoint::paths(folder).unwrap_or_default().pop();
+    let state = RunConfig::read(folder).ok().zip(newest.as_ref()).and_then(|(config, newest)| {
+        let state = checkpoint::state(newest, &config.network, &config.options).ok()?;
+        state.is_finished(&config.options).then_some(state)
+    });
+    let folder = folder.to_path_buf();
+    if newest.is_some() && state.is_none() {
+        return Err(StartError::Unfinished { folder });
+    }
+    if let Some(best) = state.as_ref().and_then(|state| state.epochs.get(state.best)) {
+        return Err(StartError::Finished { folder, accuracy: best.test.accuracy });
+    }
+    // A run that ended before its first checkpoint leaves nothing that anybody could want.
+    let mut files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let weights = files.find(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+    weights.map_or(Ok(()), |path| Err(StartError::Weights { path }))
+}
+
+/// Refuses to write a run's weights over those that it starts from.
+fn not_replaced(init: &Path, weights: &Path) -> Result<(), StartError> {
+    let same = weights.canonicalize().is_ok_and(|weights| init.canonicalize().is_ok_and(|init| init == weights));
+    if same { Err(StartError::InitReplaced { path: init.to_path_buf() }) } else { Ok(()) }
+}
+
+/// Refuses data that are not those the run began with.
+fn same_data(began: &[DataFile], found: &[DataFile]) -> Result<(), StartError> {
+    if began.len() == found.len() && began.iter().zip(found).all(|(a, b)| a.sha256 == b.sha256) {
+        return Ok(());
+    }
+    let path = |files: &[DataFile]| files.first().map_or_else(PathBuf::new, |file| file.path.clone());
+    Err(StartError::DataChanged { began: path(began), found: path(found) })
+}
