@@ -31,7 +31,7 @@ use crate::{
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
-    /// Weights to measure (safetensors); which network they are for is read from the file
+    /// Weights file to evaluate (safetensors). The network is read from the file
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     #[command(flatten)]
@@ -39,10 +39,10 @@ pub(super) struct EvaluateArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// Test by the first N test images [default: all]
+    /// Test on the first N test images [default: all]
     #[arg(long, value_name = "N", value_parser = number(1, u32::MAX.into()))]
     test_limit: Option<usize>,
-    /// Images at a time
+    /// Batch size
     #[arg(long, value_name = "N", default_value = "64", value_parser = number(1, MAX_BATCH))]
     batch_size: usize,
     #[command(flatten)]

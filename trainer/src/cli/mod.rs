@@ -65,11 +65,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a network; what is done without a command
+    /// Train a network (the default command)
     Train(Box<train::TrainArgs>),
-    /// Measure weights by the test images: loss, accuracy, confusion matrix
+    /// Evaluate a weights file on the test images: loss, accuracy, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
-    /// Draw several runs in one picture
+    /// Plot the curves of several runs in one picture
     Plot(plot::PlotArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
     Summary(summary::SummaryArgs),
@@ -103,24 +103,23 @@ impl NetworkName {
 /// Where the data comes from.
 #[derive(Debug, Clone, Args)]
 struct DataArgs {
-    /// Folder of images with a folder for each class, as DIR/train/CLASS, DIR/test/CLASS and perhaps DIR/val/CLASS (or
-    /// valid), which then chooses the best epoch, or as DIR/CLASS; or of the four IDX files, gzipped or plain [default: Fashion-MNIST in data/fashion-mnist, in
-    /// /usr/share/datasets/fashion-mnist, or downloaded]
+    /// Data set: a folder of images, as DIR/train/CLASS and DIR/test/CLASS, with DIR/val/CLASS (or valid) for validation if
+    /// there is one, or as DIR/CLASS; or a folder of four IDX files, gzipped or plain [default: Fashion-MNIST from
+    /// data/fashion-mnist, from /usr/share/datasets/fashion-mnist, or downloaded]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Of images as DIR/CLASS, the share of each class that is kept for the test and not learnt from [default: 0.2, or what
-    /// the weights were trained with]
+    /// Share of the images of each class that is kept for the test, for images as DIR/CLASS [default: 0.2, or as the weights
+    /// were trained]
     #[arg(long, value_name = "SHARE", value_parser = test_share, allow_negative_numbers = true)]
     test_share: Option<f64>,
-    /// What it follows from, with their paths, which images are kept for the test [default: 0, or what the weights were
-    /// trained with]
+    /// Seed of the choice of test images, for images as DIR/CLASS [default: 0, or as the weights were trained]
     #[arg(long, value_name = "N")]
     test_seed: Option<u64>,
-    /// Go on without the images of a folder that cannot be read, which are listed in unreadable-images.txt
+    /// Leave out images that cannot be read. They are listed in unreadable-images.txt
     #[arg(long)]
     skip_unreadable: bool,
-    /// Where to download missing files from, into --data, or else into data/fashion-mnist [default: the data set's
-    /// own site, and no download with --data]
+    /// URL to download missing IDX files from, into --data or data/fashion-mnist [default: the data set's own site; no
+    /// download with --data]
     #[arg(long, value_name = "URL")]
     data_url: Option<String>,
 }
@@ -128,7 +127,7 @@ struct DataArgs {
 /// How much of the machine to use.
 #[derive(Debug, Args)]
 struct ThreadArgs {
-    /// Threads to compute with [default: all cores, or as many as the run that goes on had]
+    /// Number of threads [default: all cores, or as many as the resumed run had]
     #[arg(long, value_name = "N", value_parser = number(1, 1024))]
     threads: Option<usize>,
 }

@@ -36,39 +36,36 @@ const FEW_STEPS: usize = 100;
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
-    /// Go on with the run in this folder from its last checkpoint; it ends as if it had never stopped. With --epochs, a run
-    /// of a constant or stepwise learning rate gets more epochs, also where it is finished
+    /// Resume the run in this folder from its last checkpoint. The result is the same as without the stop. With --epochs, a
+    /// run with a constant or stepwise learning rate gets more epochs, even if it is finished
     #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite", "test_share", "test_seed"])]
     resume: Option<PathBuf>,
-    /// Folder for everything that the run writes [default: runs/<network>, or with the next number that is free]
+    /// Output folder of the run [default: runs/<network>, with the next free number if it is in use]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace the run that is in the folder
+    /// Replace the run in the output folder
     #[arg(long)]
     overwrite: bool,
-    /// Passes over the training images [default: 10]
+    /// Number of epochs: passes over the training images [default: 10]
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = recipe::RECIPE)]
     pub(super) epochs: Option<usize>,
-    /// Minutes from one checkpoint within an epoch to the next, 0 for one after every step; there is one after each epoch
-    /// [default: 10]
+    /// Minutes between checkpoints within an epoch; 0: after every step. There is always one after an epoch [default: 10]
     #[arg(long, value_name = "MINUTES", value_parser = minutes, allow_negative_numbers = true)]
     checkpoint_minutes: Option<f64>,
-    /// Keep the last N checkpoints [default: 2]
+    /// Number of checkpoints to keep [default: 2]
     #[arg(long, value_name = "N", value_parser = number(1, 1_000_000))]
     keep_checkpoints: Option<usize>,
-    /// Where to compute: cpu, cuda or cuda:N (an NVIDIA GPU, where the program was built for it), or auto, which takes
-    /// a GPU if it can
+    /// Device: cpu, cuda or cuda:N (an NVIDIA GPU; needs a build with --features cuda), or auto: a GPU if one can be used
     #[arg(long, default_value_t, value_name = "NAME")]
     device: DeviceChoice,
-    /// On a GPU, what the factors of matrix products are rounded to; sums, weights and all else are f32. auto: tf32 for
-    /// convolutions where the GPU has it, f32 for linear layers, as in PyTorch; f32, tf32 or bf16: that for both
+    /// Precision of matrix products on a GPU: f32, tf32 or bf16, or auto: tf32 for convolutions where the GPU has it and f32
+    /// for linear layers, as in PyTorch. Sums, weights and everything else are f32
     #[arg(long, default_value_t, value_name = "NAME")]
     precision: Precision,
-    /// On a GPU, how convolutions are computed: fused into one operation with kernels of its own, or portable, composed
-    /// of dfdx's operations
+    /// Kernels of convolutions on a GPU: fused (this program's own) or portable (composed of dfdx's operations)
     #[arg(long, default_value_t, value_name = "NAME")]
     cuda_kernels: CudaKernels,
-    /// On a GPU, measure where its time goes: a table after each epoch, and kernel-times.csv in the run's folder
+    /// Measure the time of each kind of kernel on a GPU: a table after each epoch, and kernel-times.csv in the output folder
     #[arg(long)]
     time_kernels: bool,
     #[command(flatten)]

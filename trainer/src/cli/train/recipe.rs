@@ -1,4 +1,4 @@
-//! The recipe: what a run depends on, from presets and options.
+//! The recipe of a run: presets and the options that change them.
 
 use std::path::PathBuf;
 
@@ -17,98 +17,96 @@ use crate::{
 
 const NO_LIMIT: u64 = u32::MAX as u64;
 
-/// What a run depends on. Options that a preset may set are absent unless given.
+/// Options that determine the result of a run. Options that a preset may set are absent unless given.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecipeArgs {
     /// Network to train: AlexNet on 1×224×224 or LeNet-5 on 1×28×28
     #[arg(long, value_enum, default_value = "alexnet", value_name = "NAME", help_heading = RECIPE)]
     pub(super) network: NetworkName,
-    /// Preset that the other options start from: `reference` is plain, `best` is the best known for ten epochs
+    /// Preset for all options that are not given: `reference` (Adam, constant learning rate) or `best` (the most accurate known for ten epochs)
     #[arg(long, value_name = "NAME", default_value = "reference", value_parser = one_of(&Recipe::NAMES), help_heading = RECIPE)]
     recipe: Recipe,
-    /// Preset for a first look in a few minutes on two cores; options given beside it still count
+    /// Preset for a first look: one short run of a few minutes on two cores. Other options still apply
     #[arg(long, conflicts_with = "recipe", help_heading = RECIPE)]
     quick: bool,
-    /// How large random weights are to begin with: Glorot and Bengio's, He's, or PyTorch's default [default: xavier]
+    /// Initialisation of the weights: xavier (Glorot and Bengio), he, or pytorch (PyTorch's default) [default: xavier]
     #[arg(long, alias = "initialization", value_name = "NAME", value_parser = one_of(&Initialisation::NAMES), help_heading = RECIPE)]
     initialisation: Option<Initialisation>,
-    /// Images a step [default: 256]
+    /// Batch size: images in a step [default: 256]
     #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH), help_heading = RECIPE)]
     batch_size: Option<usize>,
-    /// Share of the target that is spread over all classes [default: 0]
+    /// Label smoothing: share of the target that is spread over all classes, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = RECIPE)]
     label_smoothing: Option<f64>,
-    /// End the run after N epochs without a better one [default: make all epochs]
+    /// Early stopping: end the run after N epochs without a better one [default: off]
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
     patience: Option<usize>,
-    /// What initial weights, held-out images, order, dropout and augmentation follow from
+    /// Seed of all random numbers: initial weights, validation images, order, dropout, augmentation
     #[arg(long, value_name = "N", default_value = "0", help_heading = RECIPE)]
     seed: u64,
-    /// Training images held out, by whose accuracy the best epoch is chosen; 0: by training loss
-    /// [default: a tenth, at most 6000]
+    /// Number of training images held out for validation. The epoch with the best validation accuracy is exported; with 0, the
+    /// one with the lowest training loss [default: a tenth, at most 6000]
     #[arg(long, value_name = "N", value_parser = number(0, NO_LIMIT), help_heading = RECIPE)]
     pub(super) validation: Option<usize>,
-    /// Learn from at most N images [default: all that are not held out]
+    /// Train on at most N images [default: all that are not held out]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     train_limit: Option<usize>,
-    /// Test by the first N test images [default: all]
+    /// Test on the first N test images [default: all]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     test_limit: Option<usize>,
-    /// Start from these weights (safetensors with the network's tensor names, PyTorch's too); inputs are normalised as
-    /// their metadata say, unless --normalise says otherwise
+    /// Weights file to start from (safetensors with the network's tensor names, as PyTorch's). Weights for other classes keep
+    /// all but their last layer. Inputs are normalised as the file's metadata say, unless --normalise is given
     #[arg(long, value_name = "FILE", help_heading = RECIPE)]
     pub(super) init: Option<PathBuf>,
 
-    /// Mirror half of the training images
+    /// Augmentation: mirror half of the training images
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
     flip: Option<bool>,
-    /// Move training images by up to N pixels in each direction (before they are resized) [default: 0]
+    /// Augmentation: move training images by up to N pixels in each direction, before the resize [default: 0]
     #[arg(long, value_name = "N", value_parser = number(0, 10_000), help_heading = IMAGES)]
     shift: Option<usize>,
-    /// Make training images up to this share of white lighter or darker [default: 0]
+    /// Augmentation: change the brightness of training images by up to this share of white, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     brightness: Option<f64>,
-    /// Make the contrast of training images up to this share of it larger or smaller [default: 0]
+    /// Augmentation: change the contrast of training images by up to this share, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     contrast: Option<f64>,
-    /// Make a rectangle of this share of the training images black [default: 0]
+    /// Augmentation: erase a rectangle in this share of the training images, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     erase: Option<f64>,
-    /// Give inputs a mean of 0 and a standard deviation of 1; both numbers go into the weights' metadata
+    /// Normalise inputs to mean 0 and standard deviation 1 over the training images. The weights' metadata record both numbers
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
     normalise: Option<bool>,
 
-    /// How weights follow from gradients [default: adam]
+    /// Optimiser [default: adam]
     #[arg(long, alias = "optimizer", value_name = "NAME", value_parser = one_of(&OptimiserName::NAMES), help_heading = OPTIMISER)]
     optimiser: Option<OptimiserName>,
-    /// The optimiser's step size, the largest of the schedule [default: 0.001]
+    /// Learning rate, the largest of the schedule [default: 0.001]
     #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER)]
     learning_rate: Option<f64>,
-    /// Course of the step size over the run [default: constant]
+    /// Learning rate schedule [default: constant]
     #[arg(long, value_name = "NAME", value_parser = one_of(&Course::NAMES), help_heading = OPTIMISER)]
     schedule: Option<Course>,
-    /// Epochs, or a part of one, in which the step size rises from zero; not with one-cycle, which has its own rise
-    /// [default: 0]
+    /// Warm-up: epochs, or a part of one, in which the learning rate rises from zero; one-cycle has its own [default: 0]
     #[arg(long, value_name = "N", value_parser = epochs, allow_negative_numbers = true, help_heading = OPTIMISER)]
     warmup_epochs: Option<f64>,
-    /// Epochs from one step of the schedule `step` to the next [default: 3]
+    /// Epochs between two changes of the schedule `step` [default: 3]
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = OPTIMISER)]
     step_epochs: Option<usize>,
-    /// Factor of the step size in each step of the schedule `step` [default: 0.1]
+    /// Factor of the learning rate at each change of the schedule `step`, 0 to 1 [default: 0.1]
     #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     step_factor: Option<f64>,
-    /// Share of each weight that is added to its gradient (L2 regularisation), or with adamw taken from the weight, times
-    /// the step size [default: 0]
+    /// Weight decay, 0 to 1: with adamw decoupled, else added to the gradient (L2 regularisation) [default: 0]
     #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     weight_decay: Option<f64>,
-    /// What sgd keeps of the step before [default: 0.9]
+    /// Momentum of SGD, 0 to 1 [default: 0.9]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     momentum: Option<f64>,
-    /// Scale gradients down to this L2 norm where all together are larger [default: leave them]
+    /// Gradient clipping: the largest L2 norm of all gradients together [default: off]
     #[arg(long, value_name = "NORM", value_parser = norm, allow_negative_numbers = true, help_heading = OPTIMISER)]
     clip_norm: Option<f64>,
-    /// Measure and export the exponential moving average of the weights, of this decay a step, such as 0.999
-    /// [default: the weights themselves]
+    /// Exponential moving average of the weights, which is then tested and exported: its decay per step, such as 0.999
+    /// [default: off]
     #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     ema: Option<f64>,
 }
@@ -120,9 +118,9 @@ const OPTIMISER: &str = "Optimiser";
 /// The presets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recipe {
-    /// That of *Dive into Deep Learning* with Adam.
+    /// Recipe of *Dive into Deep Learning*, with Adam.
     Reference,
-    /// What gives the best accuracy within ten epochs.
+    /// The most accurate recipe known for ten epochs.
     Best,
 }
 
@@ -177,17 +175,17 @@ impl RecipeArgs {
         })
     }
 
-    /// Whether inputs are to be normalised, as far as that is said.
+    /// Whether inputs are to be normalised, where `--normalise` is given.
     pub(super) fn normalise(&self) -> Option<bool> {
         self.normalise
     }
 
-    /// Whether inputs are to be normalised where nothing is said about it.
+    /// Whether the preset normalises inputs.
     pub(super) fn preset_normalises(&self) -> bool {
         self.quick || self.recipe == Recipe::Best
     }
 
-    /// What is so where nothing else is said.
+    /// The values of all options that are not given.
     fn preset(&self) -> Options {
         let best = best(self.network);
         match (self.quick, self.recipe, self.network) {
