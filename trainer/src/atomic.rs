@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How temporary names begin and end.
+/// Beginning and end of temporary names.
 const TEMPORARY: (&str, &str) = (".partial-", ".tmp");
 
 /// Creates or replaces the file at `path` with what `fill` writes.
@@ -35,7 +35,7 @@ pub fn write<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&mut File) -> Re
     if cfg!(unix) { Ok(File::open(folder)?.sync_all()?) } else { Ok(()) }
 }
 
-/// What killed programs left half-written in a folder; nothing where it cannot be read.
+/// Half-written files that killed programs left in a folder; none where it cannot be read.
 pub fn leftovers(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let temporary = |path: &PathBuf| {

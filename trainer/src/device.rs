@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// What `--device` may be.
+/// Value of `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
     /// The first GPU where this program was built for one and it can be used, the processor otherwise.
@@ -38,7 +38,7 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// What `--precision` may be: how matrix products are computed on a GPU. Weights, activations, sums and exported files are
+/// Value of `--precision`: precision of matrix products on a GPU. Weights, activations, sums and exported files are
 /// `f32` in every case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
@@ -53,7 +53,7 @@ pub enum Precision {
     Bf16,
 }
 
-/// What the factors of matrix products are rounded to.
+/// Number format that the factors of matrix products are rounded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Products {
     /// Nothing: they stay as they are.
@@ -67,7 +67,7 @@ pub enum Products {
     F16,
 }
 
-/// How each kind of layer is multiplied.
+/// Precision of the products of each kind of layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LayerProducts {
     /// Of convolutions.
@@ -82,7 +82,7 @@ const AMPERE: u32 = 80;
 impl Precision {
     const ALL: [Self; 4] = [Self::Auto, Self::F32, Self::Tf32, Self::Bf16];
 
-    /// What a GPU of a compute capability (80 for 8.0) makes of it, and what it cannot do of it, if anything.
+    /// Precision on a GPU of a compute capability (80 for 8.0), with a note where the GPU lacks what was asked for.
     pub fn on(self, capability: u32) -> (LayerProducts, Option<String>) {
         let (convolutions, linear) = match self {
             Self::Auto => (Products::Tf32, Products::F32),
@@ -149,12 +149,12 @@ impl FromStr for Precision {
     }
 }
 
-/// How a network's convolutions are computed on a GPU.
+/// Kind of kernels of convolutions on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CudaKernels {
     /// Composed of dfdx's operations.
     Portable,
-    /// As one operation with kernels of its own, where the network allows it.
+    /// One operation with kernels of its own, where the network allows it.
     #[default]
     Fused,
 }

@@ -1,4 +1,4 @@
-//! What a device spent its time on, by groups of work: a table, and `kernel-times.csv`.
+//! Times of a device's work, by groups: a table, and `kernel-times.csv`.
 
 use std::{fmt, io};
 
@@ -7,15 +7,15 @@ use comfy_table::{CellAlignment, Table, presets};
 /// One group of work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupTime {
-    /// What was done.
+    /// Name of the work.
     pub group: String,
-    /// How often.
+    /// Number of calls.
     pub calls: u64,
-    /// How long in all.
+    /// Milliseconds in all.
     pub milliseconds: f64,
 }
 
-/// What a device spent its time on.
+/// Times of a device's work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Times {
     /// From the first piece of work to the last, in milliseconds.

@@ -19,7 +19,7 @@ pub(super) struct CudaArgs {
     architectures: bool,
 }
 
-/// What `--compile` takes.
+/// Value of `--compile`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Architecture {
     All,

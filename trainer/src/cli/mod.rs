@@ -124,7 +124,7 @@ struct DataArgs {
     data_url: Option<String>,
 }
 
-/// How much of the machine to use.
+/// Options that say how much of the machine to use.
 #[derive(Debug, Args)]
 struct ThreadArgs {
     /// Number of threads [default: all cores, or as many as the resumed run had]

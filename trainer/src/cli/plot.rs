@@ -45,7 +45,7 @@ impl PlotArgs {
     }
 }
 
-/// What a run is called in a picture: its folder as it was given, without what is the same for most.
+/// Name of a run in a picture: its folder as it was given, without the parts that most runs share.
 fn name(run: &Path) -> String {
     run.strip_prefix("runs").unwrap_or(run).display().to_string()
 }

@@ -26,7 +26,7 @@ pub(super) struct SamplesArgs {
     /// neither an ASCII letter or digit nor - replaced by _ ("T-shirt/top" becomes T-shirt_top)
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How many images, from the first test image on; each file is named after its position
+    /// Number of images, from the first test image on; each file is named after its position
     #[arg(long, value_name = "N", default_value = "100", value_parser = number(1, 1_000_000))]
     count: usize,
     #[command(flatten)]

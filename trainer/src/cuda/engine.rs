@@ -41,7 +41,7 @@ pub(crate) type Module = Arc<str>;
 pub(crate) struct Engine {
     device: Arc<CudaDevice>,
     pub(crate) blas: CudaBlas,
-    /// How convolutions are multiplied.
+    /// Precision of the convolutions' products.
     pub(crate) convolutions: Products,
     portable: AtomicBool,
     forget_windows: AtomicBool,
@@ -92,7 +92,7 @@ impl Engine {
         self.portable.store(kernels == CudaKernels::Portable, Ordering::Relaxed);
     }
 
-    /// How convolutions, inputs and the optimiser's steps are computed.
+    /// Kind of kernels of convolutions, inputs and the optimiser's steps.
     pub(crate) fn kernels(&self) -> CudaKernels {
         if self.portable.load(Ordering::Relaxed) { CudaKernels::Portable } else { CudaKernels::Fused }
     }
@@ -117,7 +117,7 @@ impl Engine {
         programs.iter().map(|program| loaded(&self.modules, program)).collect()
     }
 
-    /// As [`Engine::modules`], for one program.
+    /// Like [`Engine::modules`], for one program.
     ///
     /// # Errors
     /// What NVRTC or the driver reports.

@@ -21,7 +21,7 @@ use dfdx::{
 /// The address of values on the device. Whoever passes it on keeps the memory behind it alive.
 pub(crate) type Address = u64;
 
-/// What a thread asks the driver's functions for.
+/// Question that a thread asks the driver's functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Question {
     /// Where a copy to the host reads.
@@ -113,7 +113,7 @@ pub(crate) fn uninitialised<S: Shape>(device: &Cuda, shape: &S) -> Result<(Tenso
     ask(Question::Target, || device.try_zeros_like(shape))
 }
 
-/// What `work` makes of memory that would be filled with zeros, and is not.
+/// Result of `work` on memory that it asks to be filled with zeros, and that is not filled.
 ///
 /// # Errors
 /// The work's.

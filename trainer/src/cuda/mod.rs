@@ -35,11 +35,11 @@ pub enum CudaUnusable {
     /// A library cannot be opened.
     #[error("{name} {reason}; {advice}")]
     Library {
-        /// What it is called.
+        /// Name of the library.
         name: &'static str,
-        /// That it is missing, or cannot be used, and why.
+        /// The reason: it is missing, or why it cannot be used.
         reason: String,
-        /// How to get it.
+        /// Advice on how to get it.
         advice: String,
     },
     /// The driver does not start.
@@ -56,7 +56,7 @@ pub enum CudaUnusable {
     NoSuchDevice {
         /// The number asked for.
         ordinal: usize,
-        /// How many there are.
+        /// Number of GPUs that there are.
         count: usize,
     },
     /// The GPU is there, but cannot do the work.
@@ -64,12 +64,12 @@ pub enum CudaUnusable {
     Device {
         /// The GPU.
         gpu: Box<Gpu>,
-        /// What failed, by which libraries, and what to try.
+        /// Call that failed, the libraries, and advice on what to try.
         reason: String,
     },
 }
 
-/// What to try after an error of the driver's, as the end of a sentence.
+/// Advice after an error of the driver, as the end of a sentence.
 fn advice_on(code: Code) -> &'static str {
     match code {
         Code::Driver(803) => {
@@ -81,7 +81,7 @@ fn advice_on(code: Code) -> &'static str {
     }
 }
 
-/// How to get a library.
+/// Advice on how to get a library.
 fn advice(library: &NvidiaLibrary) -> String {
     if library.name == DRIVER.name {
         return "NVIDIA's driver, of version 525 or newer, brings it".to_string();
@@ -99,7 +99,7 @@ fn check(code: u32) -> Result<(), Code> {
     if code == 0 { Ok(()) } else { Err(Code::Driver(code)) }
 }
 
-/// What the driver says of a GPU.
+/// Description of a GPU by the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
     /// Its number, from 0, among those that this process may see, in the order of `CUDA_DEVICE_ORDER`.
@@ -127,7 +127,7 @@ const CAPABILITY_MINOR: u32 = 76;
 const NO_DEVICE: u32 = 100;
 
 impl Gpu {
-    /// What the driver says of a device.
+    /// Asks the driver for the description of a device.
     fn of(device: c_int, ordinal: usize) -> Result<Self, Code> {
         let attribute = |attribute| {
             let mut value: c_int = 0;
@@ -224,7 +224,7 @@ pub fn open(ordinal: usize, seed: u64, precision: Precision, note: impl Fn(&str)
     open_with(ordinal, seed, |gpu| precision.on(gpu.capability).0, note)
 }
 
-/// As [`open`], with products that are chosen when the GPU is known.
+/// Like [`open`], with products that are chosen when the GPU is known.
 ///
 /// # Errors
 /// What is missing, or what the trial ended with.

@@ -78,7 +78,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// What tells it from others: the file's name and the constants.
+    /// Key that tells it from others: the file's name and the constants.
     pub(crate) fn key(&self) -> String {
         let mut key = self.file.name.to_string();
         for (name, value) in &self.constants {

@@ -35,7 +35,7 @@ fn recorder() -> std::sync::MutexGuard<'static, Recorder> {
 /// Spans that wait for the GPU before the first of them are read.
 const UNREAD: usize = 4096;
 
-/// What was measured.
+/// Measurements so far.
 struct Recorder {
     spare: Vec<Event>,
     /// Groups of work under way, with the events before and after each.
@@ -109,7 +109,7 @@ pub(crate) fn span(group: &str, stream: *mut c_void) -> Option<Span> {
     Some(Span { group: group.to_string(), stream, start })
 }
 
-/// As [`span`], for a kernel.
+/// Like [`span`], for a kernel.
 pub(crate) fn kernel(function: *mut c_void, stream: *mut c_void) -> Option<Span> {
     if !is_on() {
         return None;
@@ -118,7 +118,7 @@ pub(crate) fn kernel(function: *mut c_void, stream: *mut c_void) -> Option<Span>
     span(&group(name.as_deref().unwrap_or("kernels without a name")), stream)
 }
 
-/// As [`span`], for a product by a handle of cuBLAS.
+/// Like [`span`], for a product by a handle of cuBLAS.
 pub(crate) fn product(group: &str, handle: *mut c_void) -> Option<Span> {
     if !is_on() {
         return None;
@@ -180,7 +180,7 @@ impl Drop for Named {
     }
 }
 
-/// What the GPU spent its time on since the last call; none where nothing is measured. The host waits for the GPU.
+/// Times of all groups of work since the last call; none where nothing is measured. The host waits for the GPU.
 ///
 /// # Errors
 /// The driver's.

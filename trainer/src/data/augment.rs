@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::random;
 
-/// What may happen to a training image, before it is resized to the network's input.
+/// Augmentation of training images, before they are resized to the network's input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
@@ -34,7 +34,7 @@ impl Augmentation {
         *self == Self::default()
     }
 
-    /// What happens in `epoch` to the image at `position` of the data set, which has `width` × `height` pixels.
+    /// Draws the changes in `epoch` to the image at `position` of the data set, which has `width` × `height` pixels.
     pub fn draw(&self, seed: u64, epoch: usize, position: usize, (width, height): (usize, usize)) -> Changes {
         let mut random = random::generator(seed, b"augments", epoch as u64, position as u64);
         // Everything is drawn, used or not, so that one option does not change what another does.
@@ -49,7 +49,7 @@ impl Augmentation {
     }
 }
 
-/// What happens to one image, in this order.
+/// Changes to one image, in this order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Changes {
     /// Whether it is mirrored, left to right.
@@ -58,11 +58,11 @@ pub struct Changes {
     pub right: i32,
     /// Pixels by which it is moved down; black comes in.
     pub down: i32,
-    /// What is added to all values, in steps of 1/255 of white.
+    /// Value that is added to all pixels, in steps of 1/255 of white.
     pub brightness: f32,
     /// Factor of the differences from the mean of the values, which is the image's after it was moved.
     pub contrast: f32,
-    /// What is made black.
+    /// Rectangle that is made black.
     pub erased: Option<Rectangle>,
 }
 

@@ -77,7 +77,7 @@ impl LabelledImages {
         self.labels.is_empty()
     }
 
-    /// How many classes there are; every label is less than that.
+    /// Number of classes; every label is less than that.
     pub fn classes(&self) -> usize {
         self.classes
     }

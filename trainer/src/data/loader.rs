@@ -25,7 +25,7 @@ pub struct Split {
 /// Images with their labels, prepared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch<P> {
-    /// What was made of the images.
+    /// The images, prepared.
     pub images: P,
     /// Their labels.
     pub labels: Vec<u16>,

@@ -40,7 +40,7 @@ pub struct DataFile {
 pub struct Dataset {
     /// The images that training may learn from and choose by.
     pub train: LabelledImages,
-    /// How many of them, the last ones, are to choose by and not to learn from, where the data say so.
+    /// Number of validation images, the last of them, where the data have such.
     pub validation: Option<usize>,
     /// The images that only measure.
     pub test: LabelledImages,
@@ -48,7 +48,7 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// The files, or the folder, that it was read from.
     pub files: Vec<DataFile>,
-    /// What kind of files.
+    /// Kind of the files.
     pub origin: Origin,
     /// The test images' paths in the folder, in their order; none where they lie in one file.
     pub test_paths: Vec<PathBuf>,
@@ -63,7 +63,7 @@ pub enum Origin {
     Idx,
     /// Folders named after the classes.
     Folder {
-        /// How the test images were chosen, where there were none of their own.
+        /// Choice of the test images, where there were none of their own.
         kept: Option<TestShare>,
     },
 }
@@ -126,7 +126,7 @@ impl DataFile {
 }
 
 impl Dataset {
-    /// What a person calls it.
+    /// Name for people.
     pub fn name(&self) -> String {
         match self.origin {
             Origin::Idx => "Fashion-MNIST".to_string(),

@@ -68,7 +68,7 @@ pub(crate) struct StoredFile {
     path: PathBuf,
     bytes: Vec<u8>,
     names: Vec<String>,
-    /// What it says about itself.
+    /// Metadata of the file.
     pub(crate) metadata: BTreeMap<String, String>,
 }
 

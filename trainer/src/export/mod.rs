@@ -51,7 +51,7 @@ pub enum ExportError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason.
         reason: String,
     },
     /// The file's tensors are not the network's.
@@ -61,12 +61,12 @@ pub enum ExportError {
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
-        /// What is wrong with it.
+        /// Problem of the tensor.
         problem: TensorProblem,
     },
 }
 
-/// What is wrong with one tensor of a weight file.
+/// Problem of one tensor of a weights file.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TensorProblem {
     /// The network has it, the file has not.
@@ -111,7 +111,7 @@ pub enum TensorProblem {
     },
 }
 
-/// What a weights file says about itself, by key.
+/// Metadata of a weights file, by key.
 pub type Metadata = BTreeMap<String, String>;
 
 /// Writes the network's tensors and `metadata` to `path`. An existing file is replaced only when the new one is complete.
@@ -126,7 +126,7 @@ pub fn save<D: Device<f32>, M: TensorCollection<f32, D>>(
     save_tensors(path, &tensors(network), metadata)
 }
 
-/// As [`save`], for tensors that were taken out of a network before.
+/// Like [`save`], for tensors that were taken out of a network before.
 pub(crate) fn save_tensors(
     path: &Path,
     tensors: &[StoredTensor<'_>],
@@ -151,7 +151,7 @@ pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
     load_chosen(path, network, |_| true)
 }
 
-/// As [`load`], but for the last layer of `description`, which stays as it is and may be for other classes in the file.
+/// Like [`load`], but the last layer of `description` stays as it is, and may be for other classes in the file.
 ///
 /// # Errors
 /// As [`load`].
@@ -181,7 +181,7 @@ fn load_chosen<D: Device<f32>, M: TensorCollection<f32, D>>(
     Ok(file.metadata)
 }
 
-/// What a weights file says about itself; nothing where it has no metadata.
+/// Metadata of a weights file; empty where it has none.
 ///
 /// # Errors
 /// The file cannot be read or is not valid safetensors.

@@ -28,7 +28,7 @@ pub struct Picture<'a> {
     pub height: usize,
     /// `width × height` gray values, row by row.
     pub pixels: &'a [u8],
-    /// What augmentation drew for it.
+    /// Changes that augmentation drew for it.
     pub changes: Option<Changes>,
 }
 
@@ -52,16 +52,16 @@ pub trait InputDevice: ConvDevice {
     /// A batch in the host's memory, done as far as it can be ahead.
     type Prepared: Send;
 
-    /// What the division of the work depends on, beside the device.
+    /// Setting that the division of the work depends on, beside the device.
     type Way: Copy + Send + Sync;
 
-    /// How this device divides the work.
+    /// Division of the work on this device.
     ///
     /// # Errors
     /// The device's own.
     fn way(&self) -> Result<Self::Way, Self::Err>;
 
-    /// What can be done ahead: on any thread, while the device works on batches before.
+    /// Work that can be done ahead, on any thread, while the device works on earlier batches.
     ///
     /// # Errors
     /// Images that cannot become inputs of the network.

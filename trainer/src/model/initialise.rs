@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelError;
 
-/// How large random weights are. All are uniform around zero; biases are uniform within ±1/√`fan_in`, as PyTorch's.
+/// Rule of the size of random weights. All are uniform around zero; biases are uniform within ±1/√`fan_in`, as PyTorch's.
 ///
 /// `fan_in` is the number of products that one output value sums, `fan_out` the number of products that one input value is
 /// part of, borders and strides aside.

@@ -82,7 +82,7 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
         key: StepKey,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError>;
 
-    /// As [`Network::evaluate`], for inputs in the host's memory.
+    /// Like [`Network::evaluate`], for inputs in the host's memory.
     ///
     /// # Errors
     /// As [`Network::evaluate`].
@@ -90,7 +90,7 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
         self.evaluate(upload::<D, Self>(self.device(), images.as_ref(), batch)?)
     }
 
-    /// As [`Network::train`], for inputs in the host's memory.
+    /// Like [`Network::train`], for inputs in the host's memory.
     ///
     /// # Errors
     /// As [`Network::evaluate`].

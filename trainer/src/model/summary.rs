@@ -1,4 +1,4 @@
-//! What a network is made of and costs, in the form that torchinfo prints. Every number comes from the network's description.
+//! Summary of a network's layers and costs, in the form that torchinfo prints. Every number comes from the network's description.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct Summary {
 pub struct Row {
     /// Name in weight files; empty for a layer without weights.
     pub name: &'static str,
-    /// What the layer does, as `Conv2d`.
+    /// Kind of the layer, as `Conv2d`.
     pub kind: &'static str,
     /// Sizes of its output, without the batch.
     pub output: Vec<usize>,

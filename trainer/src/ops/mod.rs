@@ -205,7 +205,7 @@ impl Window {
     }
 }
 
-/// What a convolution does beside the sum.
+/// Options of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvOptions {
     /// Whether `max(0, ·)` follows; its gradient at 0 is 0. NaN stays NaN on the fast path (PyTorch's behaviour), and
@@ -272,7 +272,7 @@ impl<D: ConvDevice, T: Tape<f32, D>> Conv2d<D, T> {
         Ok(())
     }
 
-    /// As [`Conv2d::new`], for tensors whose types have proved that they fit.
+    /// Like [`Conv2d::new`], for tensors whose types have proved that they fit.
     pub(crate) fn fitting(
         input: Images<D, T>,
         weight: Images<D>,
@@ -322,7 +322,7 @@ impl<D: ConvDevice, T: Tape<f32, D>> MaxPool2d<D, T> {
         Ok(())
     }
 
-    /// As [`MaxPool2d::new`], for an input whose type has proved that it fits.
+    /// Like [`MaxPool2d::new`], for an input whose type has proved that it fits.
     pub(crate) fn fitting(input: Images<D, T>, window: Window) -> Self {
         Self { input, window }
     }

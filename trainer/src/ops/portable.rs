@@ -46,7 +46,7 @@ pub fn conv2d<D: ConvDevice, T: Tape<f32, D>>(call: Conv2d<D, T>) -> Result<Imag
     if options.relu { output.try_relu() } else { Ok(output) }
 }
 
-/// What lies under the window at each position: (batch · positions) × taps.
+/// Values under the window at each position: (batch · positions) × taps.
 fn windows<D: ConvDevice, T: Tape<f32, D>>(
     input: Images<D, T>,
     sizes: ConvSizes,
@@ -139,7 +139,7 @@ fn tap_sources(plane: Plane, k: usize, l: usize) -> Vec<usize> {
     sources
 }
 
-/// As [`ConvDevice::mask`], spread out on the host.
+/// Same as [`ConvDevice::mask`], spread out on the host.
 ///
 /// # Errors
 /// The device's own.

@@ -57,7 +57,7 @@ impl<D: ConvDevice, T: Tape<f32, D>> Tower<D, T> {
         Ok(self)
     }
 
-    /// As [`Tower::stage`], for a stage whose types have proved that it fits.
+    /// Like [`Tower::stage`], for a stage whose types have proved that it fits.
     pub(crate) fn fitting(mut self, stage: Stage<D>) -> Self {
         let positions = |side| {
             let side = stage.window.positions(side);
@@ -68,7 +68,7 @@ impl<D: ConvDevice, T: Tape<f32, D>> Tower<D, T> {
         self
     }
 
-    /// What the tower stands on.
+    /// Input of the tower.
     #[must_use]
     pub fn input(&self) -> &Images<D, T> {
         &self.input

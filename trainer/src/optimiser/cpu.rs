@@ -1,4 +1,4 @@
-//! What happens to one tensor on [`Cpu`]: clipping, regularisation, rule, moving average and the gradient's return to zero
+//! An optimiser's step of one tensor on [`Cpu`]: clipping, regularisation, rule, moving average and the gradient's return to zero
 //! in one pass over memory, by all threads.
 //!
 //! Tensors' own memory is private to dfdx, so the weights are kept here as well and copied into the tensor after each

@@ -1,4 +1,4 @@
-//! What happens to one tensor on CUDA: everything in one pass over memory, by one kernel of `kernels/optimiser.cu`; or, with
+//! An optimiser's step of one tensor on CUDA: everything in one pass over memory, by one kernel of `kernels/optimiser.cu`; or, with
 //! portable kernels, what is composed of dfdx's operations.
 //!
 //! The kernel reads gradients and changes weights where dfdx has them. Norm and scale of the gradients stay on the device.
@@ -23,7 +23,7 @@ use crate::{
     device::CudaKernels,
 };
 
-/// What is remembered of one tensor, as [`cuda::kernels`] was when the optimiser was made.
+/// Memory of one tensor, by the kind of kernels that the device had when the optimiser was made.
 #[derive(Debug)]
 pub enum CudaMemory {
     /// In one pass.
@@ -145,7 +145,7 @@ unsafe impl DeviceRepr for UpdateNumbers {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for AdamNumbers {}
 
-/// What is remembered of one tensor, flattened. Parts that are not kept are absent.
+/// Memory of one tensor, flattened. Parts that are not kept are absent.
 #[derive(Debug)]
 pub struct FusedMemory {
     engine: Arc<Engine>,

@@ -1,4 +1,4 @@
-//! What is remembered of a tensor from one step to the next, and what a device does with it.
+//! Memory of an optimiser for one tensor from one step to the next, and its use by a device.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use super::{OptimiserName, OptimiserOptions, Update, cpu};
 /// Added to the norm where gradients are scaled by `clip_norm / norm`: PyTorch's value.
 pub(super) const NORM_EPSILON: f64 = 1e-6;
 
-/// What an optimiser remembers of a tensor, beside its value.
+/// Part of an optimiser's memory of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Moving average of the gradients (Adam), or momentum (SGD).
@@ -51,7 +51,7 @@ impl Part {
 
 /// A device on which an optimiser can run.
 pub trait OptimiserDevice: Device<f32> {
-    /// What is remembered of one tensor, and how it is updated.
+    /// Memory of one tensor, and its update.
     type Memory: Memory<Self>;
 }
 
@@ -64,7 +64,7 @@ impl OptimiserDevice for dfdx::tensor::Cuda {
     type Memory = cuda::CudaMemory;
 }
 
-/// What an optimiser remembers of one tensor of a network. Everything starts at zero, the average at the tensor's value.
+/// Memory of an optimiser for one tensor of a network. Everything starts at zero, the average at the tensor's value.
 pub trait Memory<D: Device<f32>>: Sized {
     /// The norm of all gradients, where they are clipped by it.
     type Norm: GradientNorm<D>;

@@ -1,4 +1,4 @@
-//! What happens to one tensor, composed of dfdx's public operations: for any dfdx device, and the oracle of the fast one.
+//! An optimiser's step of one tensor, composed of dfdx's public operations: for any dfdx device, and the oracle of the fast one.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::{GradientNorm, Memory, NORM_EPSILON, OptimiserOptions, Part, Rule, Up
 
 type Vector<D> = Tensor<(usize,), f32, D>;
 
-/// What is remembered of one tensor, flattened. Parts that are not kept are absent.
+/// Memory of one tensor, flattened. Parts that are not kept are absent.
 #[derive(Debug)]
 pub struct PortableMemory<D: Device<f32>> {
     device: D,

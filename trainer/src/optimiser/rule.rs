@@ -1,8 +1,8 @@
-//! What an optimiser is told, and the numbers of a step that follow from it.
+//! Options of an optimiser, and the numbers of a step that follow from them.
 
 use serde::{Deserialize, Serialize};
 
-/// How weights follow from gradients.
+/// Name of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimiserName {
@@ -62,7 +62,7 @@ pub struct Update {
     pub average_decay: Option<f32>,
 }
 
-/// How a step follows from a gradient `g` that is clipped and regularised.
+/// Rule of a step, given a gradient `g` that is clipped and regularised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
     /// `m = β₁·m + (1 − β₁)·g`, `v = β₂·v + (1 − β₂)·g²`, `w -= step_size · m / (√v · second_scale + epsilon)`.
@@ -75,7 +75,7 @@ pub enum Rule {
         step_size: f32,
         /// `1 / √(1 − β₂ᵗ)`.
         second_scale: f32,
-        /// What keeps the quotient finite.
+        /// Small number that keeps the quotient finite.
         epsilon: f32,
     },
     /// `b = momentum·b + g`, `w -= rate · b`.

@@ -4,7 +4,7 @@ use std::thread::{self, JoinHandle};
 
 use super::error::OutputError;
 
-/// What is left to do for a file whose content is settled.
+/// Work that is left for a file whose content is settled.
 pub(super) type Job = Box<dyn FnOnce() -> Result<(), OutputError> + Send>;
 
 /// Writes one list of files at a time.

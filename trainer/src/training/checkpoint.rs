@@ -39,7 +39,7 @@ const VERSION: &str = "1";
 pub struct Checkpoint {
     path: PathBuf,
     file: StoredFile,
-    /// How far the run had come.
+    /// State of the run.
     pub state: State,
 }
 
@@ -124,7 +124,7 @@ impl Checkpoint {
     }
 }
 
-/// What can go wrong while an optimiser is restored: the checkpoint, or the device.
+/// Failure while an optimiser is restored: of the checkpoint, or of the device.
 enum Restore<E> {
     Values(CheckpointError),
     Device(E),
@@ -205,7 +205,7 @@ pub(super) fn settle<D: OptimiserDevice + ConvDevice, N: Network<D>>(
     }))
 }
 
-/// How far the run had come that wrote a checkpoint.
+/// State of the run that wrote a checkpoint.
 ///
 /// # Errors
 /// [`CheckpointError`].

@@ -19,7 +19,7 @@ use crate::{
 /// The program and version that made a file.
 pub const PRODUCER: &str = concat!("trainer ", env!("CARGO_PKG_VERSION"));
 
-/// What the training loop is told, all defaults and presets resolved.
+/// Options of the training loop, all defaults and presets resolved.
 ///
 /// Files of earlier versions, which lack options, are read as what those versions did. Options that this version does not
 /// know make a file unreadable.
@@ -28,26 +28,26 @@ pub const PRODUCER: &str = concat!("trainer ", env!("CARGO_PKG_VERSION"));
 pub struct Options {
     /// Passes over the training images, at least 1.
     pub epochs: usize,
-    /// How large the random weights are that it begins with.
+    /// Initialisation of the weights.
     #[serde(default = "Initialisation::of_earlier_versions")]
     pub initialisation: Initialisation,
     /// Images a step, at least 1; the last step of an epoch takes what is left.
     pub batch_size: usize,
     /// The optimiser's step size.
     pub learning_rate: f64,
-    /// How the step size changes during the run.
+    /// Learning rate schedule.
     pub schedule: Schedule,
-    /// How weights follow from gradients.
+    /// Optimiser.
     pub optimiser: OptimiserOptions,
     /// Share of the target that is spread over all classes, 0 to 1.
     pub label_smoothing: f64,
-    /// What is subtracted from the images' values, and what they are divided by; nothing happens to them where absent.
+    /// Normalisation of the inputs, by mean and standard deviation; none where absent.
     pub normalisation: Option<Normalisation>,
-    /// What happens to training images.
+    /// Augmentation of training images.
     pub augmentation: Augmentation,
     /// Epochs without a better one after which the run ends; all epochs are made where absent.
     pub patience: Option<usize>,
-    /// What initial weights, division, order, dropout and augmentation follow from.
+    /// Seed of initial weights, division, order, dropout and augmentation.
     pub seed: u64,
     /// Training images held out to choose the best epoch by.
     pub validation: usize,
@@ -112,7 +112,7 @@ pub struct RunConfig {
     pub command: Vec<String>,
     /// Name of the network's architecture.
     pub network: String,
-    /// What it runs on: "cpu", or the number and name of a GPU.
+    /// Device: "cpu", or the number and name of a GPU.
     pub device: String,
     /// Threads used; on the CPU, results are the same again only with the same number.
     pub threads: usize,
@@ -126,7 +126,7 @@ pub struct RunConfig {
     pub images: ImageCounts,
     /// The data's files, or their folder.
     pub data: Vec<DataFile>,
-    /// What was kept of the images for the test, where no test images were given.
+    /// Choice of the test images, where none were given.
     pub test_share: Option<TestShare>,
     /// The weights it started from, where not from random ones.
     pub init: Option<DataFile>,

@@ -10,7 +10,7 @@ pub trait TrainDevice: InputDevice + OptimiserDevice {
     /// Steps that the device may be given before anybody waits for it and reads the results of the first of them.
     const STEPS_AHEAD: usize;
 
-    /// What this device spent its time on since the last call, waiting until it is done; none where that is not measured.
+    /// Times of this device's work since the last call, waiting until it is done; none where that is not measured.
     ///
     /// # Errors
     /// The device's own.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::data::{Dataset, loader::Split};
 
-/// How many images each epoch will learn from, and be measured by.
+/// Numbers of images that each epoch will learn from and be measured by.
 ///
 /// # Errors
 /// [`TrainError::NothingToTrain`].
@@ -22,7 +22,7 @@ pub fn image_counts(dataset: &Dataset, options: &Options) -> Result<ImageCounts,
     })
 }
 
-/// What gives the images that are learnt from a mean of 0 and a deviation of 1.
+/// Normalisation that gives the training images a mean of 0 and a standard deviation of 1.
 ///
 /// # Errors
 /// [`TrainError::NothingToTrain`].

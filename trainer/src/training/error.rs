@@ -66,7 +66,7 @@ pub enum CheckpointError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What is different.
+        /// Difference.
         reason: String,
     },
 }

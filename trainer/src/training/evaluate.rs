@@ -31,7 +31,7 @@ pub struct Mistake {
     pub probability: f64,
 }
 
-/// What a network does with some images.
+/// Result of classifying some images.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Examination {
     /// Which classes are taken for which.

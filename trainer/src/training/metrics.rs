@@ -1,4 +1,4 @@
-//! What training measures: the scores of a pass over images, the line an epoch adds to `metrics.csv`, and
+//! Measurements of training: the scores of a pass over images, the line an epoch adds to `metrics.csv`, and
 //! the rule that picks the best epoch.
 
 use std::{cmp::Ordering, io};

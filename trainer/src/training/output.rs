@@ -192,7 +192,7 @@ impl RunFolder {
     }
 }
 
-/// What a weights file says about itself before anything is measured: format, architecture, classes,
+/// Metadata of a weights file before anything is measured: format, architecture, classes,
 /// preprocessing to `side`×`side`, seed, command and producer, and which images were kept for the test.
 fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
     let preprocessing = preprocessing::describe(side, config.options.normalisation);
@@ -215,7 +215,7 @@ fn describing(architecture: &str, side: usize, classes: &[String], config: &RunC
     metadata
 }
 
-/// What was kept for the test of the images that these weights were trained on, where their metadata say so.
+/// Choice of the test images of the data that these weights were trained on, where their metadata say so.
 pub fn test_share(metadata: &BTreeMap<String, String>) -> Option<TestShare> {
     let share = metadata.get(TEST_SHARE)?.parse().ok().filter(|share| (0.0..=1.0).contains(share))?;
     Some(TestShare { share, seed: metadata.get(TEST_SEED)?.parse().ok()? })

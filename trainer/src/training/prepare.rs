@@ -9,7 +9,7 @@ use crate::{
     model::Network,
 };
 
-/// What makes inputs have a mean of 0 and a standard deviation of 1 over the training images: mean and standard deviation of
+/// Normalisation of inputs to mean 0 and standard deviation 1 over the training images: mean and standard deviation of
 /// the values of the images at `positions`, before they are resized. Where all values are the same, the deviation is taken to be 1.
 pub(super) fn normalisation(data: &LabelledImages, positions: &[usize]) -> Normalisation {
     // Sums of integers: the same on every machine.
@@ -24,15 +24,15 @@ pub(super) fn normalisation(data: &LabelledImages, positions: &[usize]) -> Norma
     Normalisation { mean: (mean / 255.0) as f32, std: if std > 0.0 { (std / 255.0) as f32 } else { 1.0 } }
 }
 
-/// How images become inputs.
+/// Preparation of inputs from images.
 pub(super) struct Preparation<'a, D: InputDevice> {
-    /// How the device divides the work.
+    /// Division of the work on the device.
     pub(super) way: D::Way,
     /// The images.
     pub(super) data: &'a LabelledImages,
-    /// What happens to values after the resize.
+    /// Normalisation after the resize.
     pub(super) normalisation: Option<Normalisation>,
-    /// What happens to images before it, the seed and the epoch.
+    /// Augmentation before the resize, with the seed and the epoch.
     pub(super) augmentation: Option<(Augmentation, u64, usize)>,
 }
 

@@ -1,4 +1,4 @@
-//! What a person sees while a network trains: a bar with the time left on a terminal, a plain line every few
+//! Progress on the screen while a network trains: a bar with the time left on a terminal, a plain line every few
 //! seconds elsewhere, and a line for each epoch in both. Everything goes to stderr.
 
 use std::{
@@ -21,7 +21,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Work of learning from an image (forward, backward, update) in units of that of evaluating one (forward).
 const TRAINING_WORK: u64 = 3;
 
-/// What the network is doing.
+/// Phase of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Learning from the training images.
@@ -87,7 +87,7 @@ pub struct Progress {
     epoch_work: u64,
     work: u64,
     work_done: u64,
-    /// What was done before the run went on.
+    /// Work done before the run was resumed.
     work_before: u64,
     /// Images of the next pass that were done before.
     images_before: usize,
@@ -103,7 +103,7 @@ struct Pass {
     phase: Phase,
     images: usize,
     done: usize,
-    /// What of `done` was done before the run went on.
+    /// Part of `done` that was done before the run was resumed.
     before: usize,
     started: Instant,
 }

@@ -41,7 +41,7 @@ use crate::{
     times::Times,
 };
 
-/// What a run leaves in memory.
+/// Result of a run, in memory.
 #[derive(Debug)]
 pub struct Outcome<N> {
     /// The network after the last epoch, which need not be the best one.
@@ -54,19 +54,19 @@ pub struct Outcome<N> {
     pub weights: Option<PathBuf>,
 }
 
-/// What a run works with, beside its network.
+/// Setting of a run: all that it works with, beside its network.
 pub struct Setting<'a, D> {
     /// Where it computes.
     pub device: &'a D,
-    /// What it learns from.
+    /// Data set.
     pub dataset: &'a Dataset,
-    /// What it is told.
+    /// Options.
     pub options: &'a Options,
     /// Where its files go; nothing is written where absent.
     pub folder: Option<&'a RunFolder>,
-    /// Who is told how it proceeds.
+    /// Observer of its progress.
     pub observer: &'a mut dyn Observer,
-    /// What asks it to end.
+    /// Interrupt that asks it to end.
     pub interrupt: Interrupt,
 }
 
@@ -92,7 +92,7 @@ pub(super) struct Run<'a, D: TrainDevice, N> {
     test: Vec<usize>,
     log: Option<StepLog>,
     writer: Writer,
-    /// What the device spent its time on in epochs of this run since it began or went on, where that is measured.
+    /// Times of the device's work in epochs of this run since it began or was resumed, where that is measured.
     times: Vec<(usize, Times)>,
     /// Since when the time is not yet in the state.
     clock: Instant,

@@ -1,4 +1,4 @@
-//! How the learning rate changes during a run: a factor that follows from the step alone, so that nothing need be kept.
+//! Learning rate schedules: a factor that follows from the step alone, so that nothing need be kept.
 
 use std::f64::consts::PI;
 
@@ -30,7 +30,7 @@ impl Course {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Schedule {
-    /// What happens after the warm-up.
+    /// Course of the learning rate after the warm-up.
     pub course: Course,
     /// Epochs, or parts of one, in which the rate rises from zero in equal steps.
     pub warmup_epochs: f64,

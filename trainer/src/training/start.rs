@@ -1,4 +1,4 @@
-//! How a run starts: what its configuration follows from, whether it may use its folder, and the network that it begins or goes
+//! The start of a run: its configuration, whether it may use its folder, and the network that it begins or goes
 //! on with. The command line parses and prints; what is done is here.
 
 use std::{
@@ -80,7 +80,7 @@ pub enum StartError {
     Preprocessing {
         /// The file.
         path: PathBuf,
-        /// What they ask for.
+        /// Preprocessing that they ask for.
         reason: String,
     },
     /// The device has no memory for such batches.
@@ -106,12 +106,12 @@ pub enum StartError {
     Output(#[from] OutputError),
 }
 
-/// What a new run is made of.
+/// Description of a new run.
 #[derive(Debug, Clone)]
 pub struct NewRun<'a> {
     /// Its network.
     pub network: &'static Description,
-    /// What it is told. The number of images held out and the normalisation follow from the data and `init` below.
+    /// Options. The number of images held out and the normalisation follow from the data and `init` below.
     pub options: Options,
     /// Images to hold out; by default as many as the options say, but no more than a tenth.
     pub validation: Option<usize>,
@@ -121,7 +121,7 @@ pub struct NewRun<'a> {
     pub normalise_by_default: bool,
     /// Weights to start from.
     pub init: Option<&'a Path>,
-    /// What it runs on, in words.
+    /// Device, in words.
     pub device: String,
     /// Threads used.
     pub threads: usize,
@@ -251,7 +251,7 @@ pub fn free_folder(runs: &Path, network: &str) -> PathBuf {
     folders.find(|folder| !folder.join("config.json").exists()).unwrap_or_else(|| runs.join(network))
 }
 
-/// How the weights in a file expect their inputs to be normalised, where its metadata say so; see [`preprocessing::understand`].
+/// Normalisation that the weights in a file expect, where the metadata say; see [`preprocessing::understand`].
 ///
 /// # Errors
 /// [`StartError::Preprocessing`] naming the file.

@@ -1,4 +1,4 @@
-//! How far a run has come: what a checkpoint keeps beside tensors and options, and what reports are made of.
+//! State of a run: the part of a checkpoint that is neither tensors nor options, of which reports are made.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::{
     metrics::{EpochMetrics, Tally},
 };
 
-/// How far a run has come, and what it has measured.
+/// Position of a run, and its measurements so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The epoch under way, from 1.
@@ -27,7 +27,7 @@ pub struct State {
     pub epochs: Vec<EpochMetrics>,
     /// Position in `epochs` of the best one.
     pub best: usize,
-    /// What the best epoch's network does with the test images.
+    /// Result of the best epoch's network on the test images.
     pub examination: Examination,
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::OutputError;
 use crate::atomic;
 
-/// What one step measured.
+/// Measurements of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// The epoch, from 1.

@@ -1,4 +1,4 @@
-//! What the tests that need real data share.
+//! Shared parts of the tests that need real data.
 
 use std::{env, path::Path};
 

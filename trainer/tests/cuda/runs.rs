@@ -29,7 +29,7 @@ fn losses<N>(outcome: &Outcome<N>) -> Vec<f32> {
     outcome.epochs.iter().flat_map(|epoch| [epoch.train.loss as f32, epoch.test.loss as f32]).collect()
 }
 
-/// What was measured in each step.
+/// Measurements of each step.
 fn steps(folder: &Path) -> Vec<StepMetrics> {
     let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -254,7 +254,7 @@ fn usage(error: StartError) -> anyhow::Error {
     }
 }
 
-/// What the run is, in words.
+/// The first line of a run, which says what it will do.
 fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoint>, path: &Path) -> String {
     let (images, path) = (config.images, path.display());
     match checkpoint {

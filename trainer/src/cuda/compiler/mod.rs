@@ -45,7 +45,7 @@ pub enum CompilerError {
     /// A program is refused.
     #[error("NVRTC {version} cannot compile {name} for {target}: {reason}")]
     Program {
-        /// What was compiled.
+        /// Name of the program.
         name: String,
         /// For what.
         target: Target,
@@ -136,14 +136,14 @@ fn of(target: Target, version: Version) -> Arc<Compiler> {
 /// A file of kernels to be compiled.
 #[derive(Debug, Clone, Copy)]
 pub struct Unit<'a> {
-    /// What messages call it.
+    /// Name of the program in messages.
     pub name: &'a str,
     /// Its text.
     pub source: &'a str,
 }
 
 impl Compiler {
-    /// What it compiles for.
+    /// Target of the compiler.
     pub fn target(&self) -> Target {
         self.target
     }
@@ -199,7 +199,7 @@ impl Compiler {
         Key::of(parts.chain(options.iter().map(String::as_bytes)).chain(headers))
     }
 
-    /// How many of these programs are not compiled yet, here or on disk.
+    /// Number of these programs that are not compiled yet, neither here nor on disk.
     pub fn missing(&self, units: &[Unit<'_>]) -> usize {
         let is_missing = |unit: &&Unit<'_>| !self.cache.has(&self.key(unit.source, &self.options(&[])));
         units.iter().filter(is_missing).count()

@@ -10,7 +10,7 @@ use crate::cuda::{
 /// The oldest architecture that this program runs on, as 75 for 7.5: T4 and the RTX 20 series.
 pub const OLDEST: u32 = 75;
 
-/// What kernels are compiled for.
+/// Target that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Compute capability, as 90 for 9.0.

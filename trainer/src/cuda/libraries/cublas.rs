@@ -33,11 +33,11 @@ pub(crate) fn compute_type(products: Products) -> c_uint {
 }
 
 thread_local! {
-    /// How handles multiply that this thread makes now.
+    /// Precision of the handles that this thread makes from now on.
     static NEW: Cell<Products> = const { Cell::new(Products::F32) };
 }
 
-/// How each handle multiplies, where not in `f32`.
+/// Precision of each handle that does not multiply in `f32`.
 static HANDLES: RwLock<Vec<(usize, Products)>> = RwLock::new(Vec::new());
 
 /// Does `work`. The handles of cuBLAS that it makes on this thread multiply as `products` says whenever [`cublasSgemm_v2`] is

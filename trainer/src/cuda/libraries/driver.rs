@@ -46,7 +46,7 @@ pub(in crate::cuda) fn kept(call: &'static str, code: c_uint) -> c_uint {
     0
 }
 
-/// What one of these functions reported, as cudarc has it.
+/// Result code of one of these functions, as cudarc's result.
 pub(crate) fn result(code: c_uint) -> Result<(), DriverError> {
     // SAFETY: the enumeration has each of the values that are known.
     unsafe { std::mem::transmute::<c_uint, CUresult>(known_result(code)) }.result()
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn cuGetErrorString(code: c_uint, text: *mut *const c_char
     0
 }
 
-/// As [`cuGetErrorString`].
+/// Same as [`cuGetErrorString`].
 ///
 /// # Safety
 /// `text` must be writable.

@@ -47,11 +47,11 @@ impl fmt::Display for Version {
 pub struct NvidiaLibrary {
     /// The name that messages use.
     pub name: &'static str,
-    /// How the file's name begins, up to `.so`.
+    /// Beginning of the file's name, up to `.so`.
     file: &'static str,
     /// Whether it belongs to the driver, or else to the CUDA toolkit, whose file names end in the major version.
     of_driver: bool,
-    /// How the names of files begin that the library opens itself, by name only: in a folder where the system does not look,
+    /// Beginnings of the names of files that the library opens itself, by name only: in a folder where the system does not look,
     /// they must be open before.
     companions: &'static [&'static str],
     /// The function that tells its version.

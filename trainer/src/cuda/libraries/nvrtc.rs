@@ -42,7 +42,7 @@ pub fn architectures() -> Result<Vec<u32>, u32> {
     Ok(architectures)
 }
 
-/// What one compilation makes.
+/// Output of one compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Machine code for one architecture.
@@ -114,7 +114,7 @@ impl Drop for Program {
     }
 }
 
-/// What two of NVRTC's functions, for size and content, say of a program.
+/// Bytes that two of NVRTC's functions, for size and content, give for a program.
 fn bytes(
     program: *mut c_void,
     size: unsafe fn(*mut c_void, *mut usize) -> c_uint,

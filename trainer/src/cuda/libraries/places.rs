@@ -57,7 +57,7 @@ fn of_python(lib: &Path) -> Vec<PathBuf> {
     packages.flat_map(|nvidia| entries(&nvidia)).map(|package| package.join("lib")).filter(|lib| lib.is_dir()).collect()
 }
 
-/// What is in a folder, in order; nothing where it cannot be read.
+/// Files of a folder, in order; none where it cannot be read.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     entries.sort();

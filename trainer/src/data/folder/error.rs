@@ -1,4 +1,4 @@
-//! What can be wrong with a folder of images. Messages name the folder, or every file.
+//! Errors of a folder of images. Messages name the folder, or every file.
 
 use std::{fmt::Write as _, io, path::PathBuf};
 
@@ -30,7 +30,7 @@ pub enum FolderError {
     /// It is a file.
     #[error("{folder}: expected a folder, found a file")]
     File {
-        /// What should be the folder.
+        /// Path that should be the folder.
         folder: PathBuf,
     },
     /// A folder has nothing in it that is data.

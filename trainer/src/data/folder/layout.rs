@@ -24,7 +24,7 @@ pub(super) struct Layout {
     pub(super) validation: Option<Vec<Image>>,
     /// Images to test by; the first few are as many of each class, in proportion, as all are.
     pub(super) test: Vec<Image>,
-    /// How the test images were chosen, where they were not given.
+    /// Choice of the test images, where they were not given.
     pub(super) kept: Option<TestShare>,
     /// Files of formats that are not read, and their names.
     pub(super) skipped: Vec<(PathBuf, &'static str)>,
@@ -123,7 +123,7 @@ fn similar(missing: &Path) -> Option<String> {
     near.filter(|(distance, _)| *distance <= 2.min(name.chars().count() / 2)).min().map(|(_, other)| other)
 }
 
-/// How many letters must be changed, added or removed to make one text the other (Levenshtein).
+/// Levenshtein distance: letters that must be changed, added or removed to make one text the other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

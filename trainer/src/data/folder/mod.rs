@@ -48,7 +48,7 @@ impl Default for TestShare {
 /// Makes a decoded image one that is kept in memory; see [`Network::shrink`](crate::model::Network::shrink).
 pub type Shrink = fn(&DynamicImage) -> anyhow::Result<Gray>;
 
-/// What happens to images that cannot be read.
+/// Treatment of images that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
     /// The folder is refused for them.

@@ -44,7 +44,7 @@ pub struct Files {
 pub struct Lookup {
     /// Folders to look in.
     pub folders: Vec<PathBuf>,
-    /// What to do where none of them has all files.
+    /// Download, where none of them has all files.
     pub download: Option<Download>,
 }
 

@@ -78,7 +78,7 @@ pub fn conv2d<T: Tape<f32, Cpu>>(call: Conv2d<Cpu, T>) -> Result<Images<Cpu, T>,
     Ok(output.put_tape(tape))
 }
 
-/// How many images go side by side into one matrix.
+/// Number of images that go side by side into one matrix.
 fn group(sizes: ConvSizes, images: usize) -> usize {
     COLUMNS.div_ceil(sizes.plane.positions()).min(images).max(1)
 }
@@ -116,11 +116,11 @@ struct Job<'a> {
     /// Where the ReLU lets the gradient through; empty without ReLU.
     passes: &'a [bool],
     output_gradient: &'a [f32],
-    /// What the images' gradient is added to; empty if none is wanted.
+    /// Gradient of the images, which is added to; empty if none is wanted.
     images_gradient: &'a mut [f32],
 }
 
-/// What one job adds to the gradients of weight and bias.
+/// Share of one job of the gradients of weight and bias.
 struct Part {
     weight: Vec<f32>,
     bias: Vec<f32>,

@@ -28,7 +28,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What a product does with what the output holds already.
+/// Treatment of the values that the output of a product holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Replace,

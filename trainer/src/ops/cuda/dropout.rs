@@ -7,7 +7,7 @@ use crate::cuda::{
     exchange,
 };
 
-/// As [`crate::ops::ConvDevice::mask`].
+/// Same as [`crate::ops::ConvDevice::mask`], by a kernel.
 ///
 /// # Errors
 /// The device's own.

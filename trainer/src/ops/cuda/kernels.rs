@@ -22,7 +22,7 @@ use crate::{
 /// Rows of matrices begin at multiples of so many values: of 16 bytes, whatever the values are.
 const PITCH: u32 = 8;
 
-/// How factors of matrix products are stored.
+/// Number format of stored factors of matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
     F32,
@@ -31,7 +31,7 @@ pub(super) enum Stored {
 }
 
 impl Stored {
-    /// How the factors of such products are stored.
+    /// Format in which the factors of such products are stored.
     pub(super) fn of(products: Products) -> Self {
         match products {
             Products::F32 | Products::Tf32 => Self::F32,
@@ -132,13 +132,13 @@ impl Sizes {
         self.batch * self.rows * self.columns
     }
 
-    /// How planes of the input lie that follow each other image by image, the channels of each together.
+    /// Place of input planes that follow each other image by image, the channels of each together.
     pub(super) fn images(self) -> Place {
         let plane = self.height as usize * self.width as usize;
         Place { of_channel: plane, of_image: self.channels as usize * plane }
     }
 
-    /// How planes of the window's positions lie in a matrix.
+    /// Place of the planes of the window's positions in a matrix.
     pub(super) fn matrix(self) -> Place {
         Place { of_channel: pitch(self.positions()) as usize, of_image: self.rows as usize * self.columns as usize }
     }
@@ -177,7 +177,7 @@ pub(super) fn pitch(columns: u32) -> u32 {
     columns.next_multiple_of(PITCH)
 }
 
-/// How planes lie: the distance from one channel, and from one image, to the next. `Place` of the kernels.
+/// Place of planes: the distance from one channel, and from one image, to the next. `Place` of the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Place {

@@ -43,7 +43,7 @@ impl StageSizes {
         (self.filters, self.convolution.positions())
     }
 
-    /// How the stage's output lies.
+    /// Place of the stage's output.
     fn output(self) -> Place {
         self.pool.map_or(self.convolution.matrix(), |(_, place)| place)
     }
@@ -66,14 +66,14 @@ impl StageSizes {
     }
 }
 
-/// What the backward pass needs of one stage.
+/// Record of one stage for the backward pass.
 struct Record {
     sizes: StageSizes,
     kernels: Kernels,
     weight: Shared<(usize, usize, usize, usize)>,
     /// The weight as factors, where these are no `f32`.
     rounded: Option<CudaSlice<u8>>,
-    /// What the convolution unfolded, where it is kept.
+    /// Unfolded windows of the convolution, where they are kept.
     windows: Option<CudaSlice<u8>>,
     /// Output of the ReLU, or of the pooling where there is one.
     output: Address,
@@ -102,7 +102,7 @@ fn weight_factor(
     }
 }
 
-/// What [`plan`] looks at of a stage: filters, window, pooling.
+/// Outline of a stage for [`plan`]: filters, window, pooling.
 type Outline = (usize, Window, Option<Window>);
 
 /// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large,

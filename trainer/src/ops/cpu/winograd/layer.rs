@@ -21,7 +21,7 @@ use super::{
 /// Floats between planes, without which they would lie a multiple of a page apart and compete for places in the cache.
 const PAD: usize = 16;
 
-/// What a layer's forward pass leaves for its backward pass, and for the next layer.
+/// Results of a layer's forward pass for its backward pass and for the next layer.
 #[derive(Debug)]
 pub(super) struct Output {
     /// The output: images of `[row][column][channel]`.
@@ -30,7 +30,7 @@ pub(super) struct Output {
     winners: Buffer<u8>,
 }
 
-/// What a backward pass adds to.
+/// Gradients that a backward pass adds to.
 #[derive(Debug)]
 pub(super) struct GradientSums<'a> {
     pub(super) weight: &'a mut [f32],

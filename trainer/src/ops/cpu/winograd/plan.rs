@@ -8,7 +8,7 @@ use crate::ops::Window;
 /// take more memory and gain nothing.
 const ROWS: usize = 144;
 
-/// What the path does with a convolution beside the sum.
+/// Operations around a convolution: bias, ReLU, pooling.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::ops::cpu) struct Extras {
     /// Whether a ReLU follows.
