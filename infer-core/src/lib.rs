@@ -20,8 +20,6 @@
 extern crate std;
 
 pub mod alexnet;
-#[cfg(target_has_atomic = "ptr")]
-mod arch;
 pub mod classify;
 pub mod describe;
 pub mod layers;
@@ -33,6 +31,4 @@ pub mod packed;
 pub mod preprocess;
 pub mod safetensors;
 pub mod tensor;
-#[cfg(all(feature = "training", target_has_atomic = "ptr"))]
-pub mod training;
 pub mod weights;

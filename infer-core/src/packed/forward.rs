@@ -2,11 +2,11 @@
 
 use super::plan::{Direct, Entry, Grid, How, Step};
 use super::winograd::Conv;
-use crate::arch::{
-    BLOCK, ConvRow, F16, Gemm, InputTile, Kernels, Misfit, OutputTiles, PAD, Parallel, PoolRow, for_each_chunk,
-};
 use crate::describe::Maps;
 use core::sync::atomic::{AtomicBool, Ordering};
+use kernels::{
+    BLOCK, ConvRow, F16, Gemm, InputTile, Kernels, Misfit, OutputTiles, PAD, Parallel, PoolRow, for_each_chunk,
+};
 
 /// Weights of a layer in blocks of 32 outputs.
 #[derive(Debug, Clone, Copy)]

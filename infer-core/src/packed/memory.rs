@@ -6,8 +6,8 @@
 
 use super::plan::Plan;
 use super::{LinearWeights, PackedError};
-use crate::arch::{F16, Line, Number, numbers, numbers_mut};
 use crate::describe::CLASSES;
+use kernels::{F16, Line, Number, numbers, numbers_mut};
 
 /// What the header line begins with.
 const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"Infe"), u32::from_le_bytes(*b"rPak")];

@@ -27,10 +27,9 @@ mod winograd;
 #[cfg(test)]
 mod tests;
 
-pub use crate::arch::{Backend, Line, Parallel, Serial};
+pub use kernels::{Backend, Line, Parallel, Serial};
 pub use plan::{Cost, Plan};
 
-use crate::arch::{BLOCK, Kernels, Misfit, numbers_mut};
 use crate::describe::{Description, MAX_LAYERS};
 use crate::safetensors::{Dtype, SafeTensors, WeightsError};
 use crate::weights::Weights;
@@ -38,6 +37,7 @@ use core::fmt;
 use core::ops::Range;
 use forward::{Engine, LayerWeights, finish, store};
 use heapless::Vec;
+use kernels::{BLOCK, Kernels, Misfit, numbers_mut};
 use memory::{Sections, check_classes, read_header};
 use plan::{CHUNK, Entry, Step};
 

@@ -4,9 +4,9 @@ use super::memory::{SectionsMut, Stored, first_not_finite, write_header};
 use super::plan::{Grid, How, Plan};
 use super::winograd::Conv;
 use super::{LinearWeights, PackedError};
-use crate::arch::{BLOCK, F16, Line, Tile, Winograd};
 use crate::safetensors::WeightsError;
 use crate::weights::Weights;
+use kernels::{BLOCK, F16, Line, Tile, Winograd};
 
 /// Packs `weights` into `lines`, which are as many as the layout needs.
 pub(super) fn pack(

@@ -12,8 +12,8 @@
 
 use super::LinearWeights;
 use super::winograd::Conv;
-use crate::arch::{BLOCK, InputTile, Line, Tile};
 use crate::describe::{Description, Kind, Layer, MAX_LAYERS, Maps};
+use kernels::{BLOCK, InputTile, Line, Tile};
 
 /// Images that convolutions of few positions take at once, so that one reading of their weights serves all of them.
 pub(super) const CHUNK: usize = 8;

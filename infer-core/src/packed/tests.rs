@@ -5,9 +5,9 @@ use super::pack::pack_conv;
 use super::plan::How;
 use super::winograd::Conv;
 use super::*;
-use crate::arch::Tile;
 use crate::layers::testing::values;
 use crate::lenet5::{self, LeNet5};
+use kernels::Tile;
 use std::vec;
 use std::vec::Vec;
 

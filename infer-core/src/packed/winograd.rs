@@ -1,6 +1,6 @@
 //! Sizes of a convolution by Winograd's minimal filtering.
 
-use crate::arch::{PAD, Tile};
+use kernels::{PAD, Tile};
 
 /// A convolution with stride 1, followed by ReLU.
 #[derive(Debug, Clone, Copy)]

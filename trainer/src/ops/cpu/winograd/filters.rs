@@ -2,7 +2,7 @@
 //!
 //! Transformed filters are planes of `[depth][filters]`, one for each place of a transformed tile.
 
-use infer_core::training::{Planes, PlanesMut, Transforms};
+use kernels::training::{Planes, PlanesMut, Transforms};
 use rayon::prelude::*;
 
 use super::{super::buffer::Buffer, parts, plan::Plan};

@@ -4,7 +4,7 @@
 //! the transformed tiles while these are multiplied; the results do not depend on how many threads there are, but for the
 //! size of the groups.
 
-use infer_core::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut};
+use kernels::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut};
 use rayon::prelude::*;
 
 use super::{

@@ -1,4 +1,4 @@
-//! Convolutions by Winograd's minimal filtering, on channels-last images: kernels of [`infer_core::training`] for the
+//! Convolutions by Winograd's minimal filtering, on channels-last images: kernels of [`kernels::training`] for the
 //! transforms and poolings, matrix products for the sums over channels.
 //!
 //! A whole tower is one operation on the tape. Of each layer it keeps the output (after ReLU and pooling) and where the
@@ -16,7 +16,7 @@ use dfdx::{
     tensor::{Cpu, CpuError, PutTape, SplitTape, Tape, Tensor, TensorFromVec},
     tensor_ops::ReshapeTo,
 };
-use infer_core::training::{Backend, Transforms};
+use kernels::{Backend, training::Transforms};
 
 use self::{
     layer::{GradientSums, Layer, Output},

@@ -1,6 +1,6 @@
 //! Which convolutions the Winograd path takes, and their sizes there.
 
-use infer_core::training::{CHANNELS, WinogradSize};
+use kernels::training::{CHANNELS, WinogradSize};
 
 use crate::ops::Window;
 

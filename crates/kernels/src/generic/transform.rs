@@ -4,9 +4,9 @@
 #![allow(clippy::needless_range_loop, reason = "rows and columns of matrices go by their indices, as in the formulas")]
 
 use super::winograd::{accumulate, input_1d, output_1d, unrolled};
-use crate::arch::toom_cook::Winograd;
-use crate::arch::transforms::{Planes, PlanesMut, Window, WindowMut};
-use crate::arch::vector::Vector;
+use crate::toom_cook::Winograd;
+use crate::transforms::{Planes, PlanesMut, Window, WindowMut};
+use crate::vector::Vector;
 
 /// A matrix that is multiplied to both sides of a tile: `L·X·Lᵀ`.
 trait Side<const IN: usize, const OUT: usize> {
@@ -262,7 +262,7 @@ unsafe fn both_sides<V: Vector, S: Side<IN, OUT>, const IN: usize, const OUT: us
 /// # Safety
 /// The window has channels as a multiple of the lanes, which each of N·N planes holds; the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(
+pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(
     window: Window<'_>,
     planes: PlanesMut<'_, '_>,
 ) {
@@ -276,7 +276,7 @@ pub(in crate::arch) unsafe fn input<V: Vector, const M: usize, const R: usize, c
 /// # Safety
 /// As [`input`].
 #[inline(always)]
-pub(in crate::arch) unsafe fn input_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
+pub(crate) unsafe fn input_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
     window: WindowMut<'_>,
 ) {
@@ -290,7 +290,7 @@ pub(in crate::arch) unsafe fn input_transposed<V: Vector, const M: usize, const 
 /// # Safety
 /// As [`input`], and there is a bias for each channel.
 #[inline(always)]
-pub(in crate::arch) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: usize>(
+pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
     bias: &[f32],
     relu: bool,
@@ -307,7 +307,7 @@ pub(in crate::arch) unsafe fn output<V: Vector, const M: usize, const R: usize, 
 /// # Safety
 /// As [`input`].
 #[inline(always)]
-pub(in crate::arch) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
+pub(crate) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     window: Window<'_>,
     planes: PlanesMut<'_, '_>,
 ) {
@@ -323,7 +323,7 @@ pub(in crate::arch) unsafe fn output_transposed<V: Vector, const M: usize, const
 /// # Safety
 /// R·R planes of filters and N·N of results hold `count` values, a multiple of the lanes; the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn filter<V: Vector, const M: usize, const R: usize, const N: usize>(
+pub(crate) unsafe fn filter<V: Vector, const M: usize, const R: usize, const N: usize>(
     filters: Planes<'_>,
     planes: PlanesMut<'_, '_>,
     count: usize,
@@ -337,7 +337,7 @@ pub(in crate::arch) unsafe fn filter<V: Vector, const M: usize, const R: usize, 
 /// # Safety
 /// As [`filter`].
 #[inline(always)]
-pub(in crate::arch) unsafe fn filter_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
+pub(crate) unsafe fn filter_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
     filters: PlanesMut<'_, '_>,
     count: usize,

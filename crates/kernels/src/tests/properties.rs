@@ -1,9 +1,21 @@
 //! The properties that every backend must have.
 
 use super::*;
-use crate::layers::testing::values;
 use std::vec;
 use std::vec::Vec;
+
+/// `n` reproducible values between −1 and 1.
+fn values(seed: u64, n: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..n)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / 8_388_608.0 - 1.0
+        })
+        .collect()
+}
 
 /// Of the shapes to be tried, all, or a few where a run is slow.
 fn some<T: Copy>(all: &[T]) -> impl Iterator<Item = T> + '_ {

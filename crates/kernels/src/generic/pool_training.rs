@@ -1,11 +1,11 @@
 //! Max-pooling that keeps where its maxima were, and its gradient. Plain Rust over blocks of channels, of which the compiler
 //! makes the vector instructions of each backend.
 
-use crate::arch::transforms::{CHANNELS, MaxPool, MaxPoolGradient};
+use crate::transforms::{CHANNELS, MaxPool, MaxPoolGradient};
 
 /// See [`MaxPool`]; nothing is done where the sizes do not fit.
 #[inline(always)]
-pub(in crate::arch) fn max_pool(pool: MaxPool<'_>) {
+pub(crate) fn max_pool(pool: MaxPool<'_>) {
     let MaxPool { input, width, channels, kernel, stride, columns, output, winners } = pool;
     let (input, _) = input.as_chunks::<CHANNELS>();
     let blocks = channels / CHANNELS;
@@ -37,7 +37,7 @@ pub(in crate::arch) fn max_pool(pool: MaxPool<'_>) {
 
 /// See [`MaxPoolGradient`]; nothing is done where the sizes do not fit.
 #[inline(always)]
-pub(in crate::arch) fn max_pool_gradient(pool: MaxPoolGradient<'_>) {
+pub(crate) fn max_pool_gradient(pool: MaxPoolGradient<'_>) {
     let MaxPoolGradient { output, winners, output_gradient, relu, width, channels, kernel, stride, columns, .. } = pool;
     let (input_gradient, _) = pool.input_gradient.as_chunks_mut::<CHANNELS>();
     let blocks = channels / CHANNELS;

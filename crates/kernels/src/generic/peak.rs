@@ -1,6 +1,6 @@
 //! Arithmetic and nothing else: what the CPU can do at most, for measurements.
 
-use crate::arch::vector::Vector;
+use crate::vector::Vector;
 
 /// Vectors that are worked on by turns: enough for two multiply-adds a cycle that take four cycles each.
 const SUMS: usize = 12;
@@ -10,7 +10,7 @@ const SUMS: usize = 12;
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn multiply_adds<V: Vector>(rounds: usize) -> u64 {
+pub(crate) unsafe fn multiply_adds<V: Vector>(rounds: usize) -> u64 {
     // SAFETY: arithmetic of a CPU that has it, as the caller says, and a store into an array of as many lanes.
     unsafe {
         let (factor, addend) = (V::splat(core::hint::black_box(0.5)), V::splat(core::hint::black_box(1.0)));

@@ -21,13 +21,13 @@
 //! of the transforms: rows of `Bᵀ` that belong to a and −a differ only in the signs of every other coefficient.
 
 /// F(M×M, R×R) with `N = M + R − 1`.
-pub(crate) struct Winograd<const M: usize, const R: usize, const N: usize>;
+pub struct Winograd<const M: usize, const R: usize, const N: usize>;
 
 impl<const M: usize, const R: usize, const N: usize> Winograd<M, R, N> {
     const SIZES_FIT: () = assert!(N == M + R - 1 && N <= 9, "a filter of R taps reads M + R − 1 inputs for M outputs");
 
     /// Points that stand before the pairs: zero, where the number of finite points is odd.
-    pub(crate) const UNPAIRED: usize = (N - 1) % 2;
+    pub const UNPAIRED: usize = (N - 1) % 2;
 
     /// The finite points: zero where [`UNPAIRED`](Self::UNPAIRED) says so, then pairs a, −a.
     const POINTS: [f64; N] = {
@@ -51,7 +51,7 @@ impl<const M: usize, const R: usize, const N: usize> Winograd<M, R, N> {
     };
 
     /// `Bᵀ`, which transforms inputs.
-    pub(crate) const INPUT: [[f32; N]; N] = {
+    pub const INPUT: [[f32; N]; N] = {
         let mut matrix = [[0.0; N]; N];
         let mut j = 0;
         while j < N {
@@ -81,7 +81,7 @@ impl<const M: usize, const R: usize, const N: usize> Winograd<M, R, N> {
     };
 
     /// `G`, which transforms filters, in f64: that is done once, ahead.
-    pub(crate) const FILTER: [[f64; R]; N] = {
+    pub const FILTER: [[f64; R]; N] = {
         let mut matrix = [[0.0; R]; N];
         let mut j = 0;
         while j < N - 1 {
@@ -107,7 +107,7 @@ impl<const M: usize, const R: usize, const N: usize> Winograd<M, R, N> {
     };
 
     /// `Aᵀ`, which transforms products to outputs.
-    pub(crate) const OUTPUT: [[f32; N]; M] = {
+    pub const OUTPUT: [[f32; N]; M] = {
         let mut matrix = [[0.0; N]; M];
         let mut j = 0;
         while j < N - 1 {

@@ -1,8 +1,8 @@
 //! Direct convolution: the matrix product of windows with filters, where the windows are read where they lie in the image, so
 //! that they need not be laid into rows first.
 
-use crate::arch::vector::Vector;
-use crate::arch::{BLOCK, ConvRow};
+use crate::vector::Vector;
+use crate::{BLOCK, ConvRow};
 
 /// One row of outputs of a convolution, for all channels, see [`ConvRow`].
 ///
@@ -12,9 +12,7 @@ use crate::arch::{BLOCK, ConvRow};
 /// # Safety
 /// The sizes of `row` hold (see [`ConvRow::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn row<V: Vector, const REGISTERS: usize, const HALF: usize, const ROWS: usize>(
-    row: ConvRow<'_>,
-) {
+pub(crate) unsafe fn row<V: Vector, const REGISTERS: usize, const HALF: usize, const ROWS: usize>(row: ConvRow<'_>) {
     const { assert!(BLOCK.is_multiple_of(REGISTERS * V::LANES) && HALF * V::LANES == BLOCK / 2) };
     let ConvRow { columns, pixel, .. } = row;
     let depth = row.kernel * row.segments * row.segment;

@@ -12,13 +12,21 @@
 //! slices and sizes ([`Gemm`], [`InputTile`], [`OutputTiles`], [`PoolRow`]) that is checked once a call, so that the methods of
 //! [`Kernels`] are safe: where the sizes do not hold, nothing is computed.
 
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod f16;
 mod generic;
 mod line;
+#[cfg(target_has_atomic = "ptr")]
 mod parallel;
 mod toom_cook;
+#[cfg(feature = "training")]
+pub mod training;
 #[cfg(feature = "training")]
 pub(crate) mod transforms;
 mod vector;
@@ -30,43 +38,43 @@ mod x86_64;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use f16::F16;
+pub use f16::F16;
 pub use line::Line;
-pub(crate) use line::{Number, numbers, numbers_mut};
-pub(crate) use parallel::for_each_chunk;
-pub use parallel::{Parallel, Serial};
-pub(crate) use toom_cook::Winograd;
+pub use line::{Number, numbers, numbers_mut};
+#[cfg(target_has_atomic = "ptr")]
+pub use parallel::{Parallel, Serial, for_each_chunk};
+pub use toom_cook::Winograd;
 
 use core::fmt;
 use vector::Portable;
 
 /// Output channels that are computed together and whose weights lie together: the same on every CPU, so that packed
 /// weights can be used on all of them.
-pub(crate) const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
 
 /// Floats left free behind each plane of a transformed tile, and each plane of products: without them, planes would lie a
 /// power of two apart and compete for the same places of the cache.
-pub(crate) const PAD: usize = 16;
+pub const PAD: usize = 16;
 
 /// A kernel was given memory that does not fit its sizes, and computed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Misfit;
+pub struct Misfit;
 
 /// `C[o][r][l] = Σ over k of A[r][k] · W[o][k][l]` for every block `o` of 32 outputs `l`, and every row `r`.
 #[derive(Debug)]
-pub(crate) struct Gemm<'a, W> {
+pub struct Gemm<'a, W> {
     /// `A`: rows of `depth` values, `stride` apart.
-    pub(crate) a: &'a [f32],
+    pub a: &'a [f32],
     /// From one row of `A` to the next.
-    pub(crate) stride: usize,
+    pub stride: usize,
     /// `W`: `[blocks][depth][32]`; their length says how many blocks there are.
-    pub(crate) weights: &'a [W],
+    pub weights: &'a [W],
     /// Terms of each sum.
-    pub(crate) depth: usize,
+    pub depth: usize,
     /// Rows of `A`, at least one.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// `C`: `[blocks][rows][32]`
-    pub(crate) c: &'a mut [f32],
+    pub c: &'a mut [f32],
 }
 
 impl<W> Gemm<'_, W> {
@@ -83,26 +91,26 @@ impl<W> Gemm<'_, W> {
 
 /// One tile of a Winograd convolution's input, all channels: `V = Bᵀ·d·B`.
 #[derive(Debug)]
-pub(crate) struct InputTile<'a> {
+pub struct InputTile<'a> {
     /// `[height][width][channels]`
-    pub(crate) image: &'a [f32],
+    pub image: &'a [f32],
     /// Rows of the image.
-    pub(crate) height: usize,
+    pub height: usize,
     /// Columns of the image.
-    pub(crate) width: usize,
+    pub width: usize,
     /// A multiple of 16, at most [`MAX_CHANNELS`](Self::MAX_CHANNELS).
-    pub(crate) channels: usize,
+    pub channels: usize,
     /// The tile's first row, which may lie outside of the image, where values are zero.
-    pub(crate) top: isize,
+    pub top: isize,
     /// The tile's first column.
-    pub(crate) left: isize,
+    pub left: isize,
     /// `[N][N][channels + PAD]`
-    pub(crate) output: &'a mut [f32],
+    pub output: &'a mut [f32],
 }
 
 impl InputTile<'_> {
     /// The most channels of an image.
-    pub(crate) const MAX_CHANNELS: usize = 1024;
+    pub const MAX_CHANNELS: usize = 1024;
 
     fn fits(&self, n: usize) -> bool {
         let image = self.height.checked_mul(self.width).and_then(|pixels| pixels.checked_mul(self.channels));
@@ -117,21 +125,21 @@ impl InputTile<'_> {
 
 /// One row of tiles of a Winograd convolution's output, all channels: `Y = max(Aᵀ·m·A + b, 0)`.
 #[derive(Debug)]
-pub(crate) struct OutputTiles<'a> {
+pub struct OutputTiles<'a> {
     /// `[N][N][channels / 32][tiles][32]`, `plane` from one of the N·N to the next.
-    pub(crate) products: &'a [f32],
+    pub products: &'a [f32],
     /// At least `channels · tiles`.
-    pub(crate) plane: usize,
+    pub plane: usize,
     /// Tiles in each plane.
-    pub(crate) tiles: usize,
+    pub tiles: usize,
     /// The first one of this row.
-    pub(crate) first: usize,
+    pub first: usize,
     /// One value a channel, a multiple of 32 of them.
-    pub(crate) bias: &'a [f32],
+    pub bias: &'a [f32],
     /// Columns of the output; the row has as many tiles as they need.
-    pub(crate) width: usize,
+    pub width: usize,
     /// `[M][width][channels]`
-    pub(crate) output: &'a mut [f32],
+    pub output: &'a mut [f32],
 }
 
 impl OutputTiles<'_> {
@@ -152,19 +160,19 @@ impl OutputTiles<'_> {
 
 /// One row of outputs of a max pool, all channels.
 #[derive(Debug)]
-pub(crate) struct PoolRow<'a> {
+pub struct PoolRow<'a> {
     /// `[kernel][width][channels]`
-    pub(crate) input: &'a [f32],
+    pub input: &'a [f32],
     /// Columns of the input.
-    pub(crate) width: usize,
+    pub width: usize,
     /// A multiple of 16.
-    pub(crate) channels: usize,
+    pub channels: usize,
     /// Rows and columns of a window.
-    pub(crate) kernel: usize,
+    pub kernel: usize,
     /// Columns from one window to the next.
-    pub(crate) stride: usize,
+    pub stride: usize,
     /// `[columns][channels]` with `(columns − 1)·stride + kernel <= width`.
-    pub(crate) output: &'a mut [f32],
+    pub output: &'a mut [f32],
 }
 
 impl PoolRow<'_> {
@@ -185,31 +193,31 @@ impl PoolRow<'_> {
 ///
 /// A window is `kernel` rows of `segments` runs of `segment` values.
 #[derive(Debug)]
-pub(crate) struct ConvRow<'a> {
+pub struct ConvRow<'a> {
     /// The image, from the first window's first value on.
-    pub(crate) input: &'a [f32],
+    pub input: &'a [f32],
     /// Rows of a window.
-    pub(crate) kernel: usize,
+    pub kernel: usize,
     /// Floats from one row of the image to the next.
-    pub(crate) row: usize,
+    pub row: usize,
     /// Runs of a row of a window.
-    pub(crate) segments: usize,
+    pub segments: usize,
     /// Floats from one run to the next.
-    pub(crate) between: usize,
+    pub between: usize,
     /// Values of a run.
-    pub(crate) segment: usize,
+    pub segment: usize,
     /// Floats from one window to the next.
-    pub(crate) step: usize,
+    pub step: usize,
     /// `[outputs / 32][values of a window][32]`
-    pub(crate) weights: &'a [f32],
+    pub weights: &'a [f32],
     /// A multiple of 32.
-    pub(crate) bias: &'a [f32],
+    pub bias: &'a [f32],
     /// Positions of the output.
-    pub(crate) columns: usize,
+    pub columns: usize,
     /// Floats from one position of the output to the next, a multiple of 16: the channels that are stored.
-    pub(crate) pixel: usize,
+    pub pixel: usize,
     /// `[columns][pixel]`
-    pub(crate) output: &'a mut [f32],
+    pub output: &'a mut [f32],
 }
 
 impl ConvRow<'_> {
@@ -236,7 +244,7 @@ impl ConvRow<'_> {
 /// Sizes of Winograd convolution for which there are transforms: F(M×M, R×R).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the sizes")]
-pub(crate) enum Tile {
+pub enum Tile {
     F2x3,
     F3x3,
     F4x3,
@@ -247,10 +255,10 @@ pub(crate) enum Tile {
 
 impl Tile {
     /// All of them, in the order of the tables.
-    pub(crate) const ALL: [Self; 6] = [Self::F2x3, Self::F3x3, Self::F4x3, Self::F6x3, Self::F4x5, Self::F5x5];
+    pub const ALL: [Self; 6] = [Self::F2x3, Self::F3x3, Self::F4x3, Self::F6x3, Self::F4x5, Self::F5x5];
 
     /// Rows and columns of outputs.
-    pub(crate) const fn outputs(self) -> usize {
+    pub const fn outputs(self) -> usize {
         match self {
             Self::F2x3 => 2,
             Self::F3x3 => 3,
@@ -261,7 +269,7 @@ impl Tile {
     }
 
     /// Rows and columns of the filter.
-    pub(crate) const fn taps(self) -> usize {
+    pub const fn taps(self) -> usize {
         match self {
             Self::F2x3 | Self::F3x3 | Self::F4x3 | Self::F6x3 => 3,
             Self::F4x5 | Self::F5x5 => 5,
@@ -269,14 +277,13 @@ impl Tile {
     }
 
     /// Rows and columns of inputs.
-    pub(crate) const fn inputs(self) -> usize {
+    pub const fn inputs(self) -> usize {
         self.outputs() + self.taps() - 1
     }
 
     /// Root mean square error of a convolution's outputs, relative to that of the outputs, for inputs as after a ReLU: what
     /// tests hold it to. A direct convolution in f32 has about 5e-7.
-    #[cfg(test)]
-    pub(crate) const fn error(self) -> f64 {
+    pub const fn error(self) -> f64 {
         match self {
             Self::F2x3 => 4e-7,
             Self::F3x3 => 7e-7,
@@ -288,13 +295,13 @@ impl Tile {
     }
 
     /// Multiplications a tile and pair of channels, and planes of products.
-    pub(crate) const fn planes(self) -> usize {
+    pub const fn planes(self) -> usize {
         self.inputs() * self.inputs()
     }
 }
 
 /// The functions of a backend. To have a reference to one is the proof that the CPU has its instructions.
-pub(crate) struct Kernels {
+pub struct Kernels {
     backend: Backend,
     gemm: unsafe fn(Gemm<'_, f32>),
     gemm_f16: unsafe fn(Gemm<'_, F16>),
@@ -313,12 +320,12 @@ impl fmt::Debug for Kernels {
 
 impl Kernels {
     /// The backend whose functions these are.
-    pub(crate) fn backend(&self) -> Backend {
+    pub fn backend(&self) -> Backend {
         self.backend
     }
 
     /// A matrix product.
-    pub(crate) fn gemm(&self, product: Gemm<'_, f32>) -> Result<(), Misfit> {
+    pub fn gemm(&self, product: Gemm<'_, f32>) -> Result<(), Misfit> {
         if !product.fits() {
             return Err(Misfit);
         }
@@ -328,7 +335,7 @@ impl Kernels {
     }
 
     /// A matrix product with half-width weights.
-    pub(crate) fn gemm_f16(&self, product: Gemm<'_, F16>) -> Result<(), Misfit> {
+    pub fn gemm_f16(&self, product: Gemm<'_, F16>) -> Result<(), Misfit> {
         if !product.fits() {
             return Err(Misfit);
         }
@@ -338,7 +345,7 @@ impl Kernels {
     }
 
     /// Transforms a tile of inputs.
-    pub(crate) fn input(&self, size: Tile, tile: InputTile<'_>) -> Result<(), Misfit> {
+    pub fn input(&self, size: Tile, tile: InputTile<'_>) -> Result<(), Misfit> {
         if !tile.fits(size.inputs()) {
             return Err(Misfit);
         }
@@ -348,7 +355,7 @@ impl Kernels {
     }
 
     /// Transforms a row of tiles of products to outputs.
-    pub(crate) fn output(&self, size: Tile, tiles: OutputTiles<'_>) -> Result<(), Misfit> {
+    pub fn output(&self, size: Tile, tiles: OutputTiles<'_>) -> Result<(), Misfit> {
         if !tiles.fits(size.outputs(), size.inputs()) {
             return Err(Misfit);
         }
@@ -358,7 +365,7 @@ impl Kernels {
     }
 
     /// A row of a direct convolution.
-    pub(crate) fn direct(&self, row: ConvRow<'_>) -> Result<(), Misfit> {
+    pub fn direct(&self, row: ConvRow<'_>) -> Result<(), Misfit> {
         if !row.fits() {
             return Err(Misfit);
         }
@@ -368,7 +375,7 @@ impl Kernels {
     }
 
     /// A row of a max pool.
-    pub(crate) fn max_pool(&self, row: PoolRow<'_>) -> Result<(), Misfit> {
+    pub fn max_pool(&self, row: PoolRow<'_>) -> Result<(), Misfit> {
         if !row.fits() {
             return Err(Misfit);
         }
@@ -383,19 +390,19 @@ macro_rules! kernels {
     ($name:ident: $backend:ident, $vector:ty, registers: $registers:literal, rows: $rows:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
-            use $crate::arch::generic::{direct, gemm, peak, pool, winograd};
-            use $crate::arch::{Backend, ConvRow, F16, Gemm, InputTile, Kernels, OutputTiles, PoolRow};
+            use $crate::generic::{direct, gemm, peak, pool, winograd};
+            use $crate::{Backend, ConvRow, F16, Gemm, InputTile, Kernels, OutputTiles, PoolRow};
 
             $(#[target_feature(enable = $features)])?
             unsafe fn gemm_f32(product: Gemm<'_, f32>) {
                 // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { gemm::gemm::<$vector, f32, $registers, $rows, { $crate::arch::BLOCK / <$vector as $crate::arch::vector::Vector>::LANES }>(product) }
+                unsafe { gemm::gemm::<$vector, f32, $registers, $rows, { $crate::BLOCK / <$vector as $crate::vector::Vector>::LANES }>(product) }
             }
 
             $(#[target_feature(enable = $features)])?
             unsafe fn gemm_f16(product: Gemm<'_, F16>) {
                 // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { gemm::gemm::<$vector, F16, $registers, $rows, { $crate::arch::BLOCK / <$vector as $crate::arch::vector::Vector>::LANES }>(product) }
+                unsafe { gemm::gemm::<$vector, F16, $registers, $rows, { $crate::BLOCK / <$vector as $crate::vector::Vector>::LANES }>(product) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -413,7 +420,7 @@ macro_rules! kernels {
             $(#[target_feature(enable = $features)])?
             unsafe fn conv_row(row: ConvRow<'_>) {
                 // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { direct::row::<$vector, $registers, { $crate::arch::BLOCK / 2 / <$vector as $crate::arch::vector::Vector>::LANES }, $rows>(row) }
+                unsafe { direct::row::<$vector, $registers, { $crate::BLOCK / 2 / <$vector as $crate::vector::Vector>::LANES }, $rows>(row) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -487,7 +494,7 @@ impl Backend {
     }
 
     /// Its functions, where the CPU has the instructions.
-    pub(crate) fn kernels(self) -> Option<&'static Kernels> {
+    pub fn kernels(self) -> Option<&'static Kernels> {
         match self {
             Self::Scalar => Some(&SCALAR),
             #[cfg(target_arch = "x86_64")]

@@ -8,7 +8,8 @@ use super::F16;
 pub struct Line([f32; Line::FLOATS]);
 
 impl Line {
-    pub(crate) const FLOATS: usize = 16;
+    /// Floats in a line.
+    pub const FLOATS: usize = 16;
 
     /// Its size in bytes.
     pub const SIZE: usize = size_of::<Self>();
@@ -33,7 +34,7 @@ impl Line {
     }
 
     /// Lines that hold `bytes` bytes.
-    pub(crate) const fn count(bytes: usize) -> usize {
+    pub const fn count(bytes: usize) -> usize {
         bytes.div_ceil(Self::SIZE)
     }
 }
@@ -42,7 +43,7 @@ impl Line {
 ///
 /// # Safety
 /// Every bit pattern is a valid value, the size divides 64, and the alignment is at most 64.
-pub(crate) unsafe trait Number: Copy + 'static {}
+pub unsafe trait Number: Copy + 'static {}
 
 // SAFETY: 4 bytes, every pattern valid.
 unsafe impl Number for f32 {}
@@ -52,13 +53,13 @@ unsafe impl Number for F16 {}
 unsafe impl Number for u32 {}
 
 /// Lines viewed as numbers.
-pub(crate) fn numbers<T: Number>(lines: &[Line]) -> &[T] {
+pub fn numbers<T: Number>(lines: &[Line]) -> &[T] {
     // SAFETY: the lines' bytes are as many numbers as their size says, aligned and valid, as `Number` promises.
     unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines) / size_of::<T>()) }
 }
 
 /// Lines viewed as numbers that can be changed.
-pub(crate) fn numbers_mut<T: Number>(lines: &mut [Line]) -> &mut [T] {
+pub fn numbers_mut<T: Number>(lines: &mut [Line]) -> &mut [T] {
     let count = size_of_val(lines) / size_of::<T>();
     // SAFETY: as in `numbers`; whatever is written is a valid line too, and the borrow is exclusive.
     unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), count) }

@@ -332,7 +332,7 @@ macro_rules! transforms {
     ($name:ident: $vector:ty $(, $features:literal)?) => {
         mod $name {
             use super::*;
-            use crate::arch::generic::transform;
+            use crate::generic::transform;
 
             $(#[target_feature(enable = $features)])?
             unsafe fn input<const M: usize, const R: usize, const N: usize>(from: Window<'_>, to: PlanesMut<'_, '_>) {
@@ -424,7 +424,7 @@ macro_rules! transforms {
     };
 }
 
-transforms!(scalar: crate::arch::vector::Portable<4>);
+transforms!(scalar: crate::vector::Portable<4>);
 #[cfg(target_arch = "x86_64")]
 transforms!(avx2: core::arch::x86_64::__m256, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]

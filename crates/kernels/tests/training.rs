@@ -1,8 +1,9 @@
 //! Kernels of training, for every backend of this CPU: the transforms make a convolution, each transpose is the transpose of
 //! its transform, and poolings find the first of the largest values and carry gradients back to it.
 
-use infer_core::training::{
-    Backend, CHANNELS, MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut, WinogradSize,
+use kernels::Backend;
+use kernels::training::{
+    CHANNELS, MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut, WinogradSize,
 };
 use proptest::prelude::*;
 

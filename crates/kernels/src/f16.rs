@@ -3,11 +3,11 @@
 /// The bits of a half-width float: 1 sign, 5 exponent and 10 fraction bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub(crate) struct F16(pub(crate) u16);
+pub struct F16(pub u16);
 
 impl F16 {
     /// The nearest value, of two equally near the even one; infinity from 65,520 on.
-    pub(crate) fn from_f32(value: f32) -> Self {
+    pub fn from_f32(value: f32) -> Self {
         let sign = (value.to_bits() >> 16) as u16 & 0x8000;
         let bits = value.to_bits() & 0x7FFF_FFFF;
         let magnitude = if bits > 0x7F80_0000 {
@@ -26,13 +26,13 @@ impl F16 {
     }
 
     /// Whether it is neither infinity nor NaN.
-    pub(crate) fn is_finite(self) -> bool {
+    pub fn is_finite(self) -> bool {
         self.0 & 0x7C00 != 0x7C00
     }
 
     /// The value, exactly.
     #[inline(always)]
-    pub(crate) fn to_f32(self) -> f32 {
+    pub fn to_f32(self) -> f32 {
         let sign = u32::from(self.0 & 0x8000) << 16;
         let magnitude = u32::from(self.0 & 0x7FFF) << 13;
         // The product moves the exponent's bias, and is exact for subnormal values too.

@@ -1,8 +1,8 @@
 //! The matrix product that does nearly all of the arithmetic: of the linear layers, and of the Winograd convolutions once
 //! their inputs are transformed.
 
-use crate::arch::vector::{Vector, Weight};
-use crate::arch::{BLOCK, Gemm};
+use crate::vector::{Vector, Weight};
+use crate::{BLOCK, Gemm};
 
 /// How far down the inputs a block of weights goes: 16 KB of f32, half of a small L1 cache.
 const DEPTH: usize = 128;
@@ -18,13 +18,7 @@ const DEPTH: usize = 128;
 /// # Safety
 /// The sizes of `product` hold (see [`Gemm::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn gemm<
-    V: Vector,
-    W: Weight,
-    const REGISTERS: usize,
-    const ROWS: usize,
-    const WHOLE: usize,
->(
+pub(crate) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const ROWS: usize, const WHOLE: usize>(
     product: Gemm<'_, W>,
 ) {
     const { assert!(BLOCK.is_multiple_of(REGISTERS * V::LANES) && BLOCK == WHOLE * V::LANES) };

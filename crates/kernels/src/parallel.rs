@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// Runs independent tasks, on several threads or on one. Threads are the caller's: this crate knows none.
 ///
 /// ```
-/// use infer_core::packed::Parallel;
+/// use kernels::Parallel;
 ///
 /// /// As many threads as there are processors, started anew each time; a thread pool does better.
 /// struct Threads;
@@ -49,7 +49,7 @@ unsafe impl<T: Send> Sync for Parts<T> {}
 
 /// Calls `work` with each chunk of `length` values of `data` and its number; the last one may be shorter. Values behind
 /// `tasks` chunks are left alone.
-pub(crate) fn for_each_chunk<T: Send>(
+pub fn for_each_chunk<T: Send>(
     parallel: &impl Parallel,
     data: &mut [T],
     length: usize,

@@ -1,14 +1,14 @@
 //! Max pooling.
 
-use crate::arch::PoolRow;
-use crate::arch::vector::Vector;
+use crate::PoolRow;
+use crate::vector::Vector;
 
 /// One row of outputs of a max pool, for all channels, see [`PoolRow`].
 ///
 /// # Safety
 /// The sizes of `row` hold (see [`PoolRow::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn max_pool<V: Vector>(row: PoolRow<'_>) {
+pub(crate) unsafe fn max_pool<V: Vector>(row: PoolRow<'_>) {
     // SAFETY: as the caller says. The windows of the best-known networks are constants, whose loops the compiler unrolls.
     unsafe {
         match (row.kernel, row.stride) {

@@ -3,9 +3,9 @@
 
 #![allow(clippy::needless_range_loop, reason = "rows and columns of matrices go by their indices, as in the formulas")]
 
-use crate::arch::toom_cook::Winograd;
-use crate::arch::vector::Vector;
-use crate::arch::{BLOCK, InputTile, OutputTiles, PAD};
+use crate::toom_cook::Winograd;
+use crate::vector::Vector;
+use crate::{BLOCK, InputTile, OutputTiles, PAD};
 
 /// Channels of the positions outside of the image.
 static ZEROS: [f32; InputTile::MAX_CHANNELS] = [0.0; InputTile::MAX_CHANNELS];
@@ -24,12 +24,12 @@ macro_rules! unrolled {
     };
 }
 #[cfg(feature = "training")]
-pub(in crate::arch) use unrolled;
+pub(crate) use unrolled;
 
 /// `Bᵀ·x` for one column or row `x` of a tile. The loops over constant matrices unroll, and what multiplies a zero or a one
 /// is left out; the two rows of a pair of points share their sums, as they differ only in signs.
 #[inline(always)]
-pub(in crate::arch) unsafe fn input_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x: [V; N]) -> [V; N] {
+pub(crate) unsafe fn input_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x: [V; N]) -> [V; N] {
     let matrix = const { &Winograd::<M, R, N>::INPUT };
     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
     unsafe {
@@ -64,9 +64,7 @@ pub(in crate::arch) unsafe fn input_1d<V: Vector, const M: usize, const R: usize
 /// `Aᵀ·x` for one column or row `x` of a tile of products: of a pair of points, even powers take the sum and odd powers the
 /// difference.
 #[inline(always)]
-pub(in crate::arch) unsafe fn output_1d<V: Vector, const M: usize, const R: usize, const N: usize>(
-    x: [V; N],
-) -> [V; M] {
+pub(crate) unsafe fn output_1d<V: Vector, const M: usize, const R: usize, const N: usize>(x: [V; N]) -> [V; M] {
     let matrix = const { &Winograd::<M, R, N>::OUTPUT };
     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
     unsafe {
@@ -96,7 +94,7 @@ pub(in crate::arch) unsafe fn output_1d<V: Vector, const M: usize, const R: usiz
 
 /// `sum + coefficient · x`, cheaper where there is no sum yet or the coefficient is ±1.
 #[inline(always)]
-pub(in crate::arch) unsafe fn accumulate<V: Vector>(sum: Option<V>, coefficient: f32, x: V) -> V {
+pub(crate) unsafe fn accumulate<V: Vector>(sum: Option<V>, coefficient: f32, x: V) -> V {
     // SAFETY: arithmetic only, of a CPU that has it, as the caller says.
     unsafe {
         match sum {
@@ -114,7 +112,7 @@ pub(in crate::arch) unsafe fn accumulate<V: Vector>(sum: Option<V>, coefficient:
 /// # Safety
 /// The sizes of `tile` hold (see [`InputTile::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(tile: InputTile<'_>) {
+pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(tile: InputTile<'_>) {
     let InputTile { image, height, width, channels, top, left, output } = tile;
     let mut positions = [[ZEROS.as_ptr(); N]; N];
     for (i, row) in positions.iter_mut().enumerate() {
@@ -159,9 +157,7 @@ pub(in crate::arch) unsafe fn input<V: Vector, const M: usize, const R: usize, c
 /// # Safety
 /// The sizes of `tiles` hold (see [`OutputTiles::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
-pub(in crate::arch) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: usize>(
-    tiles: OutputTiles<'_>,
-) {
+pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: usize>(tiles: OutputTiles<'_>) {
     let OutputTiles { products, plane, tiles, first, bias, width, output } = tiles;
     let channels = bias.len();
     for tile in 0..width.div_ceil(M) {

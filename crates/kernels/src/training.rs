@@ -23,7 +23,6 @@
 //!
 //! Where the sizes of a call do not fit each other, nothing is computed.
 
-pub use crate::arch::transforms::{
+pub use crate::transforms::{
     CHANNELS, MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut, WinogradSize,
 };
-pub use crate::packed::Backend;
