@@ -1,8 +1,8 @@
 //! What the cross-crate tests share: weights and images by a formula, and files made of them.
 //!
 //! The tests themselves are in `tests/tests`: properties that tie trainer and infer-core together, golden values that
-//! PyTorch made (`tests/golden`, by `tests/pytorch/golden.py`), its losses in training, the reader against the
-//! safetensors crate, and the programs from training to classified images.
+//! PyTorch made (`tests/golden`, by `tests/pytorch/golden.py`), ONNX's test cases of operators (`tests/onnx/golden.py`), losses
+//! in training, the reader against the safetensors crate, and the programs from training to classified images.
 
 pub mod file;
 pub mod formula;
