@@ -84,11 +84,11 @@ pub struct Classify {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub weights: Option<PathBuf>,
 
-    /// How many classes to name for each image, the most likely first; at most all there are
+    /// Number of classes to print for each image, the most likely first
     #[arg(short = 'k', long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub top_k: u16,
 
-    /// How to print results
+    /// Format of the results
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 
@@ -106,7 +106,7 @@ pub struct Classify {
     #[arg(long)]
     pub logits: bool,
 
-    /// How many images to work on at a time [default: the number of CPUs]
+    /// Number of threads [default: the number of CPUs]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
@@ -196,7 +196,7 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// As infer-core calls it.
+    /// The backend of infer-core.
     ///
     /// # Errors
     /// This CPU does not have it.
@@ -218,7 +218,7 @@ impl Kernel {
     }
 }
 
-/// How results are printed.
+/// Format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Columns for people
@@ -277,15 +277,15 @@ pub struct Pack {
     #[arg(long)]
     pub force: bool,
 
-    /// What to store the weights of the linear layers as; arithmetic is f32 in either case
+    /// Number format of the stored weights of linear layers; arithmetic is f32 in either case
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Linear::F32)]
     pub linear_weights: Linear,
 }
 
-/// What linear weights are stored as.
+/// Number format of stored linear weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Linear {
-    /// As they are
+    /// 32 bits, as they are
     F32,
     /// Rounded to half-width floats
     F16,
@@ -311,11 +311,11 @@ pub struct Bench {
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Kernel::Auto)]
     pub kernel: Kernel,
 
-    /// How long each of the measurements goes on, in seconds
+    /// Duration of each measurement in seconds
     #[arg(long, value_name = "SECONDS", default_value = "1.5", value_parser = seconds)]
     pub time: Duration,
 
-    /// How many threads to measure, beside one [default: the number of CPUs]
+    /// Number of threads to measure, beside one [default: the number of CPUs]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 

@@ -63,7 +63,7 @@ struct Results<'w> {
     throughput: [f64; 2],
 }
 
-/// What the machine can do at most.
+/// Peaks of the machine.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     /// Multiply-adds a second in registers.

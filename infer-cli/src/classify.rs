@@ -208,7 +208,7 @@ struct Results {
     /// Something stands in the output already.
     begun: bool,
     interrupt: Interrupt,
-    /// What an interrupted run leaves.
+    /// Message of an interrupted run.
     unfinished: Option<PathBuf>,
     classified: u64,
     failed: u64,

@@ -64,7 +64,7 @@ struct Tensor {
     bytes: u64,
 }
 
-/// What a file holds.
+/// Content of a file.
 struct Contents {
     size: usize,
     tensors: Vec<Tensor>,
@@ -169,7 +169,7 @@ impl Contents {
 }
 
 impl Tensor {
-    /// How many there are; the file has been checked to hold them.
+    /// Number of values; the file has been checked to hold them.
     fn values(&self) -> u64 {
         self.shape.iter().map(|size| u64::from(*size)).product()
     }

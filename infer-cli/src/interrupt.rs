@@ -55,7 +55,7 @@ impl Interrupt {
     }
 }
 
-/// As shells have it.
+/// Exit status by the convention of shells.
 fn status(signal: i32) -> i32 {
     128 + signal
 }

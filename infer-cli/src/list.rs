@@ -17,7 +17,7 @@ pub struct List {
     begins: bool,
 }
 
-/// What some programs put before text in UTF-8.
+/// Byte order mark that some programs put before text in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 impl List {

@@ -126,7 +126,7 @@ pub struct Classifier<'w> {
     pub network: Network<'w>,
     /// One a class, in order; where there are fewer than outputs, those behind mean nothing.
     pub labels: Vec<String>,
-    /// What the network wants done to an image's values, if anything.
+    /// Normalisation that the network expects, if any.
     pub normalisation: Option<Normalisation>,
 }
 

@@ -49,7 +49,7 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
     destination.commit()
 }
 
-/// What stands before the packed weights: the length and the JSON of a safetensors header, with spaces behind so that the
+/// Header before the packed weights: the length and the JSON of a safetensors header, with spaces behind so that the
 /// weights begin at a multiple of 64 bytes. (The safetensors crate aligns to 8 and no more.) The metadata are those of the
 /// weights they were made of, and say what was done.
 fn packed_header(plan: &Plan, weights: &Header<'_>, linear: LinearWeights, length: usize) -> Vec<u8> {

@@ -53,7 +53,7 @@ fn escape(text: &mut String, character: char) {
     let _ = write!(text, "{}", character.escape_unicode());
 }
 
-/// How many columns of a terminal the text takes.
+/// Width of a text in columns of a terminal.
 pub fn width(text: &str) -> usize {
     text.width()
 }

@@ -9,7 +9,7 @@ use memmap2::{Mmap, MmapMut, MmapOptions};
 /// Bytes of the number that a safetensors file begins with, the length of its header.
 const LENGTH: usize = 8;
 
-/// What the data of weights begin at a multiple of, so that kernels can read them in place.
+/// Alignment of the data of weights, so that kernels can read them in place.
 const ALIGNMENT: usize = 64;
 
 /// Of what tensors begin at a multiple in most files.
@@ -18,7 +18,7 @@ const USUAL: usize = 8;
 /// A weights file in memory.
 #[derive(Debug)]
 pub enum Weights {
-    /// As it lies on the disk.
+    /// The file as it lies on the disk.
     Mapped(Mmap),
     /// Changed in memory alone.
     Changed(MmapMut),
@@ -66,7 +66,7 @@ pub fn map(path: &Path) -> anyhow::Result<Weights> {
     open().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// What stands for metadata that are `null`, in as many bytes.
+/// Replacement of metadata that are `null`, in as many bytes.
 const EMPTY: &[u8; 4] = b"{}  ";
 
 /// The header, if the file is long enough for the length that it declares.

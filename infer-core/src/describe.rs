@@ -1,4 +1,4 @@
-//! What a network is, as a table: its layers in order, each with its sizes and costs. The [`network!`](crate::network)
+//! Description of a network as a table: its layers in order, each with its sizes and costs. The [`network!`](crate::network)
 //! macro makes the table of a network's list, and everything else follows from it.
 
 use crate::layers::output_size;
@@ -6,7 +6,7 @@ use crate::layers::output_size;
 /// The most layers of a network.
 pub const MAX_LAYERS: usize = 32;
 
-/// How many classes a network may tell apart.
+/// Numbers of classes that a network may tell apart.
 pub const CLASSES: core::ops::RangeInclusive<usize> = 2..=10_000;
 
 /// Sizes of what flows between layers: feature maps of `channels`×`side`×`side`, or a vector of `channels` values, whose
@@ -27,7 +27,7 @@ impl Maps {
     }
 }
 
-/// What a layer does.
+/// Kind of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// [`Conv2d`](crate::layers::Conv2d), then ReLU.
@@ -60,11 +60,11 @@ pub struct Layer {
     pub name: &'static str,
     /// Names of its weight and bias in weights files; none where it has no weights.
     pub tensors: Option<[&'static str; 2]>,
-    /// What it does.
+    /// Kind of the layer.
     pub kind: Kind,
-    /// What it takes.
+    /// Sizes of its input.
     pub input: Maps,
-    /// What it gives.
+    /// Sizes of its output.
     pub output: Maps,
 }
 
@@ -210,7 +210,7 @@ pub struct Line {
     /// Channels of the output; of a pool, none: it keeps those of its input.
     pub outputs: Option<usize>,
     pub kind: Kind,
-    /// What the compiler says where the layer does not fit behind those before it.
+    /// Message of the compiler where the layer does not fit behind those before it.
     pub misfit: &'static str,
 }
 

@@ -152,7 +152,7 @@ macro_rules! network {
             layers: LAYERS,
         };
 
-        /// How the packed network is run.
+        /// Plan of the packed network.
         #[allow(dead_code, reason = "not every program uses all that is derived")]
         #[cfg(target_has_atomic = "ptr")]
         pub static PLAN: $crate::packed::Plan = $crate::packed::Plan::new(&DESCRIPTION);

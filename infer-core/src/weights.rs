@@ -60,7 +60,7 @@ impl<'w> Weights<'w> {
         self.description
     }
 
-    /// How many classes the last layer tells apart.
+    /// Number of classes that the last layer tells apart.
     #[must_use]
     pub fn classes(&self) -> usize {
         self.classes

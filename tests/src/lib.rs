@@ -1,4 +1,4 @@
-//! What the cross-crate tests share: weights and images by a formula, and files made of them.
+//! Helpers of the cross-crate tests: weights and images by a formula, and files made of them.
 //!
 //! The tests themselves are in `tests/tests`: properties that tie trainer and infer-core together, golden values that
 //! PyTorch made (`tests/golden`, by `tests/pytorch/golden.py`), ONNX's test cases of operators (`tests/onnx/golden.py`), losses

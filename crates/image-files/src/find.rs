@@ -16,7 +16,7 @@ const EXTENSIONS: [&str; 17] = [
     "tiff",
 ];
 
-/// How folders are searched.
+/// Options of the search of folders.
 #[derive(Debug, Clone, Copy)]
 pub struct Search {
     /// With all that is below them.
@@ -28,13 +28,13 @@ pub struct Search {
 /// A path that was found.
 #[derive(Debug)]
 pub struct Candidate {
-    /// As given, or the folder as given joined with the way to the file.
+    /// Path as given, or the folder as given joined with the way to the file.
     pub path: PathBuf,
-    /// What is there.
+    /// Kind of the file.
     pub kind: Kind,
 }
 
-/// What is found at a path.
+/// Kind of file at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A file that should be an image.

@@ -39,7 +39,7 @@ pub fn shrink<const SIDE: usize>(image: &DynamicImage) -> anyhow::Result<Gray> {
     Ok(Gray { width, pixels: values.into_iter().map(|value| (255.0 * value).round() as u8).collect() })
 }
 
-/// What is to be done with an image's values.
+/// Consumer of an image's values.
 trait Use {
     type Output;
 

@@ -7,17 +7,17 @@ const COLOR: &str = "grayscale-bt601";
 const RANGE: [f64; 2] = [0.0, 1.0];
 const RESIZE: &str = "bilinear-antialias";
 
-/// What happens to an image's values (0 to 1) after the resize, `(x - mean) / std`: see
+/// Normalisation of an image's values (0 to 1) after the resize, `(x - mean) / std`: see
 /// [`normalise`](infer_core::preprocess::normalise).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Normalisation {
-    /// What is subtracted.
+    /// Mean, which is subtracted.
     pub mean: f32,
-    /// What the difference is divided by; finite and greater than 0.
+    /// Standard deviation, which the difference is divided by; finite and greater than 0.
     pub std: f32,
 }
 
-/// What [`describe`] writes.
+/// Description that [`describe`] writes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Description {
@@ -30,7 +30,7 @@ struct Description {
     std: Option<f32>,
 }
 
-/// What is done to the images of a network whose input is `side` pixels high and wide, as JSON.
+/// Describes the preprocessing for a network whose input is `side` pixels high and wide, as JSON.
 pub fn describe(side: usize, normalisation: Option<Normalisation>) -> String {
     let [least, most] = RANGE;
     let normalised =

@@ -1,6 +1,6 @@
-//! What a file is that should be safetensors weights and is not.
+//! Kinds of files that are taken for safetensors weights by mistake.
 
-/// What the file is, and what to do, if it is of a kind that people take for weights; nothing if it may be safetensors.
+/// Names the kind of a file that people take for weights, and says what to do; none if the file may be safetensors.
 pub fn other_kind(file: &[u8]) -> Option<&'static str> {
     const PYTORCH: &str = "a PyTorch checkpoint; save its tensors with safetensors.torch.save_file";
     const LFS: &str = "a Git LFS pointer, not the file itself; fetch that with `git lfs pull`";

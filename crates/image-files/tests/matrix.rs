@@ -20,7 +20,7 @@ fn folder() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "matrix", "sample"].iter().collect()
 }
 
-/// What is off most, and in the mean, in the levels of the file's image.
+/// Largest and mean difference, in levels of the file's image.
 fn off(name: &str, file: &[u8], options: Options) -> (f64, f64) {
     let found = decode(file, options).unwrap_or_else(|error| panic!("{name}: {error:#}")).into_rgb8();
     let expected = image::open(folder().join("pixels").join(format!("{name}.png"))).unwrap().into_rgb8();
@@ -105,7 +105,7 @@ fn damage_is_never_a_panic() {
     mutate(25);
 }
 
-/// As many as `MUTATIONS` says, for each file: for long runs, and under AddressSanitizer.
+/// Mutations of each file, as many as `MUTATIONS` says: for long runs, and under AddressSanitizer.
 #[test]
 #[ignore = "takes minutes"]
 fn much_damage_is_never_a_panic() {

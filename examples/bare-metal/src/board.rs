@@ -37,7 +37,7 @@ fn panic(panic: &PanicInfo) -> ! {
     stop(debug::EXIT_FAILURE)
 }
 
-/// What faults end in, a stack that overflows among them.
+/// Handler of faults, a stack that overflows among them.
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     hprintln!("hard fault at {:#010x}", frame.pc());

@@ -1,4 +1,4 @@
-//! What the programs on the board share, and share with the workstation that checks them: the camera, the linked
+//! Shared parts of the programs on the board, and of the workstation that checks them: the camera, the linked
 //! weights, the errors.
 #![no_std]
 

@@ -27,7 +27,7 @@ impl Results<'_> {
         self.costs().zip(&passes.layers).map(row).collect()
     }
 
-    /// What each layer costs.
+    /// Costs of each layer.
     fn costs(&self) -> impl Iterator<Item = Cost> {
         self.network.plan().costs(self.network.classes(), self.network.linear_weights())
     }

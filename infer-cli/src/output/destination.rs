@@ -15,7 +15,7 @@ use crate::stdout;
 /// The destination's name in errors if it is no file.
 const STDOUT: &str = "the standard output";
 
-/// What the name of a file of results ends with until it is complete.
+/// End of the name of a file of results until it is complete.
 const PARTIAL: &str = ".partial";
 
 /// Where results go.

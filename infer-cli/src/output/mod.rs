@@ -16,12 +16,12 @@ pub use self::{
 };
 use crate::{args::Format, pipeline::Record};
 
-/// What is printed of each record.
+/// Options of the output.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// The classes' names.
     pub labels: Vec<String>,
-    /// How many classes to name, at least 1 and at most all.
+    /// Number of classes to print, at least 1 and at most all.
     pub top_k: usize,
     /// The logits too.
     pub logits: bool,
@@ -55,7 +55,7 @@ pub trait Writer {
 }
 
 impl Layout {
-    /// How many logits are printed.
+    /// Number of logits that are printed.
     fn logits(&self) -> usize {
         if self.logits { self.labels.len() } else { 0 }
     }
@@ -107,7 +107,7 @@ mod testing {
         }
     }
 
-    /// What is written of a record with rising logits and of one that failed. Labels are `label 0`, `label 1`, ….
+    /// Output for a record with rising logits and for one that failed. Labels are `label 0`, `label 1`, ….
     pub fn written(format: Format, top_k: usize, logits: bool, color: bool) -> String {
         written_with(format, top_k, logits, color, "a/b.png", (0..CLASSES).map(|i| format!("label {i}")).collect())
     }

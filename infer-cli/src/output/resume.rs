@@ -12,12 +12,12 @@ use anyhow::{Context, bail, ensure};
 use super::{Destination, Layout};
 use crate::{args::Format, text::escaped};
 
-/// What an earlier run has written.
+/// Records that an earlier run has written.
 #[derive(Debug, Default)]
 pub struct Earlier {
     /// A hash of each record's path.
     paths: Vec<u64>,
-    /// How many of them are errors.
+    /// Number of errors among them.
     pub failed: u64,
     /// There is something, a header perhaps.
     pub begun: bool,
@@ -47,7 +47,7 @@ impl Earlier {
         Ok(earlier)
     }
 
-    /// How many records there are.
+    /// Number of records.
     pub fn len(&self) -> usize {
         self.paths.len()
     }

@@ -1,4 +1,4 @@
-//! What the tests of the command line share: weights made by a formula, pictures, and the program itself.
+//! Helpers of the command line's tests: weights made by a formula, pictures, and the program itself.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::{

@@ -23,7 +23,7 @@ pub const fn output_size(input: usize, kernel: usize, stride: usize, padding: us
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! What the tests of several layers share.
+    //! Helpers of the layers' tests.
 
     /// `n` reproducible values between −1 and 1.
     pub(crate) fn values(seed: u64, n: usize) -> std::vec::Vec<f32> {

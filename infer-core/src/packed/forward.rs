@@ -19,7 +19,7 @@ pub(super) enum Weights<'w> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LayerWeights<'w> {
     pub(super) weights: Weights<'w>,
-    /// As many as outputs, filled up to whole blocks.
+    /// Biases, one for each output, filled up to whole blocks.
     pub(super) bias: &'w [f32],
 }
 
@@ -30,7 +30,7 @@ impl LayerWeights<'_> {
 /// Memory for inputs made ready, and for products.
 pub(super) type Scratch<'s> = (&'s mut [f32], &'s mut [f32]);
 
-/// What runs the steps.
+/// Kernels that run the steps.
 pub(super) struct Engine<'p, P> {
     pub(super) kernels: &'static Kernels,
     pub(super) parallel: &'p P,
@@ -73,7 +73,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
         if self.misfit.into_inner() { Err(Misfit) } else { Ok(()) }
     }
 
-    /// What is done to images before the first layer.
+    /// Rearrangement of images before the first layer.
     pub(super) fn enter(&self, entry: &Entry, images: &[f32], output: &mut [f32]) {
         match *entry {
             Entry::Plain => (),

@@ -9,7 +9,7 @@ use super::{LinearWeights, PackedError};
 use crate::describe::CLASSES;
 use kernels::{F16, Line, Number, numbers, numbers_mut};
 
-/// What the header line begins with.
+/// Beginning of the header line.
 const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"Infe"), u32::from_le_bytes(*b"rPak")];
 
 /// The version of this layout.
@@ -20,7 +20,7 @@ fn name(plan: &Plan) -> impl Iterator<Item = u8> {
     plan.description().name.bytes().chain(core::iter::repeat(0)).take(20)
 }
 
-/// What the weights of each layer are stored as, filled up with zeros.
+/// Number format of the stored weights of each layer, filled up with zeros.
 fn tags(plan: &Plan, linear: LinearWeights) -> impl Iterator<Item = u8> {
     let tags = plan.steps().iter().filter_map(move |step| step.storage(linear)).map(LinearWeights::tag);
     tags.chain(core::iter::repeat(0)).take(Plan::MOST_WEIGHTS)
@@ -70,7 +70,7 @@ pub(super) fn read_header(lines: &[Line], plan: &Plan) -> Result<(usize, LinearW
     Ok((classes, linear.ok_or(PackedError::Storage)?))
 }
 
-/// That there are neither too few classes nor too many.
+/// Checks that there are neither too few classes nor too many.
 pub(super) fn check_classes(classes: usize) -> Result<usize, PackedError> {
     if CLASSES.contains(&classes) { Ok(classes) } else { Err(PackedError::Classes { found: classes }) }
 }

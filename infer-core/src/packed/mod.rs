@@ -44,10 +44,10 @@ use plan::{CHUNK, Entry, Step};
 /// The networks that come with this crate.
 pub static NETWORKS: [&Plan; 2] = [&crate::alexnet::PLAN, &crate::lenet5::PLAN];
 
-/// What the weights of linear layers are stored as. Arithmetic is f32 in either case.
+/// Number format of the stored weights of linear layers. Arithmetic is f32 in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinearWeights {
-    /// As they are.
+    /// `f32`, as they are.
     F32,
     /// Rounded to half-width floats: half the memory, and one and a half times AlexNet's speed for single images, which are
     /// bound by the reading of these weights. Logits change by less than a thousandth of the largest.
@@ -66,7 +66,7 @@ impl LinearWeights {
         }
     }
 
-    /// What stands for it in the header of packed memory.
+    /// Tag of the format in the header of packed memory.
     const fn tag(self) -> u8 {
         match self {
             Self::F32 => 1,
@@ -75,7 +75,7 @@ impl LinearWeights {
     }
 }
 
-/// As `f16`.
+/// IEEE 754 binary16 (`f16`).
 impl fmt::Display for LinearWeights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -116,7 +116,7 @@ pub enum PackedError {
     Storage,
     /// A network cannot tell so many classes apart, or so few.
     Classes {
-        /// How many.
+        /// Number of classes.
         found: usize,
     },
     /// The packed memory has another length.
@@ -362,7 +362,7 @@ impl<'w> Network<'w> {
         Ok(())
     }
 
-    /// How it is packed and run.
+    /// Plan by which it is packed and run.
     #[must_use]
     pub fn plan(&self) -> &'static Plan {
         self.plan
@@ -374,7 +374,7 @@ impl<'w> Network<'w> {
         self.plan.description()
     }
 
-    /// How many classes it tells apart.
+    /// Number of classes.
     #[must_use]
     pub fn classes(&self) -> usize {
         self.classes
@@ -386,7 +386,7 @@ impl<'w> Network<'w> {
         self.kernels.backend()
     }
 
-    /// What the linear layers' weights are stored as.
+    /// Number format of the linear layers' stored weights.
     #[must_use]
     pub fn linear_weights(&self) -> LinearWeights {
         self.linear_weights

@@ -1,4 +1,4 @@
-//! How each layer of a network is computed: settled by the compiler, from the table of its layers.
+//! Plan of a packed network: how each layer is computed, settled by the compiler from the table of layers.
 //!
 //! | layer | computed by |
 //! |---|---|
@@ -24,7 +24,7 @@ const FEW_ROWS: usize = 9;
 /// Positions of an image below which a convolution takes several images at once.
 const FEW_POSITIONS: usize = 16;
 
-/// How feature maps lie in memory: `[side][side][pixel]`, of which the first channels of each position are the maps'.
+/// Layout of feature maps in memory: `[side][side][pixel]`, of which the first channels of each position are the maps'.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grid {
     /// Channels, or values of a vector.
@@ -48,7 +48,7 @@ impl Grid {
     }
 }
 
-/// What is done to an image before its first layer.
+/// Rearrangement of an image before its first layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Entry {
     /// Nothing.
@@ -84,7 +84,7 @@ impl Direct {
     }
 }
 
-/// How a layer is computed.
+/// Algorithm of a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum How {
     /// By Winograd's minimal filtering. `stride` is that of the pixels which were laid into channels, 1 where none were.
@@ -143,7 +143,7 @@ impl Step {
         }
     }
 
-    /// What its weights are stored as; nothing where it has none.
+    /// Number format of its stored weights; none where it has no weights.
     pub(super) const fn storage(&self, linear: LinearWeights) -> Option<LinearWeights> {
         match self.how {
             How::Winograd { .. } | How::Direct(_) => Some(LinearWeights::F32),
@@ -171,7 +171,7 @@ impl Step {
     }
 }
 
-/// What a layer of a packed network costs for an image.
+/// Cost of a layer of a packed network for one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
     /// The layer.
@@ -185,7 +185,7 @@ pub struct Cost {
     pub shared_by: usize,
 }
 
-/// How a network is packed and run, for any number of classes.
+/// Plan of a network: how it is packed and run, for any number of classes.
 ///
 /// It is made by the compiler: a network that could not be run would not compile.
 #[derive(Debug)]
@@ -312,7 +312,7 @@ impl Plan {
         Line::count(self.parts(classes, batch).total().saturating_mul(size_of::<f32>()))
     }
 
-    /// What each layer costs, in order, with linear weights of that kind.
+    /// Costs of the layers, in order, with linear weights of that kind.
     pub fn costs(&self, classes: usize, linear: LinearWeights) -> impl Iterator<Item = Cost> + use<'_> {
         let layers = self.description.layers(classes);
         self.steps().iter().zip(layers).enumerate().map(move |(i, (step, layer))| Cost {
@@ -469,7 +469,7 @@ const fn computed_side(layers: &[Layer], i: usize) -> usize {
     layers[i].output.side
 }
 
-/// What becomes of an image before the first layer, and how it lies in memory then.
+/// Rearrangement of an image before the first layer, and its layout then.
 const fn entry(first: &Layer, computed: usize) -> (Entry, Grid) {
     let image = first.input;
     match first.kind {
@@ -497,7 +497,7 @@ const fn interleave(image: Maps, pixel: usize) -> (Entry, Grid) {
     if pixel == 1 { (Entry::Plain, grid) } else { (Entry::Interleave { image, pixel }, grid) }
 }
 
-/// How a convolution that is not the first layer, or one whose pixels are not laid into channels, is computed.
+/// Algorithm of a convolution that is not the first layer, or of one whose pixels are not laid into channels.
 const fn convolution(layer: &Layer, computed: usize, input: &Grid) -> How {
     if layer.stride() == 1
         && let How::Winograd { conv, stride } = winograd(layer, computed, input, 1, layer.padding())
@@ -534,14 +534,14 @@ const fn winograd(layer: &Layer, computed: usize, input: &Grid, stride: usize, p
     best
 }
 
-/// What a direct convolution costs, as [`Conv::cost`] counts.
+/// Cost of a direct convolution, as [`Conv::cost`] counts.
 const fn direct_cost(layer: &Layer, computed: usize, input: &Grid) -> usize {
     let depth = layer.kernel() * layer.kernel() * input.channels;
     greater(computed * computed, FEW_ROWS) * depth * layer.output.channels.next_multiple_of(BLOCK / 2)
 }
 
 impl Conv {
-    /// What it costs, in multiply-adds: those of its products, which take no less time for a few rows, and those of its
+    /// Cost in multiply-adds: those of its products, which take no less time for a few rows, and those of its
     /// transforms.
     const fn cost(&self) -> usize {
         let tiles = self.across() * self.across();

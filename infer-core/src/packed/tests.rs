@@ -108,7 +108,7 @@ fn convolutions_are_within_their_stated_error() {
     }
 }
 
-/// What is packed for no images: a header, and zeros.
+/// Packed memory for no images: a header, and zeros.
 fn empty(plan: &Plan, classes: usize, linear: LinearWeights) -> Vec<Line> {
     let mut lines = vec![Line::ZERO; plan.packed_len(classes, linear)];
     write_header(&mut lines, plan, classes, linear);

@@ -5,7 +5,7 @@ use kernels::{PAD, Tile};
 /// A convolution with stride 1, followed by ReLU.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conv {
-    /// How it is computed.
+    /// Tile that it is computed by.
     pub(super) tile: Tile,
     /// Channels of the input, a multiple of 16.
     pub(super) inputs: usize,

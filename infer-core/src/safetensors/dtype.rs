@@ -108,14 +108,14 @@ impl Shape {
         self.sizes.get(..usize::from(self.rank)).unwrap_or_default()
     }
 
-    /// How many values there are; `None` where the number does not fit.
+    /// Number of values; `None` where the number does not fit.
     #[must_use]
     pub fn values(&self) -> Option<u64> {
         self.sizes().iter().try_fold(1_u64, |product, size| product.checked_mul(u64::from(*size)))
     }
 }
 
-/// As `[96, 1, 11, 11]`.
+/// Writes the shape as `[96, 1, 11, 11]`.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;

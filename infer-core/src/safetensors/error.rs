@@ -157,7 +157,7 @@ pub enum WeightsError {
     },
     /// Bytes follow the last tensor.
     TrailingBytes {
-        /// How many.
+        /// Number of bytes.
         count: u64,
     },
     /// The network has a tensor that the file has not.

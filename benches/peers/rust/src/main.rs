@@ -20,7 +20,7 @@ type Forward<'a> = Box<dyn FnMut() -> anyhow::Result<Vec<f32>> + 'a>;
 /// Values in an image.
 const IMAGE: usize = 224 * 224;
 
-/// What an engine is given.
+/// Input of an engine.
 struct Task<'a> {
     folder: &'a Path,
     /// `[batch][224][224]`

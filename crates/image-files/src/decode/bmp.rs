@@ -8,7 +8,7 @@ use super::memory_needed;
 /// Bytes of the header that tells a file's kind and where its pixels begin.
 const FILE_HEADER: usize = 14;
 
-/// What an image's header says.
+/// Fields of an image's header.
 #[derive(Debug)]
 struct Header {
     width: usize,

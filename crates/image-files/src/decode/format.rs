@@ -10,7 +10,7 @@ use super::bmp;
 /// The formats that are read, for messages.
 pub const FORMATS: &str = "PNG, JPEG, BMP, GIF, WebP, PNM or TIFF";
 
-/// What cameras write before anything is made an image of it.
+/// Raw files of cameras.
 pub const RAW: &str = "a camera's raw format";
 
 const HEIC: &str = "HEIC";
@@ -33,7 +33,7 @@ const UNREAD: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// How a file is decoded.
+/// Decoder of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// By this crate's choice of decoders.

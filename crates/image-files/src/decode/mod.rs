@@ -32,7 +32,7 @@ use crate::panics::quietly;
 /// megapixels, but not for a few kilobytes that claim to be a gigapixel.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// How images are decoded.
+/// Options of decoding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     /// Damaged JPEG files are read as libjpeg reads them, what is missing being its guess, instead of refused.

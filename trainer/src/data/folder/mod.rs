@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
         Ok(((self.shrink)(&decoded)?, Sha256::digest(&bytes).into()))
     }
 
-    /// What identifies everything that was read: SHA-256 over the images' ways from the folder, sorted, each with a zero byte
+    /// Digest of everything that was read: SHA-256 over the images' ways from the folder, sorted, each with a zero byte
     /// and the SHA-256 of the file behind it.
     /// With it come the images that were left out.
     fn finish(mut self, unreadable: Unreadable) -> Result<(DataFile, Vec<(PathBuf, String)>), FolderError> {

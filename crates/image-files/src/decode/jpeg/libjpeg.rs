@@ -31,7 +31,7 @@ const PADDING: u32 = 2;
 /// Rows that are asked for in one call.
 const ROWS: usize = 16;
 
-/// What is done to colours.
+/// Conversion of colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colours {
     /// They become gray, RGB or CMYK, as the file says.
@@ -55,7 +55,7 @@ pub struct Samples {
     pub components: usize,
     /// Row by row, a pixel's samples together.
     pub samples: Vec<u8>,
-    /// What is wrong with the data; the samples that are missing are libjpeg's guess.
+    /// Damage of the data; the samples that are missing are libjpeg's guess.
     pub damage: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub fn decode(tables: Option<&[u8]>, file: &[u8], colours: Colours) -> anyhow::R
     Ok(Samples { width, height, components, samples, damage })
 }
 
-/// What libjpeg's errors and warnings are told to. libjpeg knows its first field.
+/// Receiver of libjpeg's errors and warnings. libjpeg knows its first field.
 #[repr(C)]
 struct Errors {
     manager: jpeg_error_mgr,
@@ -90,7 +90,7 @@ struct Errors {
     extra_bytes: bool,
 }
 
-/// What an error unwinds with.
+/// Payload that an error unwinds with.
 struct Failure(String);
 
 /// libjpeg's state, and the file that it reads from.

@@ -1,4 +1,4 @@
-//! What the markers of a JPEG file say (ITU-T T.81, annex B), read before anything is decoded: size, components, scans, tables,
+//! Structure of a JPEG file by its markers (ITU-T T.81, annex B), read before anything is decoded: size, components, scans, tables,
 //! and where the file ends. The decoder is chosen by it, and what no decoder here reads is refused by its name.
 
 use anyhow::{bail, ensure};
@@ -31,7 +31,7 @@ pub struct Structure {
     pub arithmetic: bool,
     /// The frame's components.
     pub components: Vec<Component>,
-    /// How many components each scan has.
+    /// Number of components of each scan.
     pub scans: Vec<usize>,
     /// There are restart markers, or an interval for them is set.
     pub restarts: bool,

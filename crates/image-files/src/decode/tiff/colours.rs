@@ -95,7 +95,7 @@ fn pixels<S: Divide, P, const N: usize>(
 
 /// Samples that may have been multiplied by transparency.
 trait Divide: Copy {
-    /// What was multiplied by `alpha`.
+    /// Values before they were multiplied by `alpha`.
     fn divided(self, alpha: Self) -> Self;
 }
 

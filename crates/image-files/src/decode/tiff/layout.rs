@@ -1,4 +1,4 @@
-//! What a TIFF file's fields say: the size of the image, what its samples mean, and where they lie. What is not read is refused
+//! Layout of a TIFF file by its fields: the size of the image, what its samples mean, and where they lie. What is not read is refused
 //! here by its name.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use super::{compression::Compression, directory::Directory};
 use crate::decode::format::{FORMATS, RAW};
 
-/// What samples mean.
+/// Meaning of the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// Gray.
@@ -57,7 +57,7 @@ pub struct Layout<'f> {
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// What samples mean.
+    /// Meaning of the samples.
     pub colour: Colour,
     /// Samples a pixel, transparency and others that nobody asks for among them.
     pub samples: usize,
@@ -67,7 +67,7 @@ pub struct Layout<'f> {
     pub float: bool,
     /// Colours were multiplied by the transparency, which is the first sample behind them.
     pub premultiplied: bool,
-    /// How strips and tiles are compressed.
+    /// Compression of strips and tiles.
     pub compression: Compression,
     /// The field `Predictor`: 1 for none, 2 for differences, 3 for those of floating-point numbers.
     pub predictor: u64,
@@ -87,7 +87,7 @@ pub struct Layout<'f> {
     pub subsampling: (usize, usize),
     /// Red, green and blue of YCbCr's luma.
     pub luma: [f64; 3],
-    /// What stands for black and white in YCbCr's samples.
+    /// Reference values of black and white in YCbCr's samples.
     pub reference: [f64; 6],
     /// A palette's red values, then green, then blue ones.
     pub palette: Vec<u64>,
