@@ -12,10 +12,11 @@ use infer_core::packed::{Backend, Line, Network, Parallel, Serial};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use crate::{
+    answer::BATCH,
     args::Bench,
     network::{self, Classifier},
     stdout,
-    worker::{self, BATCH, Threads},
+    worker::{self, Threads},
 };
 
 mod report;

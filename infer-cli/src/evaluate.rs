@@ -111,7 +111,7 @@ fn images(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Answer;
+    use crate::answer::Answer;
     use infer_core::classify::Prediction;
 
     fn labels() -> Vec<String> {

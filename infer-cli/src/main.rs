@@ -8,6 +8,7 @@
 //! Results go to the standard output, everything else to the standard error. The exit status is 0 if all went well, 1 if
 //! some images failed, 2 if nothing could be done or written.
 
+mod answer;
 mod args;
 mod bench;
 mod classify;

@@ -29,12 +29,12 @@ use image_files::{
     panics::quietly,
 };
 
-use crate::worker::{Answer, BATCH};
+use crate::answer::{Answer, BATCH};
 
 /// Images under way for each thread. Enough to even out how long they take; a path and a record each.
 const SLOTS_PER_THREAD: usize = 4 * BATCH;
 
-/// How long the consumer is left alone at most.
+/// Longest time that the consumer is left alone.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Name of the threads whose panics become records.
@@ -43,13 +43,13 @@ const WORKER: &str = "worker";
 /// The result for an image.
 #[derive(Debug)]
 pub struct Record {
-    /// As the candidate's.
+    /// Path of the candidate.
     pub path: PathBuf,
-    /// What the network says, or why it was not asked.
+    /// Answer of the network, or why it was not asked.
     pub outcome: Result<Answer, String>,
 }
 
-/// What happens to records, in the order of the candidates.
+/// Consumer of records, in the order of the candidates.
 pub trait Consumer {
     /// Takes a record; may end the run.
     ///
@@ -64,7 +64,7 @@ pub trait Consumer {
     fn idle(&mut self) -> io::Result<()>;
 }
 
-/// What a thread does with its images, up to [`BATCH`] at a time.
+/// Work of a thread on its images, up to [`BATCH`] at a time.
 pub trait Worker {
     /// Makes the image at `path` the one at `place` of the next batch.
     ///
@@ -150,7 +150,7 @@ fn send(
     Ok(())
 }
 
-/// What the threads have in common.
+/// State that the threads share.
 struct Crew<'a> {
     work: Receiver<Task>,
     threads: usize,

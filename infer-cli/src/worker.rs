@@ -1,54 +1,23 @@
-//! What a thread needs to run the network: room for a batch of images, and for the pass over them.
+//! Worker: a network with room for a batch of images, and for the pass over them.
 
 use std::{path::Path, thread};
 
 use anyhow::{Context, bail};
 use image_files::{decode, gray::preprocess, preprocessing::Normalisation};
 use infer_core::{
-    alexnet,
-    classify::{Prediction, softmax_in_place},
-    lenet5,
+    alexnet, lenet5,
     packed::{Line, Network, Parallel, Serial},
     preprocess::normalise,
 };
 use rayon::prelude::*;
 
-use crate::{network::Classifier, pipeline};
+use crate::{
+    answer::{Answer, BATCH},
+    network::Classifier,
+    pipeline,
+};
 
-/// Images that a thread classifies together: enough for each weight read from memory to serve many images, few enough that
-/// results keep coming.
-pub const BATCH: usize = 16;
-
-/// What the network says about an image.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    /// All classes, the most likely first.
-    pub ranking: Vec<Prediction>,
-    /// The network's outputs, one a class.
-    pub logits: Vec<f32>,
-}
-
-impl Answer {
-    /// The answer where the first `classes` outputs stand for classes.
-    ///
-    /// # Errors
-    /// The network's sums overflowed.
-    fn new(outputs: &[f32], classes: usize) -> anyhow::Result<Self> {
-        let logits = outputs.get(..classes).unwrap_or(outputs).to_vec();
-        if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
-            bail!("the network's output for class {class} is {}: its weights are too large", logits[class]);
-        }
-        let mut probabilities = logits.clone();
-        softmax_in_place(&mut probabilities, f32::exp);
-        let predictions = probabilities.into_iter().enumerate();
-        let mut ranking: Vec<_> = predictions.map(|(class, probability)| Prediction { class, probability }).collect();
-        // A stable sort: of equals the one with the lower index comes first. (Both zeros are the same.)
-        ranking.sort_by(|a, b| (logits[b.class] + 0.0).total_cmp(&(logits[a.class] + 0.0)));
-        Ok(Self { ranking, logits })
-    }
-}
-
-/// As many threads as were asked for, else one a CPU.
+/// Number of threads: as many as were asked for, or else one for each CPU.
 pub fn threads(asked: Option<u16>) -> usize {
     asked.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
@@ -81,7 +50,7 @@ impl<'n> Worker<'n> {
     /// worker is busy.
     ///
     /// # Errors
-    /// None that was not found when the weights were opened.
+    /// The weights cannot be used; what opening them finds is not found again.
     pub fn new(
         classifier: &'n Classifier<'n>,
         invert: bool,
@@ -131,23 +100,5 @@ impl pipeline::Worker for Worker<'_> {
             self.network.forward(images, logits, &mut self.workspace, &Serial)?;
         }
         Ok(logits.chunks_exact(outputs).map(|logits| Answer::new(logits, self.classes)).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_without_a_class_count_for_nothing() {
-        let outputs = [1.0, 3.0, 2.0, 9.0, 9.0, 9.0, 9.0, f32::INFINITY, f32::NAN, 9.0];
-        let Answer { ranking, logits } = Answer::new(&outputs, 3).unwrap();
-        assert_eq!(logits, [1.0, 3.0, 2.0]);
-        assert_eq!(ranking.iter().map(|best| best.class).collect::<Vec<_>>(), [1, 2, 0]);
-        assert!((ranking.iter().map(|best| best.probability).sum::<f32>() - 1.0).abs() < 1e-6);
-        assert!((ranking[0].probability - 0.665_240_94).abs() < 1e-6);
-        assert!(
-            Answer::new(&outputs, 9).unwrap_err().to_string().starts_with("the network's output for class 7 is inf")
-        );
     }
 }

@@ -1,17 +1,15 @@
 //! Kernels of training, for every backend of this CPU: the transforms make a convolution, each transpose is the transpose of
 //! its transform, and poolings find the first of the largest values and carry gradients back to it.
 
-use kernels::Backend;
-use kernels::training::{
-    CHANNELS, MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut, WinogradSize,
-};
+use kernels::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms};
+use kernels::{Backend, LANES, Misfit, Window};
 use proptest::prelude::*;
 
 /// Every size by every backend.
 fn transforms() -> Vec<Transforms> {
     let backends = Backend::ALL.into_iter().filter(|backend| backend.available());
     backends
-        .flat_map(|backend| WinogradSize::ALL.map(|size| Transforms::new(size, backend).expect("available")))
+        .flat_map(|backend| Transforms::TILES.map(|tile| Transforms::new(tile, backend).expect("available")))
         .collect()
 }
 
@@ -32,11 +30,19 @@ fn dot(left: &[f32], right: &[f32]) -> f64 {
 }
 
 /// Calls `write` with planes of `count` values and returns them, one behind the other.
-fn planes(number: usize, count: usize, write: impl FnOnce(PlanesMut<'_, '_>)) -> Vec<f32> {
+fn planes(number: usize, count: usize, write: impl FnOnce(PlanesMut<'_, '_>) -> Result<(), Misfit>) -> Vec<f32> {
     let mut values = vec![f32::NAN; number * count];
     let mut planes: Vec<&mut [f32]> = values.chunks_exact_mut(count).collect();
-    write(PlanesMut { planes: &mut planes, offset: 0 });
+    write(PlanesMut { planes: &mut planes, offset: 0 }).expect("the sizes fit");
     values
+}
+
+/// Like [`planes`], where the sizes do not fit: nothing is written.
+fn untouched(number: usize, count: usize, write: impl FnOnce(PlanesMut<'_, '_>) -> Result<(), Misfit>) {
+    let mut values = vec![f32::NAN; number * count];
+    let mut planes: Vec<&mut [f32]> = values.chunks_exact_mut(count).collect();
+    assert_eq!(write(PlanesMut { planes: &mut planes, offset: 0 }), Err(Misfit));
+    assert!(values.iter().all(|value| value.is_nan()));
 }
 
 fn read(values: &[f32], stride: usize) -> Planes<'_> {
@@ -55,7 +61,7 @@ struct Place {
 
 fn place() -> impl Strategy<Value = Place> {
     (1..12_usize, 1..12_usize, 1..4_usize, -6..13_isize, -6..13_isize)
-        .prop_map(|(height, width, blocks, top, left)| Place { height, width, channels: blocks * CHANNELS, top, left })
+        .prop_map(|(height, width, blocks, top, left)| Place { height, width, channels: blocks * LANES, top, left })
 }
 
 impl Place {
@@ -63,14 +69,14 @@ impl Place {
         self.height * self.width * self.channels
     }
 
-    fn window<'a>(&self, image: &'a [f32]) -> Window<'a> {
+    fn window<'a>(&self, image: &'a [f32]) -> Window<&'a [f32]> {
         let Self { height, width, channels, top, left } = *self;
         Window { image, height, width, channels, top, left }
     }
 
-    fn window_mut<'a>(&self, image: &'a mut [f32]) -> WindowMut<'a> {
+    fn window_mut<'a>(&self, image: &'a mut [f32]) -> Window<&'a mut [f32]> {
         let Self { height, width, channels, top, left } = *self;
-        WindowMut { image, height, width, channels, top, left }
+        Window { image, height, width, channels, top, left }
     }
 
     /// The value of a channel at a place of the tile; 0 outside of the image.
@@ -89,7 +95,7 @@ proptest! {
         let channels = place.channels;
         let image = values(place.len(), seed);
         for transforms in transforms() {
-            let size = transforms.size();
+            let size = transforms.tile();
             let filters = values(size.taps().pow(2) * channels, seed ^ 1);
             let bias = values(channels, seed ^ 2);
             let v = planes(size.planes(), channels, |planes| transforms.input(place.window(&image), planes));
@@ -97,8 +103,8 @@ proptest! {
             let products: Vec<f32> = u.iter().zip(&v).map(|(u, v)| u * v).collect();
             let m = size.outputs();
             let mut output = vec![f32::NAN; m * m * channels];
-            let window = WindowMut { image: &mut output, height: m, width: m, channels, top: 0, left: 0 };
-            transforms.output(read(&products, channels), &bias, relu, window);
+            let window = Window { image: &mut output[..], height: m, width: m, channels, top: 0, left: 0 };
+            transforms.output(read(&products, channels), &bias, relu, window).expect("the sizes fit");
             for (index, found) in output.iter().enumerate() {
                 let (i, j, channel) = (index / channels / m, index / channels % m, index % channels);
                 let mut sum = f64::from(bias[channel]);
@@ -121,27 +127,28 @@ proptest! {
             assert!((left - right).abs() <= 1e-5 * scale.max(1.0), "{transforms:?}: {left} and {right}");
         };
         for transforms in transforms() {
-            let size = transforms.size();
+            let size = transforms.tile();
             let tile = values(size.planes() * channels, seed ^ 3);
             let scale = |transformed: &[f32]| transformed.iter().zip(&tile).map(|(a, b)| f64::from((a * b).abs())).sum();
 
             let transformed = planes(size.planes(), channels, |planes| transforms.input(place.window(&image), planes));
             let mut back = image.clone();
-            transforms.input_transposed(read(&tile, channels), place.window_mut(&mut back));
+            transforms.input_transposed(read(&tile, channels), place.window_mut(&mut back)).expect("the sizes fit");
             let added: Vec<f32> = back.iter().zip(&image).map(|(back, image)| back - image).collect();
             close(&transforms, dot(&transformed, &tile), dot(&image, &added), scale(&transformed));
 
             let transformed =
                 planes(size.planes(), channels, |planes| transforms.output_transposed(place.window(&image), planes));
             let mut back = vec![0.0; place.len()];
-            transforms.output(read(&tile, channels), &vec![0.0; channels], false, place.window_mut(&mut back));
+            let bias = vec![0.0; channels];
+            transforms.output(read(&tile, channels), &bias, false, place.window_mut(&mut back)).expect("the sizes fit");
             close(&transforms, dot(&transformed, &tile), dot(&image, &back), scale(&transformed));
 
             let filters = values(size.taps().pow(2) * channels, seed ^ 4);
             let transformed =
                 planes(size.planes(), channels, |planes| transforms.filter(read(&filters, channels), planes, channels));
             let back = planes(size.taps().pow(2), channels, |planes| {
-                transforms.filter_transposed(read(&tile, channels), planes, channels);
+                transforms.filter_transposed(read(&tile, channels), planes, channels)
             });
             close(&transforms, dot(&transformed, &tile), dot(&filters, &back), scale(&transformed));
         }
@@ -154,7 +161,7 @@ proptest! {
         seed: u64,
         relu: bool,
     ) {
-        let channels = blocks * CHANNELS;
+        let channels = blocks * LANES;
         let (height, width) = ((rows - 1) * stride + kernel + extra, (columns - 1) * stride + kernel + extra);
         // Few different values, so that many are equal; with ReLU none is negative.
         let input: Vec<f32> = values(height * width * channels, seed)
@@ -179,10 +186,11 @@ proptest! {
             let mut output = vec![f32::NAN; expected.len()];
             let mut winners = vec![255; expected.len()];
             let (out, win) = (&mut output[..], &mut winners[..]);
-            transforms.max_pool(MaxPool { input: &input, width, channels, kernel, stride, columns, output: out, winners: win });
+            let pool = MaxPool { input: &input, width, channels, kernel, stride, columns, output: out, winners: win };
+            prop_assert_eq!(transforms.max_pool(pool), Ok(()));
             prop_assert_eq!(&output, &expected);
             let mut input_gradient = vec![1.0; input.len()];
-            transforms.max_pool_gradient(MaxPoolGradient {
+            let pool = MaxPoolGradient {
                 output: &output,
                 winners: &winners,
                 output_gradient: &gradient,
@@ -193,7 +201,8 @@ proptest! {
                 stride,
                 columns,
                 input_gradient: &mut input_gradient,
-            });
+            };
+            prop_assert_eq!(transforms.max_pool_gradient(pool), Ok(()));
             prop_assert_eq!(&input_gradient, &expected_gradient);
         }
     }
@@ -202,43 +211,61 @@ proptest! {
 #[test]
 fn a_nan_wins_its_window_and_survives_a_relu() {
     for transforms in transforms() {
-        let mut input = [1.0; 4 * CHANNELS];
-        input[CHANNELS + 3] = f32::NAN;
-        let (mut output, mut winners) = ([0.0; CHANNELS], [9; CHANNELS]);
-        transforms.max_pool(MaxPool {
+        let mut input = [1.0; 4 * LANES];
+        input[LANES + 3] = f32::NAN;
+        let (mut output, mut winners) = ([0.0; LANES], [9; LANES]);
+        let pool = MaxPool {
             input: &input,
             width: 2,
-            channels: CHANNELS,
+            channels: LANES,
             kernel: 2,
             stride: 2,
             columns: 1,
             output: &mut output,
             winners: &mut winners,
-        });
+        };
+        assert_eq!(transforms.max_pool(pool), Ok(()));
         assert!(output[3].is_nan() && winners[3] == 1 && output[4] == 1.0 && winners[4] == 0);
 
-        let size = transforms.size();
-        let products = vec![f32::NAN; size.planes() * CHANNELS];
+        let size = transforms.tile();
+        let products = vec![f32::NAN; size.planes() * LANES];
         let m = size.outputs();
-        let mut output = vec![0.0; m * m * CHANNELS];
-        let window = WindowMut { image: &mut output, height: m, width: m, channels: CHANNELS, top: 0, left: 0 };
-        transforms.output(read(&products, CHANNELS), &[0.0; CHANNELS], true, window);
+        let mut output = vec![0.0; m * m * LANES];
+        let window = Window { image: &mut output[..], height: m, width: m, channels: LANES, top: 0, left: 0 };
+        assert_eq!(transforms.output(read(&products, LANES), &[0.0; LANES], true, window), Ok(()));
         assert!(output.iter().all(|value| value.is_nan()));
     }
 }
 
 #[test]
-fn sizes_that_do_not_fit_do_nothing() {
+fn sizes_that_do_not_fit_are_errors_and_write_nothing() {
     for transforms in transforms() {
-        let image = vec![1.0; 4 * CHANNELS];
-        let size = transforms.size();
-        let place = Place { height: 2, width: 2, channels: CHANNELS, top: 0, left: 0 };
-        let untouched = planes(size.planes() - 1, CHANNELS, |planes| transforms.input(place.window(&image), planes));
-        assert!(untouched.iter().all(|value| value.is_nan()));
-        let untouched = planes(size.planes(), CHANNELS - 1, |planes| transforms.input(place.window(&image), planes));
-        assert!(untouched.iter().all(|value| value.is_nan()));
+        let image = vec![1.0; 4 * LANES];
+        let tile = transforms.tile();
+        let place = Place { height: 2, width: 2, channels: LANES, top: 0, left: 0 };
+        untouched(tile.planes() - 1, LANES, |planes| transforms.input(place.window(&image), planes));
+        untouched(tile.planes(), LANES - 1, |planes| transforms.input(place.window(&image), planes));
         let place = Place { height: 3, ..place };
-        let untouched = planes(size.planes(), CHANNELS, |planes| transforms.input(place.window(&image), planes));
-        assert!(untouched.iter().all(|value| value.is_nan()));
+        untouched(tile.planes(), LANES, |planes| transforms.input(place.window(&image), planes));
+    }
+}
+
+#[test]
+fn more_channels_than_are_transformed_at_once_are_transformed_in_parts() {
+    let channels = 512 + 2 * LANES;
+    let place = Place { height: 3, width: 2, channels, top: -1, left: -1 };
+    let image = values(place.len(), 5);
+    for transforms in transforms() {
+        let tile = transforms.tile();
+        let all = planes(tile.planes(), channels, |planes| transforms.input(place.window(&image), planes));
+        for first in (0..channels).step_by(LANES) {
+            let part: Vec<f32> =
+                image.chunks_exact(channels).flat_map(|pixel| &pixel[first..first + LANES]).copied().collect();
+            let place = Place { channels: LANES, ..place };
+            let expected = planes(tile.planes(), LANES, |planes| transforms.input(place.window(&part), planes));
+            for (all, expected) in all.chunks_exact(channels).zip(expected.chunks_exact(LANES)) {
+                assert_eq!(all[first..first + LANES], *expected, "{transforms:?}");
+            }
+        }
     }
 }

@@ -88,7 +88,7 @@ mod testing {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::worker::Answer;
+    use crate::answer::Answer;
     use infer_core::classify::top_k;
 
     const CLASSES: usize = 10;

@@ -2,7 +2,10 @@
 
 mod properties;
 
-use super::*;
+use crate::table::kernels;
+use crate::vector::Portable;
+use crate::winograd::window::Window;
+use crate::*;
 use properties::{check_direct, check_gemm, check_input, check_output, check_pool};
 
 /// The properties, for the kernels that an expression gives.
@@ -49,7 +52,7 @@ macro_rules! backend {
     };
 }
 
-backend!(backend_scalar, Some(&SCALAR));
+backend!(backend_scalar, Backend::Scalar.kernels());
 backend!(backend_avx2, Backend::Avx2.kernels());
 backend!(backend_avx512, Backend::Avx512.kernels());
 backend!(backend_neon, Backend::Neon.kernels());
@@ -98,7 +101,8 @@ fn sizes_that_do_not_hold_are_seen() {
     let image = [0.0; 64];
     let mut output = [0.0; 16 * 32];
     let mut tile = |height, width, channels, top| {
-        InputTile { image: &image, height, width, channels, top, left: 0, output: &mut output }.fits(4)
+        let window = Window { image: &image[..], height, width, channels, top, left: 0 };
+        InputTile { window, output: &mut output }.fits(4)
     };
     assert!(tile(2, 2, 16, -1));
     assert!(!tile(2, 3, 16, 0) && !tile(4, 2, 8, 0) && !tile(2, 1, 32, 0) && !tile(2, 2, 16, isize::MIN));

@@ -22,7 +22,7 @@ fn some<T: Copy>(all: &[T]) -> impl Iterator<Item = T> + '_ {
     all.iter().copied().step_by(if cfg!(miri) { 5 } else { 1 })
 }
 
-/// What values are multiplied by: ordinary, tiny down to subnormal products, huge short of overflow.
+/// Scales of the values: ordinary, tiny down to subnormal products, huge short of overflow.
 const SCALES: [f32; 3] = [1.0, 1e-20, 1e17];
 
 /// A sum of `terms` products, computed in f32 in some order, may differ by this from the exact one, `magnitude` being the
@@ -171,7 +171,10 @@ pub(super) fn check_input(kernels: &Kernels) {
                 let mut output = vec![f32::NAN; 1 + n * n * plane];
                 let output = &mut output[1..];
                 assert_eq!(
-                    kernels.input(tile, InputTile { image, height, width, channels, top, left, output }),
+                    kernels.input(
+                        tile,
+                        InputTile { window: Window { image, height, width, channels, top, left }, output }
+                    ),
                     Ok(())
                 );
                 let pixel = |y: usize, x: usize, channel: usize| {

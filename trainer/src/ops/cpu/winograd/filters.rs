@@ -5,7 +5,7 @@
 use kernels::training::{Planes, PlanesMut, Transforms};
 use rayon::prelude::*;
 
-use super::{super::buffer::Buffer, parts, plan::Plan};
+use super::{super::buffer::Buffer, fitting, parts, plan::Plan};
 
 /// Filters whose values are moved together: a cache line of them.
 const LANES: usize = 16;
@@ -14,7 +14,7 @@ const CHUNK: usize = 4096;
 
 /// Where each tap of a filter lies: calls `visit(tap in the weight, plane, row of the plane)` for one input channel.
 fn each_tap(plan: &Plan, channel: usize, mut visit: impl FnMut(usize, usize, usize)) {
-    let (kernel, stride, taps) = (plan.window.kernel, plan.window.stride, plan.size.taps());
+    let (kernel, stride, taps) = (plan.window.kernel, plan.window.stride, plan.tile.taps());
     for y in 0..kernel {
         for x in 0..kernel {
             let plane = y / stride * taps + x / stride;
@@ -28,7 +28,7 @@ fn each_tap(plan: &Plan, channel: usize, mut visit: impl FnMut(usize, usize, usi
 pub(super) fn transform(plan: &Plan, transforms: &Transforms, weight: &[f32]) -> Buffer<f32> {
     let (filters, count) = (plan.filters, plan.depth() * plan.filters);
     let taps = plan.channels * plan.window.kernel * plan.window.kernel;
-    let mut planes = Buffer::new(plan.size.taps() * plan.size.taps() * count);
+    let mut planes = Buffer::new(plan.tile.taps() * plan.tile.taps() * count);
     // A stride that does not divide the kernel leaves taps that no weight fills.
     planes.par_chunks_mut(count).for_each(|plane| plane.fill(0.0));
     let step = plan.depth() / plan.channels;
@@ -43,11 +43,11 @@ pub(super) fn transform(plan: &Plan, transforms: &Transforms, weight: &[f32]) ->
         }
     });
 
-    let mut transformed = Buffer::new(plan.size.planes() * count);
+    let mut transformed = Buffer::new(plan.tile.planes() * count);
     parts(&mut transformed, count, CHUNK).into_par_iter().enumerate().for_each(|(chunk, mut targets)| {
         let length = targets[0].len();
         let filters = Planes { values: &planes, stride: count, offset: chunk * CHUNK };
-        transforms.filter(filters, PlanesMut { planes: &mut targets, offset: 0 }, length);
+        fitting(transforms.filter(filters, PlanesMut { planes: &mut targets, offset: 0 }, length));
     });
     transformed
 }
@@ -56,11 +56,11 @@ pub(super) fn transform(plan: &Plan, transforms: &Transforms, weight: &[f32]) ->
 pub(super) fn add_gradient(plan: &Plan, transforms: &Transforms, transformed: &[f32], weight: &mut [f32]) {
     let (filters, count) = (plan.filters, plan.depth() * plan.filters);
     let taps = plan.channels * plan.window.kernel * plan.window.kernel;
-    let mut planes = Buffer::new(plan.size.taps() * plan.size.taps() * count);
+    let mut planes = Buffer::new(plan.tile.taps() * plan.tile.taps() * count);
     parts(&mut planes, count, CHUNK).into_par_iter().enumerate().for_each(|(chunk, mut targets)| {
         let length = targets[0].len();
         let source = Planes { values: transformed, stride: count, offset: chunk * CHUNK };
-        transforms.filter_transposed(source, PlanesMut { planes: &mut targets, offset: 0 }, length);
+        fitting(transforms.filter_transposed(source, PlanesMut { planes: &mut targets, offset: 0 }, length));
     });
     weight.par_chunks_mut(LANES * taps).enumerate().for_each(|(block, weight)| {
         for channel in 0..plan.channels {

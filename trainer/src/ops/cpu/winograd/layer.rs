@@ -4,7 +4,10 @@
 //! the transformed tiles while these are multiplied; the results do not depend on how many threads there are, but for the
 //! size of the groups.
 
-use kernels::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut};
+use kernels::{
+    Window,
+    training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms},
+};
 use rayon::prelude::*;
 
 use super::{
@@ -12,7 +15,7 @@ use super::{
         buffer::Buffer,
         matrix::{Matrix, Mode, multiply},
     },
-    filters,
+    filters, fitting,
     layout::{from_grid, to_grid},
     parts,
     plan::Plan,
@@ -62,8 +65,8 @@ impl<'a> Layer<'a> {
         let batch = images.len() / plan.image_len();
         let group = plan.group(batch);
         let most = group * plan.tiles();
-        let mut transformed = Buffer::new(plan.size.planes() * (most * plan.depth() + PAD));
-        let mut products = Buffer::new(plan.size.planes() * (most * plan.filters + PAD));
+        let mut transformed = Buffer::new(plan.tile.planes() * (most * plan.depth() + PAD));
+        let mut products = Buffer::new(plan.tile.planes() * (most * plan.filters + PAD));
         let mut values = Buffer::new(batch * plan.output_len());
         let mut winners = Buffer::new(if plan.extras.pool.is_some() { values.len() } else { 0 });
 
@@ -75,13 +78,13 @@ impl<'a> Layer<'a> {
             let rows = images.len() / plan.image_len() * plan.tiles();
             let (input_plane, product_plane) = (rows * plan.depth() + PAD, rows * plan.filters + PAD);
             let tiles = plan.tiles() * plan.depth();
-            parts(&mut transformed[..plan.size.planes() * input_plane], input_plane, tiles)
+            parts(&mut transformed[..plan.tile.planes() * input_plane], input_plane, tiles)
                 .into_par_iter()
                 .zip(images.par_chunks(plan.image_len()))
                 .for_each(|(mut planes, image)| self.transform_image(image, &mut planes));
 
             let transformed = &transformed[..];
-            let products = &mut products[..plan.size.planes() * product_plane];
+            let products = &mut products[..plan.tile.planes() * product_plane];
             products.par_chunks_mut(product_plane).enumerate().for_each(|(place, products)| {
                 let inputs =
                     Matrix::new(&transformed[place * input_plane..][..rows * plan.depth()], rows, plan.depth());
@@ -113,7 +116,7 @@ impl<'a> Layer<'a> {
             let (top, left) = plan.corner(tile);
             let (top, left) = (top - plan.padding() as isize, left - plan.padding() as isize);
             let window = Window { image, height, width, channels, top, left };
-            self.transforms.input(window, PlanesMut { planes: &mut *planes, offset: tile * channels });
+            fitting(self.transforms.input(window, PlanesMut { planes: &mut *planes, offset: tile * channels }));
         }
     }
 
@@ -134,14 +137,14 @@ impl<'a> Layer<'a> {
                 let (top, left) = plan.corner(tile);
                 let products = Planes { values: products, stride, offset: (image * plan.tiles() + tile) * channels };
                 let (height, width) = (plan.rows, plan.columns);
-                let window = WindowMut { image: &mut *output, height, width, channels, top, left };
-                self.transforms.output(products, bias, plan.extras.relu, window);
+                let window = Window { image: &mut *output, height, width, channels, top, left };
+                fitting(self.transforms.output(products, bias, plan.extras.relu, window));
             }
         };
         let Some(pool) = plan.extras.pool else { return finish(values) };
         let mut sums = Buffer::new(plan.sums_len());
         finish(&mut sums);
-        self.transforms.max_pool(MaxPool {
+        fitting(self.transforms.max_pool(MaxPool {
             input: &sums,
             width: plan.columns,
             channels,
@@ -150,7 +153,7 @@ impl<'a> Layer<'a> {
             columns: plan.output().2,
             output: values,
             winners,
-        });
+        }));
     }
 
     /// Adds the gradients of weight and bias to `sums`, and returns the gradient of the images if `input_gradient`.
@@ -167,9 +170,9 @@ impl<'a> Layer<'a> {
         let batch = images.len() / plan.image_len();
         let group = plan.group(batch);
         let most = group * plan.tiles();
-        let mut transformed = Buffer::new(plan.size.planes() * (most * depth + PAD));
-        let mut products = Buffer::new(plan.size.planes() * (most * filters + PAD));
-        let mut filters_gradient = Buffer::new(plan.size.planes() * depth * filters);
+        let mut transformed = Buffer::new(plan.tile.planes() * (most * depth + PAD));
+        let mut products = Buffer::new(plan.tile.planes() * (most * filters + PAD));
+        let mut filters_gradient = Buffer::new(plan.tile.planes() * depth * filters);
         let mut bias_gradients = Buffer::new(batch * filters);
         let mut images_gradient = Buffer::new(if input_gradient { images.len() } else { 0 });
 
@@ -177,8 +180,8 @@ impl<'a> Layer<'a> {
             let count = group.min(batch - first);
             let rows = count * plan.tiles();
             let (input_plane, product_plane) = (rows * depth + PAD, rows * filters + PAD);
-            let transformed = &mut transformed[..plan.size.planes() * input_plane];
-            let products = &mut products[..plan.size.planes() * product_plane];
+            let transformed = &mut transformed[..plan.tile.planes() * input_plane];
+            let products = &mut products[..plan.tile.planes() * product_plane];
             parts(transformed, input_plane, plan.tiles() * depth)
                 .into_par_iter()
                 .zip(parts(products, product_plane, plan.tiles() * filters))
@@ -241,7 +244,7 @@ impl<'a> Layer<'a> {
         let places = values.chunks_exact(channels).zip(output_gradient.chunks_exact(channels));
         if let Some(pool) = plan.extras.pool {
             gradient.fill(0.0);
-            self.transforms.max_pool_gradient(MaxPoolGradient {
+            fitting(self.transforms.max_pool_gradient(MaxPoolGradient {
                 output: values,
                 winners,
                 output_gradient,
@@ -252,7 +255,7 @@ impl<'a> Layer<'a> {
                 stride: pool.stride,
                 columns: plan.output().2,
                 input_gradient: &mut gradient,
-            });
+            }));
             for (values, gradients) in places {
                 for ((sum, value), gradient) in bias.iter_mut().zip(values).zip(gradients) {
                     *sum += if relu && *value == 0.0 { 0.0 } else { *gradient };
@@ -269,8 +272,9 @@ impl<'a> Layer<'a> {
         for tile in 0..plan.tiles() {
             let (top, left) = plan.corner(tile);
             let (height, width) = (plan.rows, plan.columns);
-            let window = Window { image: &gradient, height, width, channels, top, left };
-            self.transforms.output_transposed(window, PlanesMut { planes: &mut *planes, offset: tile * channels });
+            let window = Window { image: &gradient[..], height, width, channels, top, left };
+            let planes = PlanesMut { planes: &mut *planes, offset: tile * channels };
+            fitting(self.transforms.output_transposed(window, planes));
         }
     }
 
@@ -285,8 +289,8 @@ impl<'a> Layer<'a> {
                 let (top, left) = plan.corner(tile);
                 let (top, left) = (top - plan.padding() as isize, left - plan.padding() as isize);
                 let planes = Planes { values: transformed, stride, offset: (image * plan.tiles() + tile) * channels };
-                let window = WindowMut { image: &mut *gradient, height, width, channels, top, left };
-                self.transforms.input_transposed(planes, window);
+                let window = Window { image: &mut *gradient, height, width, channels, top, left };
+                fitting(self.transforms.input_transposed(planes, window));
             }
         };
         if plan.shuffled() {

@@ -16,7 +16,7 @@ use dfdx::{
     tensor::{Cpu, CpuError, PutTape, SplitTape, Tape, Tensor, TensorFromVec},
     tensor_ops::ReshapeTo,
 };
-use kernels::{Backend, training::Transforms};
+use kernels::{Backend, Misfit, training::Transforms};
 
 use self::{
     layer::{GradientSums, Layer, Output},
@@ -132,8 +132,14 @@ pub(super) fn run<T: Tape<f32, Cpu>>(
 fn transforms(plan: &Plan) -> Transforms {
     [Backend::best(), Backend::Scalar]
         .into_iter()
-        .find_map(|backend| Transforms::new(plan.size, backend))
+        .find_map(|backend| Transforms::new(plan.tile, backend))
         .expect("every CPU has scalar transforms")
+}
+
+/// Checks the result of a call whose sizes follow from a plan, and so fit: anything else is a fault of this program, which must not
+/// go on with wrong values.
+fn fitting(result: Result<(), Misfit>) {
+    assert!(result.is_ok(), "a plan's sizes do not fit each other");
 }
 
 /// Planes of `plane` values, each cut into pieces of `piece`: part i holds piece i of every plane, so that threads can each

@@ -3,10 +3,11 @@
 
 #![allow(clippy::needless_range_loop, reason = "rows and columns of matrices go by their indices, as in the formulas")]
 
-use super::winograd::{accumulate, input_1d, output_1d, unrolled};
-use crate::toom_cook::Winograd;
-use crate::transforms::{Planes, PlanesMut, Window, WindowMut};
+use crate::training::planes::{Planes, PlanesMut};
 use crate::vector::Vector;
+use crate::winograd::matrices::Winograd;
+use crate::winograd::sides::{accumulate, input_1d, output_1d, unrolled};
+use crate::winograd::window::Window;
 
 /// A matrix that is multiplied to both sides of a tile: `L·X·Lᵀ`.
 trait Side<const IN: usize, const OUT: usize> {
@@ -160,7 +161,7 @@ impl<const M: usize, const R: usize, const N: usize> Side<N, R> for FilterTransp
     }
 }
 
-/// What becomes of a result that is to be stored where a value is already.
+/// Way of storing a result where a value is already.
 trait Store {
     /// # Safety
     /// `pointer` can be read and written for a vector, and so can whatever else belongs to `channel`; the CPU has the
@@ -257,18 +258,28 @@ unsafe fn both_sides<V: Vector, S: Side<IN, OUT>, const IN: usize, const OUT: us
     }
 }
 
+/// The positions from channel `first` on.
+#[inline(always)]
+fn from<const N: usize>(positions: &[[*mut f32; N]; N], first: usize) -> [[*mut f32; N]; N] {
+    positions.map(|row| row.map(|position| position.wrapping_add(first)))
+}
+
 /// `V = Bᵀ·d·B`.
 ///
 /// # Safety
 /// The window has channels as a multiple of the lanes, which each of N·N planes holds; the CPU has the instructions of `V`.
 #[inline(always)]
 pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(
-    window: Window<'_>,
+    window: Window<&[f32]>,
     planes: PlanesMut<'_, '_>,
 ) {
-    let channels = window.channels;
-    // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-    unsafe { both_sides::<V, Input<M, R>, N, N>(&window.positions(), &planes.positions(), channels, Replace) }
+    let planes = planes.positions::<N>();
+    for (first, channels) in window.parts() {
+        // SAFETY: the window's positions and the planes hold the channels, as the caller says.
+        unsafe {
+            both_sides::<V, Input<M, R>, N, N>(&window.positions(first), &from(&planes, first), channels, Replace)
+        }
+    }
 }
 
 /// `d += B·v·Bᵀ`.
@@ -278,11 +289,11 @@ pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: u
 #[inline(always)]
 pub(crate) unsafe fn input_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
-    window: WindowMut<'_>,
+    mut window: Window<&mut [f32]>,
 ) {
     let channels = window.channels;
     // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-    unsafe { both_sides::<V, InputTransposed<M, R>, N, N>(&planes.positions(), &window.positions(), channels, Add) }
+    unsafe { both_sides::<V, InputTransposed<M, R>, N, N>(&planes.positions(), &window.positions_mut(), channels, Add) }
 }
 
 /// `y = Aᵀ·m·A + b`, negative values replaced by 0 where `relu`.
@@ -294,12 +305,12 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
     planes: Planes<'_>,
     bias: &[f32],
     relu: bool,
-    window: WindowMut<'_>,
+    mut window: Window<&mut [f32]>,
 ) {
     let channels = window.channels;
     let finish = Finish { bias: bias.as_ptr(), relu };
     // SAFETY: the window's positions, the planes and the bias hold the channels, as the caller says.
-    unsafe { both_sides::<V, Output<M, R>, N, M>(&planes.positions(), &window.positions(), channels, finish) }
+    unsafe { both_sides::<V, Output<M, R>, N, M>(&planes.positions(), &window.positions_mut(), channels, finish) }
 }
 
 /// `m = A·y·Aᵀ`.
@@ -308,13 +319,14 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
 /// As [`input`].
 #[inline(always)]
 pub(crate) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
-    window: Window<'_>,
+    window: Window<&[f32]>,
     planes: PlanesMut<'_, '_>,
 ) {
-    let channels = window.channels;
-    // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-    unsafe {
-        both_sides::<V, OutputTransposed<M, R>, M, N>(&window.positions(), &planes.positions(), channels, Replace)
+    let planes = planes.positions::<N>();
+    for (first, channels) in window.parts() {
+        let (sources, targets) = (window.positions(first), from(&planes, first));
+        // SAFETY: the window's positions and the planes hold the channels, as the caller says.
+        unsafe { both_sides::<V, OutputTransposed<M, R>, M, N>(&sources, &targets, channels, Replace) }
     }
 }
 
