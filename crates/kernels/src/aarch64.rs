@@ -1,8 +1,10 @@
 //! NEON: vectors of 4 floats. Every aarch64 CPU with floats has it.
 
-use super::f16::F16;
-use super::vector::Vector;
-use super::{Kernels, kernels};
+use crate::f16::F16;
+use crate::table::{Kernels, kernels};
+#[cfg(feature = "training")]
+use crate::training::TrainingKernels;
+use crate::vector::Vector;
 use core::arch::aarch64::*;
 
 impl Vector for float32x4_t {
@@ -83,4 +85,7 @@ impl Vector for float32x4_t {
 kernels!(neon: Neon, float32x4_t, registers: 4, rows: 6, "neon");
 
 /// The kernels of NEON.
-pub(super) static NEON: Kernels = neon::KERNELS;
+pub(crate) static NEON: Kernels = neon::KERNELS;
+/// The kernels of training of NEON.
+#[cfg(feature = "training")]
+pub(crate) static NEON_TRAINING: TrainingKernels = neon::TRAINING;

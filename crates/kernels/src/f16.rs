@@ -7,6 +7,8 @@ pub struct F16(pub u16);
 
 impl F16 {
     /// The nearest value, of two equally near the even one; infinity from 65,520 on.
+    #[must_use]
+    #[inline]
     pub fn from_f32(value: f32) -> Self {
         let sign = (value.to_bits() >> 16) as u16 & 0x8000;
         let bits = value.to_bits() & 0x7FFF_FFFF;
@@ -26,12 +28,15 @@ impl F16 {
     }
 
     /// Whether it is neither infinity nor NaN.
+    #[must_use]
+    #[inline]
     pub fn is_finite(self) -> bool {
         self.0 & 0x7C00 != 0x7C00
     }
 
     /// The value, exactly.
     #[inline(always)]
+    #[must_use]
     pub fn to_f32(self) -> f32 {
         let sign = u32::from(self.0 & 0x8000) << 16;
         let magnitude = u32::from(self.0 & 0x7FFF) << 13;

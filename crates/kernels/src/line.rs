@@ -1,6 +1,6 @@
 //! Memory of the packed network, in cache lines: aligned by its type, viewed as whatever it holds.
 
-use super::F16;
+use crate::f16::F16;
 
 /// A cache line of packed weights or of a workspace: 64 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,6 +34,7 @@ impl Line {
     }
 
     /// Lines that hold `bytes` bytes.
+    #[must_use]
     pub const fn count(bytes: usize) -> usize {
         bytes.div_ceil(Self::SIZE)
     }

@@ -1,13 +1,13 @@
 //! The operations that kernels are written in: a vector of floats, whatever its width.
 
-use super::f16::F16;
+use crate::f16::F16;
 
 /// A vector of [`LANES`](Self::LANES) floats.
 ///
 /// # Safety
 /// Each method may use instructions that not every CPU has, so all are unsafe: the caller is a kernel of a backend whose
 /// instructions were found on this CPU. Pointers need no alignment beyond their type's.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// Floats in a vector; divides 16.
     const LANES: usize;
 
@@ -34,7 +34,7 @@ pub(super) trait Vector: Copy {
 }
 
 /// What weights are stored as.
-pub(super) trait Weight: Copy {
+pub(crate) trait Weight: Copy {
     /// Reads a vector's worth of weights.
     ///
     /// # Safety
@@ -60,7 +60,7 @@ impl Weight for F16 {
 
 /// A vector that needs no particular instructions: an array, of which the compiler makes what the target has.
 #[derive(Clone, Copy)]
-pub(super) struct Portable<const LANES: usize>([f32; LANES]);
+pub(crate) struct Portable<const LANES: usize>([f32; LANES]);
 
 impl<const LANES: usize> Portable<LANES> {
     #[inline(always)]

@@ -1,21 +1,23 @@
 //! AVX2 and AVX-512: vectors of 8 and 16 floats, and how their presence is found without a standard library.
 
-use super::f16::F16;
-use super::vector::Vector;
-use super::{Kernels, kernels};
+use crate::f16::F16;
+use crate::table::{Kernels, kernels};
+#[cfg(feature = "training")]
+use crate::training::TrainingKernels;
+use crate::vector::Vector;
 use core::arch::x86_64::*;
 
 /// What the CPU and the operating system offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Features {
+pub(crate) struct Features {
     /// AVX2, FMA and F16C, with the state of 256-bit registers kept.
-    pub(super) avx2: bool,
+    pub(crate) avx2: bool,
     /// AVX-512 F, with the state of 512-bit registers kept.
-    pub(super) avx512: bool,
+    pub(crate) avx512: bool,
 }
 
 /// Asks CPUID and XGETBV (Intel SDM volume 1, sections 14.3, 14.7.1 and 15.2).
-pub(super) fn detect() -> Features {
+pub(crate) fn detect() -> Features {
     const fn bit(register: u32, number: u32) -> bool {
         register >> number & 1 == 1
     }
@@ -147,6 +149,12 @@ kernels!(avx2: Avx2, __m256, registers: 2, rows: 6, "avx2,fma,f16c");
 kernels!(avx512: Avx512, __m512, registers: 2, rows: 9, "avx2,fma,f16c,avx512f");
 
 /// The kernels of AVX2.
-pub(super) static AVX2: Kernels = avx2::KERNELS;
+pub(crate) static AVX2: Kernels = avx2::KERNELS;
 /// The kernels of AVX-512.
-pub(super) static AVX512: Kernels = avx512::KERNELS;
+pub(crate) static AVX512: Kernels = avx512::KERNELS;
+/// The kernels of training of AVX2.
+#[cfg(feature = "training")]
+pub(crate) static AVX2_TRAINING: TrainingKernels = avx2::TRAINING;
+/// The kernels of training of AVX-512.
+#[cfg(feature = "training")]
+pub(crate) static AVX512_TRAINING: TrainingKernels = avx512::TRAINING;

@@ -13,7 +13,7 @@
 use super::LinearWeights;
 use super::winograd::Conv;
 use crate::describe::{Description, Kind, Layer, MAX_LAYERS, Maps};
-use kernels::{BLOCK, InputTile, Line, Tile};
+use kernels::{BLOCK, Line, Tile};
 
 /// Images that convolutions of few positions take at once, so that one reading of their weights serves all of them.
 pub(super) const CHUNK: usize = 8;
@@ -525,7 +525,7 @@ const fn winograd(layer: &Layer, computed: usize, input: &Grid, stride: usize, p
             output_side: computed,
             padding,
         };
-        if tile.taps() == taps && input.pixel <= InputTile::MAX_CHANNELS && conv.cost() < least {
+        if tile.taps() == taps && conv.cost() < least {
             least = conv.cost();
             best = How::Winograd { conv, stride };
         }

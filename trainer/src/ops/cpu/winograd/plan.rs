@@ -1,6 +1,6 @@
 //! Which convolutions the Winograd path takes, and their sizes there.
 
-use kernels::training::{CHANNELS, WinogradSize};
+use kernels::{LANES, Tile};
 
 use crate::ops::Window;
 
@@ -24,7 +24,7 @@ pub(in crate::ops::cpu) struct Extras {
 /// grid. Without a stride the grid is the image itself.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::ops::cpu) struct Plan {
-    pub(super) size: WinogradSize,
+    pub(super) tile: Tile,
     /// Channels of the image.
     pub(super) channels: usize,
     /// Rows of the image.
@@ -60,19 +60,13 @@ impl Plan {
             }
             (rows, columns) = (seen(rows)?, seen(columns)?);
         }
-        let size = match window.kernel.div_ceil(window.stride) {
-            3 => {
-                let cost = |size: &WinogradSize| tiles(*size, rows, columns) * size.planes();
-                [WinogradSize::F4x3, WinogradSize::F6x3].into_iter().min_by_key(cost)?
-            }
-            5 => WinogradSize::F5x5,
-            _ => return None,
-        };
-        let plan = Self { size, channels, height, width, window, filters, rows, columns, extras };
-        let fits = plan.depth().is_multiple_of(CHANNELS) && filters.is_multiple_of(CHANNELS);
-        let saves = plan.tiles() * size.planes() < rows * columns * size.taps() * size.taps();
-        let in_range = plan.depth().max(filters) <= 4096;
-        (fits && saves && in_range).then_some(plan)
+        let taps = window.kernel.div_ceil(window.stride);
+        let cost = |tile: &Tile| tiles(*tile, rows, columns) * tile.planes();
+        let tile = Tile::ALL.into_iter().filter(|tile| tile.taps() == taps).min_by_key(cost)?;
+        let plan = Self { tile, channels, height, width, window, filters, rows, columns, extras };
+        let fits = plan.depth().is_multiple_of(LANES) && filters.is_multiple_of(LANES);
+        let saves = plan.tiles() * tile.planes() < rows * columns * taps * taps;
+        (fits && saves).then_some(plan)
     }
 
     /// Channels of the grid.
@@ -87,7 +81,7 @@ impl Plan {
 
     /// Rows and columns of the grid.
     pub(super) fn grid(&self) -> (usize, usize) {
-        let reach = self.size.taps() - 1;
+        let reach = self.tile.taps() - 1;
         if self.shuffled() { (self.rows + reach, self.columns + reach) } else { (self.height, self.width) }
     }
 
@@ -98,13 +92,13 @@ impl Plan {
 
     /// Tiles of an image.
     pub(super) fn tiles(&self) -> usize {
-        tiles(self.size, self.rows, self.columns)
+        tiles(self.tile, self.rows, self.columns)
     }
 
     /// First row and column of a tile of outputs.
     pub(super) fn corner(&self, tile: usize) -> (isize, isize) {
-        let across = self.columns.div_ceil(self.size.outputs());
-        let side = self.size.outputs();
+        let across = self.columns.div_ceil(self.tile.outputs());
+        let side = self.tile.outputs();
         ((tile / across * side) as isize, (tile % across * side) as isize)
     }
 
@@ -141,6 +135,6 @@ impl Plan {
     }
 }
 
-fn tiles(size: WinogradSize, rows: usize, columns: usize) -> usize {
-    rows.div_ceil(size.outputs()) * columns.div_ceil(size.outputs())
+fn tiles(tile: Tile, rows: usize, columns: usize) -> usize {
+    rows.div_ceil(tile.outputs()) * columns.div_ceil(tile.outputs())
 }

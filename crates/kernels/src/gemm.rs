@@ -1,8 +1,38 @@
 //! The matrix product that does nearly all of the arithmetic: of the linear layers, and of the Winograd convolutions once
 //! their inputs are transformed.
 
+use crate::layout::BLOCK;
 use crate::vector::{Vector, Weight};
-use crate::{BLOCK, Gemm};
+
+/// `C[o][r][l] = Σ over k of A[r][k] · W[o][k][l]` for every block `o` of 32 outputs `l`, and every row `r`.
+#[derive(Debug)]
+pub struct Gemm<'a, W> {
+    /// `A`: rows of `depth` values, `stride` apart.
+    pub a: &'a [f32],
+    /// From one row of `A` to the next.
+    pub stride: usize,
+    /// `W`: `[blocks][depth][32]`; their length says how many blocks there are.
+    pub weights: &'a [W],
+    /// Terms of each sum.
+    pub depth: usize,
+    /// Rows of `A`, at least one.
+    pub rows: usize,
+    /// `C`: `[blocks][rows][32]`
+    pub c: &'a mut [f32],
+}
+
+impl<W> Gemm<'_, W> {
+    /// Whether `A` holds all rows, `W` whole blocks, and `C` as many.
+    #[inline]
+    pub(crate) fn fits(&self) -> bool {
+        let needed = self.rows.checked_sub(1).and_then(|last| last.checked_mul(self.stride)?.checked_add(self.depth));
+        let block = self.depth.checked_mul(BLOCK).filter(|block| *block > 0);
+        let whole = block.filter(|block| self.weights.len().is_multiple_of(*block));
+        let results =
+            whole.and_then(|block| self.weights.len().checked_div(block)?.checked_mul(self.rows.checked_mul(BLOCK)?));
+        results.is_some_and(|results| results <= self.c.len()) && needed.is_some_and(|needed| needed <= self.a.len())
+    }
+}
 
 /// How far down the inputs a block of weights goes: 16 KB of f32, half of a small L1 cache.
 const DEPTH: usize = 128;

@@ -3,10 +3,11 @@
 
 #![allow(clippy::needless_range_loop, reason = "rows and columns of matrices go by their indices, as in the formulas")]
 
-use super::winograd::{accumulate, input_1d, output_1d, unrolled};
-use crate::toom_cook::Winograd;
-use crate::transforms::{Planes, PlanesMut, Window, WindowMut};
+use crate::training::planes::{Planes, PlanesMut};
 use crate::vector::Vector;
+use crate::winograd::matrices::Winograd;
+use crate::winograd::sides::{accumulate, input_1d, output_1d, unrolled};
+use crate::winograd::window::Window;
 
 /// A matrix that is multiplied to both sides of a tile: `L·X·Lᵀ`.
 trait Side<const IN: usize, const OUT: usize> {
@@ -263,12 +264,14 @@ unsafe fn both_sides<V: Vector, S: Side<IN, OUT>, const IN: usize, const OUT: us
 /// The window has channels as a multiple of the lanes, which each of N·N planes holds; the CPU has the instructions of `V`.
 #[inline(always)]
 pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(
-    window: Window<'_>,
-    planes: PlanesMut<'_, '_>,
+    window: Window<&[f32]>,
+    mut planes: PlanesMut<'_, '_>,
 ) {
-    let channels = window.channels;
-    // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-    unsafe { both_sides::<V, Input<M, R>, N, N>(&window.positions(), &planes.positions(), channels, Replace) }
+    for (first, channels) in window.parts() {
+        let (sources, targets) = (window.positions(first), planes.positions(first));
+        // SAFETY: the window's positions and the planes hold the channels, as the caller says.
+        unsafe { both_sides::<V, Input<M, R>, N, N>(&sources, &targets, channels, Replace) }
+    }
 }
 
 /// `d += B·v·Bᵀ`.
@@ -278,11 +281,12 @@ pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: u
 #[inline(always)]
 pub(crate) unsafe fn input_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
-    window: WindowMut<'_>,
+    mut window: Window<&mut [f32]>,
 ) {
     let channels = window.channels;
+    let (sources, targets) = (planes.positions(), window.positions_mut());
     // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-    unsafe { both_sides::<V, InputTransposed<M, R>, N, N>(&planes.positions(), &window.positions(), channels, Add) }
+    unsafe { both_sides::<V, InputTransposed<M, R>, N, N>(&sources, &targets, channels, Add) }
 }
 
 /// `y = Aᵀ·m·A + b`, negative values replaced by 0 where `relu`.
@@ -294,12 +298,13 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
     planes: Planes<'_>,
     bias: &[f32],
     relu: bool,
-    window: WindowMut<'_>,
+    mut window: Window<&mut [f32]>,
 ) {
     let channels = window.channels;
     let finish = Finish { bias: bias.as_ptr(), relu };
+    let (sources, targets) = (planes.positions(), window.positions_mut());
     // SAFETY: the window's positions, the planes and the bias hold the channels, as the caller says.
-    unsafe { both_sides::<V, Output<M, R>, N, M>(&planes.positions(), &window.positions(), channels, finish) }
+    unsafe { both_sides::<V, Output<M, R>, N, M>(&sources, &targets, channels, finish) }
 }
 
 /// `m = A·y·Aᵀ`.
@@ -308,13 +313,13 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
 /// As [`input`].
 #[inline(always)]
 pub(crate) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
-    window: Window<'_>,
-    planes: PlanesMut<'_, '_>,
+    window: Window<&[f32]>,
+    mut planes: PlanesMut<'_, '_>,
 ) {
-    let channels = window.channels;
-    // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-    unsafe {
-        both_sides::<V, OutputTransposed<M, R>, M, N>(&window.positions(), &planes.positions(), channels, Replace)
+    for (first, channels) in window.parts() {
+        let (sources, targets) = (window.positions(first), planes.positions(first));
+        // SAFETY: the window's positions and the planes hold the channels, as the caller says.
+        unsafe { both_sides::<V, OutputTransposed<M, R>, M, N>(&sources, &targets, channels, Replace) }
     }
 }
 
@@ -325,11 +330,11 @@ pub(crate) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize
 #[inline(always)]
 pub(crate) unsafe fn filter<V: Vector, const M: usize, const R: usize, const N: usize>(
     filters: Planes<'_>,
-    planes: PlanesMut<'_, '_>,
+    mut planes: PlanesMut<'_, '_>,
     count: usize,
 ) {
     // SAFETY: all hold `count` values from the offset on, as the caller says.
-    unsafe { both_sides::<V, Filter<M, R>, R, N>(&filters.positions(), &planes.positions(), count, Replace) }
+    unsafe { both_sides::<V, Filter<M, R>, R, N>(&filters.positions(), &planes.positions(0), count, Replace) }
 }
 
 /// `g = Gᵀ·u·G`.
@@ -339,9 +344,9 @@ pub(crate) unsafe fn filter<V: Vector, const M: usize, const R: usize, const N: 
 #[inline(always)]
 pub(crate) unsafe fn filter_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
-    filters: PlanesMut<'_, '_>,
+    mut filters: PlanesMut<'_, '_>,
     count: usize,
 ) {
     // SAFETY: all hold `count` values from the offset on, as the caller says.
-    unsafe { both_sides::<V, FilterTransposed<M, R>, N, R>(&planes.positions(), &filters.positions(), count, Replace) }
+    unsafe { both_sides::<V, FilterTransposed<M, R>, N, R>(&planes.positions(), &filters.positions(0), count, Replace) }
 }

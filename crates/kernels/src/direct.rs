@@ -1,8 +1,61 @@
 //! Direct convolution: the matrix product of windows with filters, where the windows are read where they lie in the image, so
 //! that they need not be laid into rows first.
 
+use crate::layout::BLOCK;
 use crate::vector::Vector;
-use crate::{BLOCK, ConvRow};
+
+/// One row of outputs of a direct convolution, all channels: `y = max(Σ w·x + b, 0)`.
+///
+/// A window is `kernel` rows of `segments` runs of `segment` values.
+#[derive(Debug)]
+pub struct ConvRow<'a> {
+    /// The image, from the first window's first value on.
+    pub input: &'a [f32],
+    /// Rows of a window.
+    pub kernel: usize,
+    /// Floats from one row of the image to the next.
+    pub row: usize,
+    /// Runs of a row of a window.
+    pub segments: usize,
+    /// Floats from one run to the next.
+    pub between: usize,
+    /// Values of a run.
+    pub segment: usize,
+    /// Floats from one window to the next.
+    pub step: usize,
+    /// `[outputs / 32][values of a window][32]`
+    pub weights: &'a [f32],
+    /// A multiple of 32.
+    pub bias: &'a [f32],
+    /// Positions of the output.
+    pub columns: usize,
+    /// Floats from one position of the output to the next, a multiple of 16: the channels that are stored.
+    pub pixel: usize,
+    /// `[columns][pixel]`
+    pub output: &'a mut [f32],
+}
+
+impl ConvRow<'_> {
+    #[inline]
+    pub(crate) fn fits(&self) -> bool {
+        // From the first value of the first window to the last one of the last.
+        let span = |count: usize, distance: usize| count.checked_sub(1)?.checked_mul(distance);
+        let needed = || {
+            let rows = span(self.kernel, self.row)?;
+            let windows = span(self.columns, self.step)?;
+            span(self.segments, self.between)?.checked_add(self.segment)?.checked_add(rows)?.checked_add(windows)
+        };
+        let depth = self.kernel.checked_mul(self.segments).and_then(|runs| runs.checked_mul(self.segment));
+        let weights = depth.and_then(|depth| depth.checked_mul(self.bias.len()));
+        self.bias.len().is_multiple_of(BLOCK)
+            && self.pixel > 0
+            && self.pixel.is_multiple_of(BLOCK / 2)
+            && self.pixel.next_multiple_of(BLOCK) == self.bias.len()
+            && weights == Some(self.weights.len())
+            && self.columns.checked_mul(self.pixel) == Some(self.output.len())
+            && needed().is_some_and(|needed| needed <= self.input.len())
+    }
+}
 
 /// One row of outputs of a convolution, for all channels, see [`ConvRow`].
 ///

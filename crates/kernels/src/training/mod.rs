@@ -3,7 +3,7 @@
 //! brings the memory and the threads. For the `training` feature only.
 //!
 //! Everything is channels-last: an image is `[row][column][channel]`, and channels are vectorised, so they must be a multiple
-//! of [`CHANNELS`]. With `d` a tile of inputs, `g` a filter and `y` a tile of outputs, a convolution is
+//! of [`LANES`](crate::LANES). With `d` a tile of inputs, `g` a filter and `y` a tile of outputs, a convolution is
 //!
 //! ```text
 //! v = Bᵀ·d·B                input                for each tile and input channel
@@ -21,8 +21,13 @@
 //! ∂d += B·∂v·Bᵀ             input_transposed     tiles overlap
 //! ```
 //!
-//! Where the sizes of a call do not fit each other, nothing is computed.
+//! Where the sizes of a call do not fit each other, nothing is computed, and the result is [`Misfit`](crate::Misfit).
 
-pub use crate::transforms::{
-    CHANNELS, MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms, Window, WindowMut, WinogradSize,
-};
+pub(crate) mod max_pool;
+mod planes;
+pub(crate) mod table;
+pub(crate) mod transforms;
+
+pub use max_pool::{MaxPool, MaxPoolGradient};
+pub use planes::{Planes, PlanesMut};
+pub use table::TrainingKernels;

@@ -1,7 +1,39 @@
 //! Max pooling.
 
-use crate::PoolRow;
+use crate::layout::LANES;
 use crate::vector::Vector;
+
+/// One row of outputs of a max pool, all channels.
+#[derive(Debug)]
+pub struct PoolRow<'a> {
+    /// `[kernel][width][channels]`
+    pub input: &'a [f32],
+    /// Columns of the input.
+    pub width: usize,
+    /// A multiple of [`LANES`].
+    pub channels: usize,
+    /// Rows and columns of a window.
+    pub kernel: usize,
+    /// Columns from one window to the next.
+    pub stride: usize,
+    /// `[columns][channels]` with `(columns − 1)·stride + kernel <= width`.
+    pub output: &'a mut [f32],
+}
+
+impl PoolRow<'_> {
+    #[inline]
+    pub(crate) fn fits(&self) -> bool {
+        let input = self.width.checked_mul(self.channels).and_then(|row| row.checked_mul(self.kernel));
+        let columns = self.output.len().checked_div(self.channels).unwrap_or_default();
+        let last = columns.checked_sub(1).map(|last| last.checked_mul(self.stride)?.checked_add(self.kernel));
+        self.channels > 0
+            && self.channels.is_multiple_of(LANES)
+            && self.kernel > 0
+            && self.output.len().is_multiple_of(self.channels)
+            && input.is_some_and(|input| input <= self.input.len())
+            && last.is_none_or(|last| last.is_some_and(|last| last <= self.width))
+    }
+}
 
 /// One row of outputs of a max pool, for all channels, see [`PoolRow`].
 ///

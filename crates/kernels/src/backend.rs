@@ -1,0 +1,33 @@
+//! The names of the backends.
+
+use core::fmt;
+
+/// The instructions that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Those that every CPU of the target has: plain Rust.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C: Intel since Haswell (2013), AMD since Excavator (2015).
+    Avx2,
+    /// x86-64 with AVX-512 F as well.
+    Avx512,
+    /// aarch64 with NEON: all of them.
+    Neon,
+}
+
+impl Backend {
+    /// All of them, the fastest first. Most machines have only some.
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+}
+
+/// As `avx2`.
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        })
+    }
+}

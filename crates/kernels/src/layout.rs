@@ -1,0 +1,12 @@
+//! How values lie in the memory that kernels share.
+
+/// Output channels that are computed together and whose weights lie together: the same on every CPU, so that packed
+/// weights can be used on all of them.
+pub const BLOCK: usize = 32;
+
+/// Channels of feature maps are a multiple of this: the lanes of the widest vector.
+pub const LANES: usize = 16;
+
+/// Floats left free behind each plane of a transformed tile, and each plane of products: without them, planes would lie a
+/// power of two apart and compete for the same places of the cache.
+pub const PAD: usize = 16;
