@@ -1,4 +1,4 @@
-//! How values lie in the memory that kernels share.
+//! How values lie in the memory that kernels share, and the error where it does not fit.
 
 /// Output channels that are computed together and whose weights lie together: the same on every CPU, so that packed
 /// weights can be used on all of them.
@@ -10,3 +10,7 @@ pub const LANES: usize = 16;
 /// Floats left free behind each plane of a transformed tile, and each plane of products: without them, planes would lie a
 /// power of two apart and compete for the same places of the cache.
 pub const PAD: usize = 16;
+
+/// A kernel was given memory that does not fit its sizes, and computed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Misfit;

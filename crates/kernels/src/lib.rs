@@ -1,7 +1,7 @@
 //! Kernels: the inner loops of forward and training passes, written once for every kind of CPU, and the choice between them.
 //!
 //! ```text
-//! gemm, direct, max_pool, winograd, training     written once over `Vector`
+//! gemm, direct, max_pool, winograd, training     written once over vectors of any width
 //!    │
 //! scalar (any CPU)   x86_64 (AVX2, AVX-512)   aarch64 (NEON): thin wrappers with the CPU's instructions
 //!    │
@@ -45,12 +45,12 @@ pub use backend::Backend;
 pub use direct::ConvRow;
 pub use f16::F16;
 pub use gemm::Gemm;
-pub use layout::{BLOCK, LANES, PAD};
+pub use layout::{BLOCK, LANES, Misfit, PAD};
 pub use line::{Line, Number, numbers, numbers_mut};
 pub use max_pool::PoolRow;
 #[cfg(target_has_atomic = "ptr")]
 pub use parallel::{Parallel, Serial, for_each_chunk};
-pub use table::{Kernels, Misfit};
+pub use table::Kernels;
 pub use winograd::forward::{InputTile, OutputTiles};
 pub use winograd::matrices::Winograd;
 pub use winograd::tile::Tile;

@@ -4,14 +4,11 @@ use crate::backend::Backend;
 use crate::direct::ConvRow;
 use crate::f16::F16;
 use crate::gemm::Gemm;
+use crate::layout::Misfit;
 use crate::max_pool::PoolRow;
 use crate::winograd::forward::{InputTile, OutputTiles};
 use crate::winograd::tile::Tile;
 use core::fmt;
-
-/// A kernel was given memory that does not fit its sizes, and computed nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Misfit;
 
 /// The functions of a backend. To have a reference to one is the proof that the CPU has its instructions.
 pub struct Kernels {

@@ -2,8 +2,7 @@
 //! [`Kernels`](crate::Kernels).
 
 use crate::backend::Backend;
-use crate::layout::LANES;
-use crate::table::Misfit;
+use crate::layout::{LANES, Misfit};
 use crate::training::max_pool::{MaxPool, MaxPoolGradient};
 use crate::training::planes::{Planes, PlanesMut};
 use crate::winograd::tile::Tile;
