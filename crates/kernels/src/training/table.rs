@@ -14,6 +14,7 @@ type ForEachTile<F> = [F; Tile::ALL.len()];
 
 /// The functions of a backend that only training needs, had from [`Backend::training`]. To have a reference to one is the proof
 /// that the CPU has its instructions.
+#[allow(clippy::type_complexity, reason = "a field is the signature of its functions")]
 pub struct TrainingKernels {
     pub(crate) backend: Backend,
     pub(crate) input: ForEachTile<unsafe fn(Window<&[f32]>, PlanesMut<'_, '_>)>,
