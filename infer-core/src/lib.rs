@@ -15,6 +15,7 @@
 //! A network is described once, as a list of its layers: [`mod@alexnet`] and [`mod@lenet5`] are such lists, and so is a network of
 //! your own ([`network!`]). The compiler derives the rest: types, sizes, forward passes, tables.
 #![no_std]
+#![cfg_attr(not(test), deny(unsafe_code))]
 
 #[cfg(test)]
 extern crate std;

@@ -1,5 +1,7 @@
 //! Fixed-shape tensors: plain nested arrays, so that the compiler checks every shape, and the casts between flat memory
-//! and those arrays. Every layer reads and writes these; the only unsafe code outside of the kernels is here.
+//! and those arrays. Every layer reads and writes these; the only unsafe code of this crate is here.
+
+#![allow(unsafe_code, reason = "casts of memory without padding")]
 
 /// `C` channels of `H` rows of `W` columns, in channel, row, column order.
 pub type Tensor<const C: usize, const H: usize, const W: usize> = [[[f32; W]; H]; C];

@@ -2,6 +2,8 @@
 
 use crate::f16::F16;
 use crate::table::{Kernels, kernels};
+#[cfg(feature = "training")]
+use crate::training::TrainingKernels;
 use crate::vector::Vector;
 use core::arch::aarch64::*;
 
@@ -84,3 +86,6 @@ kernels!(neon: Neon, float32x4_t, registers: 4, rows: 6, "neon");
 
 /// The kernels of NEON.
 pub(crate) static NEON: Kernels = neon::KERNELS;
+/// The kernels of training of NEON.
+#[cfg(feature = "training")]
+pub(crate) static NEON_TRAINING: TrainingKernels = neon::TRAINING;

@@ -5,6 +5,8 @@ use crate::aarch64;
 use crate::backend::Backend;
 use crate::scalar;
 use crate::table::Kernels;
+#[cfg(feature = "training")]
+use crate::training::TrainingKernels;
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64;
 
@@ -32,6 +34,7 @@ impl Backend {
     }
 
     /// Its functions, where the CPU has the instructions.
+    #[must_use]
     pub fn kernels(self) -> Option<&'static Kernels> {
         match self {
             Self::Scalar => Some(&scalar::SCALAR),
@@ -43,5 +46,28 @@ impl Backend {
             Self::Neon => Some(&aarch64::NEON),
             _ => None,
         }
+    }
+
+    /// Its functions for training, where the CPU has the instructions.
+    #[cfg(feature = "training")]
+    #[must_use]
+    pub fn training(self) -> Option<&'static TrainingKernels> {
+        match self {
+            Self::Scalar => Some(&scalar::SCALAR_TRAINING),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86_64::detect().avx2.then_some(&x86_64::AVX2_TRAINING),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => x86_64::detect().avx512.then_some(&x86_64::AVX512_TRAINING),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Some(&aarch64::NEON_TRAINING),
+            _ => None,
+        }
+    }
+
+    /// The functions for training of the fastest backend that is available.
+    #[cfg(feature = "training")]
+    #[must_use]
+    pub fn best_training() -> &'static TrainingKernels {
+        Self::best().training().unwrap_or(&scalar::SCALAR_TRAINING)
     }
 }

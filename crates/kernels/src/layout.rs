@@ -1,4 +1,4 @@
-//! Layout of the memory that kernels share, and the error of memory that has another.
+//! Layout of the memory that kernels share, and the error of memory that does not fit.
 
 /// Output channels that are computed together and whose weights lie together: the same on every CPU, so that packed
 /// weights can be used on all of them.

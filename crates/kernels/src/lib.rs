@@ -1,7 +1,7 @@
 //! Kernels: the inner loops of forward and training passes, written once for every kind of CPU, and the choice between them.
 //!
 //! ```text
-//! gemm, direct, max_pool, winograd, training     written once over `Vector`
+//! gemm, direct, max_pool, winograd, training     written once over vectors of any width
 //!    │
 //! scalar (any CPU)   x86_64 (AVX2, AVX-512)   aarch64 (NEON): thin wrappers with the CPU's instructions
 //!    │

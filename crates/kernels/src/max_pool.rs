@@ -1,5 +1,6 @@
 //! Max pooling.
 
+use crate::layout::LANES;
 use crate::vector::Vector;
 
 /// One row of outputs of a max pool, all channels.
@@ -9,7 +10,7 @@ pub struct PoolRow<'a> {
     pub input: &'a [f32],
     /// Columns of the input.
     pub width: usize,
-    /// A multiple of 16.
+    /// A multiple of [`LANES`].
     pub channels: usize,
     /// Rows and columns of a window.
     pub kernel: usize,
@@ -26,7 +27,7 @@ impl PoolRow<'_> {
         let columns = self.output.len().checked_div(self.channels).unwrap_or_default();
         let last = columns.checked_sub(1).map(|last| last.checked_mul(self.stride)?.checked_add(self.kernel));
         self.channels > 0
-            && self.channels.is_multiple_of(16)
+            && self.channels.is_multiple_of(LANES)
             && self.kernel > 0
             && self.output.len().is_multiple_of(self.channels)
             && input.is_some_and(|input| input <= self.input.len())

@@ -6,8 +6,6 @@ use crate::f16::F16;
 use crate::gemm::Gemm;
 use crate::layout::Misfit;
 use crate::max_pool::PoolRow;
-#[cfg(feature = "training")]
-use crate::training::table::Transforms;
 use crate::winograd::forward::{InputTile, OutputTiles};
 use crate::winograd::tile::Tile;
 use core::fmt;
@@ -22,8 +20,6 @@ pub struct Kernels {
     pub(crate) direct: unsafe fn(ConvRow<'_>),
     pub(crate) max_pool: unsafe fn(PoolRow<'_>),
     pub(crate) multiply_adds: unsafe fn(usize) -> u64,
-    #[cfg(feature = "training")]
-    pub(crate) transforms: [Transforms; Transforms::TILES.len()],
 }
 
 impl fmt::Debug for Kernels {
@@ -41,6 +37,9 @@ impl Kernels {
     }
 
     /// A matrix product.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
     #[inline]
     pub fn gemm(&self, product: Gemm<'_, f32>) -> Result<(), Misfit> {
         if !product.fits() {
@@ -52,6 +51,9 @@ impl Kernels {
     }
 
     /// A matrix product with half-width weights.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
     #[inline]
     pub fn gemm_f16(&self, product: Gemm<'_, F16>) -> Result<(), Misfit> {
         if !product.fits() {
@@ -63,6 +65,9 @@ impl Kernels {
     }
 
     /// Transforms a tile of inputs.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
     #[inline]
     pub fn input(&self, size: Tile, tile: InputTile<'_>) -> Result<(), Misfit> {
         if !tile.fits(size.inputs()) {
@@ -74,6 +79,9 @@ impl Kernels {
     }
 
     /// Transforms a row of tiles of products to outputs.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
     #[inline]
     pub fn output(&self, size: Tile, tiles: OutputTiles<'_>) -> Result<(), Misfit> {
         if !tiles.fits(size.outputs(), size.inputs()) {
@@ -85,6 +93,9 @@ impl Kernels {
     }
 
     /// A row of a direct convolution.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
     #[inline]
     pub fn direct(&self, row: ConvRow<'_>) -> Result<(), Misfit> {
         if !row.fits() {
@@ -96,6 +107,9 @@ impl Kernels {
     }
 
     /// A row of a max pool.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
     #[inline]
     pub fn max_pool(&self, row: PoolRow<'_>) -> Result<(), Misfit> {
         if !row.fits() {
@@ -107,7 +121,23 @@ impl Kernels {
     }
 }
 
-/// Makes a module of the generic kernels, compiled for the instructions named: `KERNELS` is their table.
+/// Functions of generic kernels, compiled for the instructions named.
+macro_rules! compiled {
+    ($features:tt $(fn $name:ident $([$($n:ident),*])? ($($arg:ident: $type:ty),*) $(-> $result:ty)? = $kernel:path;)*) => {
+        $($crate::table::compiled!(@ $features $name [$($($n),*)?] ($($arg: $type),*) [$($result)?] $kernel);)*
+    };
+    (@ [$($features:literal)?] $name:ident [$($n:ident),*] ($($arg:ident: $type:ty),*) [$($result:ty)?] $kernel:path) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn $name<$(const $n: usize),*>($($arg: $type),*) $(-> $result)? {
+            // SAFETY: the caller checked the sizes and has the instructions.
+            unsafe { $kernel($($arg),*) }
+        }
+    };
+}
+pub(crate) use compiled;
+
+/// Makes a module of the generic kernels, compiled for the instructions named: `KERNELS` is their table, and `TRAINING` that of
+/// those which only training needs.
 macro_rules! kernels {
     ($name:ident: $backend:ident, $vector:ty, registers: $registers:literal, rows: $rows:literal $(, $features:literal)?) => {
         mod $name {
@@ -116,54 +146,25 @@ macro_rules! kernels {
             use $crate::direct::{self, ConvRow};
             use $crate::f16::F16;
             use $crate::gemm::{self, Gemm};
-            use $crate::layout::BLOCK;
+            use $crate::layout::{BLOCK, LANES};
             use $crate::max_pool::{self, PoolRow};
             use $crate::peak;
-            use $crate::table::Kernels;
+            use $crate::table::{Kernels, compiled};
             use $crate::vector::Vector;
-            use $crate::winograd::tile::for_each_tile;
             use $crate::winograd::forward::{self, InputTile, OutputTiles};
+            use $crate::winograd::tile::for_each_tile;
 
-            $(#[target_feature(enable = $features)])?
-            unsafe fn gemm_f32(product: Gemm<'_, f32>) {
-                // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { gemm::gemm::<$vector, f32, $registers, $rows, { BLOCK / <$vector as Vector>::LANES }>(product) }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn gemm_f16(product: Gemm<'_, F16>) {
-                // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { gemm::gemm::<$vector, F16, $registers, $rows, { BLOCK / <$vector as Vector>::LANES }>(product) }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn input<const M: usize, const R: usize, const N: usize>(tile: InputTile<'_>) {
-                // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { forward::input::<$vector, M, R, N>(tile) }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn output<const M: usize, const R: usize, const N: usize>(tiles: OutputTiles<'_>) {
-                // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { forward::output::<$vector, M, R, N>(tiles) }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn conv_row(row: ConvRow<'_>) {
-                // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { direct::row::<$vector, $registers, { BLOCK / 2 / <$vector as Vector>::LANES }, $rows>(row) }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn max_pool(row: PoolRow<'_>) {
-                // SAFETY: the caller checked the sizes and has the instructions.
-                unsafe { max_pool::max_pool::<$vector>(row) }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn multiply_adds(rounds: usize) -> u64 {
-                // SAFETY: the caller has the instructions.
-                unsafe { peak::multiply_adds::<$vector>(rounds) }
+            compiled! { [$($features)?]
+                fn gemm_f32(product: Gemm<'_, f32>)
+                    = gemm::gemm::<$vector, f32, $registers, $rows, { BLOCK / <$vector as Vector>::LANES }>;
+                fn gemm_f16(product: Gemm<'_, F16>)
+                    = gemm::gemm::<$vector, F16, $registers, $rows, { BLOCK / <$vector as Vector>::LANES }>;
+                fn input[M, R, N](tile: InputTile<'_>) = forward::input::<$vector, M, R, N>;
+                fn output[M, R, N](tiles: OutputTiles<'_>) = forward::output::<$vector, M, R, N>;
+                fn conv_row(row: ConvRow<'_>)
+                    = direct::row::<$vector, $registers, { LANES / <$vector as Vector>::LANES }, $rows>;
+                fn max_pool(row: PoolRow<'_>) = max_pool::max_pool::<$vector>;
+                fn multiply_adds(rounds: usize) -> u64 = peak::multiply_adds::<$vector>;
             }
 
             pub(super) const KERNELS: Kernels = Kernels {
@@ -175,105 +176,45 @@ macro_rules! kernels {
                 direct: conv_row,
                 max_pool,
                 multiply_adds,
-                #[cfg(feature = "training")]
-                transforms: training::TRANSFORMS,
             };
 
             #[cfg(feature = "training")]
-            mod training {
+            pub(super) use for_training::TRAINING;
+
+            #[cfg(feature = "training")]
+            mod for_training {
                 use super::*;
-                use $crate::training::max_pool::{self, MaxPool, MaxPoolGradient};
-                use $crate::training::planes::{Planes, PlanesMut};
-                use $crate::training::table::Transforms;
-                use $crate::training::transforms;
-                use $crate::winograd::tile::Tile;
+                use $crate::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, TrainingKernels, max_pool, transforms};
                 use $crate::winograd::window::Window;
 
-                $(#[target_feature(enable = $features)])?
-                unsafe fn input<const M: usize, const R: usize, const N: usize>(
-                    from: Window<&[f32]>,
-                    to: PlanesMut<'_, '_>,
-                ) {
-                    // SAFETY: the caller checked the sizes and has the instructions.
-                    unsafe { transforms::input::<$vector, M, R, N>(from, to) }
+                compiled! { [$($features)?]
+                    fn input[M, R, N](from: Window<&[f32]>, to: PlanesMut<'_, '_>)
+                        = transforms::input::<$vector, M, R, N>;
+                    fn input_transposed[M, R, N](from: Planes<'_>, to: Window<&mut [f32]>)
+                        = transforms::input_transposed::<$vector, M, R, N>;
+                    fn output[M, R, N](from: Planes<'_>, bias: &[f32], relu: bool, to: Window<&mut [f32]>)
+                        = transforms::output::<$vector, M, R, N>;
+                    fn output_transposed[M, R, N](from: Window<&[f32]>, to: PlanesMut<'_, '_>)
+                        = transforms::output_transposed::<$vector, M, R, N>;
+                    fn filter[M, R, N](from: Planes<'_>, to: PlanesMut<'_, '_>, count: usize)
+                        = transforms::filter::<$vector, M, R, N>;
+                    fn filter_transposed[M, R, N](from: Planes<'_>, to: PlanesMut<'_, '_>, count: usize)
+                        = transforms::filter_transposed::<$vector, M, R, N>;
+                    fn pool(call: MaxPool<'_>) = max_pool::max_pool;
+                    fn pool_gradient(call: MaxPoolGradient<'_>) = max_pool::max_pool_gradient;
                 }
 
-                $(#[target_feature(enable = $features)])?
-                unsafe fn input_transposed<const M: usize, const R: usize, const N: usize>(
-                    from: Planes<'_>,
-                    to: Window<&mut [f32]>,
-                ) {
-                    // SAFETY: the caller checked the sizes and has the instructions.
-                    unsafe { transforms::input_transposed::<$vector, M, R, N>(from, to) }
-                }
-
-                $(#[target_feature(enable = $features)])?
-                unsafe fn output<const M: usize, const R: usize, const N: usize>(
-                    from: Planes<'_>,
-                    bias: &[f32],
-                    relu: bool,
-                    to: Window<&mut [f32]>,
-                ) {
-                    // SAFETY: the caller checked the sizes and has the instructions.
-                    unsafe { transforms::output::<$vector, M, R, N>(from, bias, relu, to) }
-                }
-
-                $(#[target_feature(enable = $features)])?
-                unsafe fn output_transposed<const M: usize, const R: usize, const N: usize>(
-                    from: Window<&[f32]>,
-                    to: PlanesMut<'_, '_>,
-                ) {
-                    // SAFETY: the caller checked the sizes and has the instructions.
-                    unsafe { transforms::output_transposed::<$vector, M, R, N>(from, to) }
-                }
-
-                $(#[target_feature(enable = $features)])?
-                unsafe fn filter<const M: usize, const R: usize, const N: usize>(
-                    from: Planes<'_>,
-                    to: PlanesMut<'_, '_>,
-                    count: usize,
-                ) {
-                    // SAFETY: the caller checked the sizes and has the instructions.
-                    unsafe { transforms::filter::<$vector, M, R, N>(from, to, count) }
-                }
-
-                $(#[target_feature(enable = $features)])?
-                unsafe fn filter_transposed<const M: usize, const R: usize, const N: usize>(
-                    from: Planes<'_>,
-                    to: PlanesMut<'_, '_>,
-                    count: usize,
-                ) {
-                    // SAFETY: the caller checked the sizes and has the instructions.
-                    unsafe { transforms::filter_transposed::<$vector, M, R, N>(from, to, count) }
-                }
-
-                $(#[target_feature(enable = $features)])?
-                unsafe fn max_pool(pool: MaxPool<'_>) {
-                    max_pool::max_pool(pool);
-                }
-
-                $(#[target_feature(enable = $features)])?
-                unsafe fn max_pool_gradient(pool: MaxPoolGradient<'_>) {
-                    max_pool::max_pool_gradient(pool);
-                }
-
-                const fn table<const M: usize, const R: usize, const N: usize>(tile: Tile) -> Transforms {
-                    Transforms {
-                        tile,
-                        input: input::<M, R, N>,
-                        input_transposed: input_transposed::<M, R, N>,
-                        output: output::<M, R, N>,
-                        output_transposed: output_transposed::<M, R, N>,
-                        filter: filter::<M, R, N>,
-                        filter_transposed: filter_transposed::<M, R, N>,
-                        max_pool,
-                        max_pool_gradient,
-                    }
-                }
-
-                /// In the order of [`Transforms::TILES`].
-                pub(super) const TRANSFORMS: [Transforms; Transforms::TILES.len()] =
-                    [table::<4, 3, 6>(Tile::F4x3), table::<6, 3, 8>(Tile::F6x3), table::<5, 5, 9>(Tile::F5x5)];
+                pub(in super::super) const TRAINING: TrainingKernels = TrainingKernels {
+                    backend: Backend::$backend,
+                    input: for_each_tile!(input),
+                    input_transposed: for_each_tile!(input_transposed),
+                    output: for_each_tile!(output),
+                    output_transposed: for_each_tile!(output_transposed),
+                    filter: for_each_tile!(filter),
+                    filter_transposed: for_each_tile!(filter_transposed),
+                    max_pool: pool,
+                    max_pool_gradient: pool_gradient,
+                };
             }
         }
     };

@@ -2,6 +2,8 @@
 
 use crate::f16::F16;
 use crate::table::{Kernels, kernels};
+#[cfg(feature = "training")]
+use crate::training::TrainingKernels;
 use crate::vector::Vector;
 use core::arch::x86_64::*;
 
@@ -150,3 +152,9 @@ kernels!(avx512: Avx512, __m512, registers: 2, rows: 9, "avx2,fma,f16c,avx512f")
 pub(crate) static AVX2: Kernels = avx2::KERNELS;
 /// The kernels of AVX-512.
 pub(crate) static AVX512: Kernels = avx512::KERNELS;
+/// The kernels of training of AVX2.
+#[cfg(feature = "training")]
+pub(crate) static AVX2_TRAINING: TrainingKernels = avx2::TRAINING;
+/// The kernels of training of AVX-512.
+#[cfg(feature = "training")]
+pub(crate) static AVX512_TRAINING: TrainingKernels = avx512::TRAINING;

@@ -1,16 +1,20 @@
 //! Kernels of training, for every backend of this CPU: the transforms make a convolution, each transpose is the transpose of
 //! its transform, and poolings find the first of the largest values and carry gradients back to it.
 
-use kernels::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms};
-use kernels::{Backend, LANES, Misfit, Window};
+use kernels::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, TrainingKernels};
+use kernels::{Backend, LANES, Misfit, Tile, Window};
 use proptest::prelude::*;
 
+/// Every backend of this CPU.
+fn backends() -> Vec<&'static TrainingKernels> {
+    let kernels: Vec<_> = Backend::ALL.into_iter().filter_map(Backend::training).collect();
+    assert!(!kernels.is_empty());
+    kernels
+}
+
 /// Every size by every backend.
-fn transforms() -> Vec<Transforms> {
-    let backends = Backend::ALL.into_iter().filter(|backend| backend.available());
-    backends
-        .flat_map(|backend| Transforms::TILES.map(|tile| Transforms::new(tile, backend).expect("available")))
-        .collect()
+fn transforms() -> impl Iterator<Item = (&'static TrainingKernels, Tile)> {
+    backends().into_iter().flat_map(|kernels| Tile::ALL.map(|tile| (kernels, tile)))
 }
 
 /// Deterministic values within ±1.
@@ -33,16 +37,8 @@ fn dot(left: &[f32], right: &[f32]) -> f64 {
 fn planes(number: usize, count: usize, write: impl FnOnce(PlanesMut<'_, '_>) -> Result<(), Misfit>) -> Vec<f32> {
     let mut values = vec![f32::NAN; number * count];
     let mut planes: Vec<&mut [f32]> = values.chunks_exact_mut(count).collect();
-    write(PlanesMut { planes: &mut planes, offset: 0 }).expect("the sizes fit");
+    assert_eq!(write(PlanesMut { planes: &mut planes, offset: 0 }), Ok(()));
     values
-}
-
-/// Like [`planes`], where the sizes do not fit: nothing is written.
-fn untouched(number: usize, count: usize, write: impl FnOnce(PlanesMut<'_, '_>) -> Result<(), Misfit>) {
-    let mut values = vec![f32::NAN; number * count];
-    let mut planes: Vec<&mut [f32]> = values.chunks_exact_mut(count).collect();
-    assert_eq!(write(PlanesMut { planes: &mut planes, offset: 0 }), Err(Misfit));
-    assert!(values.iter().all(|value| value.is_nan()));
 }
 
 fn read(values: &[f32], stride: usize) -> Planes<'_> {
@@ -94,26 +90,25 @@ proptest! {
     fn transforms_make_a_convolution(place in place(), seed: u64, relu: bool) {
         let channels = place.channels;
         let image = values(place.len(), seed);
-        for transforms in transforms() {
-            let size = transforms.tile();
-            let filters = values(size.taps().pow(2) * channels, seed ^ 1);
+        for (kernels, tile) in transforms() {
+            let filters = values(tile.taps().pow(2) * channels, seed ^ 1);
             let bias = values(channels, seed ^ 2);
-            let v = planes(size.planes(), channels, |planes| transforms.input(place.window(&image), planes));
-            let u = planes(size.planes(), channels, |planes| transforms.filter(read(&filters, channels), planes, channels));
+            let v = planes(tile.planes(), channels, |planes| kernels.input(tile, place.window(&image), planes));
+            let u = planes(tile.planes(), channels, |planes| kernels.filter(tile, read(&filters, channels), planes, channels));
             let products: Vec<f32> = u.iter().zip(&v).map(|(u, v)| u * v).collect();
-            let m = size.outputs();
+            let m = tile.outputs();
             let mut output = vec![f32::NAN; m * m * channels];
             let window = Window { image: &mut output[..], height: m, width: m, channels, top: 0, left: 0 };
-            transforms.output(read(&products, channels), &bias, relu, window).expect("the sizes fit");
+            prop_assert_eq!(kernels.output(tile, read(&products, channels), &bias, relu, window), Ok(()));
             for (index, found) in output.iter().enumerate() {
                 let (i, j, channel) = (index / channels / m, index / channels % m, index % channels);
                 let mut sum = f64::from(bias[channel]);
-                for (k, l) in (0..size.taps()).flat_map(|k| (0..size.taps()).map(move |l| (k, l))) {
-                    let filter = filters[(k * size.taps() + l) * channels + channel];
+                for (k, l) in (0..tile.taps()).flat_map(|k| (0..tile.taps()).map(move |l| (k, l))) {
+                    let filter = filters[(k * tile.taps() + l) * channels + channel];
                     sum += f64::from(place.value(&image, i + k, j + l, channel)) * f64::from(filter);
                 }
                 let expected = if relu { sum.max(0.0) } else { sum };
-                prop_assert!((f64::from(*found) - expected).abs() < 3e-4, "{transforms:?}: {found} and {expected}");
+                prop_assert!((f64::from(*found) - expected).abs() < 3e-4, "{kernels:?} {tile:?}: {found} and {expected}");
             }
         }
     }
@@ -123,34 +118,34 @@ proptest! {
     fn transposes_are_transposes(place in place(), seed: u64) {
         let channels = place.channels;
         let image = values(place.len(), seed);
-        let close = |transforms: &Transforms, left: f64, right: f64, scale: f64| {
-            assert!((left - right).abs() <= 1e-5 * scale.max(1.0), "{transforms:?}: {left} and {right}");
+        let close = |(kernels, tile): (&TrainingKernels, Tile), left: f64, right: f64, scale: f64| {
+            assert!((left - right).abs() <= 1e-5 * scale.max(1.0), "{kernels:?} {tile:?}: {left} and {right}");
         };
-        for transforms in transforms() {
-            let size = transforms.tile();
-            let tile = values(size.planes() * channels, seed ^ 3);
-            let scale = |transformed: &[f32]| transformed.iter().zip(&tile).map(|(a, b)| f64::from((a * b).abs())).sum();
+        for (kernels, tile) in transforms() {
+            let transformed_tile = values(tile.planes() * channels, seed ^ 3);
+            let scale = |transformed: &[f32]| transformed.iter().zip(&transformed_tile).map(|(a, b)| f64::from((a * b).abs())).sum();
 
-            let transformed = planes(size.planes(), channels, |planes| transforms.input(place.window(&image), planes));
+            let transformed = planes(tile.planes(), channels, |planes| kernels.input(tile, place.window(&image), planes));
             let mut back = image.clone();
-            transforms.input_transposed(read(&tile, channels), place.window_mut(&mut back)).expect("the sizes fit");
+            let added_to = place.window_mut(&mut back);
+            prop_assert_eq!(kernels.input_transposed(tile, read(&transformed_tile, channels), added_to), Ok(()));
             let added: Vec<f32> = back.iter().zip(&image).map(|(back, image)| back - image).collect();
-            close(&transforms, dot(&transformed, &tile), dot(&image, &added), scale(&transformed));
+            close((kernels, tile), dot(&transformed, &transformed_tile), dot(&image, &added), scale(&transformed));
 
             let transformed =
-                planes(size.planes(), channels, |planes| transforms.output_transposed(place.window(&image), planes));
+                planes(tile.planes(), channels, |planes| kernels.output_transposed(tile, place.window(&image), planes));
             let mut back = vec![0.0; place.len()];
-            let bias = vec![0.0; channels];
-            transforms.output(read(&tile, channels), &bias, false, place.window_mut(&mut back)).expect("the sizes fit");
-            close(&transforms, dot(&transformed, &tile), dot(&image, &back), scale(&transformed));
+            let (bias, window) = (vec![0.0; channels], place.window_mut(&mut back));
+            prop_assert_eq!(kernels.output(tile, read(&transformed_tile, channels), &bias, false, window), Ok(()));
+            close((kernels, tile), dot(&transformed, &transformed_tile), dot(&image, &back), scale(&transformed));
 
-            let filters = values(size.taps().pow(2) * channels, seed ^ 4);
+            let filters = values(tile.taps().pow(2) * channels, seed ^ 4);
             let transformed =
-                planes(size.planes(), channels, |planes| transforms.filter(read(&filters, channels), planes, channels));
-            let back = planes(size.taps().pow(2), channels, |planes| {
-                transforms.filter_transposed(read(&tile, channels), planes, channels)
+                planes(tile.planes(), channels, |planes| kernels.filter(tile, read(&filters, channels), planes, channels));
+            let back = planes(tile.taps().pow(2), channels, |planes| {
+                kernels.filter_transposed(tile, read(&transformed_tile, channels), planes, channels)
             });
-            close(&transforms, dot(&transformed, &tile), dot(&filters, &back), scale(&transformed));
+            close((kernels, tile), dot(&transformed, &transformed_tile), dot(&filters, &back), scale(&transformed));
         }
     }
 
@@ -182,12 +177,12 @@ proptest! {
                 expected_gradient[best] += gradient[index];
             }
         }
-        for transforms in transforms() {
+        for kernels in backends() {
             let mut output = vec![f32::NAN; expected.len()];
             let mut winners = vec![255; expected.len()];
             let (out, win) = (&mut output[..], &mut winners[..]);
             let pool = MaxPool { input: &input, width, channels, kernel, stride, columns, output: out, winners: win };
-            prop_assert_eq!(transforms.max_pool(pool), Ok(()));
+            prop_assert_eq!(kernels.max_pool(pool), Ok(()));
             prop_assert_eq!(&output, &expected);
             let mut input_gradient = vec![1.0; input.len()];
             let pool = MaxPoolGradient {
@@ -202,7 +197,7 @@ proptest! {
                 columns,
                 input_gradient: &mut input_gradient,
             };
-            prop_assert_eq!(transforms.max_pool_gradient(pool), Ok(()));
+            prop_assert_eq!(kernels.max_pool_gradient(pool), Ok(()));
             prop_assert_eq!(&input_gradient, &expected_gradient);
         }
     }
@@ -210,7 +205,7 @@ proptest! {
 
 #[test]
 fn a_nan_wins_its_window_and_survives_a_relu() {
-    for transforms in transforms() {
+    for (kernels, tile) in transforms() {
         let mut input = [1.0; 4 * LANES];
         input[LANES + 3] = f32::NAN;
         let (mut output, mut winners) = ([0.0; LANES], [9; LANES]);
@@ -224,48 +219,79 @@ fn a_nan_wins_its_window_and_survives_a_relu() {
             output: &mut output,
             winners: &mut winners,
         };
-        assert_eq!(transforms.max_pool(pool), Ok(()));
+        assert_eq!(kernels.max_pool(pool), Ok(()));
         assert!(output[3].is_nan() && winners[3] == 1 && output[4] == 1.0 && winners[4] == 0);
 
-        let size = transforms.tile();
-        let products = vec![f32::NAN; size.planes() * LANES];
-        let m = size.outputs();
+        let products = vec![f32::NAN; tile.planes() * LANES];
+        let m = tile.outputs();
         let mut output = vec![0.0; m * m * LANES];
         let window = Window { image: &mut output[..], height: m, width: m, channels: LANES, top: 0, left: 0 };
-        assert_eq!(transforms.output(read(&products, LANES), &[0.0; LANES], true, window), Ok(()));
+        assert_eq!(kernels.output(tile, read(&products, LANES), &[0.0; LANES], true, window), Ok(()));
         assert!(output.iter().all(|value| value.is_nan()));
     }
 }
 
 #[test]
-fn sizes_that_do_not_fit_are_errors_and_write_nothing() {
-    for transforms in transforms() {
-        let image = vec![1.0; 4 * LANES];
-        let tile = transforms.tile();
+fn sizes_that_do_not_fit_are_refused() {
+    for (kernels, tile) in transforms() {
+        let (image, mut values) = ([1.0; 4 * LANES], vec![f32::NAN; tile.planes() * LANES]);
         let place = Place { height: 2, width: 2, channels: LANES, top: 0, left: 0 };
-        untouched(tile.planes() - 1, LANES, |planes| transforms.input(place.window(&image), planes));
-        untouched(tile.planes(), LANES - 1, |planes| transforms.input(place.window(&image), planes));
-        let place = Place { height: 3, ..place };
-        untouched(tile.planes(), LANES, |planes| transforms.input(place.window(&image), planes));
+        let mut input = |place: &Place, count: usize, length: usize| {
+            let mut planes: Vec<&mut [f32]> =
+                values.chunks_exact_mut(LANES).map(|plane| &mut plane[..length]).collect();
+            let planes = PlanesMut { planes: &mut planes[..count], offset: 0 };
+            kernels.input(tile, place.window(&image), planes)
+        };
+        assert_eq!(input(&place, tile.planes() - 1, LANES), Err(Misfit));
+        assert_eq!(input(&place, tile.planes(), LANES - 1), Err(Misfit));
+        assert_eq!(input(&Place { height: 3, ..place.clone() }, tile.planes(), LANES), Err(Misfit));
+        assert_eq!(input(&Place { top: isize::MIN, ..place.clone() }, tile.planes(), LANES), Err(Misfit));
+        assert!(values.iter().all(|value| value.is_nan()));
+
+        let values = vec![1.0; tile.planes() * LANES];
+        let mut output = [f32::NAN; 4 * LANES];
+        let mut back = |bias: usize, stride| {
+            kernels.output(tile, read(&values, stride), &values[..bias], true, place.window_mut(&mut output))
+        };
+        assert_eq!(back(LANES - 1, LANES), Err(Misfit));
+        assert_eq!(back(LANES, LANES + 1), Err(Misfit));
+        assert_eq!(back(LANES, usize::MAX), Err(Misfit));
+        assert!(output.iter().all(|value| value.is_nan()));
+
+        let mut winners = [0; LANES];
+        let mut pool = |columns, kernel| {
+            let (output, winners) = (&mut output[..LANES], &mut winners);
+            kernels.max_pool(MaxPool {
+                input: &image,
+                width: 2,
+                channels: LANES,
+                kernel,
+                stride: 1,
+                columns,
+                output,
+                winners,
+            })
+        };
+        assert_eq!([pool(1, 3), pool(2, 2), pool(0, 2), pool(1, 0)], [Err(Misfit); 4]);
+        assert_eq!(pool(1, 2), Ok(()));
     }
 }
 
+/// Parts of an image with more channels than there are zeros for the places outside of it.
 #[test]
-fn more_channels_than_are_transformed_at_once_are_transformed_in_parts() {
-    let channels = 512 + 2 * LANES;
-    let place = Place { height: 3, width: 2, channels, top: -1, left: -1 };
-    let image = values(place.len(), 5);
-    for transforms in transforms() {
-        let tile = transforms.tile();
-        let all = planes(tile.planes(), channels, |planes| transforms.input(place.window(&image), planes));
-        for first in (0..channels).step_by(LANES) {
-            let part: Vec<f32> =
-                image.chunks_exact(channels).flat_map(|pixel| &pixel[first..first + LANES]).copied().collect();
-            let place = Place { channels: LANES, ..place };
-            let expected = planes(tile.planes(), LANES, |planes| transforms.input(place.window(&part), planes));
-            for (all, expected) in all.chunks_exact(channels).zip(expected.chunks_exact(LANES)) {
-                assert_eq!(all[first..first + LANES], *expected, "{transforms:?}");
-            }
+fn many_channels_are_transformed_as_few_are() {
+    for (kernels, tile) in transforms() {
+        let (many, few) = (1040, LANES);
+        let image = values(4 * many, 7);
+        let transformed = |channels: usize, image: &[f32]| {
+            let place = Place { height: 2, width: 2, channels, top: -1, left: 1 };
+            planes(tile.planes(), channels, |planes| kernels.input(tile, place.window(image), planes))
+        };
+        let all = transformed(many, &image);
+        for first in (0..many).step_by(few) {
+            let part: Vec<f32> = image.chunks(many).flat_map(|pixel| &pixel[first..first + few]).copied().collect();
+            let found = all.chunks(many).flat_map(|plane| &plane[first..first + few]).copied();
+            assert!(transformed(few, &part).into_iter().eq(found), "{kernels:?} {tile:?}");
         }
     }
 }

@@ -195,8 +195,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
             let (row, column) = divide(number, across);
             let (top, left) = (corner(row), corner(column));
             let window = Window { image, height: side, width: side, channels: inputs, top, left };
-            let input = InputTile { window, output };
-            note(misfit, kernels.input(tile, input));
+            note(misfit, kernels.input(tile, InputTile { window, output }));
         });
 
         let transformed = &*transformed;

@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 /// `n` reproducible values between −1 and 1.
-fn values(seed: u64, n: usize) -> Vec<f32> {
+pub(super) fn values(seed: u64, n: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..n)
         .map(|_| {
@@ -162,6 +162,7 @@ pub(super) fn check_input(kernels: &Kernels) {
             (2, 2, 16, -20, 5),
             (2, 2, 16, 5, 0),
             (n, n, 384, 0, 0),
+            (2, 2, 1040, -1, 1),
         ]) {
             for scale in some(&SCALES) {
                 let mut image = values(n as u64, 1 + height * width * channels);
@@ -170,13 +171,8 @@ pub(super) fn check_input(kernels: &Kernels) {
                 let plane = channels + PAD;
                 let mut output = vec![f32::NAN; 1 + n * n * plane];
                 let output = &mut output[1..];
-                assert_eq!(
-                    kernels.input(
-                        tile,
-                        InputTile { window: Window { image, height, width, channels, top, left }, output }
-                    ),
-                    Ok(())
-                );
+                let window = Window { image, height, width, channels, top, left };
+                assert_eq!(kernels.input(tile, InputTile { window, output }), Ok(()));
                 let pixel = |y: usize, x: usize, channel: usize| {
                     let (y, x) = (usize::try_from(top + y as isize), usize::try_from(left + x as isize));
                     match (y, x) {

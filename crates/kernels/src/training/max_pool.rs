@@ -71,6 +71,7 @@ fn pool_fits(
 }
 
 impl MaxPool<'_> {
+    /// Whether the windows of all positions lie within the input.
     pub(crate) fn fits(&self) -> bool {
         let Self { input, width, channels, kernel, stride, columns, .. } = *self;
         self.winners.len() == self.output.len()
@@ -79,6 +80,7 @@ impl MaxPool<'_> {
 }
 
 impl MaxPoolGradient<'_> {
+    /// Whether the windows of all positions lie within the input.
     pub(crate) fn fits(&self) -> bool {
         let Self { output, width, channels, kernel, stride, columns, .. } = *self;
         self.winners.len() == output.len()
@@ -87,9 +89,12 @@ impl MaxPoolGradient<'_> {
     }
 }
 
-/// See [`MaxPool`]; nothing is done where the sizes do not fit.
+/// See [`MaxPool`].
+///
+/// # Safety
+/// The sizes of `pool` hold (see [`MaxPool::fits`]).
 #[inline(always)]
-pub(crate) fn max_pool(pool: MaxPool<'_>) {
+pub(crate) unsafe fn max_pool(pool: MaxPool<'_>) {
     let MaxPool { input, width, channels, kernel, stride, columns, output, winners } = pool;
     let (input, _) = input.as_chunks::<LANES>();
     let blocks = channels / LANES;
@@ -102,7 +107,8 @@ pub(crate) fn max_pool(pool: MaxPool<'_>) {
             let mut winner = [0_u32; LANES];
             for k in 0..kernel {
                 for l in 0..kernel {
-                    let Some(values) = input.get(corner + (k * width + l) * blocks + block) else { return };
+                    // SAFETY: `fits` says that the windows of all positions lie within the input.
+                    let values = unsafe { input.get_unchecked(corner + (k * width + l) * blocks + block) };
                     let tap = (k * kernel + l) as u32;
                     for ((largest, winner), value) in largest.iter_mut().zip(&mut winner).zip(values) {
                         // A NaN wins over everything, a later one over an earlier one. The first value always wins, as it
@@ -119,9 +125,12 @@ pub(crate) fn max_pool(pool: MaxPool<'_>) {
     }
 }
 
-/// See [`MaxPoolGradient`]; nothing is done where the sizes do not fit.
+/// See [`MaxPoolGradient`].
+///
+/// # Safety
+/// The sizes of `pool` hold (see [`MaxPoolGradient::fits`]).
 #[inline(always)]
-pub(crate) fn max_pool_gradient(pool: MaxPoolGradient<'_>) {
+pub(crate) unsafe fn max_pool_gradient(pool: MaxPoolGradient<'_>) {
     let MaxPoolGradient { output, winners, output_gradient, relu, width, channels, kernel, stride, columns, .. } = pool;
     let (input_gradient, _) = pool.input_gradient.as_chunks_mut::<LANES>();
     let blocks = channels / LANES;
@@ -138,7 +147,9 @@ pub(crate) fn max_pool_gradient(pool: MaxPoolGradient<'_>) {
             }
             for k in 0..kernel {
                 for l in 0..kernel {
-                    let Some(sums) = input_gradient.get_mut(corner + (k * width + l) * blocks + block) else { return };
+                    let place = corner + (k * width + l) * blocks + block;
+                    // SAFETY: `fits` says that the windows of all positions lie within the input.
+                    let sums = unsafe { input_gradient.get_unchecked_mut(place) };
                     let tap = (k * kernel + l) as u32;
                     for ((sum, gradient), winner) in sums.iter_mut().zip(gradient).zip(winners) {
                         *sum += if winner == tap { gradient } else { 0.0 };

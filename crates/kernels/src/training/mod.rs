@@ -21,13 +21,13 @@
 //! ∂d += B·∂v·Bᵀ             input_transposed     tiles overlap
 //! ```
 //!
-//! Where the sizes of a call do not fit each other, nothing is computed, and the result is an error.
+//! Where the sizes of a call do not fit each other, nothing is computed, and the result is [`Misfit`](crate::Misfit).
 
 pub(crate) mod max_pool;
-pub(crate) mod planes;
+mod planes;
 pub(crate) mod table;
 pub(crate) mod transforms;
 
 pub use max_pool::{MaxPool, MaxPoolGradient};
 pub use planes::{Planes, PlanesMut};
-pub use table::Transforms;
+pub use table::TrainingKernels;

@@ -12,11 +12,14 @@ pub struct Planes<'a> {
 }
 
 impl Planes<'_> {
+    /// Whether there are n·n planes that hold `count` values.
+    #[inline]
     pub(crate) fn fits(&self, n: usize, count: usize) -> bool {
         let last = self.stride.checked_mul(n * n - 1).and_then(|start| start.checked_add(self.offset));
         last.and_then(|last| last.checked_add(count)).is_some_and(|end| end <= self.values.len())
     }
 
+    /// Where the values lie in each plane.
     #[inline(always)]
     pub(crate) fn positions<const N: usize>(&self) -> [[*const f32; N]; N] {
         core::array::from_fn(|i| {
@@ -36,16 +39,19 @@ pub struct PlanesMut<'a, 'b> {
 }
 
 impl PlanesMut<'_, '_> {
+    /// Whether there are n·n planes that hold `count` values.
+    #[inline]
     pub(crate) fn fits(&self, n: usize, count: usize) -> bool {
         let end = self.offset.checked_add(count);
         self.planes.len() == n * n && end.is_some_and(|end| self.planes.iter().all(|plane| end <= plane.len()))
     }
 
+    /// Where the values from `first` on lie in each plane.
     #[inline(always)]
-    pub(crate) fn positions<const N: usize>(self) -> [[*mut f32; N]; N] {
+    pub(crate) fn positions<const N: usize>(&mut self, first: usize) -> [[*mut f32; N]; N] {
         let mut positions = [[core::ptr::null_mut(); N]; N];
-        for (position, plane) in positions.as_flattened_mut().iter_mut().zip(self.planes) {
-            *position = plane.as_mut_ptr().wrapping_add(self.offset);
+        for (position, plane) in positions.as_flattened_mut().iter_mut().zip(&mut *self.planes) {
+            *position = plane.as_mut_ptr().wrapping_add(self.offset + first);
         }
         positions
     }

@@ -1,4 +1,5 @@
-//! The kernels of training as a table of functions, safe to call.
+//! The kernels of training as a table of functions, safe to call. The macro that makes the tables is that of
+//! [`Kernels`](crate::Kernels).
 
 use crate::backend::Backend;
 use crate::layout::{LANES, Misfit};
@@ -8,64 +9,61 @@ use crate::winograd::tile::Tile;
 use crate::winograd::window::Window;
 use core::fmt;
 
-/// The transforms of one size of tile and the max pools, for the instructions of one backend. To have one is the proof that the
-/// CPU has them.
-#[derive(Clone, Copy)]
-pub struct Transforms {
-    pub(crate) tile: Tile,
-    pub(crate) input: unsafe fn(Window<&[f32]>, PlanesMut<'_, '_>),
-    pub(crate) input_transposed: unsafe fn(Planes<'_>, Window<&mut [f32]>),
-    pub(crate) output: unsafe fn(Planes<'_>, &[f32], bool, Window<&mut [f32]>),
-    pub(crate) output_transposed: unsafe fn(Window<&[f32]>, PlanesMut<'_, '_>),
-    pub(crate) filter: unsafe fn(Planes<'_>, PlanesMut<'_, '_>, usize),
-    pub(crate) filter_transposed: unsafe fn(Planes<'_>, PlanesMut<'_, '_>, usize),
+/// A function for each size of tile.
+type ForEachTile<F> = [F; Tile::ALL.len()];
+
+/// The functions of a backend that only training needs, had from [`Backend::training`]. To have a reference to one is the proof
+/// that the CPU has its instructions.
+#[allow(clippy::type_complexity, reason = "a field is the signature of its functions")]
+pub struct TrainingKernels {
+    pub(crate) backend: Backend,
+    pub(crate) input: ForEachTile<unsafe fn(Window<&[f32]>, PlanesMut<'_, '_>)>,
+    pub(crate) input_transposed: ForEachTile<unsafe fn(Planes<'_>, Window<&mut [f32]>)>,
+    pub(crate) output: ForEachTile<unsafe fn(Planes<'_>, &[f32], bool, Window<&mut [f32]>)>,
+    pub(crate) output_transposed: ForEachTile<unsafe fn(Window<&[f32]>, PlanesMut<'_, '_>)>,
+    pub(crate) filter: ForEachTile<unsafe fn(Planes<'_>, PlanesMut<'_, '_>, usize)>,
+    pub(crate) filter_transposed: ForEachTile<unsafe fn(Planes<'_>, PlanesMut<'_, '_>, usize)>,
     pub(crate) max_pool: unsafe fn(MaxPool<'_>),
     pub(crate) max_pool_gradient: unsafe fn(MaxPoolGradient<'_>),
 }
 
-impl fmt::Debug for Transforms {
+impl fmt::Debug for TrainingKernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Transforms").field(&self.tile).finish()
+        f.debug_tuple("TrainingKernels").field(&self.backend).finish()
     }
 }
 
-impl Transforms {
-    /// The tiles that there are transforms of.
-    pub const TILES: [Tile; 3] = [Tile::F4x3, Tile::F6x3, Tile::F5x5];
-
-    /// The transforms of a tile by the instructions of `backend`; `None` where the CPU lacks those, or where `tile` is none of
-    /// [`TILES`](Self::TILES).
-    #[must_use]
-    pub fn new(tile: Tile, backend: Backend) -> Option<Self> {
-        let place = Self::TILES.iter().position(|known| *known == tile)?;
-        backend.kernels()?.transforms.get(place).copied()
-    }
-
-    /// The tile that these are of.
-    #[must_use]
-    pub fn tile(&self) -> Tile {
-        self.tile
-    }
-
+impl TrainingKernels {
     /// `v = Bᵀ·d·B`: a tile of N×N inputs.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
-    pub fn input(&self, inputs: Window<&[f32]>, transformed: PlanesMut<'_, '_>) -> Result<(), Misfit> {
-        checked(inputs.fits() && transformed.fits(self.tile.inputs(), inputs.channels))?;
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
+    pub fn input(&self, tile: Tile, inputs: Window<&[f32]>, transformed: PlanesMut<'_, '_>) -> Result<(), Misfit> {
+        if !(inputs.fits() && transformed.fits(tile.inputs(), inputs.channels)) {
+            return Err(Misfit);
+        }
         // SAFETY: the sizes hold, and the CPU has the instructions.
-        unsafe { (self.input)(inputs, transformed) };
+        unsafe { (self.input[tile as usize])(inputs, transformed) }
         Ok(())
     }
 
     /// `∂d += B·∂v·Bᵀ`: adds to the gradients of a tile of N×N inputs.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
-    pub fn input_transposed(&self, transformed: Planes<'_>, inputs: Window<&mut [f32]>) -> Result<(), Misfit> {
-        checked(inputs.fits() && transformed.fits(self.tile.inputs(), inputs.channels))?;
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
+    pub fn input_transposed(
+        &self,
+        tile: Tile,
+        transformed: Planes<'_>,
+        inputs: Window<&mut [f32]>,
+    ) -> Result<(), Misfit> {
+        if !(inputs.fits() && transformed.fits(tile.inputs(), inputs.channels)) {
+            return Err(Misfit);
+        }
         // SAFETY: the sizes hold, and the CPU has the instructions.
-        unsafe { (self.input_transposed)(transformed, inputs) };
+        unsafe { (self.input_transposed[tile as usize])(transformed, inputs) }
         Ok(())
     }
 
@@ -73,84 +71,110 @@ impl Transforms {
     /// NaN stays.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
     pub fn output(
         &self,
+        tile: Tile,
         products: Planes<'_>,
         bias: &[f32],
         relu: bool,
         outputs: Window<&mut [f32]>,
     ) -> Result<(), Misfit> {
-        let channels = outputs.channels;
-        checked(outputs.fits() && products.fits(self.tile.inputs(), channels) && bias.len() == channels)?;
+        if !(outputs.fits() && products.fits(tile.inputs(), outputs.channels) && bias.len() == outputs.channels) {
+            return Err(Misfit);
+        }
         // SAFETY: the sizes hold, and the CPU has the instructions.
-        unsafe { (self.output)(products, bias, relu, outputs) };
+        unsafe { (self.output[tile as usize])(products, bias, relu, outputs) }
         Ok(())
     }
 
     /// `∂m = A·∂y·Aᵀ`: from the gradients of a tile of M×M outputs.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
-    pub fn output_transposed(&self, outputs: Window<&[f32]>, products: PlanesMut<'_, '_>) -> Result<(), Misfit> {
-        checked(outputs.fits() && products.fits(self.tile.inputs(), outputs.channels))?;
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
+    pub fn output_transposed(
+        &self,
+        tile: Tile,
+        outputs: Window<&[f32]>,
+        products: PlanesMut<'_, '_>,
+    ) -> Result<(), Misfit> {
+        if !(outputs.fits() && products.fits(tile.inputs(), outputs.channels)) {
+            return Err(Misfit);
+        }
         // SAFETY: the sizes hold, and the CPU has the instructions.
-        unsafe { (self.output_transposed)(outputs, products) };
+        unsafe { (self.output_transposed[tile as usize])(outputs, products) }
         Ok(())
     }
 
     /// `u = G·g·Gᵀ` for `count` filters, a multiple of [`LANES`], from R·R planes to N·N.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
-    pub fn filter(&self, filters: Planes<'_>, transformed: PlanesMut<'_, '_>, count: usize) -> Result<(), Misfit> {
-        let fits = filters.fits(self.tile.taps(), count) && transformed.fits(self.tile.inputs(), count);
-        checked(fits && count.is_multiple_of(LANES))?;
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
+    pub fn filter(
+        &self,
+        tile: Tile,
+        filters: Planes<'_>,
+        transformed: PlanesMut<'_, '_>,
+        count: usize,
+    ) -> Result<(), Misfit> {
+        if !(count.is_multiple_of(LANES) && filters.fits(tile.taps(), count) && transformed.fits(tile.inputs(), count))
+        {
+            return Err(Misfit);
+        }
         // SAFETY: the sizes hold, and the CPU has the instructions.
-        unsafe { (self.filter)(filters, transformed, count) };
+        unsafe { (self.filter[tile as usize])(filters, transformed, count) }
         Ok(())
     }
 
     /// `∂g = Gᵀ·∂u·G` for `count` filters, a multiple of [`LANES`], from N·N planes to R·R.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
     pub fn filter_transposed(
         &self,
+        tile: Tile,
         transformed: Planes<'_>,
         filters: PlanesMut<'_, '_>,
         count: usize,
     ) -> Result<(), Misfit> {
-        let fits = transformed.fits(self.tile.inputs(), count) && filters.fits(self.tile.taps(), count);
-        checked(fits && count.is_multiple_of(LANES))?;
+        if !(count.is_multiple_of(LANES) && transformed.fits(tile.inputs(), count) && filters.fits(tile.taps(), count))
+        {
+            return Err(Misfit);
+        }
         // SAFETY: the sizes hold, and the CPU has the instructions.
-        unsafe { (self.filter_transposed)(transformed, filters, count) };
+        unsafe { (self.filter_transposed[tile as usize])(transformed, filters, count) }
         Ok(())
     }
 
     /// A max-pooling.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
     pub fn max_pool(&self, pool: MaxPool<'_>) -> Result<(), Misfit> {
-        checked(pool.fits())?;
-        // SAFETY: the CPU has the instructions.
-        unsafe { (self.max_pool)(pool) };
+        if !pool.fits() {
+            return Err(Misfit);
+        }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.max_pool)(pool) }
         Ok(())
     }
 
     /// The gradient of a max-pooling.
     ///
     /// # Errors
-    /// The sizes do not fit each other; nothing is computed.
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
     pub fn max_pool_gradient(&self, pool: MaxPoolGradient<'_>) -> Result<(), Misfit> {
-        checked(pool.fits())?;
-        // SAFETY: the CPU has the instructions.
-        unsafe { (self.max_pool_gradient)(pool) };
+        if !pool.fits() {
+            return Err(Misfit);
+        }
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { (self.max_pool_gradient)(pool) }
         Ok(())
     }
-}
-
-fn checked(fits: bool) -> Result<(), Misfit> {
-    if fits { Ok(()) } else { Err(Misfit) }
 }

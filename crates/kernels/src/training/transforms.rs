@@ -258,12 +258,6 @@ unsafe fn both_sides<V: Vector, S: Side<IN, OUT>, const IN: usize, const OUT: us
     }
 }
 
-/// The positions from channel `first` on.
-#[inline(always)]
-fn from<const N: usize>(positions: &[[*mut f32; N]; N], first: usize) -> [[*mut f32; N]; N] {
-    positions.map(|row| row.map(|position| position.wrapping_add(first)))
-}
-
 /// `V = Bᵀ·d·B`.
 ///
 /// # Safety
@@ -271,14 +265,12 @@ fn from<const N: usize>(positions: &[[*mut f32; N]; N], first: usize) -> [[*mut 
 #[inline(always)]
 pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(
     window: Window<&[f32]>,
-    planes: PlanesMut<'_, '_>,
+    mut planes: PlanesMut<'_, '_>,
 ) {
-    let planes = planes.positions::<N>();
     for (first, channels) in window.parts() {
+        let (sources, targets) = (window.positions(first), planes.positions(first));
         // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-        unsafe {
-            both_sides::<V, Input<M, R>, N, N>(&window.positions(first), &from(&planes, first), channels, Replace)
-        }
+        unsafe { both_sides::<V, Input<M, R>, N, N>(&sources, &targets, channels, Replace) }
     }
 }
 
@@ -292,8 +284,9 @@ pub(crate) unsafe fn input_transposed<V: Vector, const M: usize, const R: usize,
     mut window: Window<&mut [f32]>,
 ) {
     let channels = window.channels;
+    let (sources, targets) = (planes.positions(), window.positions_mut());
     // SAFETY: the window's positions and the planes hold the channels, as the caller says.
-    unsafe { both_sides::<V, InputTransposed<M, R>, N, N>(&planes.positions(), &window.positions_mut(), channels, Add) }
+    unsafe { both_sides::<V, InputTransposed<M, R>, N, N>(&sources, &targets, channels, Add) }
 }
 
 /// `y = Aᵀ·m·A + b`, negative values replaced by 0 where `relu`.
@@ -309,8 +302,9 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
 ) {
     let channels = window.channels;
     let finish = Finish { bias: bias.as_ptr(), relu };
+    let (sources, targets) = (planes.positions(), window.positions_mut());
     // SAFETY: the window's positions, the planes and the bias hold the channels, as the caller says.
-    unsafe { both_sides::<V, Output<M, R>, N, M>(&planes.positions(), &window.positions_mut(), channels, finish) }
+    unsafe { both_sides::<V, Output<M, R>, N, M>(&sources, &targets, channels, finish) }
 }
 
 /// `m = A·y·Aᵀ`.
@@ -320,11 +314,10 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
 #[inline(always)]
 pub(crate) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     window: Window<&[f32]>,
-    planes: PlanesMut<'_, '_>,
+    mut planes: PlanesMut<'_, '_>,
 ) {
-    let planes = planes.positions::<N>();
     for (first, channels) in window.parts() {
-        let (sources, targets) = (window.positions(first), from(&planes, first));
+        let (sources, targets) = (window.positions(first), planes.positions(first));
         // SAFETY: the window's positions and the planes hold the channels, as the caller says.
         unsafe { both_sides::<V, OutputTransposed<M, R>, M, N>(&sources, &targets, channels, Replace) }
     }
@@ -337,11 +330,11 @@ pub(crate) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize
 #[inline(always)]
 pub(crate) unsafe fn filter<V: Vector, const M: usize, const R: usize, const N: usize>(
     filters: Planes<'_>,
-    planes: PlanesMut<'_, '_>,
+    mut planes: PlanesMut<'_, '_>,
     count: usize,
 ) {
     // SAFETY: all hold `count` values from the offset on, as the caller says.
-    unsafe { both_sides::<V, Filter<M, R>, R, N>(&filters.positions(), &planes.positions(), count, Replace) }
+    unsafe { both_sides::<V, Filter<M, R>, R, N>(&filters.positions(), &planes.positions(0), count, Replace) }
 }
 
 /// `g = Gᵀ·u·G`.
@@ -351,9 +344,9 @@ pub(crate) unsafe fn filter<V: Vector, const M: usize, const R: usize, const N: 
 #[inline(always)]
 pub(crate) unsafe fn filter_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
-    filters: PlanesMut<'_, '_>,
+    mut filters: PlanesMut<'_, '_>,
     count: usize,
 ) {
     // SAFETY: all hold `count` values from the offset on, as the caller says.
-    unsafe { both_sides::<V, FilterTransposed<M, R>, N, R>(&planes.positions(), &filters.positions(), count, Replace) }
+    unsafe { both_sides::<V, FilterTransposed<M, R>, N, R>(&planes.positions(), &filters.positions(0), count, Replace) }
 }

@@ -2,10 +2,13 @@
 //!
 //! Transformed filters are planes of `[depth][filters]`, one for each place of a transformed tile.
 
-use kernels::training::{Planes, PlanesMut, Transforms};
+use kernels::{
+    Misfit,
+    training::{Planes, PlanesMut, TrainingKernels},
+};
 use rayon::prelude::*;
 
-use super::{super::buffer::Buffer, fitting, parts, plan::Plan};
+use super::{super::buffer::Buffer, parts, plan::Plan};
 
 /// Filters whose values are moved together: a cache line of them.
 const LANES: usize = 16;
@@ -25,7 +28,7 @@ fn each_tap(plan: &Plan, channel: usize, mut visit: impl FnMut(usize, usize, usi
 }
 
 /// `U = G·g·Gᵀ` of a weight of `[filters][channels][kernel][kernel]`.
-pub(super) fn transform(plan: &Plan, transforms: &Transforms, weight: &[f32]) -> Buffer<f32> {
+pub(super) fn transform(plan: &Plan, kernels: &TrainingKernels, weight: &[f32]) -> Result<Buffer<f32>, Misfit> {
     let (filters, count) = (plan.filters, plan.depth() * plan.filters);
     let taps = plan.channels * plan.window.kernel * plan.window.kernel;
     let mut planes = Buffer::new(plan.tile.taps() * plan.tile.taps() * count);
@@ -44,24 +47,29 @@ pub(super) fn transform(plan: &Plan, transforms: &Transforms, weight: &[f32]) ->
     });
 
     let mut transformed = Buffer::new(plan.tile.planes() * count);
-    parts(&mut transformed, count, CHUNK).into_par_iter().enumerate().for_each(|(chunk, mut targets)| {
+    parts(&mut transformed, count, CHUNK).into_par_iter().enumerate().try_for_each(|(chunk, mut targets)| {
         let length = targets[0].len();
         let filters = Planes { values: &planes, stride: count, offset: chunk * CHUNK };
-        fitting(transforms.filter(filters, PlanesMut { planes: &mut targets, offset: 0 }, length));
-    });
-    transformed
+        kernels.filter(plan.tile, filters, PlanesMut { planes: &mut targets, offset: 0 }, length)
+    })?;
+    Ok(transformed)
 }
 
 /// Adds the gradient of transformed filters to the gradient of the weight.
-pub(super) fn add_gradient(plan: &Plan, transforms: &Transforms, transformed: &[f32], weight: &mut [f32]) {
+pub(super) fn add_gradient(
+    plan: &Plan,
+    kernels: &TrainingKernels,
+    transformed: &[f32],
+    weight: &mut [f32],
+) -> Result<(), Misfit> {
     let (filters, count) = (plan.filters, plan.depth() * plan.filters);
     let taps = plan.channels * plan.window.kernel * plan.window.kernel;
     let mut planes = Buffer::new(plan.tile.taps() * plan.tile.taps() * count);
-    parts(&mut planes, count, CHUNK).into_par_iter().enumerate().for_each(|(chunk, mut targets)| {
+    parts(&mut planes, count, CHUNK).into_par_iter().enumerate().try_for_each(|(chunk, mut targets)| {
         let length = targets[0].len();
         let source = Planes { values: transformed, stride: count, offset: chunk * CHUNK };
-        fitting(transforms.filter_transposed(source, PlanesMut { planes: &mut targets, offset: 0 }, length));
-    });
+        kernels.filter_transposed(plan.tile, source, PlanesMut { planes: &mut targets, offset: 0 }, length)
+    })?;
     weight.par_chunks_mut(LANES * taps).enumerate().for_each(|(block, weight)| {
         for channel in 0..plan.channels {
             each_tap(plan, channel, |tap, plane, row| {
@@ -72,4 +80,5 @@ pub(super) fn add_gradient(plan: &Plan, transforms: &Transforms, transformed: &[
             });
         }
     });
+    Ok(())
 }

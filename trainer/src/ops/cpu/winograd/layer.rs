@@ -5,8 +5,8 @@
 //! size of the groups.
 
 use kernels::{
-    Window,
-    training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, Transforms},
+    Misfit, Window,
+    training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, TrainingKernels},
 };
 use rayon::prelude::*;
 
@@ -15,7 +15,7 @@ use super::{
         buffer::Buffer,
         matrix::{Matrix, Mode, multiply},
     },
-    filters, fitting,
+    filters,
     layout::{from_grid, to_grid},
     parts,
     plan::Plan,
@@ -44,14 +44,16 @@ pub(super) struct GradientSums<'a> {
 #[derive(Debug)]
 pub(super) struct Layer<'a> {
     pub(super) plan: &'a Plan,
-    transforms: Transforms,
+    kernels: &'static TrainingKernels,
     /// The transformed filters.
     filters: Buffer<f32>,
 }
 
 impl<'a> Layer<'a> {
-    pub(super) fn new(plan: &'a Plan, transforms: Transforms, weight: &[f32]) -> Self {
-        Self { plan, transforms, filters: filters::transform(plan, &transforms, weight) }
+    /// # Errors
+    /// [`Misfit`], here and below, where the plan's sizes do not fit each other: a fault of this module.
+    pub(super) fn new(plan: &'a Plan, kernels: &'static TrainingKernels, weight: &[f32]) -> Result<Self, Misfit> {
+        Ok(Self { plan, kernels, filters: filters::transform(plan, kernels, weight)? })
     }
 
     /// The filters of one place of a transformed tile.
@@ -60,7 +62,7 @@ impl<'a> Layer<'a> {
         Matrix::new(&self.filters[place * count..][..count], self.plan.depth(), self.plan.filters)
     }
 
-    pub(super) fn forward(&self, images: &[f32], bias: &[f32]) -> Output {
+    pub(super) fn forward(&self, images: &[f32], bias: &[f32]) -> Result<Output, Misfit> {
         let plan = self.plan;
         let batch = images.len() / plan.image_len();
         let group = plan.group(batch);
@@ -81,7 +83,7 @@ impl<'a> Layer<'a> {
             parts(&mut transformed[..plan.tile.planes() * input_plane], input_plane, tiles)
                 .into_par_iter()
                 .zip(images.par_chunks(plan.image_len()))
-                .for_each(|(mut planes, image)| self.transform_image(image, &mut planes));
+                .try_for_each(|(mut planes, image)| self.transform_image(image, &mut planes))?;
 
             let transformed = &transformed[..];
             let products = &mut products[..plan.tile.planes() * product_plane];
@@ -94,15 +96,16 @@ impl<'a> Layer<'a> {
             let products = &*products;
             let mut winners: Vec<&mut [u8]> = winners.chunks_mut(plan.output_len()).collect();
             winners.resize_with(images.len() / plan.image_len(), Default::default);
-            values.par_chunks_mut(plan.output_len()).zip(winners).enumerate().for_each(|(image, (values, winners))| {
-                self.finish_image(products, product_plane, image, bias, values, winners);
-            });
+            let images = values.par_chunks_mut(plan.output_len()).zip(winners).enumerate();
+            images.try_for_each(|(image, (values, winners))| {
+                self.finish_image(products, product_plane, image, bias, values, winners)
+            })?;
         }
-        Output { values, winners }
+        Ok(Output { values, winners })
     }
 
     /// The transformed tiles of an image, into a part of each plane.
-    fn transform_image(&self, image: &[f32], planes: &mut [&mut [f32]]) {
+    fn transform_image(&self, image: &[f32], planes: &mut [&mut [f32]]) -> Result<(), Misfit> {
         let plan = self.plan;
         let grid = plan.shuffled().then(|| {
             let mut grid = Buffer::new(plan.grid_len());
@@ -116,8 +119,9 @@ impl<'a> Layer<'a> {
             let (top, left) = plan.corner(tile);
             let (top, left) = (top - plan.padding() as isize, left - plan.padding() as isize);
             let window = Window { image, height, width, channels, top, left };
-            fitting(self.transforms.input(window, PlanesMut { planes: &mut *planes, offset: tile * channels }));
+            self.kernels.input(plan.tile, window, PlanesMut { planes: &mut *planes, offset: tile * channels })?;
         }
+        Ok(())
     }
 
     /// The output of image number `image` of the group.
@@ -129,7 +133,7 @@ impl<'a> Layer<'a> {
         bias: &[f32],
         values: &mut [f32],
         winners: &mut [u8],
-    ) {
+    ) -> Result<(), Misfit> {
         let plan = self.plan;
         let channels = plan.filters;
         let finish = |output: &mut [f32]| {
@@ -138,13 +142,14 @@ impl<'a> Layer<'a> {
                 let products = Planes { values: products, stride, offset: (image * plan.tiles() + tile) * channels };
                 let (height, width) = (plan.rows, plan.columns);
                 let window = Window { image: &mut *output, height, width, channels, top, left };
-                fitting(self.transforms.output(products, bias, plan.extras.relu, window));
+                self.kernels.output(plan.tile, products, bias, plan.extras.relu, window)?;
             }
+            Ok(())
         };
         let Some(pool) = plan.extras.pool else { return finish(values) };
         let mut sums = Buffer::new(plan.sums_len());
-        finish(&mut sums);
-        fitting(self.transforms.max_pool(MaxPool {
+        finish(&mut sums)?;
+        self.kernels.max_pool(MaxPool {
             input: &sums,
             width: plan.columns,
             channels,
@@ -153,7 +158,7 @@ impl<'a> Layer<'a> {
             columns: plan.output().2,
             output: values,
             winners,
-        }));
+        })
     }
 
     /// Adds the gradients of weight and bias to `sums`, and returns the gradient of the images if `input_gradient`.
@@ -164,7 +169,7 @@ impl<'a> Layer<'a> {
         output_gradient: &[f32],
         sums: GradientSums<'_>,
         input_gradient: bool,
-    ) -> Option<Buffer<f32>> {
+    ) -> Result<Option<Buffer<f32>>, Misfit> {
         let plan = self.plan;
         let (depth, filters) = (plan.depth(), plan.filters);
         let batch = images.len() / plan.image_len();
@@ -188,14 +193,14 @@ impl<'a> Layer<'a> {
                 .zip(bias_gradients[first * filters..].par_chunks_mut(filters))
                 .take(count)
                 .enumerate()
-                .for_each(|(index, ((mut inputs, mut products), bias))| {
+                .try_for_each(|(index, ((mut inputs, mut products), bias))| {
                     let image = first + index;
-                    self.transform_image(&images[image * plan.image_len()..][..plan.image_len()], &mut inputs);
+                    self.transform_image(&images[image * plan.image_len()..][..plan.image_len()], &mut inputs)?;
                     let part = image * plan.output_len()..(image + 1) * plan.output_len();
                     let winners = output.winners.get(part.clone()).unwrap_or_default();
                     let gradient = &output_gradient[part.clone()];
-                    self.transform_gradient(&output.values[part], winners, gradient, &mut products, bias);
-                });
+                    self.transform_gradient(&output.values[part], winners, gradient, &mut products, bias)
+                })?;
 
             let mode = if first == 0 { Mode::Replace } else { Mode::Add };
             let products = &*products;
@@ -213,18 +218,18 @@ impl<'a> Layer<'a> {
             if input_gradient {
                 let transformed = &*transformed;
                 let images_gradient = &mut images_gradient[first * plan.image_len()..][..count * plan.image_len()];
-                images_gradient.par_chunks_mut(plan.image_len()).enumerate().for_each(|(image, gradient)| {
-                    self.finish_gradient(transformed, input_plane, image, gradient);
-                });
+                images_gradient.par_chunks_mut(plan.image_len()).enumerate().try_for_each(|(image, gradient)| {
+                    self.finish_gradient(transformed, input_plane, image, gradient)
+                })?;
             }
         }
-        filters::add_gradient(plan, &self.transforms, &filters_gradient, sums.weight);
+        filters::add_gradient(plan, self.kernels, &filters_gradient, sums.weight)?;
         for gradient in bias_gradients.chunks_exact(filters) {
             for (sum, gradient) in sums.bias.iter_mut().zip(gradient) {
                 *sum += gradient;
             }
         }
-        input_gradient.then_some(images_gradient)
+        Ok(input_gradient.then_some(images_gradient))
     }
 
     /// From the gradient of an image's output to that of its products, and of the bias.
@@ -235,7 +240,7 @@ impl<'a> Layer<'a> {
         output_gradient: &[f32],
         planes: &mut [&mut [f32]],
         bias: &mut [f32],
-    ) {
+    ) -> Result<(), Misfit> {
         let plan = self.plan;
         let channels = plan.filters;
         let relu = plan.extras.relu;
@@ -244,7 +249,7 @@ impl<'a> Layer<'a> {
         let places = values.chunks_exact(channels).zip(output_gradient.chunks_exact(channels));
         if let Some(pool) = plan.extras.pool {
             gradient.fill(0.0);
-            fitting(self.transforms.max_pool_gradient(MaxPoolGradient {
+            self.kernels.max_pool_gradient(MaxPoolGradient {
                 output: values,
                 winners,
                 output_gradient,
@@ -255,7 +260,7 @@ impl<'a> Layer<'a> {
                 stride: pool.stride,
                 columns: plan.output().2,
                 input_gradient: &mut gradient,
-            }));
+            })?;
             for (values, gradients) in places {
                 for ((sum, value), gradient) in bias.iter_mut().zip(values).zip(gradients) {
                     *sum += if relu && *value == 0.0 { 0.0 } else { *gradient };
@@ -274,12 +279,19 @@ impl<'a> Layer<'a> {
             let (height, width) = (plan.rows, plan.columns);
             let window = Window { image: &gradient[..], height, width, channels, top, left };
             let planes = PlanesMut { planes: &mut *planes, offset: tile * channels };
-            fitting(self.transforms.output_transposed(window, planes));
+            self.kernels.output_transposed(plan.tile, window, planes)?;
         }
+        Ok(())
     }
 
     /// From the gradients of an image's transformed tiles to that of the image.
-    fn finish_gradient(&self, transformed: &[f32], stride: usize, image: usize, gradient: &mut [f32]) {
+    fn finish_gradient(
+        &self,
+        transformed: &[f32],
+        stride: usize,
+        image: usize,
+        gradient: &mut [f32],
+    ) -> Result<(), Misfit> {
         let plan = self.plan;
         let (height, width) = plan.grid();
         let channels = plan.depth();
@@ -290,15 +302,17 @@ impl<'a> Layer<'a> {
                 let (top, left) = (top - plan.padding() as isize, left - plan.padding() as isize);
                 let planes = Planes { values: transformed, stride, offset: (image * plan.tiles() + tile) * channels };
                 let window = Window { image: &mut *gradient, height, width, channels, top, left };
-                fitting(self.transforms.input_transposed(planes, window));
+                self.kernels.input_transposed(plan.tile, planes, window)?;
             }
+            Ok(())
         };
         if plan.shuffled() {
             let mut grid = Buffer::new(plan.grid_len());
-            add_tiles(&mut grid);
+            add_tiles(&mut grid)?;
             from_grid(plan, &grid, gradient);
+            Ok(())
         } else {
-            add_tiles(gradient);
+            add_tiles(gradient)
         }
     }
 }

@@ -16,7 +16,7 @@ use dfdx::{
     tensor::{Cpu, CpuError, PutTape, SplitTape, Tape, Tensor, TensorFromVec},
     tensor_ops::ReshapeTo,
 };
-use kernels::{Backend, Misfit, training::Transforms};
+use kernels::{Backend, Misfit};
 
 use self::{
     layer::{GradientSums, Layer, Output},
@@ -83,8 +83,9 @@ pub(super) fn run<T: Tape<f32, Cpu>>(
     }
     let mut outputs: Vec<Output> = Vec::new();
     for ((weight, bias), plan) in parameters.iter().zip(&plans) {
-        let layer = Layer::new(plan, transforms(plan), &values(weight));
-        let output = layer.forward(outputs.last().map_or(&images, |output| &output.values), &values(bias));
+        let layer = Layer::new(plan, Backend::best_training(), &values(weight)).map_err(misfit)?;
+        let images = outputs.last().map_or(&images, |output| &output.values);
+        let output = layer.forward(images, &values(bias)).map_err(misfit)?;
         if !T::OWNS_TAPE {
             outputs.clear();
         }
@@ -107,12 +108,13 @@ pub(super) fn run<T: Tape<f32, Cpu>>(
         };
         while let (Some(output), Some((weight, bias)), Some(plan)) = (outputs.pop(), parameters.pop(), plans.pop()) {
             let images = outputs.last().map_or(&images, |output| &output.values);
-            let layer = Layer::new(&plan, transforms(&plan), &values(&weight));
+            let layer = Layer::new(&plan, Backend::best_training(), &values(&weight)).map_err(misfit)?;
             // Two gradients of one map cannot be borrowed together: take one's memory out, and put it back.
             let mut weight_sums = take(&mut **gradients.get_or_alloc_mut(&weight)?);
             let sums = GradientSums { weight: &mut weight_sums, bias: gradients.get_or_alloc_mut(&bias)? };
             let wanted = input_gradient || !plans.is_empty();
-            gradient = layer.backward(images, &output, gradient.as_deref().unwrap_or_default(), sums, wanted);
+            let output_gradient = gradient.as_deref().unwrap_or_default();
+            gradient = layer.backward(images, &output, output_gradient, sums, wanted).map_err(misfit)?;
             **gradients.get_or_alloc_mut(&weight)? = weight_sums;
         }
         if let Some(gradient) = gradient.filter(|_| input_gradient) {
@@ -128,18 +130,9 @@ pub(super) fn run<T: Tape<f32, Cpu>>(
     Ok(output.put_tape(tape))
 }
 
-/// The transforms of this CPU.
-fn transforms(plan: &Plan) -> Transforms {
-    [Backend::best(), Backend::Scalar]
-        .into_iter()
-        .find_map(|backend| Transforms::new(plan.tile, backend))
-        .expect("every CPU has scalar transforms")
-}
-
-/// Checks the result of a call whose sizes follow from a plan, and so fit: anything else is a fault of this program, which must not
-/// go on with wrong values.
-fn fitting(result: Result<(), Misfit>) {
-    assert!(result.is_ok(), "a plan's sizes do not fit each other");
+/// dfdx's error for a plan whose sizes do not fit each other, which [`Plan::new`] rules out.
+fn misfit(_: Misfit) -> CpuError {
+    CpuError::WrongNumElements
 }
 
 /// Planes of `plane` values, each cut into pieces of `piece`: part i holds piece i of every plane, so that threads can each

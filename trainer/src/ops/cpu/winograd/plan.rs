@@ -60,17 +60,12 @@ impl Plan {
             }
             (rows, columns) = (seen(rows)?, seen(columns)?);
         }
-        let tile = match window.kernel.div_ceil(window.stride) {
-            3 => {
-                let cost = |tile: &Tile| tiles(*tile, rows, columns) * tile.planes();
-                [Tile::F4x3, Tile::F6x3].into_iter().min_by_key(cost)?
-            }
-            5 => Tile::F5x5,
-            _ => return None,
-        };
+        let taps = window.kernel.div_ceil(window.stride);
+        let cost = |tile: &Tile| tiles(*tile, rows, columns) * tile.planes();
+        let tile = Tile::ALL.into_iter().filter(|tile| tile.taps() == taps).min_by_key(cost)?;
         let plan = Self { tile, channels, height, width, window, filters, rows, columns, extras };
         let fits = plan.depth().is_multiple_of(LANES) && filters.is_multiple_of(LANES);
-        let saves = plan.tiles() * tile.planes() < rows * columns * tile.taps() * tile.taps();
+        let saves = plan.tiles() * tile.planes() < rows * columns * taps * taps;
         (fits && saves).then_some(plan)
     }
 
