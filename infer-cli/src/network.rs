@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use image_files::preprocessing::{Normalisation, understand};
 use infer_core::{
-    describe::{CLASSES, MAX_LAYERS},
+    describe::{CLASSES, Description, MAX_LAYERS, network_of},
     packed::{self, Backend, Line, LinearWeights, NETWORKS, Plan},
     safetensors::SafeTensors,
     weights::Weights,
@@ -60,32 +60,28 @@ pub fn pack(plan: &'static Plan, weights: &Weights<'_>, linear: LinearWeights) -
     Ok(lines)
 }
 
-/// The network that a file is for: the one that the metadata name, else the one whose tensors it has. Whether they are packed.
+/// The network that a file is for (see [`network_of`]), and whether its weights are packed.
 ///
 /// # Errors
 /// There is no such network.
 pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, bool)> {
-    let names = || NETWORKS.map(|plan| plan.description().name).join(" or ");
-    let packed = |plan: &Plan| header.tensor(plan.description().packed_tensor).is_some();
-    if let Some(name) = header.metadata("architecture").map(|name| name.to_string()) {
-        let plan = NETWORKS.into_iter().find(|plan| plan.description().name == name);
-        let plan =
-            plan.with_context(|| format!("expected the metadata `architecture` to be {}, found {name:?}", names()))?;
-        return Ok((plan, packed(plan)));
-    }
-    if let Some(plan) = NETWORKS.into_iter().find(|plan| packed(plan)) {
-        return Ok((plan, true));
-    }
-    // The network with the most tensors that the file has, of equals the one with fewest that it lacks.
-    let found = |plan: &&Plan| {
-        let tensors = plan.description().tensors;
-        let present = tensors.iter().filter(|name| header.tensor(name).is_some()).count();
-        (present, std::cmp::Reverse(tensors.len()))
+    let has = |name: &str| header.tensor(name).is_some();
+    let packed = |network: &Description| has(network.packed_tensor);
+    let architecture = header.metadata("architecture").map(|name| name.to_string());
+    let networks = || NETWORKS.into_iter().map(Plan::description);
+    let found = match networks().find(|network| architecture.is_none() && packed(network)) {
+        Some(network) => Some(network),
+        None => network_of(networks(), architecture.as_deref(), has),
     };
-    match NETWORKS.into_iter().max_by_key(found) {
-        Some(plan) if found(&plan).0 > 0 => Ok((plan, false)),
-        _ => Err(none_of_its_tensors(header)),
-    }
+    let plan = found.and_then(|found| NETWORKS.into_iter().find(|plan| plan.description() == found));
+    let plan = plan.ok_or_else(|| match &architecture {
+        Some(name) => {
+            let names = NETWORKS.map(|plan| plan.description().name).join(" or ");
+            anyhow!("expected the metadata `architecture` to be {names}, found {name:?}")
+        }
+        None => none_of_its_tensors(header),
+    })?;
+    Ok((plan, packed(plan.description())))
 }
 
 /// The weights of a file that are not packed.

@@ -1,10 +1,10 @@
 //! `infer-cli pack`: writes a network's weights the way its kernels read them, to be mapped into memory and used as they are.
 
-use std::{fs, io::Write};
+use std::{collections::BTreeMap, fs, io::Write};
 
 use anyhow::{Context, bail};
+use image_files::header::{Entry, header};
 use infer_core::packed::{Line, LinearWeights, Plan};
-use serde_json::{Map, Value, json};
 
 use crate::{
     args::Pack,
@@ -35,7 +35,7 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
             bail!("expected {}'s weights as they were trained, found packed ones", plan.description().title);
         }
         let lines = pack(plan, &network::weights(plan, &file)?, linear)?;
-        Ok((packed_header(plan, &header, linear, size_of_val(&lines[..])), lines))
+        Ok((packed_header(plan, &header, linear, size_of_val(&lines[..]))?, lines))
     };
     let (header, lines) = contents().with_context(|| format!("cannot use the weights in {}", path.display()))?;
 
@@ -49,24 +49,18 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
     destination.commit()
 }
 
-/// Header before the packed weights: the length and the JSON of a safetensors header, with spaces behind so that the
-/// weights begin at a multiple of 64 bytes. (The safetensors crate aligns to 8 and no more.) The metadata are those of the
-/// weights they were made of, and say what was done.
-fn packed_header(plan: &Plan, weights: &Header<'_>, linear: LinearWeights, length: usize) -> Vec<u8> {
-    let mut metadata = Map::new();
+/// Header before the packed weights, which begin at a multiple of 64 bytes. (The safetensors crate aligns to 8 and no more.) The
+/// metadata are those of the weights they were made of, and say what was done.
+fn packed_header(plan: &Plan, weights: &Header<'_>, linear: LinearWeights, length: usize) -> anyhow::Result<Vec<u8>> {
+    let mut metadata = BTreeMap::new();
     weights.for_each_metadata(|key, value| {
-        metadata.insert(key.to_string(), value.to_string().into());
+        metadata.insert(key.to_string(), value.to_string());
     });
+    let network = plan.description();
     // They say which network it is where the weights themselves do not.
-    metadata.insert("architecture".into(), plan.description().name.into());
-    metadata.insert("linear_weights".into(), linear.to_string().into());
+    metadata.insert("architecture".into(), network.name.into());
+    metadata.insert("linear_weights".into(), linear.to_string());
     metadata.insert("packed_by".into(), concat!("infer-cli ", env!("CARGO_PKG_VERSION")).into());
-    let header: Value = json!({
-        "__metadata__": metadata,
-        plan.description().packed_tensor: {"dtype": "U8", "shape": [length], "data_offsets": [0, length]},
-    });
-    let mut json = header.to_string();
-    let spaces = (size_of::<u64>() + json.len()).next_multiple_of(Line::SIZE) - size_of::<u64>() - json.len();
-    json.extend(std::iter::repeat_n(' ', spaces));
-    [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat()
+    let tensor = Entry { name: network.packed_tensor, dtype: "U8", shape: &[length], length };
+    Ok(header(metadata, [tensor], Line::SIZE)?)
 }

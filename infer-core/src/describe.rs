@@ -201,6 +201,27 @@ impl Description {
     }
 }
 
+/// Finds the network that a weights file is for: the one that its metadata `architecture` name, or, where they name none, the one
+/// of which the file has the most tensors, and of equals the one of which it lacks the fewest.
+///
+/// `None` where no network has that name, or the file has no tensor of any.
+pub fn network_of<'n>(
+    networks: impl IntoIterator<Item = &'n Description>,
+    architecture: Option<&str>,
+    has_tensor: impl Fn(&str) -> bool,
+) -> Option<&'n Description> {
+    let mut networks = networks.into_iter();
+    if let Some(name) = architecture {
+        return networks.find(|network| network.name == name);
+    }
+    let ranked = networks.map(|network| {
+        let present = network.tensors.iter().filter(|name| has_tensor(name)).count();
+        (present, core::cmp::Reverse(network.tensors.len()), network)
+    });
+    let best = ranked.max_by_key(|(present, all, _)| (*present, *all));
+    best.filter(|(present, ..)| *present > 0).map(|(.., network)| network)
+}
+
 /// One line of a network's list, before its sizes are known.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,5 @@
 //! Trains image classifiers with shapes checked by the compiler, and exports their weights as safetensors.
 
-pub mod atomic;
 pub mod cli;
 #[cfg(feature = "cuda")]
 pub mod cuda;

@@ -303,7 +303,7 @@ fn unusable_weights_are_refused_by_name() {
         fs::write(&path, safetensors::serialize(none, metadata).unwrap()).unwrap();
     };
     save(None);
-    refusal("neither AlexNet nor LeNet-5");
+    refusal("it has no tensor of alexnet or lenet5");
     save(Some([("architecture".to_string(), "vgg".to_string())].into()));
     refusal("unknown architecture \"vgg\"");
     save(Some([("architecture".to_string(), "lenet5".to_string())].into()));

@@ -76,7 +76,7 @@ fn checkpoints(folder: &Path) -> Vec<PathBuf> {
 fn leftovers(folder: &Path) -> usize {
     [folder.join("run"), folder.join("run/checkpoints")]
         .iter()
-        .map(|folder| trainer::atomic::leftovers(folder).len())
+        .map(|folder| image_files::atomic::leftovers(folder).len())
         .sum()
 }
 

@@ -2,10 +2,12 @@
 //! network's input ([`gray`]), as a weights file says it ([`preprocessing`], [`weights`]); and which class a folder is named after ([`class`]).
 //! infer-cli classifies and trainer learns by the same code, so that an image is the same to both.
 
+pub mod atomic;
 pub mod class;
 pub mod decode;
 pub mod find;
 pub mod gray;
+pub mod header;
 pub mod panics;
 pub mod preprocessing;
 pub mod weights;

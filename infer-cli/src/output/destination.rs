@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use tempfile::NamedTempFile;
+use image_files::atomic::{self, Unfinished};
 
 use crate::stdout;
 
@@ -25,7 +25,7 @@ pub enum Destination {
     /// A file that is there already and is no ordinary one, such as a pipe or `/dev/null`: written to directly.
     Special(PathBuf, File),
     /// A file that gets its name when it is complete, and else disappears.
-    Whole(PathBuf, NamedTempFile),
+    Whole(Unfinished),
     /// A file that is called `.partial` until it is complete, and stays so if the program is interrupted.
     Partial(PathBuf, File),
 }
@@ -43,13 +43,7 @@ impl Destination {
             if let Some(file) = special {
                 return Ok(Self::Special(path, file));
             }
-            let mut builder = tempfile::Builder::new();
-            builder.prefix(".infer-cli-").suffix(".tmp");
-            // Temporary files are for their owner only by default; this one becomes an ordinary file.
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let file = builder.tempfile_in(folder(&path))?;
-            Ok(Self::Whole(path, file))
+            Ok(Self::Whole(Unfinished::new(&path)?))
         };
         create().with_context(|| format!("cannot write {}", path.display()))
     }
@@ -91,7 +85,8 @@ impl Destination {
     pub fn name(&self) -> String {
         match self {
             Self::Stdout => STDOUT.into(),
-            Self::Special(path, _) | Self::Whole(path, _) | Self::Partial(path, _) => path.display().to_string(),
+            Self::Special(path, _) | Self::Partial(path, _) => path.display().to_string(),
+            Self::Whole(file) => file.path().display().to_string(),
         }
     }
 
@@ -103,7 +98,7 @@ impl Destination {
         Ok(match self {
             Self::Stdout => Box::new(io::stdout().lock()),
             Self::Special(_, file) | Self::Partial(_, file) => Box::new(file.try_clone()?),
-            Self::Whole(_, file) => Box::new(file.as_file().try_clone()?),
+            Self::Whole(file) => Box::new(file.file().try_clone()?),
         })
     }
 
@@ -112,7 +107,7 @@ impl Destination {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
             Self::Special(_, file) => file.is_terminal(),
-            Self::Whole(..) | Self::Partial(..) => false,
+            Self::Whole(_) | Self::Partial(..) => false,
         }
     }
 
@@ -120,7 +115,7 @@ impl Destination {
     pub fn unfinished(&self) -> Option<PathBuf> {
         match self {
             Self::Stdout | Self::Special(..) => None,
-            Self::Whole(_, file) => Some(file.path().to_path_buf()),
+            Self::Whole(file) => Some(file.temporary_path().to_path_buf()),
             Self::Partial(path, _) => Some(partial(path)),
         }
     }
@@ -131,24 +126,12 @@ impl Destination {
     /// It cannot be written to the disk or renamed.
     pub fn commit(self) -> anyhow::Result<()> {
         let name = self.name();
-        let commit = || -> io::Result<()> {
-            let path = match self {
-                Self::Stdout | Self::Special(..) => return Ok(()),
-                Self::Whole(path, file) => {
-                    file.as_file().sync_all()?;
-                    file.persist(&path)?;
-                    path
-                }
-                Self::Partial(path, file) => {
-                    file.sync_all()?;
-                    fs::rename(partial(&path), &path)?;
-                    path
-                }
-            };
-            // So that the name, too, outlives a power failure; only Unix opens folders.
-            if cfg!(unix) { File::open(folder(&path))?.sync_all() } else { Ok(()) }
+        let committed = match self {
+            Self::Stdout | Self::Special(..) => Ok(()),
+            Self::Whole(file) => file.commit(),
+            Self::Partial(path, file) => atomic::rename(&file, &partial(&path), &path),
         };
-        commit().with_context(|| format!("cannot write {name}"))
+        committed.with_context(|| format!("cannot write {name}"))
     }
 
     /// Makes a file disappear.
@@ -185,11 +168,4 @@ fn partial(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(PARTIAL);
     name.into()
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
 }

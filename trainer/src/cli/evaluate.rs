@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail, ensure};
-use clap::Args;
+use anyhow::{Context, anyhow, ensure};
+use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use dfdx::tensor::Cpu;
 use safetensors::SafeTensors;
@@ -182,21 +182,20 @@ impl Report {
     }
 }
 
-/// The network that a weights file is for: by its metadata, or else by its tensors' names.
+/// The network that a weights file is for; see [`infer_core::describe::network_of`].
 fn network_of(path: &Path) -> anyhow::Result<NetworkName> {
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     let (_, header) =
         SafeTensors::read_metadata(&bytes).with_context(|| format!("{}: not a safetensors file", path.display()))?;
     let architecture = header.metadata().as_ref().and_then(|metadata| metadata.get("architecture"));
-    match architecture.map(String::as_str) {
-        Some("alexnet") => Ok(NetworkName::Alexnet),
-        Some("lenet5") => Ok(NetworkName::Lenet5),
-        Some(other) => bail!("{}: unknown architecture {other:?}, expected alexnet or lenet5", path.display()),
-        None if header.info("conv5.weight").is_some() => Ok(NetworkName::Alexnet),
-        None if header.info("conv2.weight").is_some() => Ok(NetworkName::Lenet5),
-        None => bail!(
-            "{}: neither AlexNet nor LeNet-5: it has no tensor named conv5.weight or conv2.weight",
-            path.display()
-        ),
-    }
+    let networks = || NetworkName::value_variants().iter().map(|network| network.description());
+    let has = |name: &str| header.info(name).is_some();
+    let found = infer_core::describe::network_of(networks(), architecture.map(String::as_str), has);
+    let name = found.and_then(|found| NetworkName::value_variants().iter().find(|name| name.description() == found));
+    let known: Vec<_> = networks().map(|network| network.name).collect();
+    let (path, known) = (path.display(), known.join(" or "));
+    name.copied().ok_or_else(|| match architecture {
+        Some(other) => anyhow!("{path}: unknown architecture {other:?}, expected {known}"),
+        None => anyhow!("{path}: it has no tensor of {known}"),
+    })
 }

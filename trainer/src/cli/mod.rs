@@ -26,7 +26,6 @@ use clap::{
 use infer_core::describe::{CLASSES, Description};
 
 use crate::{
-    atomic,
     data::{
         DataFile, Dataset, Origin,
         folder::{FolderError, Shrink, TestShare, Unreadable},
@@ -34,6 +33,7 @@ use crate::{
     },
     training::{TrainError, config::RunConfig, progress::say},
 };
+use image_files::atomic;
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
 const MAX_BATCH: u64 = 8192;

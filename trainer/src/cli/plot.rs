@@ -9,10 +9,8 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 
-use crate::{
-    atomic,
-    training::{curves, metrics, progress::say},
-};
+use crate::training::{curves, metrics, progress::say};
+use image_files::atomic;
 
 /// Options of `plot`.
 #[derive(Debug, Args)]

@@ -14,10 +14,10 @@ use image_files::class::folder_names;
 
 use super::{DataArgs, counted, number};
 use crate::{
-    atomic,
     model::{AlexNet, Network},
     training::progress::say,
 };
+use image_files::atomic;
 
 /// Options of `samples`.
 #[derive(Debug, Args)]

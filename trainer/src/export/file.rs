@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use image_files::header::{Entry, header};
 use infer_core::describe::{CLASSES, Description};
 use safetensors::{Dtype, SafeTensors};
 use serde::{
@@ -29,6 +30,9 @@ pub(crate) struct StoredTensor<'a> {
     pub(crate) values: Cow<'a, [f32]>,
 }
 
+/// Values begin at a multiple of this, so that they can be used where they lie in memory.
+const ALIGNMENT: usize = 8;
+
 /// Writes a safetensors file: the same tensors and metadata always give the same bytes.
 ///
 /// # Errors
@@ -38,21 +42,11 @@ pub(crate) fn write(
     metadata: &BTreeMap<String, String>,
     tensors: &[StoredTensor<'_>],
 ) -> io::Result<()> {
-    let mut header = serde_json::Map::new();
-    header.insert("__metadata__".to_owned(), serde_json::to_value(metadata)?);
-    let mut begin = 0;
-    for tensor in tensors {
-        let end = begin + size_of_val(&*tensor.values);
-        let entry = serde_json::json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]});
-        header.insert(tensor.name.clone(), entry);
-        begin = end;
+    fn entry<'t>(StoredTensor { name, shape, values }: &'t StoredTensor<'_>) -> Entry<'t> {
+        Entry { name, dtype: "F32", shape, length: size_of_val::<[f32]>(values) }
     }
-    let mut header = serde_json::to_vec(&header)?;
-    // The data begins at a multiple of eight, so that it can be used where it lies in memory.
-    header.resize(header.len().next_multiple_of(8), b' ');
-
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(&header)?;
+    let metadata = metadata.iter().map(|(key, value)| (key.clone(), value.clone()));
+    file.write_all(&header(metadata, tensors.iter().map(entry), ALIGNMENT)?)?;
     let mut bytes = Vec::new();
     for values in tensors.iter().flat_map(|tensor| tensor.values.chunks(1 << 16)) {
         bytes.clear();

@@ -25,7 +25,7 @@ use safetensors::Dtype;
 
 pub(crate) use file::{StoredFile, StoredTensor, write};
 
-use crate::atomic;
+use image_files::atomic;
 
 /// Why a weight file cannot be written or is refused.
 #[derive(Debug, thiserror::Error)]

@@ -21,12 +21,12 @@ use super::{
     state::State,
 };
 use crate::{
-    atomic,
     export::{self, StoredFile, StoredTensor},
     model::Network,
     ops::ConvDevice,
     optimiser::{Optimiser, OptimiserDevice, Part},
 };
+use image_files::atomic;
 
 /// The folder of checkpoints in a run's folder.
 const FOLDER: &str = "checkpoints";

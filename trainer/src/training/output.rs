@@ -25,7 +25,6 @@ use super::{
     steps::StepLog,
 };
 use crate::{
-    atomic,
     data::{Dataset, folder::TestShare},
     export,
     model::Network,
@@ -33,6 +32,7 @@ use crate::{
     optimiser::Optimiser,
     times::{self, Times},
 };
+use image_files::atomic;
 
 /// The file of [`StepLog`].
 const STEPS: &str = "metrics.jsonl";

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::error::OutputError;
-use crate::atomic;
+use image_files::atomic;
 
 /// Measurements of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::atomic;
+use image_files::atomic;
 
 /// The most bytes that are kept.
 const MOST: u64 = 128 << 20;

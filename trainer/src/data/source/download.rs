@@ -12,7 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::{PUBLISHED, present};
-use crate::{atomic, data::idx};
+use crate::data::idx;
+use image_files::atomic;
 
 /// The largest download accepted for one file (64 MiB; the largest published one is 26 MB).
 const MAX_DOWNLOAD: u64 = 64 << 20;

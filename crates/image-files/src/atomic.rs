@@ -7,8 +7,68 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tempfile::NamedTempFile;
+
 /// Beginning and end of temporary names.
 const TEMPORARY: (&str, &str) = (".partial-", ".tmp");
+
+/// A file in the making, beside the one that it is to be. It disappears when it is dropped.
+#[derive(Debug)]
+pub struct Unfinished {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl Unfinished {
+    /// Begins a file that is to be at `path`.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
+        // The default of temporary files is readable by their owner only; these are to be ordinary files.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        Ok(Self { path: path.to_path_buf(), file: builder.tempfile_in(folder(path))? })
+    }
+
+    /// The path that it is to be at.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path that it is at.
+    pub fn temporary_path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The file, to be written to.
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Makes the file appear at its path, where it replaces another.
+    ///
+    /// # Errors
+    /// It cannot be written to the disk or renamed.
+    pub fn commit(self) -> io::Result<()> {
+        // Renamed before its content is on the disk, the file could be there and empty after a power failure.
+        self.file.as_file().sync_all()?;
+        self.file.persist(&self.path)?;
+        sync_folder(&self.path)
+    }
+}
+
+/// Makes a file that is complete at `from` appear at `to`, where it replaces another.
+///
+/// # Errors
+/// It cannot be written to the disk or renamed.
+pub fn rename(file: &File, from: &Path, to: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    fs::rename(from, to)?;
+    sync_folder(to)
+}
 
 /// Creates or replaces the file at `path` with what `fill` writes.
 ///
@@ -17,22 +77,21 @@ const TEMPORARY: (&str, &str) = (".partial-", ".tmp");
 /// # Errors
 /// What `fill` returns, or why the file could not be created or renamed.
 pub fn write<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&mut File) -> Result<(), E>) -> Result<(), E> {
-    let folder = match path.parent() {
+    let mut file = Unfinished::new(path)?;
+    fill(file.file.as_file_mut())?;
+    Ok(file.commit()?)
+}
+
+/// Makes the name of a file outlive a power failure; only Unix opens folders.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
-    // The default of temporary files is readable by their owner only; these are to be ordinary files.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    fill(file.as_file_mut())?;
-    // Renamed before its content is on the disk, the file could be there and empty after a power failure.
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    // The new name, too, is to outlive a power failure.
-    if cfg!(unix) { Ok(File::open(folder)?.sync_all()?) } else { Ok(()) }
+    }
 }
 
 /// Half-written files that killed programs left in a folder; none where it cannot be read.
