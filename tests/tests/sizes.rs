@@ -12,7 +12,7 @@
 
 use infer_core::describe::{Description, Kind, Layer};
 use infer_core::packed::NETWORKS;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
