@@ -75,6 +75,33 @@ fn a_signal_leaves_what_was_written_and_nothing_else() {
 }
 
 #[test]
+fn a_signal_while_weights_are_packed_leaves_nothing() {
+    let folder = folder();
+    common::write(&folder.path("alexnet.safetensors"), common::tensors(&common::ALEXNET), &[]);
+    let before = folder.names();
+    // A machine that is busy may let the program end before the signal comes.
+    for attempt in 1.. {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_infer-cli"))
+            .current_dir(folder.path(""))
+            .args(["pack", "-w", "alexnet.safetensors", "-o", "packed"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while folder.names() == before && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let (code, said) = signalled(child, "-INT");
+        if code == Some(130) {
+            assert_eq!(folder.names(), before);
+            return;
+        }
+        assert_eq!(code, Some(0), "{said}");
+        assert!(attempt < 20, "no signal came in time");
+        fs::remove_file(folder.path("packed")).unwrap();
+    }
+}
+
+#[test]
 fn a_run_goes_on_to_what_one_run_would_have_written() {
     for format in ["jsonl", "csv"] {
         let folder = folder();
