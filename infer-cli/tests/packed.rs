@@ -170,3 +170,33 @@ fn lenet5_is_packed_and_classifies_alike() {
     assert!(expected.lines().count() > 1, "{expected}");
     assert_eq!(classify("packed5.safetensors"), expected);
 }
+
+#[test]
+fn weights_tell_any_number_of_classes_apart() {
+    let folder = folder();
+    for classes in [2, 37, 1000, 10_000] {
+        write(&folder.path("many.safetensors"), common::tensors_for(&common::LENET5, classes), &[]);
+        let pack = ["pack", "-w", "many.safetensors", "-o", "packed-many.safetensors", "--force"];
+        folder.program(&[&pack[..], &["--linear-weights", "f32"]].concat()).assert().success();
+        let records = |weights: &str| {
+            let args = ["classify", "pictures", "--format", "jsonl", "--logits", "-k", "2", "--weights", weights];
+            let output = folder.program(&args).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let found = records("many.safetensors");
+        assert_eq!(records("packed-many.safetensors"), found);
+        for record in found.lines() {
+            let record: Value = serde_json::from_str(record).unwrap();
+            let logits: Vec<f64> =
+                record["logits"].as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap()).collect();
+            assert_eq!(logits.len(), classes);
+            let best = record["class"].as_u64().unwrap() as usize;
+            assert!(logits.iter().all(|logit| *logit <= logits[best]), "{record}");
+        }
+    }
+    write(&folder.path("one.safetensors"), common::tensors_for(&common::LENET5, 1), &[]);
+    let refused = folder.program(&["classify", "pictures", "--weights", "one.safetensors"]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("linear3"), "{said}");
+}

@@ -38,6 +38,11 @@ impl View for Tensor {
 
 /// Values between -1 and 1 that look random, times `√(6 / fan-in)`, so that they neither fade nor grow from layer to layer.
 pub fn tensors(network: &Description) -> Vec<(&'static str, Tensor)> {
+    tensors_for(network, network.classes())
+}
+
+/// Like [`tensors`], for so many classes.
+pub fn tensors_for(network: &Description, classes: usize) -> Vec<(&'static str, Tensor)> {
     let mut state = 1_u32;
     let mut random = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -48,7 +53,7 @@ pub fn tensors(network: &Description) -> Vec<(&'static str, Tensor)> {
         let scale = if shape.len() == 1 { 0.1 } else { (6.0 / fan_in as f32).sqrt() };
         Tensor(shape.to_vec(), (0..shape.iter().product()).map(|_| random() * scale).collect())
     };
-    let layers = network.layers.iter().filter_map(|layer| Some((layer, layer.tensors?)));
+    let layers = network.layers(classes).filter_map(|layer| Some((layer, layer.tensors?)));
     layers
         .flat_map(|(layer, [weight, bias])| {
             let weight = (weight, tensor(&layer.weight_sizes()[..layer.weight_rank()]));
