@@ -5,6 +5,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use infer_core::alexnet::AlexNet;
+use infer_core::describe::{Kind, Layer, Maps};
 use infer_core::layers::MaxPool2d;
 use infer_core::packed::{Backend, Line, LinearWeights, Network, Serial};
 use infer_core::tensor::{FloatArray, Scratch, flatten};
@@ -16,9 +17,12 @@ use tests::{file, formula};
 /// Values of the largest output of a layer of AlexNet.
 const LARGEST: usize = alexnet::LAYERS[0].output.values();
 
-/// Multiply-adds of a layer of AlexNet.
-fn multiply_adds(name: &str) -> usize {
-    alexnet::LAYERS.iter().find(|layer| layer.name == name).map_or(0, |layer| layer.multiply_adds())
+/// Multiply-adds of a layer of AlexNet, or comparisons of a pool.
+fn operations(layer: &Layer) -> usize {
+    match layer.kind {
+        Kind::MaxPool { kernel, .. } => layer.output.values() * kernel * kernel,
+        Kind::Conv { .. } | Kind::Linear { .. } => layer.multiply_adds(),
+    }
 }
 
 fn networks(c: &mut Criterion) {
@@ -53,26 +57,41 @@ fn layers(c: &mut Criterion) {
     group.sample_size(10);
 
     macro_rules! layer {
-        ($name:literal, $layer:expr, $operations:expr, $input:expr, $output:expr) => {
-            group.throughput(Throughput::Elements($operations as u64));
-            group.bench_function($name, |b| {
+        ($number:literal, $layer:expr, $input:expr, $output:expr) => {
+            let layer = &alexnet::LAYERS[$number];
+            group.throughput(Throughput::Elements(operations(layer) as u64));
+            group.bench_function(layer.name, |b| {
                 b.iter(|| {
                     black_box($layer.forward(black_box($input), $output));
                 })
             });
         };
     }
+    macro_rules! pool {
+        ($number:literal) => {
+            const POOL: Layer = alexnet::LAYERS[$number];
+            let layer = MaxPool2d::<{ POOL.kernel() }, { POOL.stride() }, { POOL.input.side }, { POOL.output.side }>;
+            let maps = input.tensor::<{ POOL.input.channels }, { POOL.input.side }, { POOL.input.side }>();
+            layer!($number, layer, maps, output.tensor());
+        };
+    }
+    const FLAT: Maps = alexnet::LAYERS[8].input;
     let AlexNet { conv1, conv2, conv3, conv4, conv5, linear1, linear2, linear3 } = network;
-    layer!("conv1", conv1, multiply_adds("conv1"), image, output.tensor());
-    layer!("pool1", MaxPool2d::<3, 2, 54, 26>, 96 * 26 * 26 * 9, input.tensor::<96, 54, 54>(), output.tensor());
-    layer!("conv2", conv2, multiply_adds("conv2"), input.tensor(), output.tensor());
-    layer!("pool2", MaxPool2d::<3, 2, 26, 12>, 256 * 12 * 12 * 9, input.tensor::<256, 26, 26>(), output.tensor());
-    layer!("conv3", conv3, multiply_adds("conv3"), input.tensor(), output.tensor());
-    layer!("conv4", conv4, multiply_adds("conv4"), input.tensor(), output.tensor());
-    layer!("conv5", conv5, multiply_adds("conv5"), input.tensor(), output.tensor());
-    layer!("linear1", linear1, multiply_adds("linear1"), flatten(input.tensor::<256, 5, 5>()), output.vector());
-    layer!("linear2", linear2, multiply_adds("linear2"), input.vector(), output.vector());
-    layer!("linear3", linear3, multiply_adds("linear3"), input.vector(), output.vector());
+    layer!(0, conv1, image, output.tensor());
+    {
+        pool!(1);
+    }
+    layer!(2, conv2, input.tensor(), output.tensor());
+    {
+        pool!(3);
+    }
+    layer!(4, conv3, input.tensor(), output.tensor());
+    layer!(5, conv4, input.tensor(), output.tensor());
+    layer!(6, conv5, input.tensor(), output.tensor());
+    let maps = input.tensor::<{ FLAT.channels }, { FLAT.side }, { FLAT.side }>();
+    layer!(8, linear1, flatten(maps), output.vector());
+    layer!(9, linear2, input.vector(), output.vector());
+    layer!(10, linear3, input.vector(), output.vector());
     group.finish();
 }
 

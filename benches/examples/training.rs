@@ -16,6 +16,7 @@ use dfdx::{
     tensor::{AsArray, Cpu, Gradients, Tensor, TensorFromVec, Trace},
     tensor_ops::{Backward, SumTo, TryMul},
 };
+use infer_core::alexnet::SIDE;
 use serde_json::json;
 use trainer::{
     export,
@@ -25,7 +26,7 @@ use trainer::{
 };
 
 /// Values in an image.
-const IMAGE: usize = 224 * 224;
+const IMAGE: usize = SIDE * SIDE;
 /// Adam's step size; `training_engine.py` has the same.
 const LEARNING_RATE: f64 = 1e-5;
 
@@ -72,7 +73,7 @@ impl Training {
     fn step(&mut self) -> anyhow::Result<f32> {
         let (images, labels) = &self.batches[self.steps % self.batches.len()];
         self.steps += 1;
-        let images: FeatureMaps<1, 224, Cpu> =
+        let images: FeatureMaps<1, SIDE, Cpu> =
             self.device.try_tensor_from_vec(images.clone(), (self.batch, Const, Const, Const))?;
         let labels: Vectors<CLASSES, Cpu> = self.device.try_tensor_from_vec(labels.clone(), (self.batch, Const))?;
         let gradients = mem::replace(&mut self.gradients, Gradients::leaky());

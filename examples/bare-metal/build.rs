@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("cargo:rerun-if-changed={path}");
             fs::copy(&path, &weights).map_err(|e| format!("WEIGHTS={path}: {e}"))?;
         }
-        Err(_) => formula::write("lenet5", &formula::LENET5, &weights)?,
+        Err(_) => formula::write(&infer_core::lenet5::DESCRIPTION, &weights)?,
     }
 
     if env::var("CARGO_CFG_TARGET_OS")? == "none" {

@@ -7,5 +7,5 @@ use std::{error::Error, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let file = std::env::args_os().nth(1).ok_or("usage: weights FILE")?;
-    formula::write("alexnet", &formula::ALEXNET, &PathBuf::from(file))
+    formula::write(&infer_core::alexnet::DESCRIPTION, &PathBuf::from(file))
 }

@@ -4,53 +4,30 @@
 //! He initialisation (He et al. 2015, section 2.2): uniform within ±√(6 / inputs of a unit), which keeps the size of
 //! activations from layer to layer, so that the logits are of order 1 and depend on every layer.
 
+use infer_core::describe::Description;
 use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
 use std::{collections::HashMap, error::Error, path::Path};
 
-/// A layer: its name and the shape of its weight, the units first.
-pub type Layer = (&'static str, &'static [usize]);
-
-/// The layers of LeNet-5.
-#[allow(dead_code, reason = "each program that includes this file writes one network")]
-pub const LENET5: [Layer; 5] = [
-    ("conv1", &[6, 1, 5, 5]),
-    ("conv2", &[16, 6, 5, 5]),
-    ("linear1", &[120, 400]),
-    ("linear2", &[84, 120]),
-    ("linear3", &[10, 84]),
-];
-
-/// The layers of AlexNet.
-#[allow(dead_code, reason = "each program that includes this file writes one network")]
-pub const ALEXNET: [Layer; 8] = [
-    ("conv1", &[96, 1, 11, 11]),
-    ("conv2", &[256, 96, 5, 5]),
-    ("conv3", &[384, 256, 3, 3]),
-    ("conv4", &[384, 384, 3, 3]),
-    ("conv5", &[256, 384, 3, 3]),
-    ("linear1", &[4096, 6400]),
-    ("linear2", &[4096, 4096]),
-    ("linear3", &[10, 4096]),
-];
-
-/// Writes a weights file for a network of `layers`.
+/// Writes a weights file for a network.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(architecture: &str, layers: &[Layer], file: &Path) -> Result<(), Box<dyn Error>> {
+pub fn write(network: &Description, file: &Path) -> Result<(), Box<dyn Error>> {
     let mut random = Random(1);
     let mut tensors = Vec::new();
-    for (name, shape) in layers {
-        let inputs: usize = shape[1..].iter().product();
+    for layer in network.layers {
+        let Some([weight, bias]) = layer.tensors else { continue };
+        let (units, inputs) = (layer.output.channels, layer.fan_in());
         let bound = (6.0 / inputs as f32).sqrt();
-        tensors.push((format!("{name}.weight"), shape.to_vec(), random.bytes(shape[0] * inputs, bound)));
-        tensors.push((format!("{name}.bias"), vec![shape[0]], random.bytes(shape[0], 0.1)));
+        let shape = layer.weight_sizes()[..layer.weight_rank()].to_vec();
+        tensors.push((weight, shape, random.bytes(units * inputs, bound)));
+        tensors.push((bias, vec![units], random.bytes(units, 0.1)));
     }
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
-    let metadata = HashMap::from([("architecture".to_owned(), architecture.to_owned())]);
+    let metadata = HashMap::from([("architecture".to_owned(), network.name.to_owned())]);
     serialize_to_file(views, Some(metadata), file).map_err(|e| format!("{}: {e}", file.display()).into())
 }
 

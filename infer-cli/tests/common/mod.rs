@@ -1,5 +1,5 @@
 //! What the tests of the command line share: weights made by a formula, pictures, and the program itself.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
 use std::{
     collections::HashMap,
@@ -9,42 +9,11 @@ use std::{
 
 use assert_cmd::Command;
 use image::{GrayImage, Luma};
+pub use infer_core::alexnet::DESCRIPTION as ALEXNET;
+use infer_core::describe::Description;
+pub use infer_core::lenet5::DESCRIPTION as LENET5;
 use safetensors::{Dtype, View, serialize_to_file};
 use tempfile::TempDir;
-
-/// Names and shapes of LeNet-5's tensors.
-pub const LENET5: [(&str, &[usize]); 10] = [
-    ("conv1.weight", &[6, 1, 5, 5]),
-    ("conv1.bias", &[6]),
-    ("conv2.weight", &[16, 6, 5, 5]),
-    ("conv2.bias", &[16]),
-    ("linear1.weight", &[120, 400]),
-    ("linear1.bias", &[120]),
-    ("linear2.weight", &[84, 120]),
-    ("linear2.bias", &[84]),
-    ("linear3.weight", &[10, 84]),
-    ("linear3.bias", &[10]),
-];
-
-/// Names and shapes of AlexNet's tensors.
-pub const ALEXNET: [(&str, &[usize]); 16] = [
-    ("conv1.weight", &[96, 1, 11, 11]),
-    ("conv1.bias", &[96]),
-    ("conv2.weight", &[256, 96, 5, 5]),
-    ("conv2.bias", &[256]),
-    ("conv3.weight", &[384, 256, 3, 3]),
-    ("conv3.bias", &[384]),
-    ("conv4.weight", &[384, 384, 3, 3]),
-    ("conv4.bias", &[384]),
-    ("conv5.weight", &[256, 384, 3, 3]),
-    ("conv5.bias", &[256]),
-    ("linear1.weight", &[4096, 6400]),
-    ("linear1.bias", &[4096]),
-    ("linear2.weight", &[4096, 4096]),
-    ("linear2.bias", &[4096]),
-    ("linear3.weight", &[10, 4096]),
-    ("linear3.bias", &[10]),
-];
 
 /// A tensor in memory.
 pub struct Tensor(pub Vec<usize>, pub Vec<f32>);
@@ -68,7 +37,7 @@ impl View for Tensor {
 }
 
 /// Values between -1 and 1 that look random, times `√(6 / fan-in)`, so that they neither fade nor grow from layer to layer.
-pub fn tensors(network: &[(&'static str, &[usize])]) -> Vec<(&'static str, Tensor)> {
+pub fn tensors(network: &Description) -> Vec<(&'static str, Tensor)> {
     let mut state = 1_u32;
     let mut random = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -79,7 +48,13 @@ pub fn tensors(network: &[(&'static str, &[usize])]) -> Vec<(&'static str, Tenso
         let scale = if shape.len() == 1 { 0.1 } else { (6.0 / fan_in as f32).sqrt() };
         Tensor(shape.to_vec(), (0..shape.iter().product()).map(|_| random() * scale).collect())
     };
-    network.iter().map(|(name, shape)| (*name, tensor(shape))).collect()
+    let layers = network.layers.iter().filter_map(|layer| Some((layer, layer.tensors?)));
+    layers
+        .flat_map(|(layer, [weight, bias])| {
+            let weight = (weight, tensor(&layer.weight_sizes()[..layer.weight_rank()]));
+            [weight, (bias, tensor(&[layer.output.channels]))]
+        })
+        .collect()
 }
 
 /// Writes a weights file.

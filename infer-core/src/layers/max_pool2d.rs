@@ -88,7 +88,7 @@ mod tests {
     fn equals_the_naive_maximum() {
         check::<1, 1, 1, 1, 1>();
         check::<2, 2, 2, 7, 3>();
-        check::<3, 3, 2, 12, 5>();
+        check::<3, 3, 2, 11, 5>();
         check::<3, 3, 2, 13, 6>();
         check::<2, 3, 1, 5, 3>();
         check::<2, 2, 3, 10, 3>();

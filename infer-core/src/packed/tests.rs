@@ -7,7 +7,7 @@ use super::winograd::Conv;
 use super::*;
 use crate::arch::Tile;
 use crate::layers::testing::values;
-use crate::lenet5::{self, LeNet5};
+use crate::lenet5;
 use std::vec;
 use std::vec::Vec;
 
@@ -275,14 +275,9 @@ fn weights_that_overflow_when_transformed_are_named() {
     assert_eq!(pack(weights(&zeros[..32 * 32 * 9])), Ok(()));
     assert_eq!(pack(weights(&huge)), Err(PackedError::Overflow { tensor: "conv2.weight" }));
     assert_eq!(pack(weights(&zeros[..9])), Err(WeightsError::Missing { tensor: "conv2.weight" }.into()));
-    let other = LeNet5::<2> {
-        conv1: crate::layers::Conv2d { weight: &[[[[0.0; 5]; 5]; 1]; 6], bias: &[0.0; 6] },
-        conv2: crate::layers::Conv2d { weight: &[[[[0.0; 5]; 5]; 6]; 16], bias: &[0.0; 16] },
-        linear1: crate::layers::Linear { weight: &[[0.0; 400]; 120], bias: &[0.0; 120] },
-        linear2: crate::layers::Linear { weight: &[[0.0; 120]; 84], bias: &[0.0; 84] },
-        linear3: crate::layers::Linear { weight: &[[0.0; 84]; 2], bias: &[0.0; 2] },
-    };
-    assert_eq!(pack(other.weights()), Err(PackedError::Network { expected: "wide" }));
+    // Nothing but the network is looked at before it is found to be another one.
+    let other = Weights::new(&lenet5::DESCRIPTION, 2, &[]);
+    assert_eq!(pack(other), Err(PackedError::Network { expected: "wide" }));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
 
+use infer_core::alexnet::{LAYERS, SIDE};
+
 use crate::{Forward, Task};
 
 struct AlexNet {
@@ -18,19 +20,22 @@ struct AlexNet {
 
 impl AlexNet {
     fn new(weights: &VarBuilder) -> candle_core::Result<Self> {
-        let conv = |name, channels, filters, kernel, stride, padding| {
-            let config = Conv2dConfig { stride, padding, ..Default::default() };
-            conv2d(channels, filters, kernel, config, weights.pp(name))
+        let layer = |name| LAYERS.iter().find(|layer| layer.name == name).expect("a layer of AlexNet");
+        let conv = |name| {
+            let layer = layer(name);
+            let config = Conv2dConfig { stride: layer.stride(), padding: layer.padding(), ..Default::default() };
+            conv2d(layer.input.channels, layer.output.channels, layer.kernel(), config, weights.pp(name))
         };
+        let linear = |name| linear(layer(name).fan_in(), layer(name).output.channels, weights.pp(name));
         Ok(Self {
-            conv1: conv("conv1", 1, 96, 11, 4, 1)?,
-            conv2: conv("conv2", 96, 256, 5, 1, 2)?,
-            conv3: conv("conv3", 256, 384, 3, 1, 1)?,
-            conv4: conv("conv4", 384, 384, 3, 1, 1)?,
-            conv5: conv("conv5", 384, 256, 3, 1, 1)?,
-            linear1: linear(6400, 4096, weights.pp("linear1"))?,
-            linear2: linear(4096, 4096, weights.pp("linear2"))?,
-            linear3: linear(4096, 10, weights.pp("linear3"))?,
+            conv1: conv("conv1")?,
+            conv2: conv("conv2")?,
+            conv3: conv("conv3")?,
+            conv4: conv("conv4")?,
+            conv5: conv("conv5")?,
+            linear1: linear("linear1")?,
+            linear2: linear("linear2")?,
+            linear3: linear("linear3")?,
         })
     }
 
@@ -51,6 +56,6 @@ pub fn forward<'a>(task: &Task<'a>) -> anyhow::Result<Forward<'a>> {
     let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;
     let weights = VarBuilder::from_buffered_safetensors(file, DType::F32, &Device::Cpu)?;
     let network = AlexNet::new(&weights)?;
-    let images = Tensor::from_slice(task.images, (task.batch, 1, 224, 224), &Device::Cpu)?;
+    let images = Tensor::from_slice(task.images, (task.batch, 1, SIDE, SIDE), &Device::Cpu)?;
     Ok(Box::new(move || Ok(network.forward(&images)?.flatten_all()?.to_vec1()?)))
 }

@@ -18,12 +18,12 @@ use serde_json::json;
 type Forward<'a> = Box<dyn FnMut() -> anyhow::Result<Vec<f32>> + 'a>;
 
 /// Values in an image.
-const IMAGE: usize = 224 * 224;
+const IMAGE: usize = infer_core::alexnet::SIDE * infer_core::alexnet::SIDE;
 
 /// What an engine is given.
 struct Task<'a> {
     folder: &'a Path,
-    /// `[batch][224][224]`
+    /// `[batch][SIDE][SIDE]`
     images: &'a [f32],
     batch: usize,
 }

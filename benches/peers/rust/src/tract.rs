@@ -1,6 +1,7 @@
 //! tract, from the ONNX file.
 
 use anyhow::Context;
+use infer_core::alexnet::SIDE;
 use tract_onnx::prelude::*;
 
 use crate::{Forward, Task};
@@ -8,7 +9,7 @@ use crate::{Forward, Task};
 pub fn forward<'a>(task: &Task<'a>) -> anyhow::Result<Forward<'a>> {
     let path = task.folder.join(format!("alexnet-{}.onnx", task.batch));
     let model = tract_onnx::onnx().model_for_path(path)?.into_optimized()?.into_runnable()?;
-    let images = Tensor::from_shape(&[task.batch, 1, 224, 224], task.images)?;
+    let images = Tensor::from_shape(&[task.batch, 1, SIDE, SIDE], task.images)?;
     Ok(Box::new(move || {
         let outputs = model.run(tvec!(images.clone().into()))?;
         let logits = outputs.first().context("no output")?;
