@@ -138,7 +138,7 @@ fn numbers(line: &str) -> Vec<usize> {
     numbers
 }
 
-/// What tells a layer's size.
+/// Numbers that tell the size of a layer.
 struct Sizes {
     single: BTreeMap<usize, String>,
     rows: BTreeMap<Vec<usize>, String>,
@@ -188,7 +188,7 @@ impl Sizes {
         }
     }
 
-    /// What the numbers of a line tell.
+    /// Size that the numbers of a line tell, if any.
     fn find(&self, numbers: &[usize]) -> Option<&str> {
         let single = numbers.iter().find_map(|number| self.single.get(number));
         let row = || self.rows.iter().find(|(row, _)| numbers.windows(row.len()).any(|window| window == **row));
