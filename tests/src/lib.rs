@@ -6,3 +6,8 @@
 
 pub mod file;
 pub mod formula;
+
+/// The Rust of the guides is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+mod embedding {}

@@ -1,7 +1,5 @@
 //! The layers that dfdx lacks on stable Rust, as typed dfdx modules: their sizes are part of their types, so that a network
-//! whose layers do not fit does not compile.
-//!
-//! Each layer also says what it costs ([`Layer`]), which is all that [`crate::model::Summary`] is made of.
+//! whose layers do not fit does not compile. [`network!`](crate::network) puts them together.
 
 mod classifier;
 mod conv2d;

@@ -35,7 +35,7 @@ pub use self::{
 use crate::model::Network;
 
 /// Trains `network` for all epochs, or what is left of them after `checkpoint`. With a folder, metrics and curves are
-/// written after each epoch, the weights whenever an epoch is the best so far (see [`EpochMetrics::better_than`]), and
+/// written after each epoch, the weights whenever an epoch is the best so far (see [`metrics::EpochMetrics::better_than`]), and
 /// checkpoints from time to time.
 ///
 /// # Errors
