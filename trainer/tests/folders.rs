@@ -10,13 +10,15 @@ use std::{
 
 use dfdx::tensor::Cpu;
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
+use infer_core::lenet5::DESCRIPTION;
 use serde_json::Value;
 use trainer::{
     data::{
         Dataset, LabelledImages, Origin,
         folder::{TestShare, Unreadable},
     },
-    model::{LeNet5, Network},
+    export,
+    model::{Initialisation, LeNet5, Network},
 };
 
 const CLASSES: [&str; 3] = ["bars", "disc", "other things"];
@@ -533,6 +535,29 @@ fn a_network_has_as_many_outputs_as_there_are_classes() {
             assert_eq!(shape(&format!("{other}/lenet5.safetensors")), [classes, 84]);
         }
     }
+}
+
+#[test]
+fn weights_with_more_outputs_than_classes_still_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (shapes, run) = (path("shapes"), path("run"));
+    pictures(Path::new(&shapes), 8);
+    // Earlier versions had ten outputs for any classes, of which the first ones meant something.
+    let weights = folder.path().join("earlier.safetensors");
+    let network = LeNet5::init(&Cpu::default(), 10, Initialisation::He, 3).unwrap();
+    let metadata = [("architecture", "lenet5"), ("classes", r#"["bars","disc","other things"]"#)];
+    let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
+    export::save(&weights, &network, &metadata).unwrap();
+    let weights = weights.to_str().unwrap();
+
+    let (evaluated, _) = trainer(0, &["evaluate", "--json", "--weights", weights, "--data", &shapes]);
+    let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
+    assert_eq!(evaluated["confusion"].as_array().unwrap().len(), 3);
+    let recipe = ["--network=lenet5", "--epochs=1", "--batch-size=8"];
+    let (_, said) = trainer(0, &[&recipe[..], &["--data", &shapes, "--out", &run, "--init", weights]].concat());
+    assert!(!said.contains("anew"), "{said}");
+    assert_eq!(export::classes(Path::new(&format!("{run}/lenet5.safetensors")), &DESCRIPTION).unwrap(), 10);
 }
 
 #[test]
