@@ -106,7 +106,7 @@ impl<'w> Network<'w> {
     /// The network of these weights.
     ///
     /// # Errors
-    /// None that was not found before.
+    /// The packed weights are not valid; those that were opened by [`Network::new`] are.
     pub fn network(&self) -> anyhow::Result<packed::Network<'_>> {
         Ok(match self {
             Self::Made(plan, lines, backend) => packed::Network::from_packed(plan, lines, *backend)?,

@@ -80,7 +80,7 @@ impl Search {
                 let path = error.path().unwrap_or(root).to_path_buf();
                 let hidden =
                     path != root && path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-                // A link that leads nowhere is nobody's concern unless it is called an image.
+                // A link that leads nowhere is left out, unless its name is an image's.
                 let dangling =
                     fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink()) && error.loop_ancestor().is_none();
                 if (hidden && !self.hidden) || (dangling && !is_image(&path)) {

@@ -40,7 +40,7 @@ pub fn shrink<const SIDE: usize>(image: &DynamicImage) -> anyhow::Result<Gray> {
 }
 
 /// Consumer of an image's values.
-trait Use {
+trait GrayConsumer {
     type Output;
 
     /// `value(x, y)` is the gray value, 0 to 1, in column `x < width` of row `y < height`.
@@ -55,7 +55,7 @@ trait Use {
 /// Resizes to a network's input.
 struct Resize<'a, const W: usize>(&'a mut [[f32; W]]);
 
-impl<const W: usize> Use for Resize<'_, W> {
+impl<const W: usize> GrayConsumer for Resize<'_, W> {
     type Output = ();
 
     fn apply(
@@ -71,7 +71,7 @@ impl<const W: usize> Use for Resize<'_, W> {
 /// Resizes where an image is longer than `SIDE`, to its width and its values row by row.
 struct Shrink<const SIDE: usize>;
 
-impl<const SIDE: usize> Use for Shrink<SIDE> {
+impl<const SIDE: usize> GrayConsumer for Shrink<SIDE> {
     type Output = (usize, Vec<f32>);
 
     fn apply(
@@ -98,30 +98,30 @@ impl<const SIDE: usize> Use for Shrink<SIDE> {
     }
 }
 
-fn with_values<U: Use>(image: &DynamicImage, to_do: U) -> anyhow::Result<U::Output> {
+fn with_values<C: GrayConsumer>(image: &DynamicImage, consumer: C) -> anyhow::Result<C::Output> {
     use DynamicImage as I;
     match image {
-        I::ImageLuma8(image) => values(image, |p| gray(p.0[0]), to_do),
-        I::ImageLumaA8(image) => values(image, |p| gray(p.0[0]), to_do),
-        I::ImageRgb8(image) => values(image, |p| luma(p.0), to_do),
-        I::ImageRgba8(image) => values(image, |p| luma(p.to_rgb().0), to_do),
-        I::ImageLuma16(image) => values(image, |p| gray16(p.0[0]), to_do),
-        I::ImageLumaA16(image) => values(image, |p| gray16(p.0[0]), to_do),
-        I::ImageRgb16(image) => values(image, |p| luma_of(p.0.map(gray16)), to_do),
-        I::ImageRgba16(image) => values(image, |p| luma_of(p.to_rgb().0.map(gray16)), to_do),
-        I::ImageRgb32F(image) => values(image, |p| luma_of(p.0), to_do),
-        I::ImageRgba32F(image) => values(image, |p| luma_of(p.to_rgb().0), to_do),
+        I::ImageLuma8(image) => values(image, |p| gray(p.0[0]), consumer),
+        I::ImageLumaA8(image) => values(image, |p| gray(p.0[0]), consumer),
+        I::ImageRgb8(image) => values(image, |p| luma(p.0), consumer),
+        I::ImageRgba8(image) => values(image, |p| luma(p.to_rgb().0), consumer),
+        I::ImageLuma16(image) => values(image, |p| gray16(p.0[0]), consumer),
+        I::ImageLumaA16(image) => values(image, |p| gray16(p.0[0]), consumer),
+        I::ImageRgb16(image) => values(image, |p| luma_of(p.0.map(gray16)), consumer),
+        I::ImageRgba16(image) => values(image, |p| luma_of(p.to_rgb().0.map(gray16)), consumer),
+        I::ImageRgb32F(image) => values(image, |p| luma_of(p.0), consumer),
+        I::ImageRgba32F(image) => values(image, |p| luma_of(p.to_rgb().0), consumer),
         other => Err(anyhow!("pixels of the type {:?} are not supported", other.color())),
     }
 }
 
-fn values<P: Pixel, U: Use>(
+fn values<P: Pixel, C: GrayConsumer>(
     image: &ImageBuffer<P, Vec<P::Subpixel>>,
     value: impl Fn(&P) -> f32,
-    to_do: U,
-) -> anyhow::Result<U::Output> {
+    consumer: C,
+) -> anyhow::Result<C::Output> {
     let pixel = |x: usize, y: usize| value(image.get_pixel(x as u32, y as u32));
-    Ok(to_do.apply(image.width() as usize, image.height() as usize, pixel)?)
+    Ok(consumer.apply(image.width() as usize, image.height() as usize, pixel)?)
 }
 
 /// Refuses values outside of 0 to 1.

@@ -3,7 +3,7 @@
 //!
 //! There are three implementations of what happens to one tensor ([`Memory`]): [`portable`] is composed of dfdx's public
 //! operations and runs on any dfdx device, [`cpu`] does everything in one pass over memory on all cores, `cuda` by one kernel.
-//! The portable one is the oracle of the others. PyTorch's values hold it, too.
+//! The portable one is the oracle of the others; tests compare it with values by PyTorch.
 
 pub mod cpu;
 #[cfg(feature = "cuda")]
