@@ -194,7 +194,16 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
 /// # Errors
 /// The file cannot be read or is not valid safetensors, or lacks the last layer of `network`.
 pub fn classes(path: &Path, network: &Description) -> Result<usize, ExportError> {
-    StoredFile::open(path)?.classes(network, "")
+    Ok(classes_and_metadata(path, network)?.0)
+}
+
+/// Both [`classes`] and [`metadata`], by one reading of the file.
+///
+/// # Errors
+/// As [`classes`].
+pub(crate) fn classes_and_metadata(path: &Path, network: &Description) -> Result<(usize, Metadata), ExportError> {
+    let file = StoredFile::open(path)?;
+    Ok((file.classes(network, "")?, file.metadata))
 }
 
 /// A network's tensors in its order.

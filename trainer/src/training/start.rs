@@ -283,8 +283,8 @@ fn first_network<D: TrainDevice, N: Network<D>>(
     if DataFile::of(&init.path)?.sha256 != init.sha256 {
         return Err(StartError::InitChanged { path: init.path.clone() });
     }
-    let outputs = export::classes(&init.path, N::DESCRIPTION)?;
-    let names = output::class_names(&export::metadata(&init.path)?);
+    let (outputs, metadata) = export::classes_and_metadata(&init.path, N::DESCRIPTION)?;
+    let names = output::class_names(&metadata);
     let agrees = match &names {
         Some(names) => same_classes(names, dataset) && names.len() <= outputs,
         None => outputs == classes,

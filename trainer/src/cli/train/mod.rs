@@ -248,8 +248,6 @@ impl TrainArgs {
 fn usage(error: StartError) -> anyhow::Error {
     match error {
         StartError::ValidationGiven => UsageError(error.to_string()).into(),
-        // The command line tells its causes, and how a run was interrupted.
-        StartError::Train(error) => error.into(),
         error => error.into(),
     }
 }
