@@ -2,13 +2,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use infer_core::packed::{Backend, LinearWeights};
 
 /// Classify images with AlexNet or LeNet-5.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, propagate_version = true, after_help = "Try `infer-cli classify --help`.")]
+#[command(
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Exit status: 0 success, 1 some images could not be classified, 2 it could not be done.\n\n\
+                  Try `infer-cli classify --help`."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -70,7 +76,7 @@ Examples:
 
 /// Classify images and folders of images
 #[derive(Debug, Args)]
-#[command(after_long_help = CLASSIFY_NOTES)]
+#[command(after_help = "`infer-cli classify --help` shows all options, what is read and how, and examples.", after_long_help = CLASSIFY_NOTES)]
 pub struct Classify {
     /// Images, and folders that are searched for images
     #[arg(value_name = "PATH", required_unless_present = "files_from", value_hint = ValueHint::AnyPath)]
@@ -88,22 +94,23 @@ pub struct Classify {
     #[arg(short = 'k', long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub top_k: u16,
 
-    /// Format of the results
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    /// Format of the results [default: as the output file's name ends, or table]
+    #[arg(short, long, value_enum)]
+    pub format: Option<Format>,
 
     /// Write results to FILE, which appears, or is replaced, only when it is complete
     ///
-    /// Until then they are in FILE.partial, which stays if the program is interrupted.
+    /// Until then they are in FILE.partial, which stays if the program is interrupted. FILE.csv, FILE.jsonl and FILE.txt (a
+    /// table) are written in that format.
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
 
     /// Go on from the FILE.partial that an interrupted run with the same weights, options and images has left
-    #[arg(long, requires = "output", conflicts_with_all = ["evaluate", "null_output"])]
+    #[arg(long, requires = "output", conflicts_with_all = ["evaluate", "null_output"], hide_short_help = true)]
     pub resume: bool,
 
     /// Print the network's raw outputs too
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub logits: bool,
 
     /// Number of threads [default: the number of CPUs]
@@ -111,7 +118,7 @@ pub struct Classify {
     pub threads: Option<u16>,
 
     /// Instructions to compute with; auto takes the fastest that this CPU has
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = Kernel::Auto)]
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Kernel::Auto, hide_short_help = true)]
     pub kernel: Kernel,
 
     /// Names of the classes in order, one a line or as a JSON array, instead of those in the weights
@@ -127,36 +134,40 @@ pub struct Classify {
     /// Read damaged JPEG files as far as they go, as libjpeg does, instead of refusing them
     ///
     /// What is missing is filled by a guess, mostly gray, which is classified as if it were the image's.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub accept_damaged: bool,
 
     /// Search folders with all that is below them; this is the default
-    #[arg(short, long, overrides_with = "no_recursive")]
+    #[arg(short, long, overrides_with = "no_recursive", hide_short_help = true)]
     pub recursive: bool,
 
     /// Take only images that lie directly in a folder
-    #[arg(long, overrides_with = "recursive")]
+    #[arg(long, overrides_with = "recursive", hide_short_help = true)]
     pub no_recursive: bool,
 
     /// Search hidden files and folders too
-    #[arg(short = 'H', long)]
+    #[arg(short = 'H', long, hide_short_help = true)]
     pub hidden: bool,
 
     /// Read further paths from FILE, one a line; - is the standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub files_from: Option<PathBuf>,
 
     /// Paths in --files-from end with a NUL character instead of a line end
-    #[arg(short = '0', long, requires = "files_from")]
+    #[arg(short = '0', long, requires = "files_from", hide_short_help = true)]
     pub null: bool,
 
     /// Write paths as their bytes and end records with a NUL character instead of a line end; not with --format jsonl
-    #[arg(short = 'Z', long)]
+    #[arg(short = 'Z', long, hide_short_help = true)]
     pub null_output: bool,
 
     /// In CSV, write ' before cells that begin with =, +, - or @, which spreadsheets take for formulas
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub csv_safe: bool,
+
+    /// Show no progress and no notes, only errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
 
     /// List the files that are skipped because their format is not read
     #[arg(short, long)]
@@ -165,7 +176,7 @@ pub struct Classify {
     /// Stop at the first image that cannot be classified
     ///
     /// Its record is the last one. With --output, no file is written.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub strict: bool,
 
     /// Compare results with the folders' names and report accuracy and confusion matrix on the standard error
@@ -176,8 +187,38 @@ pub struct Classify {
     pub evaluate: bool,
 
     /// When to use colour
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, action = ArgAction::Set)]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, action = ArgAction::Set, hide_short_help = true)]
     pub color: ColorChoice,
+}
+
+impl Classify {
+    /// The format of the results: the one that is given, or that of the output file's name.
+    ///
+    /// # Errors
+    /// The name ends in another format than the one that is given, or in none that is written.
+    pub fn format(&self) -> anyhow::Result<Format> {
+        let Some(output) = &self.output else { return Ok(self.format.unwrap_or(Format::Table)) };
+        let extension = output.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let named = match extension.as_deref() {
+            Some("csv") => Some(Format::Csv),
+            Some("jsonl" | "ndjson") => Some(Format::Jsonl),
+            Some("txt") => Some(Format::Table),
+            _ => None,
+        };
+        let output = output.display();
+        match (self.format, named, extension) {
+            (Some(given), Some(named), _) if given != named => bail!(
+                "--output {output}: the name is one of a file in the format {}, and --format is {}; change one of them",
+                named.name(),
+                given.name()
+            ),
+            (None, None, Some(extension)) => bail!(
+                "--output {output}: .{extension} is no format that is written; name a file .csv, .jsonl or .txt (a table), or say \
+                 --format"
+            ),
+            (given, named, _) => Ok(given.or(named).unwrap_or(Format::Table)),
+        }
+    }
 }
 
 /// The instructions that AlexNet is computed with.
@@ -227,6 +268,17 @@ pub enum Format {
     Jsonl,
     /// Comma-separated values (RFC 4180) under a header: path, class, label, probability, …, error
     Csv,
+}
+
+impl Format {
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+        }
+    }
 }
 
 const INSPECT_NOTES: &str = "\
@@ -331,7 +383,34 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command, Format};
+
+    #[test]
+    fn the_format_follows_the_name_of_the_output() {
+        let format = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["infer-cli", "classify", "x"], arguments].concat()).unwrap();
+            let Command::Classify(classify) = cli.command else { panic!("another command") };
+            classify.format().map_err(|error| error.to_string())
+        };
+        assert_eq!(format(&[]), Ok(Format::Table));
+        for (name, expected) in [
+            ("x.csv", Format::Csv),
+            ("x.CSV", Format::Csv),
+            ("x.jsonl", Format::Jsonl),
+            ("x.ndjson", Format::Jsonl),
+            ("x.txt", Format::Table),
+            ("results", Format::Table),
+            ("/dev/null", Format::Table),
+        ] {
+            assert_eq!(format(&["-o", name]), Ok(expected), "{name}");
+        }
+        assert_eq!(format(&["-o", "x.csv", "-f", "csv"]), Ok(Format::Csv));
+        assert_eq!(format(&["-o", "x.tsv", "-f", "csv"]), Ok(Format::Csv));
+        assert!(format(&["-o", "x.csv", "-f", "jsonl"]).unwrap_err().contains("change one of them"));
+        assert!(format(&["-o", "x.parquet"]).unwrap_err().contains(".parquet is no format that is written"));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

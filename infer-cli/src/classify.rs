@@ -42,21 +42,23 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let file = network::map(&weights)?;
     let classifier = Classifier::new(&file, args.labels.as_deref(), args.kernel.backend()?)
         .with_context(|| format!("cannot use the weights in {}", weights.display()))?;
-    let evaluation = args.evaluate.then(|| Evaluation::new(&classifier.labels)).transpose()?;
+    let evaluation =
+        args.evaluate.then(|| Evaluation::new(&classifier.labels, classifier.data.as_deref())).transpose()?;
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
     let threads = worker::threads(args.threads);
 
-    ensure!(
-        !(args.null_output && args.format == Format::Jsonl),
-        "--null-output: JSON has no place for bytes, use another format"
-    );
-    ensure!(!(args.resume && args.format == Format::Table), "--resume needs --format jsonl or csv");
     if let Some(output) = &args.output {
         let inputs = [Some(&weights), args.labels.as_ref(), args.files_from.as_ref()];
         refuse_input(output, inputs.into_iter().flatten().chain(&args.paths).map(PathBuf::as_path))?;
         let is_image = is_image(output) && output.is_file();
         ensure!(!is_image, "--output {}: this file has an image's name, and is not replaced", output.display());
     }
+    let format = args.format()?;
+    ensure!(
+        !(args.null_output && format == Format::Jsonl),
+        "--null-output: JSON has no place for bytes, use another format"
+    );
+    ensure!(!(args.resume && format == Format::Table), "--resume needs --format jsonl or csv");
     let interrupt = Interrupt::install().context("cannot catch signals")?;
     let destination = Destination::of_results(args.output.as_deref(), args.resume)?;
     let name = destination.name();
@@ -67,16 +69,17 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         labels,
         logits: args.logits,
         null: args.null_output,
-        csv_safe: args.csv_safe && args.format == Format::Csv,
+        csv_safe: args.csv_safe && format == Format::Csv,
     };
-    let earlier = if args.resume { Earlier::read(&destination, args.format, &layout)? } else { Earlier::default() };
+    let earlier = if args.resume { Earlier::read(&destination, format, &layout)? } else { Earlier::default() };
     let skipped = Mutex::new(Skipped::default());
     let color = output::use_color(args.color, destination.is_terminal());
-    let progress = !destination.is_terminal() && io::stderr().is_terminal();
+    let progress = !args.quiet && !destination.is_terminal() && io::stderr().is_terminal();
     let mut results = Results {
-        writer: layout.clone().writer(args.format, destination.handle().with_context(cannot_write)?, color),
+        writer: layout.clone().writer(format, destination.handle().with_context(cannot_write)?, color),
         evaluation,
         strict: args.strict,
+        quiet: args.quiet,
         begun: earlier.begun,
         classified: earlier.len() as u64 - earlier.failed,
         failed: earlier.failed,
@@ -126,7 +129,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         destination.commit()?;
     }
     results.report(start.elapsed());
-    if !skipped.is_empty() {
+    if !skipped.is_empty() && !args.quiet {
         complain(&format!("{skipped}{}", if args.verbose { "" } else { "; -v lists them" }));
     }
     Ok(if results.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -205,6 +208,8 @@ struct Results {
     writer: Box<dyn Writer>,
     evaluation: Option<Evaluation>,
     strict: bool,
+    /// Only errors are said.
+    quiet: bool,
     /// Something stands in the output already.
     begun: bool,
     interrupt: Interrupt,
@@ -274,19 +279,17 @@ impl Results {
         let images = classified + failed;
         let images_in_words = counted(images, "image");
         if self.first_failure.is_none() && *failed > 0 {
-            complain(&format!("{failed} of {images_in_words} could not be classified by the earlier run"));
+            complain(&format!("error: {failed} of {images_in_words} could not be classified by the earlier run"));
         }
         if let Some(failure) = &self.first_failure {
-            if self.strict {
+            if self.strict || images == 1 {
                 complain(&format!("error: {failure}"));
-            } else if images == 1 {
-                complain(failure);
             } else {
                 let first = if *failed > 1 { "; the first: " } else { ": " };
-                complain(&format!("{failed} of {images_in_words} could not be classified{first}{failure}"));
+                complain(&format!("error: {failed} of {images_in_words} could not be classified{first}{failure}"));
             }
         }
-        if io::stderr().is_terminal() {
+        if io::stderr().is_terminal() && !self.quiet {
             let seconds = time.as_secs_f64();
             let rate = images as f64 / seconds;
             complain(&format!("{} in {seconds:.1} s, {rate:.1} images/s", images_in_words));

@@ -1,6 +1,9 @@
 //! Accuracy and confusion matrix of images that lie in folders named after their class.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::anyhow;
 use comfy_table::{CellAlignment, Table, presets};
@@ -23,24 +26,34 @@ pub struct Evaluation {
     failed: u64,
     /// Images in folders with other names.
     unknown: u64,
+    /// Folder of the images that the network has learnt from, if that is known.
+    learnt_from: Option<PathBuf>,
+    /// Images in it.
+    learnt: u64,
 }
 
 impl Evaluation {
-    /// An evaluation for classes with these labels.
+    /// An evaluation for classes with these labels. `data` is the folder of the images that the network was trained on.
     ///
     /// # Errors
     /// Two classes would have the same folder.
-    pub fn new(labels: &[String]) -> anyhow::Result<Self> {
+    pub fn new(labels: &[String], data: Option<&Path>) -> anyhow::Result<Self> {
         let folders = ClassFolders::new(labels).map_err(|[one, other]| {
             anyhow!("--evaluate: the classes {one:?} and {other:?} would have the same folder")
         })?;
         let confusion = vec![vec![0; labels.len()]; labels.len()];
-        Ok(Self { labels: labels.to_vec(), folders, confusion, failed: 0, unknown: 0 })
+        let learnt_from = data.map(|data| {
+            let train = data.join("train");
+            if train.is_dir() { train } else { data.to_path_buf() }
+        });
+        Ok(Self { labels: labels.to_vec(), folders, confusion, failed: 0, unknown: 0, learnt_from, learnt: 0 })
     }
 
     /// Counts a record.
     pub fn record(&mut self, record: &Record) {
         let class = self.class_of(&record.path);
+        let within = |folder: &PathBuf| std::path::absolute(&record.path).is_ok_and(|path| path.starts_with(folder));
+        self.learnt += u64::from(self.learnt_from.as_ref().is_some_and(within));
         match (&record.outcome, class) {
             (Err(_), _) => self.failed += 1,
             (Ok(_), None) => self.unknown += 1,
@@ -61,10 +74,18 @@ impl fmt::Display for Evaluation {
         let right: u64 = self.confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
         if total == 0 {
             let folders = folder_names(&self.labels).join(", ");
-            writeln!(f, "No classified image lies in a folder with the name of a class ({folders}).")?;
+            writeln!(f, "warning: no classified image lies in a folder with the name of a class ({folders}).")?;
         } else {
             writeln!(f, "Accuracy {} ({right} of {})", percent(right, total), images(total))?;
             writeln!(f, "\nPredicted class (columns) by class (rows):\n{}", self.table())?;
+        }
+        if let (Some(folder), 1..) = (&self.learnt_from, self.learnt) {
+            writeln!(
+                f,
+                "warning: {} in {}, whose images this network was trained on: new images may be classified less well",
+                if self.learnt == 1 { "1 image lies".to_string() } else { format!("{} lie", images(self.learnt)) },
+                folder.display()
+            )?;
         }
         if self.unknown > 0 {
             writeln!(f, "Not counted: {} in folders without the name of a class", images(self.unknown))?;
@@ -125,7 +146,7 @@ mod tests {
 
     #[test]
     fn folders_tell_the_class() {
-        let mut evaluation = Evaluation::new(&labels()).unwrap();
+        let mut evaluation = Evaluation::new(&labels(), None).unwrap();
         for (path, class) in [
             ("x/T-shirt_top/1.png", Some(0)),
             ("T-shirt_top/2.png", Some(1)),
@@ -151,7 +172,7 @@ mod tests {
 
     #[test]
     fn says_what_to_do_where_no_folder_fits() {
-        let text = Evaluation::new(&labels()).unwrap().to_string();
+        let text = Evaluation::new(&labels(), None).unwrap().to_string();
         assert!(text.contains("(T-shirt_top, Trouser, Ankle_boot, 3"), "{text}");
     }
 
@@ -159,7 +180,7 @@ mod tests {
     fn classes_that_share_a_folder_are_refused() {
         let mut labels = labels();
         labels[1] = "T-shirt_top".into();
-        let error = Evaluation::new(&labels).unwrap_err().to_string();
+        let error = Evaluation::new(&labels, None).unwrap_err().to_string();
         assert!(
             error.ends_with(r#"the classes "T-shirt/top" and "T-shirt_top" would have the same folder"#),
             "{error}"

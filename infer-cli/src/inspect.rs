@@ -32,16 +32,17 @@ const STACK: usize = 64 * MOST_TENSORS * 64;
 /// # Errors
 /// The file cannot be read or is no safetensors file.
 pub fn run(args: &Inspect) -> anyhow::Result<()> {
-    let file = network::map(&args.file)?;
+    let path = image_files::weights::named(&args.file)?;
+    let file = network::map(&path)?;
     let describe = || Contents::of(&file);
     let contents = thread::scope(|scope| -> anyhow::Result<Contents> {
         let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, describe)?;
         Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
     })
-    .with_context(|| format!("cannot use {}", args.file.display()))?;
+    .with_context(|| format!("cannot use {}", path.display()))?;
     let text = if args.json {
         let mut value = contents.json();
-        value["file"] = args.file.to_string_lossy().into();
+        value["file"] = path.to_string_lossy().into();
         format!("{value:#}\n")
     } else {
         contents.text()

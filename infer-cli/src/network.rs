@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
-use image_files::preprocessing::{Normalisation, understand};
+use image_files::{
+    preprocessing::{Normalisation, understand},
+    weights::{CHECKPOINT, IS_CHECKPOINT},
+};
 use infer_core::{
     describe::{CLASSES, Description, MAX_LAYERS, network_of},
     packed::{self, Backend, Line, LinearWeights, NETWORKS, Plan},
@@ -32,7 +35,7 @@ pub type Header<'w> = SafeTensors<'w, MOST_TENSORS>;
 /// None is named and no default exists.
 pub fn weights_path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
-        return Ok(path.to_path_buf());
+        return Ok(image_files::weights::named(path)?);
     }
     let found = DEFAULT_WEIGHTS.into_iter().map(Path::new).find(|path| path.exists());
     found.map(Path::to_path_buf).with_context(|| {
@@ -124,6 +127,8 @@ pub struct Classifier<'w> {
     pub labels: Vec<String>,
     /// Normalisation that the network expects, if any.
     pub normalisation: Option<Normalisation>,
+    /// The folder of the images that it was trained on, if the file says so.
+    pub data: Option<PathBuf>,
 }
 
 impl<'w> Classifier<'w> {
@@ -153,12 +158,16 @@ impl<'w> Classifier<'w> {
             }
             (None, None) => (0..outputs).map(|class| class.to_string()).collect(),
         };
-        Ok(Self { network, labels, normalisation: normalisation.flatten() })
+        let data = header.metadata("data").map(|folder| PathBuf::from(folder.to_string()));
+        Ok(Self { network, labels, normalisation: normalisation.flatten(), data })
     }
 }
 
 /// Why a file is none of the networks: by its first tensor's name, and what is before that if it is more.
 fn none_of_its_tensors(header: &Header<'_>) -> anyhow::Error {
+    if header.metadata(CHECKPOINT).is_some() {
+        return anyhow!("expected weights, found {IS_CHECKPOINT}");
+    }
     let known = NETWORKS.map(|plan| plan.description().name).join(" or ");
     let expected = format!("expected the tensors of {known}: tensor conv1.weight is missing");
     let names = || header.tensors().iter().map(|tensor| tensor.name.to_string());

@@ -63,9 +63,9 @@ pub fn padded(text: &str, columns: usize) -> String {
     format!("{text}{:1$}", "", columns.saturating_sub(width(text)))
 }
 
-/// A line on the standard error, signed with the program's name. That it cannot be written is no reason to stop.
+/// A line on the standard error. That it cannot be written is no reason to stop.
 pub fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "infer-cli: {}", printable(message));
+    let _ = writeln!(io::stderr(), "{}", printable(message));
 }
 
 #[cfg(test)]

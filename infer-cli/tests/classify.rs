@@ -158,7 +158,7 @@ fn bad_images_are_records_and_the_others_go_on() {
     assert!(records[5]["error"].as_str().unwrap().starts_with("not an image: expected PNG"));
     let output = folder.classify(&["set", "-f", "csv"]).output().unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();
-    assert!(complaint.starts_with("infer-cli: 5 of 7 images could not be classified; the first: set/corrupt.png: "));
+    assert!(complaint.starts_with("error: 5 of 7 images could not be classified; the first: set/corrupt.png: "));
     assert_eq!(complaint.lines().count(), 1);
 }
 
@@ -173,7 +173,7 @@ fn strict_stops_at_the_first_bad_image() {
     assert_eq!((paths(&records), status), (vec!["set/a.png", "set/b.png"], 1));
     let output = folder.classify(&["set", "--strict", "-o", "out.csv", "-f", "csv"]).output().unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();
-    assert!(complaint.starts_with("infer-cli: error: set/b.png: not an image"), "{complaint}");
+    assert!(complaint.starts_with("error: set/b.png: not an image"), "{complaint}");
     assert_eq!(folder.names(), ["lenet5.safetensors", "set"]);
 }
 

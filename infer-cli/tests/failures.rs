@@ -18,7 +18,7 @@ fn error(mut command: assert_cmd::Command) -> String {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(output.stdout.is_empty());
     assert_eq!(text.lines().count(), 1, "{text}");
-    text.trim_end().strip_prefix("infer-cli: error: ").expect(&text).to_owned()
+    text.trim_end().strip_prefix("error: ").expect(&text).to_owned()
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn output_that_cannot_be_written_is_an_error() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(text, "infer-cli: error: cannot write the standard output: No space left on device (os error 28)\n");
+    assert_eq!(text, "error: cannot write the standard output: No space left on device (os error 28)\n");
 }
 
 #[cfg(unix)]

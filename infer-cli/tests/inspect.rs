@@ -60,7 +60,7 @@ fn shows_any_safetensors_file_of_up_to_4096_tensors() {
 fn refuses_what_is_no_safetensors_file() {
     let folder = Folder::new();
     folder.file("text", b"this is a text and not a safetensors file");
-    let error = "infer-cli: error: cannot use text: not a safetensors file: ";
+    let error = "error: cannot use text: not a safetensors file: ";
     folder.program(&["inspect", "text"]).assert().code(2).stdout("").stderr(contains(error));
     let good = fs::read(folder.path("lenet5.safetensors")).unwrap();
     folder.file("cut", &good[..1000]);

@@ -179,7 +179,7 @@ fn runs_are_drawn_in_one_picture() {
     status(0, &["plot", utf8(&one), utf8(&other), "--out", utf8(&picture)]);
     let svg = fs::read_to_string(&picture).unwrap();
     assert!(svg.contains(utf8(&one)) && svg.contains(utf8(&other)) && svg.contains("Accuracy"));
-    let (_, errors) = status(1, &["plot", utf8(folder.path())]);
+    let (_, errors) = status(2, &["plot", utf8(folder.path())]);
     assert!(errors.contains("metrics.csv"), "{errors}");
 }
 
@@ -220,7 +220,7 @@ fn training_goes_on_from_a_file_and_its_network_is_known_without_metadata() {
     assert!(normalisation(&out).is_null());
 
     let (_, errors) =
-        status(1, &["--network", "alexnet", "--init", utf8(&bare), "--out", utf8(&folder.path().join("x"))]);
+        status(2, &["--network", "alexnet", "--init", utf8(&bare), "--out", utf8(&folder.path().join("x"))]);
     assert!(errors.contains("bare.safetensors"), "{errors}");
 }
 
@@ -230,7 +230,7 @@ fn missing_data_is_reported_with_the_place() {
     let nowhere = folder.path().join("nowhere");
     let out = folder.path().join("out");
     for command in ["train", "samples"] {
-        let (_, errors) = status(1, &[command, "--data", utf8(&nowhere), "--out", utf8(&out)]);
+        let (_, errors) = status(2, &[command, "--data", utf8(&nowhere), "--out", utf8(&out)]);
         assert!(errors.contains(&format!("{}: there is no such folder", nowhere.display())), "{errors}");
         assert!(!errors.contains("Fashion-MNIST"), "{errors}");
         assert!(!out.exists());
@@ -242,7 +242,7 @@ fn corrupt_data_is_refused_by_name() {
     let folder = copy_of_the_data();
     let refusal = |message: &str| {
         let out = folder.path().join("out");
-        let (_, errors) = status(1, &["--data", utf8(folder.path()), "--out", utf8(&out)]);
+        let (_, errors) = status(2, &["--data", utf8(folder.path()), "--out", utf8(&out)]);
         assert!(errors.contains(utf8(folder.path())) && errors.contains(message), "{errors}");
     };
     // Plain files come before gzipped ones of the same name.
@@ -272,7 +272,7 @@ fn a_folder_that_cannot_be_written_is_refused_before_training() {
     fs::write(&file, "in the way").unwrap();
     let out = file.join("run");
     for command in ["train", "samples"] {
-        let (_, errors) = status(1, &[command, "--out", utf8(&out)]);
+        let (_, errors) = status(2, &[command, "--out", utf8(&out)]);
         assert!(errors.contains(&format!("cannot write {}", out.display())), "{errors}");
         assert!(!errors.contains("Training"), "{errors}");
         assert_eq!(errors.matches("os error").count(), 1, "{errors}");
@@ -282,7 +282,7 @@ fn a_folder_that_cannot_be_written_is_refused_before_training() {
 #[test]
 fn more_held_out_than_there_is_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, errors) = status(1, &["--validation", "60000", "--out", utf8(folder.path())]);
+    let (_, errors) = status(2, &["--validation", "60000", "--out", utf8(folder.path())]);
     assert!(errors.contains("--validation 60000 leaves no image to learn from"), "{errors}");
 }
 
@@ -291,7 +291,7 @@ fn unusable_weights_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     let refusal = |message: &str| {
-        let (output, errors) = status(1, &["evaluate", "--weights", utf8(&path)]);
+        let (output, errors) = status(2, &["evaluate", "--weights", utf8(&path)]);
         assert_eq!(output, "");
         assert!(errors.contains(utf8(&path)) && errors.contains(message), "{errors}");
     };
@@ -329,8 +329,59 @@ fn samples_are_the_same_images_every_time() {
         assert_eq!((image.width(), image.height(), image.color()), (28, 28, image::ColorType::L8));
         assert_eq!(image.as_bytes(), data.test.image(position));
     }
-    let (_, errors) = status(1, &["samples", "--out", utf8(folder.path()), "--count", "10001"]);
+    let (_, errors) = status(2, &["samples", "--out", utf8(folder.path()), "--count", "10001"]);
     assert!(errors.contains("--count 10001: there are only 10000 test images"), "{errors}");
+}
+
+#[test]
+fn runs_that_learn_nothing_are_failures() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chance, diverged) = (folder.path().join("chance"), folder.path().join("diverged"));
+    let mut arguments = vec!["--network=lenet5", "--epochs=1", "--train-limit=2000", "--batch-size=16"];
+    arguments.extend(["--validation=0", "--test-limit=500", "--threads=2"]);
+    // A network that is taught almost nothing.
+    let slow = [&arguments[..], &["--learning-rate=1e-12", "--out", utf8(&chance)]].concat();
+    let (_, errors) = status(1, &slow);
+    assert!(errors.contains("That takes about ") && errors.contains("the network has learnt nothing"), "{errors}");
+    assert!(chance.join("lenet5.safetensors").exists());
+    let fast = [&arguments[..], &["--optimiser=sgd", "--learning-rate=0.05", "--momentum=1", "--out", utf8(&diverged)]];
+    let (_, errors) = status(1, &fast.concat());
+    assert!(errors.contains("training diverged: the test loss is "), "{errors}");
+}
+
+#[test]
+fn what_is_taken_for_weights_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let quiet = train(&run, &["--epochs=1", "--quiet"]);
+    assert_eq!(quiet, (String::new(), String::new()));
+    // The folder of a run means its weights.
+    let (inside, _) = status(0, &["evaluate", "-qw", utf8(&run), "--test-limit", "100"]);
+    assert!(inside.contains("lenet5.safetensors (lenet5) on 100 test images"), "{inside}");
+    let checkpoint = fs::read_dir(run.join("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    let (_, errors) = status(2, &["evaluate", "-w", utf8(&checkpoint)]);
+    assert!(errors.contains("expected weights, found a checkpoint of a training run"), "{errors}");
+    let (_, errors) =
+        status(2, &["--network=lenet5", "--init", utf8(&checkpoint), "--out", utf8(&folder.path().join("x"))]);
+    assert!(errors.contains("expected weights, found a checkpoint of a training run"), "{errors}");
+    let image = folder.path().join("image.safetensors");
+    fs::write(&image, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+    let (_, errors) = status(2, &["evaluate", "-w", utf8(&image)]);
+    assert!(errors.contains("expected a safetensors file, found an image"), "{errors}");
+    let (_, errors) = status(2, &["evaluate", "-w", utf8(&run.join("checkpoints").join("..").join(".."))]);
+    assert!(errors.contains("expected a weights file, found a folder"), "{errors}");
+    let (_, errors) = status(2, &["plot", utf8(&run), "--out", "curves.png"]);
+    assert!(errors.contains("expected a name that ends in .svg"), "{errors}");
+}
+
+#[test]
+fn the_short_help_fits_a_screen() {
+    let short = status(0, &["-h"]).0;
+    let long = status(0, &["--help"]).0;
+    assert!(short.lines().count() <= 45, "{}: {short}", short.lines().count());
+    for option in ["--checkpoint-minutes", "--label-smoothing", "--test-share", "--ema"] {
+        assert!(long.contains(option) && !short.contains(option), "{option}");
+    }
 }
 
 #[test]
@@ -355,6 +406,6 @@ fn a_result_that_cannot_be_written_is_a_failure() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
     let output = command.arg("summary").stdout(full).stderr(Stdio::piped()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write to stdout: "));
 }

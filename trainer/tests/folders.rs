@@ -229,7 +229,7 @@ fn images_that_cannot_be_read_are_listed_and_may_be_skipped() {
         assert_eq!(output.status.code(), Some(status), "{said}");
         (said, fs::read_to_string(root.join("unreadable-images.txt")).unwrap())
     };
-    let (said, list) = run(1, &[]);
+    let (said, list) = run(2, &[]);
     assert!(
         said.contains("15 of 75 images cannot be used; repair or remove them, or go on without them by --skip"),
         "{said}"

@@ -187,13 +187,16 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
         let message = text(&output.stderr);
         assert!(message.contains("everything is saved, go on with: trainer --resume run"), "{message}");
         assert!(!message.contains("error:"), "{message}");
+        assert!(message.contains("the weights so far are in run/lenet5.safetensors"), "{message}");
+        let weights = fs::read(folder.path().join("run/lenet5.safetensors")).unwrap();
+        assert!(SafeTensors::deserialize(&weights).unwrap().tensor("linear3.bias").is_ok());
     }
     // The page shows what there is so far.
     let report = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
     assert!(report.contains("of 2 so far, of 3 at most: "), "{report}");
     // A run that is not finished is not replaced by mistake.
     let output = trainer(folder.path(), &NEW).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(
         text(&output.stderr).contains("run: the run in this folder is not finished; go on with it by --resume run")
     );
@@ -202,7 +205,7 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     // Nor is a finished one. Both are where that is said.
     let output = trainer(folder.path(), &NEW).output().unwrap();
     let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("run: a finished run is in this folder, with a test accuracy of "), "{message}");
     let again = [&NEW[..], &["--overwrite"]].concat();
     fs::remove_file(folder.path().join("run/metrics.jsonl")).unwrap();
@@ -230,7 +233,7 @@ fn a_finished_run_gets_more_epochs_where_its_rate_allows_it() {
 
     let refused = |folder: &Path, epochs: &str, message: &str| {
         let output = trainer(folder, &["--resume", "run", "--epochs", epochs]).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains(message), "{}", text(&output.stderr));
     };
     refused(folder.path(), "2", "--epochs 2: this run has 3 epochs, and cannot have fewer");
@@ -258,7 +261,7 @@ fn a_folder_is_one_runs_at_a_time() {
     for arguments in [&ON[..], &[&NEW[..], &["--overwrite"]].concat()] {
         let output = trainer(folder.path(), arguments).output().unwrap();
         let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert_eq!(output.status.code(), Some(2), "{message}");
         let holder = if cfg!(target_os = "linux") { format!("process {}", child.id()) } else { "process".to_string() };
         assert!(message.contains(&format!("run: {holder} trains in this folder")), "{message}");
     }
@@ -291,7 +294,7 @@ fn without_room_for_a_checkpoint_the_last_good_one_stays() {
     limited.args(command.get_args()).current_dir(folder.path());
     let output = limited.output().unwrap();
     let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("error: cannot write run/checkpoints/epoch-00001-step-"), "{message}");
     let after: Vec<_> = checkpoints(folder.path()).iter().map(|path| fs::read(path).unwrap()).collect();
     assert!(before == after && leftovers(folder.path()) == 0);
@@ -305,7 +308,7 @@ fn a_folder_that_takes_no_checkpoint_ends_the_run_with_an_error() {
     fs::create_dir(folder.path().join("run")).unwrap();
     fs::write(folder.path().join("run/checkpoints"), "in the way").unwrap();
     let output = trainer(folder.path(), &NEW).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("error: cannot write run/checkpoints: "), "{}", text(&output.stderr));
 }
 
@@ -318,25 +321,61 @@ fn what_cannot_go_on_is_refused_by_name() {
         assert_eq!(output.status.code(), Some(status), "{errors}");
         assert!(errors.contains(message), "{errors}");
     };
-    refused(&ON, 1, "run/config.json: No such file");
-    refused(&["--resume", "run", "--out", "other"], 2, "cannot be used with");
+    refused(&ON, 2, "run/config.json: No such file");
+    refused(&["--resume", "run", "--out", "other"], 2, "cannot be used with '--out <DIR>'");
     finish(folder.path(), &NEW);
+    // An option that the run began with may be said again; another is refused by its name alone.
+    for (arguments, message) in [
+        (
+            &["--seed", "7", "--momentum", "0.7"][..],
+            "--momentum 0.7: the run in run began with 0.8, and goes on with it",
+        ),
+        (&["--schedule", "step"], "--schedule step: the run in run began with cosine"),
+        (&["--ema", "0.8"], "--ema 0.8: the run in run began with 0.9"),
+        (&["--normalise=false"], "--normalise false: the run in run began with true"),
+        (&["--network", "alexnet"], "--network alexnet: this configuration is for lenet5"),
+        (
+            &["--init", "run/lenet5.safetensors"],
+            "--init run/lenet5.safetensors: the run in run began with random weights",
+        ),
+        (&["--quick"], "cannot be used with '--quick'"),
+    ] {
+        refused(&[&ON[..], arguments].concat(), 2, message);
+    }
+    finish(folder.path(), &["--resume", "run", "--seed", "7", "--network", "lenet5", "--normalise"]);
     let newest = checkpoints(folder.path()).pop().unwrap();
     let name = newest.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
     let good = fs::read(&newest).unwrap();
     fs::write(&newest, &good[..good.len() / 2]).unwrap();
-    refused(&ON, 1, &format!("{name}: not a valid safetensors file"));
+    refused(&ON, 2, &format!("{name}: not a valid safetensors file"));
     fs::copy(folder.path().join("run/lenet5.safetensors"), &newest).unwrap();
-    refused(&ON, 1, &format!("{name}: not a checkpoint of this run: its metadata have no `checkpoint`"));
+    refused(&ON, 2, &format!("{name}: not a checkpoint of this run: its metadata have no `checkpoint`"));
     fs::remove_file(&newest).unwrap();
     finish(folder.path(), &ON);
     assert!(tensors(&fs::read(&newest).unwrap()) == tensors(&good));
     let config = folder.path().join("run/config.json");
     let changed = fs::read_to_string(&config).unwrap().replace("\"sha256\": \"", "\"sha256\": \"00");
     fs::write(&config, changed).unwrap();
-    refused(&ON, 1, "the data have changed");
+    refused(&ON, 2, "the data have changed");
     fs::write(&config, "{}").unwrap();
-    refused(&ON, 1, "run/config.json: not a run's configuration");
+    refused(&ON, 2, "run/config.json: not a run's configuration");
+}
+
+#[test]
+fn a_saved_configuration_is_the_same_run_again() {
+    let folder = undisturbed();
+    let config = folder.path().join("run/config.json");
+    finish(folder.path(), &["--config", "run/config.json", "--out", "again"]);
+    let read = |name: &str| fs::read(folder.path().join(name).join("lenet5.safetensors")).unwrap();
+    assert!(tensors(&read("run")) == tensors(&read("again")));
+    // What is given counts more.
+    finish(folder.path(), &["--config", "run", "--out", "other", "--seed", "8", "--epochs", "1"]);
+    let other = fs::read_to_string(folder.path().join("other/config.json")).unwrap();
+    assert!(other.contains("\"seed\": 8") && other.contains("\"epochs\": 1") && other.contains("\"momentum\": 0.8"));
+    fs::write(&config, "{}").unwrap();
+    let output = trainer(folder.path(), &["--config", "run/config.json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("run/config.json: not a run's configuration"), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use dfdx::tensor::Cpu;
 use safetensors::SafeTensors;
 use serde::Serialize;
 
-use super::{DataArgs, MAX_BATCH, NetworkName, ThreadArgs, number, print};
+use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, UsageError, number, print};
 use crate::{
     export,
     model::{AlexNet, Initialisation, LeNet5, Network},
@@ -31,8 +31,8 @@ use crate::{
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
-    /// Weights file to evaluate (safetensors). The network is read from the file
-    #[arg(long, value_name = "FILE")]
+    /// Weights file to evaluate (safetensors), or the folder of a run. The network is read from the file
+    #[arg(short, long, value_name = "FILE")]
     weights: PathBuf,
     #[command(flatten)]
     data: DataArgs,
@@ -47,6 +47,8 @@ pub(super) struct EvaluateArgs {
     batch_size: usize,
     #[command(flatten)]
     threads: ThreadArgs,
+    #[command(flatten)]
+    messages: MessageArgs,
 }
 
 /// The most classes whose matrix `--json` prints: 100 × 100 numbers.
@@ -82,20 +84,26 @@ struct ClassReport {
 impl EvaluateArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         self.threads.apply(None)?;
-        match network_of(&self.weights)? {
-            NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(),
-            NetworkName::Lenet5 => self.evaluate::<LeNet5<Cpu>>(),
+        let weights = image_files::weights::named(&self.weights)?;
+        match network_of(&weights)? {
+            NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(&weights),
+            NetworkName::Lenet5 => self.evaluate::<LeNet5<Cpu>>(&weights),
         }
     }
 
-    fn evaluate<N: Network<Cpu>>(&self) -> anyhow::Result<()> {
-        let classes = export::classes(&self.weights, N::DESCRIPTION)?;
+    fn evaluate<N: Network<Cpu>>(&self, weights: &Path) -> anyhow::Result<()> {
+        let classes = export::classes(weights, N::DESCRIPTION)?;
         let mut network =
             N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).context("cannot make the network")?;
-        let metadata = export::load(&self.weights, &mut network)?;
-        let path = self.weights.display();
-        let normalisation = start::stored_normalisation(&self.weights, &metadata, N::DESCRIPTION)?.flatten();
-        let dataset = self.data.read(output::test_share(&metadata), N::shrink)?;
+        let metadata = export::load(weights, &mut network)?;
+        let path = weights.display();
+        let normalisation = start::stored_normalisation(weights, &metadata, N::DESCRIPTION)?.flatten();
+        if let Some(folder) = output::data_folder(&metadata).filter(|_| self.data.data.is_none()) {
+            let message =
+                format!("{path}: these weights were trained on the images in {folder}; name that folder with --data");
+            return Err(UsageError(message).into());
+        }
+        let dataset = self.data.read(output::test_share(&metadata), N::shrink, self.messages)?;
         let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
         ensure!(
             start::same_classes(&names, &dataset),
@@ -104,7 +112,8 @@ impl EvaluateArgs {
             dataset.classes.join(", ")
         );
         let positions = training::test_positions(&dataset, self.test_limit);
-        let mut progress = Progress::new();
+        let (mut shown, mut nothing) = (Progress::new(), ());
+        let progress: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };
         progress.start(0, ImageCounts { train: 0, validation: 0, test: positions.len() });
         progress.phase(0, Phase::Test, positions.len());
         let examination =
@@ -112,8 +121,8 @@ impl EvaluateArgs {
                 progress.batch(images, scores);
                 Ok(())
             })?;
-        drop(progress);
-        let report = Report::new(self.weights.clone(), N::ARCHITECTURE, &names, &examination.tally);
+        drop(shown);
+        let report = Report::new(weights.to_path_buf(), N::ARCHITECTURE, &names, &examination.tally);
         if self.json { print(&format!("{}\n", serde_json::to_string(&report)?)) } else { print(&report.table()) }
     }
 }
@@ -184,6 +193,7 @@ impl Report {
 
 /// The network that a weights file is for; see [`infer_core::describe::network_of`].
 fn network_of(path: &Path) -> anyhow::Result<NetworkName> {
+    export::metadata(path)?;
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     let (_, header) =
         SafeTensors::read_metadata(&bytes).with_context(|| format!("{}: not a safetensors file", path.display()))?;

@@ -1,7 +1,6 @@
 //! The command line: what can be asked for, one file for each command, and how results and errors leave the
-//! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a failure, 2 a
-//! command line that asks for something impossible, 130 a run that Ctrl-C
-//! interrupted (143 by SIGTERM, 129 by SIGHUP).
+//! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a run that learnt nothing, 2 what
+//! could not be done, 130 a run that Ctrl-C interrupted (143 by SIGTERM, 129 by SIGHUP).
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -50,12 +49,23 @@ Examples:
   trainer plot runs/alexnet runs/small     both in comparison.svg
   trainer samples --out samples --count 100
 
-Without a command, `train` is meant. Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted
-(143 by SIGTERM, 129 by SIGHUP).";
+Without a command, `train` is meant.
+
+Exit status: 0 success, 1 the run diverged or learnt nothing, 2 it could not be done (wrong usage, files, the device),
+130 interrupted (143 by SIGTERM, 129 by SIGHUP).";
+
+/// What the short help says instead.
+const SHORT_EXAMPLES: &str = "\
+Examples:
+  trainer --quick                          a few minutes on two cores, for a first look
+  trainer --resume runs/alexnet            go on after Ctrl-C, a crash or a power failure
+  trainer --data photos --out runs/photos  images of your own, in photos/cat, photos/dog, ...
+
+`trainer --help` shows all options.";
 
 /// Trains AlexNet (or LeNet-5) on Fashion-MNIST or a folder of images and exports safetensors weights.
 #[derive(Debug, Parser)]
-#[command(name = "trainer", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(name = "trainer", version, args_conflicts_with_subcommands = true, after_help = SHORT_EXAMPLES, after_long_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -110,17 +120,17 @@ struct DataArgs {
     data: Option<PathBuf>,
     /// Share of the images of each class that is kept for the test, for images as DIR/CLASS [default: 0.2, or as the weights
     /// were trained]
-    #[arg(long, value_name = "SHARE", value_parser = test_share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", value_parser = test_share, allow_negative_numbers = true, hide_short_help = true)]
     test_share: Option<f64>,
     /// Seed of the choice of test images, for images as DIR/CLASS [default: 0, or as the weights were trained]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     test_seed: Option<u64>,
     /// Leave out images that cannot be read. They are listed in unreadable-images.txt
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     skip_unreadable: bool,
     /// URL to download missing IDX files from, into --data or data/fashion-mnist [default: the data set's own site; no
     /// download with --data]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", hide_short_help = true)]
     data_url: Option<String>,
 }
 
@@ -128,14 +138,39 @@ struct DataArgs {
 #[derive(Debug, Args)]
 struct ThreadArgs {
     /// Number of threads [default: all cores, or as many as the resumed run had]
-    #[arg(long, value_name = "N", value_parser = number(1, 1024))]
+    #[arg(short = 'j', long, value_name = "N", value_parser = number(1, 1024))]
     threads: Option<usize>,
+}
+
+/// Options that say what is shown on stderr beside errors.
+#[derive(Debug, Clone, Copy, Default, Args)]
+struct MessageArgs {
+    /// Show no progress and no notes, only errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Show more: every file that is left out, and a run's options
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl MessageArgs {
+    /// Writes a note to stderr, unless that shall be quiet.
+    fn note(self, line: &str) {
+        if !self.quiet {
+            say(line);
+        }
+    }
 }
 
 /// A command line that parsed, but asks for what cannot be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
+
+/// A run that came to its end and is no success.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failed(String);
 
 /// Runs the program with the process's arguments and says how it ended.
 pub fn run() -> ExitCode {
@@ -158,7 +193,7 @@ pub fn run() -> ExitCode {
                 return ExitCode::from(*status);
             }
             say(&format!("error: {}", message(&error)));
-            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<Failed>() { 1 } else { 2 })
         }
     }
 }
@@ -185,15 +220,15 @@ impl DataArgs {
         };
         Ok(Self {
             data: self.data.clone().or_else(|| found.map(PathBuf::from)),
-            test_share: config.test_share.map(|kept| kept.share),
-            test_seed: config.test_share.map(|kept| kept.seed),
+            test_share: self.test_share.or(config.test_share.map(|kept| kept.share)),
+            test_seed: self.test_seed.or(config.test_share.map(|kept| kept.seed)),
             ..self.clone()
         })
     }
 
     /// Finds, reads and checks the data set. `kept` says which images of a folder are for the test where the command line does
     /// not, `shrink` how they are kept in memory.
-    fn read(&self, kept: Option<TestShare>, shrink: Shrink) -> anyhow::Result<Dataset> {
+    fn read(&self, kept: Option<TestShare>, shrink: Shrink, messages: MessageArgs) -> anyhow::Result<Dataset> {
         let folder = self.data.as_deref().filter(|folder| self.data_url.is_none() && !source::has_any(folder));
         let dataset = if let Some(folder) = folder {
             let kept = kept.unwrap_or_default();
@@ -210,17 +245,22 @@ impl DataArgs {
             let validation =
                 dataset.validation.map_or(String::new(), |count| format!("{count} to choose the best epoch by, "));
             let images = counted(images, "image");
-            say(&format!("{folder}: {images} of {count} classes ({names}), {validation}{test} of them to test by"));
+            messages.note(&format!(
+                "{folder}: {images} of {count} classes ({names}), {validation}{test} of them to test by"
+            ));
             if !dataset.left_out.is_empty() {
                 list_unreadable(&dataset.left_out)?;
                 let files = counted(dataset.left_out.len(), "file");
-                say(&format!("{folder}: {files} left out that cannot be read, listed in {UNREADABLE}"));
+                say(&format!("warning: {folder}: {files} left out that cannot be read, listed in {UNREADABLE}"));
+                if messages.verbose {
+                    dataset.left_out.iter().for_each(|(path, reason)| say(&format!("{}: {reason}", path.display())));
+                }
             }
             dataset
         } else {
             let current = env::current_dir().context("cannot tell the current folder")?;
             let lookup = Lookup::new(self.data.as_deref(), self.data_url.as_deref(), &current);
-            Dataset::read(&lookup.locate(&say)?)?
+            Dataset::read(&lookup.locate(&|line| messages.note(line))?)?
         };
         if self.test_share.is_some() || self.test_seed.is_some() {
             let chosen = matches!(dataset.origin, Origin::Folder { kept: Some(_) });
@@ -323,10 +363,10 @@ mod tests {
     fn no_command_means_train() {
         let cli = Cli::try_parse_from(["trainer", "--epochs", "3"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(cli.train.recipe.resolve(cli.train.epochs).unwrap().epochs, 3);
+        assert_eq!(cli.train.recipe.resolve(cli.train.epochs, None).unwrap().epochs, 3);
         let cli = Cli::try_parse_from(["trainer", "train", "--epochs", "3"]).unwrap();
         assert!(
-            matches!(cli.command, Some(Command::Train(arguments)) if arguments.recipe.resolve(arguments.epochs).unwrap().epochs == 3)
+            matches!(cli.command, Some(Command::Train(arguments)) if arguments.recipe.resolve(arguments.epochs, None).unwrap().epochs == 3)
         );
         assert!(Cli::try_parse_from(["trainer", "--epochs", "3", "summary"]).is_err());
     }

@@ -9,7 +9,8 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 
-use crate::training::{curves, metrics, progress::say};
+use super::MessageArgs;
+use crate::training::{curves, metrics};
 use image_files::atomic;
 
 /// Options of `plot`.
@@ -19,8 +20,10 @@ pub(super) struct PlotArgs {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Picture to write (SVG)
-    #[arg(long, value_name = "FILE", default_value = "comparison.svg")]
+    #[arg(short, long, visible_alias = "output", value_name = "FILE", default_value = "comparison.svg", value_parser = picture)]
     out: PathBuf,
+    #[command(flatten)]
+    messages: MessageArgs,
 }
 
 impl PlotArgs {
@@ -38,8 +41,17 @@ impl PlotArgs {
         let svg = curves::compare(&runs).map_err(anyhow::Error::msg)?;
         atomic::write::<io::Error>(&self.out, |file| file.write_all(svg.as_bytes()))
             .with_context(|| format!("cannot write {}", self.out.display()))?;
-        say(&format!("Wrote {}", self.out.display()));
+        self.messages.note(&format!("Wrote {}", self.out.display()));
         Ok(())
+    }
+}
+
+/// A picture's path, whose extension must say what it is.
+fn picture(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(extension) if extension.eq_ignore_ascii_case("svg") => Ok(path),
+        _ => Err("expected a name that ends in .svg, the only kind of picture that is drawn".to_string()),
     }
 }
 

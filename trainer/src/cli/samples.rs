@@ -12,11 +12,8 @@ use dfdx::tensor::Cpu;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use image_files::class::folder_names;
 
-use super::{DataArgs, counted, number};
-use crate::{
-    model::{AlexNet, Network},
-    training::progress::say,
-};
+use super::{DataArgs, MessageArgs, counted, number};
+use crate::model::{AlexNet, Network};
 use image_files::atomic;
 
 /// Options of `samples`.
@@ -24,19 +21,21 @@ use image_files::atomic;
 pub(super) struct SamplesArgs {
     /// Folder to write to; it gets a folder for each class, with every character of the class's name that is
     /// neither an ASCII letter or digit nor - replaced by _ ("T-shirt/top" becomes T-shirt_top)
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, visible_alias = "output", value_name = "DIR")]
     out: PathBuf,
     /// Number of images, from the first test image on; each file is named after its position
     #[arg(long, value_name = "N", default_value = "100", value_parser = number(1, 1_000_000))]
     count: usize,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    messages: MessageArgs,
 }
 
 impl SamplesArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         // Images that are larger than any network takes are written smaller.
-        let dataset = self.data.read(None, AlexNet::<Cpu>::shrink)?;
+        let dataset = self.data.read(None, AlexNet::<Cpu>::shrink, self.messages)?;
         let test = &dataset.test;
         ensure!(
             self.count <= test.len(),
@@ -53,7 +52,7 @@ impl SamplesArgs {
             let size = (u32::try_from(width)?, u32::try_from(height)?);
             write_png(&path, test.image(position), size).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        say(&format!("Wrote {} to {}", counted(self.count, "image"), self.out.display()));
+        self.messages.note(&format!("Wrote {} to {}", counted(self.count, "image"), self.out.display()));
         Ok(())
     }
 }

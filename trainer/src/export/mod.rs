@@ -25,7 +25,10 @@ use safetensors::Dtype;
 
 pub(crate) use file::{StoredFile, StoredTensor, write};
 
-use image_files::atomic;
+use image_files::{
+    atomic,
+    weights::{CHECKPOINT, IS_CHECKPOINT},
+};
 
 /// Why a weight file cannot be written or is refused.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,14 @@ pub enum ExportError {
         /// The file.
         path: PathBuf,
         /// Reason.
+        reason: String,
+    },
+    /// The file is a good safetensors file, but holds something else.
+    #[error("{}: {reason}", path.display())]
+    Unsuitable {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
         reason: String,
     },
     /// The file's tensors are not the network's.
@@ -164,12 +175,22 @@ pub fn load_all_but_last<D: Device<f32>, M: TensorCollection<f32, D>>(
     load_chosen(path, network, |tensor| !last.contains(&tensor))
 }
 
+/// A weights file, which a checkpoint is not.
+fn open(path: &Path) -> Result<StoredFile, ExportError> {
+    let file = StoredFile::open(path)?;
+    if file.metadata.contains_key(CHECKPOINT) {
+        let reason = format!("expected weights, found {IS_CHECKPOINT}");
+        return Err(ExportError::Unsuitable { path: path.to_owned(), reason });
+    }
+    Ok(file)
+}
+
 fn load_chosen<D: Device<f32>, M: TensorCollection<f32, D>>(
     path: &Path,
     network: &mut M,
     chosen: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, String>, ExportError> {
-    let file = StoredFile::open(path)?;
+    let file = open(path)?;
     let mut weights = HashMap::new();
     let shapes = shapes(network);
     for (name, shape) in shapes.iter().filter(|(name, _)| chosen(name)) {
@@ -186,7 +207,7 @@ fn load_chosen<D: Device<f32>, M: TensorCollection<f32, D>>(
 /// # Errors
 /// The file cannot be read or is not valid safetensors.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
-    Ok(StoredFile::open(path)?.metadata)
+    Ok(open(path)?.metadata)
 }
 
 /// The number of classes that the weights in a file tell apart, by its last layer.
@@ -202,7 +223,7 @@ pub fn classes(path: &Path, network: &Description) -> Result<usize, ExportError>
 /// # Errors
 /// As [`classes`].
 pub(crate) fn classes_and_metadata(path: &Path, network: &Description) -> Result<(usize, Metadata), ExportError> {
-    let file = StoredFile::open(path)?;
+    let file = open(path)?;
     Ok((file.classes(network, "")?, file.metadata))
 }
 

@@ -26,7 +26,7 @@ use crate::{
     ops::ConvDevice,
     optimiser::{Optimiser, OptimiserDevice, Part},
 };
-use image_files::atomic;
+use image_files::{atomic, weights::CHECKPOINT};
 
 /// The folder of checkpoints in a run's folder.
 const FOLDER: &str = "checkpoints";
@@ -60,7 +60,7 @@ impl Checkpoint {
             let value = file.metadata.get(key).map(String::as_str);
             value.ok_or_else(|| foreign(format!("its metadata have no `{key}`")))
         };
-        for (key, expected) in [("checkpoint", VERSION), ("architecture", architecture)] {
+        for (key, expected) in [(CHECKPOINT, VERSION), ("architecture", architecture)] {
             let found = text(key)?;
             if found != expected {
                 return Err(foreign(format!("its {key} is {found:?}, expected {expected:?}")));
@@ -180,7 +180,7 @@ pub(super) fn settle<D: OptimiserDevice + ConvDevice, N: Network<D>>(
         value.map_err(|error| OutputError::Write { path: path.clone(), source: error.into() })
     };
     let metadata: BTreeMap<String, String> = [
-        ("checkpoint", VERSION.to_string()),
+        (CHECKPOINT, VERSION.to_string()),
         ("architecture", N::ARCHITECTURE.to_string()),
         ("options", json(serde_json::to_string(options))?),
         ("state", json(serde_json::to_string(state))?),

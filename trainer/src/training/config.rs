@@ -86,6 +86,59 @@ impl Options {
         let epochs = if self.schedule.depends_on_epochs() { self.epochs } else { other.epochs };
         *other == Self { epochs, ..self.clone() }
     }
+
+    /// The options in which this run differs from another, by their flags on the command line, with this run's value and the
+    /// other's.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let values = |options: &Self| {
+            let mut values = Vec::new();
+            // Options are numbers, texts and structs of them: all of that is JSON.
+            flat(serde_json::to_value(options).unwrap_or_default(), "", &mut values);
+            values
+        };
+        let pairs = values(self).into_iter().zip(values(other));
+        let different = pairs.filter(|((_, this), (_, that))| this != that);
+        different.map(|((name, this), (_, that))| Difference { flag: flag(&name), this, other: that }).collect()
+    }
+}
+
+/// An option in which two runs differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The option's flag on the command line.
+    pub flag: String,
+    /// Its value in one run.
+    pub this: String,
+    /// Its value in the other.
+    pub other: String,
+}
+
+/// The values of an object and of those within it, by name.
+fn flat(value: serde_json::Value, name: &str, values: &mut Vec<(String, String)>) {
+    match value {
+        // Whether inputs are normalised is an option; by what follows from the data.
+        serde_json::Value::Object(_) if name == NORMALISATION => values.push((name.to_string(), true.to_string())),
+        serde_json::Value::Object(fields) => fields.into_iter().for_each(|(name, value)| flat(value, &name, values)),
+        serde_json::Value::Null if name == NORMALISATION => values.push((name.to_string(), false.to_string())),
+        serde_json::Value::Null => values.push((name.to_string(), "off".to_string())),
+        serde_json::Value::String(text) => values.push((name.to_string(), text)),
+        value => values.push((name.to_string(), value.to_string())),
+    }
+}
+
+/// The field of [`Options::normalisation`].
+const NORMALISATION: &str = "normalisation";
+
+/// The flag of an option's field.
+fn flag(name: &str) -> String {
+    let name = match name {
+        "course" => "schedule",
+        "name" => "optimiser",
+        "average" => "ema",
+        NORMALISATION => "normalise",
+        name => name,
+    };
+    format!("--{}", name.replace('_', "-"))
 }
 
 /// When checkpoints are written, and how many are kept. There is always one after each epoch.
@@ -138,9 +191,16 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`] naming the file.
     pub fn read(folder: &Path) -> Result<Self, ConfigError> {
-        let path = folder.join("config.json");
-        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        serde_json::from_str(&text).map_err(|source| ConfigError::Format { path, source })
+        Self::read_file(&folder.join("config.json"))
+    }
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file.
+    pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        serde_json::from_str(&text).map_err(|source| ConfigError::Format { path: path.to_path_buf(), source })
     }
 
     /// The same run with more epochs.
@@ -262,6 +322,32 @@ mod tests {
         assert!(!constant.go_on_as(&Options { seed: 1, ..more.clone() }));
         let schedule = Schedule { course: Course::Cosine, ..Schedule::default() };
         assert!(!Options { schedule, ..constant }.go_on_as(&Options { schedule, ..more }));
+    }
+
+    #[test]
+    fn options_that_differ_are_named_by_their_flags() {
+        let one = Options::default();
+        assert_eq!(one.differences(&one), []);
+        let mut other = one.clone();
+        other.optimiser.average = Some(0.999);
+        other.schedule.course = Course::OneCycle;
+        other.normalisation = Some(Normalisation { mean: 0.5, std: 0.25 });
+        other.seed = 7;
+        let difference = |flag: &str, this: &str, other: &str| {
+            let [flag, this, other] = [flag, this, other].map(String::from);
+            Difference { flag, this, other }
+        };
+        let mut found = one.differences(&other);
+        found.sort_by(|a, b| a.flag.cmp(&b.flag));
+        let expected = [
+            difference("--ema", "off", "0.999"),
+            difference("--normalise", "false", "true"),
+            difference("--schedule", "constant", "one-cycle"),
+            difference("--seed", "0", "7"),
+        ];
+        assert_eq!(found, expected);
+        let another = Options { normalisation: Some(Normalisation { mean: 0.4, std: 0.2 }), ..other.clone() };
+        assert_eq!(other.differences(&another), []);
     }
 
     #[test]

@@ -107,12 +107,14 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The run was asked to end, and saved what it had.
-    #[error("interrupted in epoch {epoch}{}", how_to_go_on(.saved))]
+    #[error("interrupted in epoch {epoch}{}", how_to_go_on(.saved, .weights))]
     Interrupted {
         /// The epoch, from 1.
         epoch: usize,
         /// The folder of the run.
         saved: Option<PathBuf>,
+        /// The weights of the best epoch so far, or those as they were where no epoch had ended.
+        weights: Option<PathBuf>,
         /// The exit status that shells expect of a program that such a signal ended.
         status: u8,
     },
@@ -144,9 +146,11 @@ fn kept(best: &Option<PathBuf>) -> String {
     }
 }
 
-fn how_to_go_on(folder: &Option<PathBuf>) -> String {
+fn how_to_go_on(folder: &Option<PathBuf>, weights: &Option<PathBuf>) -> String {
+    let weights =
+        weights.as_ref().map_or(String::new(), |path| format!("; the weights so far are in {}", path.display()));
     folder.as_ref().map_or(String::new(), |folder| {
         let command = ["trainer", "--resume", &folder.to_string_lossy()].map(String::from);
-        format!("; everything is saved, go on with: {}", config::shell_line(&command))
+        format!("{weights}; everything is saved, go on with: {}", config::shell_line(&command))
     })
 }

@@ -10,6 +10,7 @@ pub mod curves;
 mod device;
 mod division;
 mod error;
+mod estimate;
 pub mod evaluate;
 pub mod interrupt;
 mod lock;
@@ -24,13 +25,16 @@ pub mod schedule;
 pub mod start;
 pub mod state;
 pub mod steps;
+mod verdict;
 
 use self::{checkpoint::Checkpoint, run::Run};
 pub use self::{
     device::{Selected, TrainDevice},
     division::{image_counts, normalisation, test_positions},
     error::{CheckpointError, OutputError, TrainError},
+    estimate::estimate,
     run::{Outcome, Setting},
+    verdict::Verdict,
 };
 use crate::model::Network;
 

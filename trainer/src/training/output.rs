@@ -44,6 +44,7 @@ const TIMES: &str = "kernel-times.csv";
 const CLASS_NAMES: &str = "classes";
 const TEST_SHARE: &str = "test_share";
 const TEST_SEED: &str = "test_seed";
+const DATA: &str = "data";
 
 /// Where a run's files go, and what they say about it.
 #[derive(Debug, Clone)]
@@ -142,7 +143,8 @@ impl RunFolder {
         Ok(Box::new(move || folder.write(TIMES, |file| io::Write::write_all(file, &csv))))
     }
 
-    /// Settles the weights after `epoch`, with its measurements among the metadata; the job writes them.
+    /// Settles the weights after `epoch`, with its measurements among the metadata, or those of a run that was stopped before its
+    /// first epoch's end; the job writes them.
     ///
     /// # Errors
     /// The job's: [`OutputError::Export`] naming the file.
@@ -150,10 +152,10 @@ impl RunFolder {
         &self,
         network: &N,
         classes: &[String],
-        epoch: &EpochMetrics,
+        epoch: Option<&EpochMetrics>,
     ) -> Job {
         let mut metadata = describing(N::ARCHITECTURE, N::SIDE, classes, &self.config);
-        for (name, value) in epoch.columns() {
+        for (name, value) in epoch.into_iter().flat_map(EpochMetrics::columns) {
             // How long it took is the run's affair; the rest says what these weights are.
             if !value.is_empty() && !matches!(name, "images_per_second" | "seconds") {
                 metadata.insert(name.to_string(), value);
@@ -208,6 +210,11 @@ fn describing(architecture: &str, side: usize, classes: &[String], config: &RunC
     ]
     .map(|(key, value)| (key.to_string(), value))
     .into();
+    // Of a folder of images the configuration has the folder; Fashion-MNIST is found wherever it is.
+    if let [folder] = &config.data[..] {
+        let folder = std::path::absolute(&folder.path).unwrap_or_else(|_| folder.path.clone());
+        metadata.insert(DATA.to_string(), folder.to_string_lossy().into_owned());
+    }
     if let Some(TestShare { share, seed }) = config.test_share {
         metadata.insert(TEST_SHARE.to_string(), share.to_string());
         metadata.insert(TEST_SEED.to_string(), seed.to_string());
@@ -219,6 +226,11 @@ fn describing(architecture: &str, side: usize, classes: &[String], config: &RunC
 pub fn test_share(metadata: &BTreeMap<String, String>) -> Option<TestShare> {
     let share = metadata.get(TEST_SHARE)?.parse().ok().filter(|share| (0.0..=1.0).contains(share))?;
     Some(TestShare { share, seed: metadata.get(TEST_SEED)?.parse().ok()? })
+}
+
+/// The folder of the images that these weights were trained on, where their metadata say so.
+pub fn data_folder(metadata: &BTreeMap<String, String>) -> Option<&str> {
+    metadata.get(DATA).map(String::as_str)
 }
 
 /// The classes that the metadata of a weights file name in order, if they name as many as a network can tell apart ([`CLASSES`]).

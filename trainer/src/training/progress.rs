@@ -19,7 +19,7 @@ use crate::times::Times;
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Work of learning from an image (forward, backward, update) in units of that of evaluating one (forward).
-const TRAINING_WORK: u64 = 3;
+pub(super) const TRAINING_WORK: u64 = 3;
 
 /// Phase of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -195,7 +195,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         if let Some(folder) = self.setting.folder {
             let dataset = self.setting.dataset;
             if is_best {
-                files.push(folder.settle_weights(&network, &dataset.classes, &self.state.epochs[self.state.best]));
+                let best = self.state.epochs.get(self.state.best);
+                files.push(folder.settle_weights(&network, &dataset.classes, best));
             }
             files.push(folder.settle_epochs(&self.state, dataset)?);
             if !self.times.is_empty() {
@@ -305,7 +306,9 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let result = evaluate(network, data, positions, batch_size, normalisation, |images, scores| {
             observer.batch(images, scores);
             match interrupt.is_requested() {
-                true => Err(TrainError::Interrupted { epoch, saved: None, status: interrupt.exit_status() }),
+                true => {
+                    Err(TrainError::Interrupted { epoch, saved: None, weights: None, status: interrupt.exit_status() })
+                }
                 false => Ok(()),
             }
         });
@@ -326,11 +329,20 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         if !self.setting.interrupt.is_requested() {
             return Ok(());
         }
-        self.save(Vec::new())?;
+        self.read_steps()?;
+        let mut files = Vec::new();
+        if let Some(folder) = self.setting.folder.filter(|_| self.state.epochs.is_empty()) {
+            // Until an epoch is measured, these are the best there are.
+            let averaged = self.optimiser.averaged(&self.network).map_err(TrainError::device)?;
+            let network = averaged.as_ref().unwrap_or(&self.network);
+            files.push(folder.settle_weights(network, &self.setting.dataset.classes, None));
+        }
+        self.save(files)?;
         self.writer.finish()?;
         let saved = self.setting.folder.map(|folder| folder.path().to_path_buf());
+        let weights = self.setting.folder.map(|folder| folder.weights_path(N::ARCHITECTURE));
         let status = self.setting.interrupt.exit_status();
-        Err(TrainError::Interrupted { epoch: self.state.epoch, saved, status })
+        Err(TrainError::Interrupted { epoch: self.state.epoch, saved, weights, status })
     }
 
     /// Begins to write `files` and then a checkpoint, once it is sure that all steps so far are good.

@@ -5,6 +5,7 @@ mod recipe;
 use std::{
     env,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -12,17 +13,19 @@ use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
 use self::recipe::RecipeArgs;
-use super::{DataArgs, NetworkName, ThreadArgs, UsageError, counted, number, real};
+use indicatif::HumanDuration;
+
+use super::{DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, real};
 use crate::{
-    data::Dataset,
+    data::{DataFile, Dataset},
     device::{CudaKernels, DeviceChoice, Precision},
     model::{AlexNet, LeNet5, Network},
     training::{
-        self, Selected, Setting, TrainDevice,
+        self, Selected, Setting, TrainDevice, Verdict,
         checkpoint::Checkpoint,
-        config::{CheckpointOptions, RunConfig},
+        config::{CheckpointOptions, Difference, RunConfig},
         interrupt::Interrupt,
-        progress::{Progress, say},
+        progress::{Observer, Progress, say},
         start::{self, NewRun, StartError, Started},
     },
 };
@@ -33,15 +36,22 @@ use crate::cuda;
 /// Steps of a run that are too few to learn much in.
 const FEW_STEPS: usize = 100;
 
+/// Runs that take longer are told of a shorter one.
+const LONG: Duration = Duration::from_secs(10 * 60);
+
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Resume the run in this folder from its last checkpoint. The result is the same as without the stop. With --epochs, a
     /// run with a constant or stepwise learning rate gets more epochs, even if it is finished
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["RecipeArgs", "out", "overwrite", "test_share", "test_seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "quick", "recipe", "out", "overwrite", "test_share", "test_seed"])]
     resume: Option<PathBuf>,
+    /// Train by the configuration of another run, a folder's config.json: its options, data and weights to start from, where
+    /// none are given
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "recipe"])]
+    config: Option<PathBuf>,
     /// Output folder of the run [default: runs/<network>, with the next free number if it is in use]
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, visible_alias = "output", value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace the run in the output folder
     #[arg(long)]
@@ -50,58 +60,72 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = recipe::RECIPE)]
     pub(super) epochs: Option<usize>,
     /// Minutes between checkpoints within an epoch; 0: after every step. There is always one after an epoch [default: 10]
-    #[arg(long, value_name = "MINUTES", value_parser = minutes, allow_negative_numbers = true)]
+    #[arg(long, value_name = "MINUTES", value_parser = minutes, allow_negative_numbers = true, hide_short_help = true)]
     checkpoint_minutes: Option<f64>,
     /// Number of checkpoints to keep [default: 2]
-    #[arg(long, value_name = "N", value_parser = number(1, 1_000_000))]
+    #[arg(long, value_name = "N", value_parser = number(1, 1_000_000), hide_short_help = true)]
     keep_checkpoints: Option<usize>,
     /// Device: cpu, cuda or cuda:N (an NVIDIA GPU; needs a build with --features cuda), or auto: a GPU if one can be used
     #[arg(long, default_value_t, value_name = "NAME")]
     device: DeviceChoice,
     /// Precision of matrix products on a GPU: f32, tf32 or bf16, or auto: tf32 for convolutions where the GPU has it and f32
     /// for linear layers, as in PyTorch. Sums, weights and everything else are f32
-    #[arg(long, default_value_t, value_name = "NAME")]
+    #[arg(long, default_value_t, value_name = "NAME", hide_short_help = true)]
     precision: Precision,
     /// Kernels of convolutions on a GPU: fused (this program's own) or portable (composed of dfdx's operations)
-    #[arg(long, default_value_t, value_name = "NAME")]
+    #[arg(long, default_value_t, value_name = "NAME", hide_short_help = true)]
     cuda_kernels: CudaKernels,
     /// Measure the time of each kind of kernel on a GPU: a table after each epoch, and kernel-times.csv in the output folder
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     time_kernels: bool,
     #[command(flatten)]
     threads: ThreadArgs,
+    #[command(flatten)]
+    messages: MessageArgs,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     pub(super) recipe: RecipeArgs,
 }
 
-/// A run that goes on.
-struct Stopped<'a> {
-    folder: &'a Path,
-    config: RunConfig,
+/// A configuration that is there already.
+enum Base<'a> {
+    /// That of the run in this folder, which goes on.
+    Resumed(&'a Path, RunConfig),
+    /// That of another run, for a new one.
+    Saved(RunConfig),
+}
+
+impl Base<'_> {
+    fn config(&self) -> &RunConfig {
+        match self {
+            Self::Resumed(_, config) | Self::Saved(config) => config,
+        }
+    }
 }
 
 impl TrainArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let device = self.device.select(say).map_err(UsageError)?;
-        let stopped = self.resume.as_deref().map(|folder| -> anyhow::Result<_> {
-            let config = RunConfig::read(folder)?;
-            let config = match self.epochs {
-                Some(epochs) => config.extended(epochs).with_context(|| folder.display().to_string())?,
-                None => config,
-            };
-            Ok(Stopped { folder, config })
-        });
-        let stopped = stopped.transpose()?;
-        let network = match &stopped {
-            Some(Stopped { folder, config }) => {
-                NetworkName::from_str(&config.network, false).ok().with_context(|| {
-                    format!("{}: unknown network {:?}", folder.join("config.json").display(), config.network)
+        let device = self.device.select(|line| self.messages.note(line)).map_err(UsageError)?;
+        let base = self.base()?;
+        let network = match &base {
+            Some(base) => {
+                let name = &base.config().network;
+                NetworkName::from_str(name, false).ok().with_context(|| {
+                    let file = self
+                        .resume
+                        .as_deref()
+                        .map_or_else(|| self.config.clone().unwrap_or_default(), |folder| folder.join("config.json"));
+                    format!("{}: unknown network {name:?}", file.display())
                 })?
             }
-            None => self.recipe.network,
+            None => self.recipe.network.unwrap_or(NetworkName::Alexnet),
         };
+        if let Some(given) = self.recipe.network.filter(|given| *given != network) {
+            let names = [given, network].map(|name| name.description().name);
+            let message = format!("--network {}: this configuration is for {}", names[0], names[1]);
+            return Err(UsageError(message).into());
+        }
         match device {
             Selected::Cpu if matches!(self.precision, Precision::Tf32 | Precision::Bf16) => {
                 let message = format!("--precision {}: the processor computes in f32 only", self.precision);
@@ -110,29 +134,29 @@ impl TrainArgs {
             Selected::Cpu if self.time_kernels => {
                 Err(UsageError("--time-kernels: the processor computes, and has no kernels to time".to_string()).into())
             }
-            Selected::Cpu => self.train_network(&Cpu::default(), "cpu".to_string(), network, stopped),
+            Selected::Cpu => self.train_network(&Cpu::default(), "cpu".to_string(), network, base),
             #[cfg(feature = "cuda")]
             Selected::Cuda(ordinal) => {
-                let options = stopped.as_ref().map(|stopped| stopped.config.options.clone());
-                let options = options.map_or_else(|| self.recipe.resolve(self.epochs), Ok)?;
+                let options = self.recipe.resolve(self.epochs, base.as_ref().map(Base::config))?;
                 if self.time_kernels {
                     cuda::timing::start();
                 }
-                let (device, gpu) = match cuda::open(ordinal, options.seed, self.precision, say) {
-                    Ok(opened) => opened,
-                    Err(reason) if self.device == DeviceChoice::Auto && self.precision == Precision::Auto => {
-                        say(&format!("Computing on the processor: {reason}"));
-                        return self.train_network(&Cpu::default(), "cpu".to_string(), network, stopped);
-                    }
-                    Err(reason) => return Err(reason).with_context(|| format!("--device {}", self.device)),
-                };
+                let (device, gpu) =
+                    match cuda::open(ordinal, options.seed, self.precision, |line| self.messages.note(line)) {
+                        Ok(opened) => opened,
+                        Err(reason) if self.device == DeviceChoice::Auto && self.precision == Precision::Auto => {
+                            self.messages.note(&format!("Computing on the processor: {reason}"));
+                            return self.train_network(&Cpu::default(), "cpu".to_string(), network, base);
+                        }
+                        Err(reason) => return Err(reason).with_context(|| format!("--device {}", self.device)),
+                    };
                 let (products, note) = self.precision.on(gpu.capability);
-                note.iter().for_each(|note| say(note));
+                note.iter().for_each(|note| self.messages.note(note));
                 cuda::set_kernels(&device, self.cuda_kernels).map_err(anyhow::Error::msg)?;
                 cuda::guarded(&device, &gpu, options.batch_size, || {
                     let name =
                         format!("{gpu}, precision {} ({products}), {} kernels", self.precision, self.cuda_kernels);
-                    self.train_network(&device, name, network, stopped)
+                    self.train_network(&device, name, network, base)
                 })
             }
         }
@@ -143,11 +167,11 @@ impl TrainArgs {
         device: &D,
         name: String,
         network: NetworkName,
-        stopped: Option<Stopped<'_>>,
+        base: Option<Base<'_>>,
     ) -> anyhow::Result<()> {
         match network {
-            NetworkName::Alexnet => self.train::<D, AlexNet<D>>(device, name, stopped),
-            NetworkName::Lenet5 => self.train::<D, LeNet5<D>>(device, name, stopped),
+            NetworkName::Alexnet => self.train::<D, AlexNet<D>>(device, name, base),
+            NetworkName::Lenet5 => self.train::<D, LeNet5<D>>(device, name, base),
         }
     }
 
@@ -155,71 +179,126 @@ impl TrainArgs {
         &self,
         device: &D,
         name: String,
-        stopped: Option<Stopped<'_>>,
+        base: Option<Base<'_>>,
     ) -> anyhow::Result<()> {
-        let threads = self.threads.apply(stopped.as_ref().map(|stopped| stopped.config.threads))?;
-        let (dataset, mut config, path) = match &stopped {
-            Some(stopped) => {
-                let dataset = self.data.of_run(&stopped.config)?.read(None, N::shrink)?;
-                let path = stopped.folder.to_path_buf();
-                (dataset, RunConfig { threads, device: name, ..stopped.config.clone() }, path)
+        let threads = self.threads.apply(base.as_ref().map(|base| base.config().threads))?;
+        let data = base.as_ref().map(|base| self.data.of_run(base.config())).transpose()?;
+        let dataset = data.as_ref().unwrap_or(&self.data).read(None, N::shrink, self.messages)?;
+        let (mut config, path) = match &base {
+            Some(Base::Resumed(folder, config)) => {
+                (RunConfig { threads, device: name, ..config.clone() }, folder.to_path_buf())
             }
-            None => {
-                let dataset = self.data.read(None, N::shrink)?;
-                let config = self.config::<D, N>(&dataset, threads, name)?;
+            _ => {
+                let config = self.config::<D, N>(&dataset, threads, name, base.as_ref().map(Base::config))?;
                 let path = self.out.clone().unwrap_or_else(|| start::free_folder(Path::new("runs"), N::ARCHITECTURE));
-                (dataset, config, path)
+                (config, path)
             }
         };
         config.checkpoints = CheckpointOptions {
             minutes: self.checkpoint_minutes.unwrap_or(config.checkpoints.minutes),
             keep: self.keep_checkpoints.unwrap_or(config.checkpoints.keep),
         };
-        let started = match &stopped {
-            None => start::begin::<D, N>(device, &dataset, &path, config, self.overwrite).map(Some),
-            Some(_) => start::resume(device, &dataset, &path, config, self.epochs.is_some()),
+        let resumed = matches!(base, Some(Base::Resumed(..)));
+        let started = match resumed {
+            false => start::begin::<D, N>(device, &dataset, &path, config, self.overwrite).map(Some),
+            true => start::resume(device, &dataset, &path, config, self.epochs.is_some()),
         };
+        let note = |line: &str| self.messages.note(line);
         let Some(Started { network, checkpoint, folder, other_classes }) = started.map_err(usage)? else {
-            say(&format!("{}: this run is finished; --epochs N gives it more epochs, up to N in all", path.display()));
+            note(&format!("{}: this run is finished; --epochs N gives it more epochs, up to N in all", path.display()));
             return Ok(());
         };
-        if stopped.is_some() && checkpoint.is_none() {
-            say(&format!("{}: stopped before its first checkpoint, this run begins again", path.display()));
+        if resumed && checkpoint.is_none() {
+            note(&format!("{}: stopped before its first checkpoint, this run begins again", path.display()));
         }
         if let Some((others, init)) = other_classes.zip(folder.config().init.as_ref()) {
             let last = N::DESCRIPTION.layers.last().map_or("", |layer| layer.name);
             let weights = init.path.display();
-            say(&format!("{weights}: these weights tell apart {others}: the last layer, {last}, begins anew"));
+            note(&format!("{weights}: these weights tell apart {others}: the last layer, {last}, begins anew"));
         }
         let config = folder.config();
-        say(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
+        note(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
         let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
         if steps < FEW_STEPS {
             say(&format!(
-                "That makes only {}: with so few images, a smaller --batch-size and more --epochs may help",
+                "warning: that makes only {}: with so few images, a smaller --batch-size and more --epochs may help",
                 counted(steps, "step")
             ));
         }
+        if self.messages.verbose {
+            note(&format!("Options: {}", serde_json::to_string(&config.options)?));
+        }
         let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
-        let mut progress = Progress::new();
-        let setting = Setting {
-            device,
-            dataset: &dataset,
-            options: &config.options,
-            folder: Some(&folder),
-            observer: &mut progress,
-            interrupt,
-        };
+        if checkpoint.is_none() && !self.messages.quiet {
+            let time = training::estimate(device, &dataset, &config.options, config.images, &network)?;
+            note(&self.forecast(time));
+        }
+        let (mut shown, mut nothing) = (Progress::new(), ());
+        let observer: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };
+        let setting =
+            Setting { device, dataset: &dataset, options: &config.options, folder: Some(&folder), observer, interrupt };
         let outcome = training::train(setting, network, checkpoint.as_ref())?;
-        drop(progress);
+        drop(shown);
         let best = &outcome.epochs[outcome.best];
-        say(&format!(
+        note(&format!(
             "Done: epoch {} is the best, with a test accuracy of {:.2} %; its weights are in {}",
             best.epoch,
             100.0 * best.test.accuracy,
             folder.weights_path(N::ARCHITECTURE).display()
         ));
-        Ok(())
+        match Verdict::of(best, &dataset, config.images.test) {
+            // So few steps cannot have taught it much; that was said.
+            Verdict::Chance { .. } if steps < FEW_STEPS => Ok(()),
+            Verdict::Learnt => Ok(()),
+            failed => Err(Failed(format!("{}: {failed}", path.display())).into()),
+        }
+    }
+
+    /// The configuration to go by, where there is one already.
+    fn base(&self) -> anyhow::Result<Option<Base<'_>>> {
+        if let Some(path) = &self.config {
+            let path = if path.is_dir() { path.join("config.json") } else { path.clone() };
+            return Ok(Some(Base::Saved(RunConfig::read_file(&path)?)));
+        }
+        let Some(folder) = self.resume.as_deref() else { return Ok(None) };
+        let config = RunConfig::read(folder)?;
+        let config = match self.epochs {
+            Some(epochs) => config.extended(epochs).with_context(|| folder.display().to_string())?,
+            None => config,
+        };
+        let given = self.recipe.resolve(None, Some(&config))?;
+        let mut changed = given.differences(&config.options);
+        let mut change = |flag: &str, this: String, other: String| {
+            changed.push(Difference { flag: flag.to_string(), this, other });
+        };
+        let normalises = config.options.normalisation.is_some();
+        if let Some(given) = self.recipe.normalise().filter(|given| *given != normalises) {
+            change("--normalise", given.to_string(), normalises.to_string());
+        }
+        if let Some(given) = &self.recipe.init {
+            let init = config.init.as_ref();
+            if init.is_none_or(|init| DataFile::of(given).is_ok_and(|given| given.sha256 != init.sha256)) {
+                let before = init.map_or("random weights".to_string(), |init| init.path.display().to_string());
+                change("--init", given.display().to_string(), before);
+            }
+        }
+        if let Some(Difference { flag, this, other }) = changed.first() {
+            let message = format!(
+                "{flag} {this}: the run in {} began with {other}, and goes on with it; leave {flag} out, or begin a new run",
+                folder.display()
+            );
+            return Err(UsageError(message).into());
+        }
+        Ok(Some(Base::Resumed(folder, config)))
+    }
+
+    /// Says how long the run will take.
+    fn forecast(&self, time: Duration) -> String {
+        let quick = match self.recipe.is_quick() || time < LONG {
+            true => "",
+            false => "; for a first look, trainer --quick takes a few minutes",
+        };
+        format!("That takes about {} on this machine{quick}", HumanDuration(time))
     }
 
     /// The configuration of a new run.
@@ -228,14 +307,28 @@ impl TrainArgs {
         dataset: &Dataset,
         threads: usize,
         device: String,
+        base: Option<&RunConfig>,
     ) -> anyhow::Result<RunConfig> {
+        let saved = base.map(|config| config.options.validation).filter(|_| dataset.validation.is_none());
+        let init = base.and_then(|config| config.init.as_ref());
+        if let Some(init) = init.filter(|_| self.recipe.init.is_none()) {
+            if DataFile::of(&init.path)?.sha256 != init.sha256 {
+                return Err(StartError::InitChanged { path: init.path.clone() }.into());
+            }
+        }
+        if base.is_some_and(|config| {
+            let digests = |files: &[DataFile]| files.iter().map(|file| file.sha256.clone()).collect::<Vec<_>>();
+            self.data.data.is_none() && digests(&config.data) != digests(&dataset.files)
+        }) {
+            say("warning: --config: the data are not those of that run");
+        }
         let run = NewRun {
             network: N::DESCRIPTION,
-            options: self.recipe.resolve(self.epochs)?,
-            validation: self.recipe.validation,
-            normalise: self.recipe.normalise(),
+            options: self.recipe.resolve(self.epochs, base)?,
+            validation: self.recipe.validation.or(saved),
+            normalise: self.recipe.normalise().or(base.map(|config| config.options.normalisation.is_some())),
             normalise_by_default: self.recipe.preset_normalises(),
-            init: self.recipe.init.as_deref(),
+            init: self.recipe.init.as_deref().or(init.map(|init| init.path.as_path())),
             device,
             threads,
             command: command(),

@@ -1,0 +1,60 @@
+//! How long a run will take, found by a trial before its first step.
+
+use std::time::{Duration, Instant};
+
+use dfdx::{nn::ZeroGrads, tensor_ops::Backward};
+
+use super::{
+    config::{ImageCounts, Options},
+    device::TrainDevice,
+    division::split,
+    error::TrainError,
+    loss::cross_entropy,
+    prepare::Preparation,
+    progress::TRAINING_WORK,
+};
+use crate::{data::Dataset, model::Network, random::StepKey};
+
+/// Images of the trial: what one takes depends little on how many there are.
+const MOST_IMAGES: usize = 64;
+
+/// A trial that takes longer needs no other to warm up for.
+const LONG: Duration = Duration::from_secs(1);
+
+/// How long a run of `network` with these options will take on this device, as its user's clock goes: one step is tried, of
+/// which nothing is kept.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn estimate<D: TrainDevice, N: Network<D>>(
+    device: &D,
+    dataset: &Dataset,
+    options: &Options,
+    images: ImageCounts,
+    network: &N,
+) -> Result<Duration, TrainError> {
+    let split = split(dataset, options)?;
+    let count = options.batch_size.min(MOST_IMAGES).min(split.train.len());
+    let trial = || -> Result<Duration, TrainError> {
+        let started = Instant::now();
+        let way = device.way().map_err(TrainError::device)?;
+        let Options { normalisation, augmentation, seed, .. } = *options;
+        let augmentation = Some((augmentation, seed, 1)).filter(|(what, ..)| !what.is_none());
+        let preparation = Preparation::<D> { way, data: &dataset.train, normalisation, augmentation };
+        let positions = split.train.get(..count).unwrap_or_default();
+        let labels: Vec<u16> = positions.iter().filter_map(|at| dataset.train.labels().get(*at).copied()).collect();
+        let inputs = device.inputs(preparation.batch::<N>(positions)?, count, N::SIDE).map_err(TrainError::device)?;
+        let gradients = network.try_alloc_grads().map_err(TrainError::device)?;
+        let key = StepKey { seed, epoch: 1, step: 1 };
+        let logits = network.train(inputs, gradients, key).map_err(TrainError::device)?;
+        let loss = cross_entropy(device, logits, &labels, dataset.train.classes(), options.label_smoothing);
+        loss.and_then(|loss| loss.try_backward()).map_err(TrainError::device)?;
+        device.check().map_err(TrainError::device)?;
+        Ok(started.elapsed())
+    };
+    let first = trial()?;
+    let time = if first > LONG { first } else { trial()? };
+    let work = images.train as u64 * TRAINING_WORK + (images.validation + images.test) as u64;
+    let trials = work as f64 / (TRAINING_WORK * count.max(1) as u64) as f64 * options.epochs as f64;
+    Ok(Duration::try_from_secs_f64(trials * time.as_secs_f64()).unwrap_or(Duration::MAX))
+}
