@@ -57,7 +57,7 @@ fn weights_that_are_not_right_are_refused_with_the_reason() {
 
     assert_eq!(refused(), "cannot read w.safetensors: No such file or directory (os error 2)");
     fs::create_dir(&path).unwrap();
-    assert_eq!(refused(), "cannot read w.safetensors: expected a file, found a folder");
+    assert_eq!(refused(), "w.safetensors: expected a weights file, found a folder without one (*.safetensors)");
     fs::remove_dir(&path).unwrap();
     folder.file("w.safetensors", b"");
     expect("not a safetensors file: 0 bytes, expected at least 8 for the header's length");
@@ -135,8 +135,13 @@ fn a_file_appears_when_it_is_complete() {
     folder.classify(&["set", "bad.png", "--strict", "-o", "out.csv"]).assert().code(1);
     assert_eq!(fs::read_to_string(folder.path("out.csv")).unwrap(), text);
     // One that has bad images is complete all the same.
-    folder.classify(&["set", "bad.png", "-f", "jsonl", "-o", "out.csv"]).assert().code(1);
-    assert_eq!(fs::read_to_string(folder.path("out.csv")).unwrap().lines().count(), 2);
+    folder.classify(&["set", "bad.png", "-o", "out.csv"]).assert().code(1);
+    assert_eq!(fs::read_to_string(folder.path("out.csv")).unwrap().lines().count(), 3);
+    assert_eq!(folder.names(), ["bad.png", "lenet5.safetensors", "out.csv", "set"]);
+    // The name says the format.
+    let wrong = folder.classify(&["set", "-f", "jsonl", "-o", "out.csv"]).assert().code(2);
+    wrong.stderr(contains("out.csv: the name is one of a file in the format csv, and --format is jsonl"));
+    folder.classify(&["set", "-o", "none/out.csv"]).assert().code(2).stderr(contains("cannot write none/out.csv"));
     assert_eq!(folder.names(), ["bad.png", "lenet5.safetensors", "out.csv", "set"]);
 }
 

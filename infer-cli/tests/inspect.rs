@@ -66,5 +66,8 @@ fn refuses_what_is_no_safetensors_file() {
     folder.file("cut", &good[..1000]);
     folder.program(&["inspect", "cut", "--json"]).assert().code(2).stdout("").stderr(contains("truncated"));
     folder.program(&["inspect", "nowhere"]).assert().code(2).stderr(contains("cannot read nowhere: No such file"));
-    folder.program(&["inspect", "."]).assert().code(2).stderr(contains("expected a file, found a folder"));
+    folder.program(&["inspect", "."]).assert().success().stdout(contains("conv1.bias"));
+    folder.file("other.safetensors", b"");
+    let several = "found a folder with 2 of them (lenet5.safetensors, other.safetensors); name one";
+    folder.program(&["inspect", "."]).assert().code(2).stderr(contains(several));
 }
