@@ -8,7 +8,13 @@ use infer_core::packed::{Backend, LinearWeights};
 
 /// Classify images with AlexNet or LeNet-5.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, propagate_version = true, after_help = "Try `infer-cli classify --help`.")]
+#[command(
+    name = "infer-cli",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Try `infer-cli classify --help`."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -16,6 +16,11 @@
 #[cfg(test)]
 extern crate std;
 
+/// The code of the README is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod backend;
