@@ -57,6 +57,6 @@ pub use max_pool::PoolRow;
 pub use parallel::{Parallel, Serial, for_each_chunk};
 pub use table::Kernels;
 pub use winograd::forward::{InputTile, OutputTiles};
+pub use winograd::image_tile::ImageTile;
 pub use winograd::matrices::Winograd;
 pub use winograd::tile::Tile;
-pub use winograd::window::Window;
