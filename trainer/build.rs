@@ -9,6 +9,9 @@ use std::{
 
 type Error = Box<dyn std::error::Error>;
 
+/// Version of dfdx, as the manifest names it.
+const DFDX: &str = "0.13.0";
+
 fn main() -> Result<(), Error> {
     println!("cargo::rerun-if-changed=build.rs");
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
@@ -29,14 +32,48 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// The folder of dfdx that this build uses, by the word of cargo.
+/// Folder of dfdx's sources, of the version that the manifest names.
+///
+/// Cargo says where it is when this crate is part of a workspace. As a dependency, this crate lies where cargo keeps what it has
+/// downloaded, and cargo, asked there, would look for versions and packages that the build has nothing of. dfdx lies beside it then,
+/// or where cargo keeps downloads, in a folder named after its version.
 fn dfdx() -> Result<PathBuf, Error> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let refused = match ask_cargo(&here) {
+        Ok(folder) => return Ok(folder),
+        Err(refused) => refused,
+    };
+    let beside = here.parent().map(Path::to_path_buf);
+    let mut stores = Vec::from_iter(beside);
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    if let Some(registries) = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok()) {
+        stores.extend(registries.flatten().map(|registry| registry.path()));
+    }
+    let folders = stores.iter().flat_map(|store| [store.join(format!("dfdx-{DFDX}")), store.join("dfdx")]);
+    let is_dfdx = |folder: &PathBuf| {
+        fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| {
+            let mut lines = manifest.lines().map(str::trim);
+            lines.any(|line| line == "name = \"dfdx\"") && lines.any(|line| line == format!("version = \"{DFDX}\""))
+        })
+    };
+    let found = folders.into_iter().find(is_dfdx);
+    found.ok_or_else(|| {
+        let beside = here.display();
+        format!(
+            "the sources of dfdx {DFDX} were found neither beside {beside} nor where cargo keeps downloads; {refused}"
+        )
+        .into()
+    })
+}
+
+/// The folder of dfdx by the word of cargo, in the workspace of this crate.
+fn ask_cargo(here: &Path) -> Result<PathBuf, Error> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", &env::var("TARGET")?])
         .args(["--features", "cuda"])
-        .current_dir(&here)
+        .current_dir(here)
         .output()?;
     if !output.status.success() {
         return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());

@@ -9,6 +9,7 @@ use infer_core::packed::{Backend, LinearWeights};
 /// Classify images with AlexNet or LeNet-5.
 #[derive(Debug, Parser)]
 #[command(
+    name = "infer-cli",
     version,
     max_term_width = 100,
     propagate_version = true,

@@ -107,13 +107,13 @@ struct Passes {
 }
 
 /// Memory for passes over a batch.
-struct Memory {
+struct Buffers {
     images: Vec<f32>,
     logits: Vec<f32>,
     workspace: Vec<Line>,
 }
 
-impl Memory {
+impl Buffers {
     fn new(network: &Network<'_>, batch: usize) -> Self {
         let values = batch * network.description().input().values();
         Self {
@@ -138,7 +138,7 @@ impl Memory {
 
 /// Measures passes over a batch.
 fn passes(network: &Network<'_>, batch: usize, parallel: &impl Parallel, time: Duration) -> anyhow::Result<Passes> {
-    let mut memory = Memory::new(network, batch);
+    let mut memory = Buffers::new(network, batch);
     let mut totals = Vec::new();
     let mut layers = vec![Vec::new(); network.description().layers.len()];
     for _ in 0..PASSES {
@@ -165,7 +165,7 @@ fn passes(network: &Network<'_>, batch: usize, parallel: &impl Parallel, time: D
 /// Images a second where each thread of the pool works on batches of its own.
 fn throughput(network: &Network<'_>, pool: &ThreadPool, time: Duration) -> anyhow::Result<f64> {
     let rates: Vec<anyhow::Result<f64>> = pool.broadcast(|_| {
-        let mut memory = Memory::new(network, BATCH);
+        let mut memory = Buffers::new(network, BATCH);
         memory.forward(network, &Serial, |_| ())?;
         let start = Instant::now();
         let mut images = 0;

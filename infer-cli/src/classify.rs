@@ -27,7 +27,7 @@ use crate::{
     interrupt::Interrupt,
     list::List,
     network::{self, Classifier},
-    output::{self, Destination, Earlier, Layout, Writer, refuse_input},
+    output::{self, Destination, Earlier, OutputOptions, Writer, refuse_input},
     pipeline::{self, Consumer, Record},
     text::{complain, counted, escaped, printable},
     worker::{self, Worker},
@@ -64,7 +64,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let name = destination.name();
     let cannot_write = || format!("cannot write {name}");
     let labels = classifier.labels.clone();
-    let layout = Layout {
+    let layout = OutputOptions {
         top_k: usize::from(args.top_k).min(labels.len()),
         labels,
         logits: args.logits,
@@ -154,7 +154,7 @@ fn candidates(
 fn remaining(
     candidates: impl Iterator<Item = anyhow::Result<Candidate>> + Send,
     earlier: &Earlier,
-    layout: &Layout,
+    layout: &OutputOptions,
 ) -> impl Iterator<Item = anyhow::Result<Candidate>> + Send {
     candidates.enumerate().filter_map(move |(place, candidate)| match candidate {
         Ok(candidate) if place < earlier.len() => (!earlier.is_of(place, &candidate.path, layout)).then(|| {

@@ -20,6 +20,11 @@
 #[cfg(test)]
 extern crate std;
 
+/// The code of the README is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod alexnet;
 pub mod classify;
 pub mod describe;

@@ -11,8 +11,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use trainer::{
     model::{self, Initialisation},
     optimiser::{
-        GradientNorm, Memory, Optimiser, OptimiserName, OptimiserOptions, Part, average_decay, cpu::CpuMemory,
-        portable::PortableMemory,
+        GradientNorm, Optimiser, OptimiserName, OptimiserOptions, OptimiserState, StatePart, average_decay,
+        cpu::CpuState, portable::PortableState,
     },
 };
 
@@ -32,7 +32,7 @@ fn set(gradients: &mut Gradients<f32, Cpu>, weights: &Weights, values: &[f32]) {
 }
 
 /// The weights after five steps.
-fn five_steps<Y: Memory<Cpu>>(options: &OptimiserOptions) -> [f32; 4] {
+fn five_steps<Y: OptimiserState<Cpu>>(options: &OptimiserOptions) -> [f32; 4] {
     let mut weights: Weights = Cpu::default().tensor_from_vec(vec![-0.5, -0.25, 0.1, 0.75], Default::default());
     let mut optimiser = Optimiser::<Cpu, Y>::new(&mut weights, options.clone()).unwrap();
     let mut gradients = Gradients::leaky();
@@ -65,7 +65,7 @@ fn five_steps_give_the_weights_that_pytorch_gives() {
         (OptimiserOptions { clip_norm: Some(1.0), ..momentum }, [-0.4012924, -0.2500008, 0.1, 0.4325675]),
     ];
     for (options, expected) in cases {
-        for weights in [five_steps::<CpuMemory>(&options), five_steps::<PortableMemory<Cpu>>(&options)] {
+        for weights in [five_steps::<CpuState>(&options), five_steps::<PortableState<Cpu>>(&options)] {
             for (weight, expected) in weights.iter().zip(expected) {
                 assert!((weight - expected).abs() < 5e-7, "{options:?}: {weights:?}, expected {expected}");
             }
@@ -89,7 +89,7 @@ fn random_gradients(module: &Module, step: u64) -> Gradients<f32, Cpu> {
 }
 
 /// One step by random gradients.
-fn random_step<Y: Memory<Cpu>>(
+fn random_step<Y: OptimiserState<Cpu>>(
     optimiser: &mut Optimiser<Cpu, Y>,
     module: &mut Module,
     step: u64,
@@ -167,7 +167,7 @@ fn any_options() -> impl Strategy<Value = OptimiserOptions> {
         })
 }
 
-fn parts<Y: Memory<Cpu>>(optimiser: &Optimiser<Cpu, Y>, part: Part) -> Vec<(String, Vec<f32>)> {
+fn parts<Y: OptimiserState<Cpu>>(optimiser: &Optimiser<Cpu, Y>, part: StatePart) -> Vec<(String, Vec<f32>)> {
     optimiser.part(part).map(|(name, values)| (name.to_owned(), values.into_owned())).collect()
 }
 
@@ -178,7 +178,7 @@ proptest! {
     fn the_fast_one_and_the_portable_one_agree(options in any_options()) {
         let (mut fast, mut portable) = (module(), module());
         let mut one = Optimiser::<Cpu>::new(&mut fast, options.clone()).unwrap();
-        let mut other = Optimiser::<Cpu, PortableMemory<Cpu>>::new(&mut portable, options.clone()).unwrap();
+        let mut other = Optimiser::<Cpu, PortableState<Cpu>>::new(&mut portable, options.clone()).unwrap();
         for step in 0..4 {
             let rate = 0.01 / (step + 1) as f64;
             let norm = random_step(&mut one, &mut fast, step, rate);
@@ -191,7 +191,7 @@ proptest! {
         // A two-hundredth of a step: where decay and gradient cancel, Adam's quotient makes much of a rounding error.
         let difference = largest_difference(&fast, &portable);
         prop_assert!(difference < 5e-5, "{difference}");
-        for part in Part::ALL {
+        for part in StatePart::ALL {
             let (one, other) = (parts(&one, part), parts(&other, part));
             prop_assert_eq!(one.len(), if part.is_kept(&options) { 2 } else { 0 });
             prop_assert_eq!(one.len(), other.len());
@@ -209,7 +209,7 @@ proptest! {
         let mut stopped = None;
         for step in 0..4 {
             if step == stop {
-                stopped = Some((values(&straight), Part::ALL.map(|part| parts(&optimiser, part))));
+                stopped = Some((values(&straight), StatePart::ALL.map(|part| parts(&optimiser, part))));
             }
             random_step(&mut optimiser, &mut straight, step, 0.01);
         }
@@ -220,7 +220,7 @@ proptest! {
         again.bias.copy_from(bias);
         let mut second = Optimiser::<Cpu>::new(&mut again, options.clone()).unwrap();
         second.restore(stop, |part, name| -> Result<_, dfdx::tensor::CpuError> {
-            let position = Part::ALL.iter().position(|other| *other == part).unwrap();
+            let position = StatePart::ALL.iter().position(|other| *other == part).unwrap();
             let (_, values) = remembered[position].iter().find(|(other, _)| other == name).unwrap();
             Ok(values.clone())
         }).unwrap();
@@ -229,7 +229,7 @@ proptest! {
         }
         prop_assert!(values(&straight) == values(&again));
         prop_assert_eq!(second.steps(), 4);
-        for part in Part::ALL {
+        for part in StatePart::ALL {
             prop_assert!(parts(&optimiser, part) == parts(&second, part), "{part:?}");
         }
     }
@@ -277,6 +277,6 @@ fn the_average_follows_the_weights() {
 fn values_that_do_not_fit_are_refused() {
     let mut module = module();
     let mut optimiser = Optimiser::<Cpu>::new(&mut module, options(OptimiserName::Adam)).unwrap();
-    let short = |_: Part, _: &str| Ok::<_, dfdx::tensor::CpuError>(vec![0.0; 3]);
+    let short = |_: StatePart, _: &str| Ok::<_, dfdx::tensor::CpuError>(vec![0.0; 3]);
     assert!(optimiser.restore(1, short).is_err());
 }

@@ -2,6 +2,11 @@
 //! network's input ([`gray`]), as a weights file says it ([`preprocessing`], [`weights`]); and which class a folder is named after ([`class`]).
 //! infer-cli classifies and trainer learns by the same code, so that an image is the same to both.
 
+/// The code of the README is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod atomic;
 pub mod class;
 pub mod decode;

@@ -84,7 +84,7 @@ pub(crate) unsafe fn row<V: Vector, const REGISTERS: usize, const HALF: usize, c
                 // weights as of biases, each as deep as a window, and that the output holds `pixel` channels for each
                 // position, of which `lanes`, 16 or 32, are this block's.
                 unsafe {
-                    let tile = Tile {
+                    let tile = RowTile {
                         kernel: row.kernel,
                         row: row.row,
                         segments: row.segments,
@@ -112,7 +112,7 @@ pub(crate) unsafe fn row<V: Vector, const REGISTERS: usize, const HALF: usize, c
 
 /// Some neighbouring positions and channels.
 #[derive(Clone, Copy)]
-struct Tile {
+struct RowTile {
     kernel: usize,
     row: usize,
     segments: usize,
@@ -126,7 +126,7 @@ struct Tile {
     pixel: usize,
 }
 
-impl Tile {
+impl RowTile {
     /// `count` positions, at most `MOST` and 9.
     ///
     /// # Safety

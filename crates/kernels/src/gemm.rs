@@ -84,7 +84,7 @@ pub(crate) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const RO
                         let a = a.as_ptr().add(row * stride + start);
                         let c = c.as_mut_ptr().add(row * BLOCK + lane);
                         let weights = weights.add(lane);
-                        let tile = Tile { a, stride, weights, depth, c, first: start == 0, next, fetch };
+                        let tile = ProductTile { a, stride, weights, depth, c, first: start == 0, next, fetch };
                         match count {
                             1 if rows == 1 => tile.compute::<V, WHOLE, 1>(),
                             1 => tile.compute::<V, REGISTERS, 1>(),
@@ -110,7 +110,7 @@ pub(crate) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const RO
 }
 
 /// Operands of one pass of the innermost loop: some rows, one block of outputs, one block of depth.
-struct Tile<W> {
+struct ProductTile<W> {
     a: *const f32,
     stride: usize,
     weights: *const W,
@@ -121,7 +121,7 @@ struct Tile<W> {
     fetch: usize,
 }
 
-impl<W: Weight> Tile<W> {
+impl<W: Weight> ProductTile<W> {
     /// # Safety
     /// `a` can be read for `ROWS` rows of `depth` values `stride` apart, `weights` for `depth` rows of 32, `c` be written for
     /// `ROWS` rows of 32; the CPU has the instructions of `V`.
@@ -168,7 +168,7 @@ impl<W: Weight> Tile<W> {
 /// One step down: `sums[r] += a[r · stride] · weights` for each row.
 ///
 /// # Safety
-/// As [`Tile::compute`], for one step.
+/// As [`ProductTile::compute`], for one step.
 #[inline(always)]
 unsafe fn multiply_add<V: Vector, W: Weight, const REGISTERS: usize, const ROWS: usize>(
     sums: &mut [[V; REGISTERS]; ROWS],

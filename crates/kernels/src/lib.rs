@@ -16,6 +16,11 @@
 #[cfg(test)]
 extern crate std;
 
+/// The code of the README is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod backend;
@@ -52,6 +57,6 @@ pub use max_pool::PoolRow;
 pub use parallel::{Parallel, Serial, for_each_chunk};
 pub use table::Kernels;
 pub use winograd::forward::{InputTile, OutputTiles};
+pub use winograd::image_tile::ImageTile;
 pub use winograd::matrices::Winograd;
 pub use winograd::tile::Tile;
-pub use winograd::window::Window;

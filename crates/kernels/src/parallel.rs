@@ -41,11 +41,11 @@ impl Parallel for Serial {
 }
 
 /// Memory of which each task gets a part of its own.
-struct Parts<T>(NonNull<T>);
+struct Shared<T>(NonNull<T>);
 
 // SAFETY: it is a `&mut [T]` taken apart, and no part is handed out twice (see `for_each_chunk`), so sharing it between
 // threads only ever moves a `&mut T` to one of them.
-unsafe impl<T: Send> Sync for Parts<T> {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
 /// Calls `work` with each chunk of `length` values of `data` and its number; the last one may be shorter. Values behind
 /// `tasks` chunks are left alone.
@@ -58,7 +58,7 @@ pub fn for_each_chunk<T: Send>(
 ) {
     let total = data.len();
     let tasks = if length == 0 { 0 } else { tasks.min(total.div_ceil(length)) };
-    let parts = Parts(NonNull::from(data).cast::<T>());
+    let parts = Shared(NonNull::from(data).cast::<T>());
     let parts = &parts;
     let next = AtomicUsize::new(0);
     // Takes the next task and does it; whether there was one.

@@ -185,16 +185,16 @@ macro_rules! kernels {
             mod for_training {
                 use super::*;
                 use $crate::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, TrainingKernels, max_pool, transforms};
-                use $crate::winograd::window::Window;
+                use $crate::winograd::image_tile::ImageTile;
 
                 compiled! { [$($features)?]
-                    fn input[M, R, N](from: Window<&[f32]>, to: PlanesMut<'_, '_>)
+                    fn input[M, R, N](from: ImageTile<&[f32]>, to: PlanesMut<'_, '_>)
                         = transforms::input::<$vector, M, R, N>;
-                    fn input_transposed[M, R, N](from: Planes<'_>, to: Window<&mut [f32]>)
+                    fn input_transposed[M, R, N](from: Planes<'_>, to: ImageTile<&mut [f32]>)
                         = transforms::input_transposed::<$vector, M, R, N>;
-                    fn output[M, R, N](from: Planes<'_>, bias: &[f32], relu: bool, to: Window<&mut [f32]>)
+                    fn output[M, R, N](from: Planes<'_>, bias: &[f32], relu: bool, to: ImageTile<&mut [f32]>)
                         = transforms::output::<$vector, M, R, N>;
-                    fn output_transposed[M, R, N](from: Window<&[f32]>, to: PlanesMut<'_, '_>)
+                    fn output_transposed[M, R, N](from: ImageTile<&[f32]>, to: PlanesMut<'_, '_>)
                         = transforms::output_transposed::<$vector, M, R, N>;
                     fn filter[M, R, N](from: Planes<'_>, to: PlanesMut<'_, '_>, count: usize)
                         = transforms::filter::<$vector, M, R, N>;

@@ -2,7 +2,7 @@
 //! its transform, and poolings find the first of the largest values and carry gradients back to it.
 
 use kernels::training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, TrainingKernels};
-use kernels::{Backend, LANES, Misfit, Tile, Window};
+use kernels::{Backend, ImageTile, LANES, Misfit, Tile};
 use proptest::prelude::*;
 
 /// Every backend of this CPU.
@@ -65,14 +65,14 @@ impl Place {
         self.height * self.width * self.channels
     }
 
-    fn window<'a>(&self, image: &'a [f32]) -> Window<&'a [f32]> {
+    fn window<'a>(&self, image: &'a [f32]) -> ImageTile<&'a [f32]> {
         let Self { height, width, channels, top, left } = *self;
-        Window { image, height, width, channels, top, left }
+        ImageTile { image, height, width, channels, top, left }
     }
 
-    fn window_mut<'a>(&self, image: &'a mut [f32]) -> Window<&'a mut [f32]> {
+    fn window_mut<'a>(&self, image: &'a mut [f32]) -> ImageTile<&'a mut [f32]> {
         let Self { height, width, channels, top, left } = *self;
-        Window { image, height, width, channels, top, left }
+        ImageTile { image, height, width, channels, top, left }
     }
 
     /// The value of a channel at a place of the tile; 0 outside of the image.
@@ -98,7 +98,7 @@ proptest! {
             let products: Vec<f32> = u.iter().zip(&v).map(|(u, v)| u * v).collect();
             let m = tile.outputs();
             let mut output = vec![f32::NAN; m * m * channels];
-            let window = Window { image: &mut output[..], height: m, width: m, channels, top: 0, left: 0 };
+            let window = ImageTile { image: &mut output[..], height: m, width: m, channels, top: 0, left: 0 };
             prop_assert_eq!(kernels.output(tile, read(&products, channels), &bias, relu, window), Ok(()));
             for (index, found) in output.iter().enumerate() {
                 let (i, j, channel) = (index / channels / m, index / channels % m, index % channels);
@@ -225,7 +225,7 @@ fn a_nan_wins_its_window_and_survives_a_relu() {
         let products = vec![f32::NAN; tile.planes() * LANES];
         let m = tile.outputs();
         let mut output = vec![0.0; m * m * LANES];
-        let window = Window { image: &mut output[..], height: m, width: m, channels: LANES, top: 0, left: 0 };
+        let window = ImageTile { image: &mut output[..], height: m, width: m, channels: LANES, top: 0, left: 0 };
         assert_eq!(kernels.output(tile, read(&products, LANES), &[0.0; LANES], true, window), Ok(()));
         assert!(output.iter().all(|value| value.is_nan()));
     }

@@ -10,13 +10,13 @@ use std::{
 
 use csv::{ByteRecord, ErrorKind, Terminator, WriterBuilder};
 
-use super::{Layout, Writer};
+use super::{OutputOptions, Writer};
 use crate::{pipeline::Record, text::escaped};
 
 /// Writes comma-separated values.
 pub struct Csv<W: Write> {
     out: csv::Writer<W>,
-    layout: Layout,
+    layout: OutputOptions,
 }
 
 /// A cell's text that no spreadsheet takes for a formula: with `'` before it where one would.
@@ -28,7 +28,7 @@ pub fn safe(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The names of the columns.
-pub fn header(layout: &Layout) -> ByteRecord {
+pub fn header(layout: &OutputOptions) -> ByteRecord {
     let mut row = ByteRecord::from(vec!["path"]);
     for place in 1..=layout.top_k {
         for column in ["class", "label", "probability"] {
@@ -43,7 +43,7 @@ pub fn header(layout: &Layout) -> ByteRecord {
 }
 
 impl<W: Write> Csv<W> {
-    pub fn new(out: W, layout: Layout) -> Self {
+    pub fn new(out: W, layout: OutputOptions) -> Self {
         let end = if layout.null { Terminator::Any(0) } else { Terminator::CRLF };
         Self { out: WriterBuilder::new().terminator(end).from_writer(out), layout }
     }
@@ -103,7 +103,7 @@ mod tests {
     use crate::{
         args::Format,
         output::{
-            Layout,
+            OutputOptions,
             testing::{written, written_by, written_with},
         },
     };
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn cells_are_no_formulas_where_that_is_wanted() {
         let labels: Vec<String> = vec!["@label".into(); 10];
-        let layout = Layout { labels, top_k: 1, logits: true, null: false, csv_safe: true };
+        let layout = OutputOptions { labels, top_k: 1, logits: true, null: false, csv_safe: true };
         let text = written_by(layout, Format::Csv, false, "=1+1.png");
         let row = text.split("\r\n").nth(1).unwrap();
         assert!(row.starts_with("'=1+1.png,9,'@label,0.39"), "{row}");
@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn records_may_end_with_a_nul() {
-        let layout = Layout { labels: vec!["x".into(); 10], top_k: 1, logits: false, null: true, csv_safe: false };
+        let layout =
+            OutputOptions { labels: vec!["x".into(); 10], top_k: 1, logits: false, null: true, csv_safe: false };
         let text = written_by(layout, Format::Csv, false, "a.png");
         assert!(
             text.starts_with("path,class,label,probability,error\0a.png,9,x,0.39") && text.ends_with('\0'),

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Layout, Writer};
+use super::{OutputOptions, Writer};
 use crate::{pipeline::Record, text::escaped};
 
 /// Writes JSON lines.
 pub struct Jsonl<W> {
     out: W,
-    layout: Layout,
+    layout: OutputOptions,
 }
 
 /// The keys, in the order in which they are written.
@@ -39,7 +39,7 @@ struct Class<'a> {
 }
 
 impl<W: Write> Jsonl<W> {
-    pub fn new(out: W, layout: Layout) -> Self {
+    pub fn new(out: W, layout: OutputOptions) -> Self {
         Self { out, layout }
     }
 }

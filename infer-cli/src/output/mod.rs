@@ -18,7 +18,7 @@ use crate::{args::Format, pipeline::Record};
 
 /// Options of the output.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub struct OutputOptions {
     /// The classes' names.
     pub labels: Vec<String>,
     /// Number of classes to print, at least 1 and at most all.
@@ -54,7 +54,7 @@ pub trait Writer {
     fn flush(&mut self) -> io::Result<()>;
 }
 
-impl Layout {
+impl OutputOptions {
     /// Number of logits that are printed.
     fn logits(&self) -> usize {
         if self.logits { self.labels.len() } else { 0 }
@@ -120,10 +120,10 @@ mod testing {
         path: &str,
         labels: Vec<String>,
     ) -> String {
-        written_by(Layout { labels, top_k, logits, null: false, csv_safe: false }, format, color, path)
+        written_by(OutputOptions { labels, top_k, logits, null: false, csv_safe: false }, format, color, path)
     }
 
-    pub fn written_by(layout: Layout, format: Format, color: bool, path: &str) -> String {
+    pub fn written_by(layout: OutputOptions, format: Format, color: bool, path: &str) -> String {
         let out = Shared::default();
         let mut writer = layout.writer(format, Box::new(out.clone()), color);
         writer.begin().unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Destination, Layout};
+use super::{Destination, OutputOptions};
 use crate::{args::Format, text::escaped};
 
 /// Records that an earlier run has written.
@@ -28,7 +28,7 @@ impl Earlier {
     ///
     /// # Errors
     /// They cannot be read, or were made with other options.
-    pub fn read(destination: &Destination, format: Format, layout: &Layout) -> anyhow::Result<Self> {
+    pub fn read(destination: &Destination, format: Format, layout: &OutputOptions) -> anyhow::Result<Self> {
         let Destination::Partial(path, file) = destination else { return Ok(Self::default()) };
         let mut file = file;
         let mut text = Vec::new();
@@ -53,13 +53,13 @@ impl Earlier {
     }
 
     /// Whether the record at a place is that of a path.
-    pub fn is_of(&self, place: usize, path: &Path, layout: &Layout) -> bool {
+    pub fn is_of(&self, place: usize, path: &Path, layout: &OutputOptions) -> bool {
         let text = escaped(path);
         let text = if layout.csv_safe { super::csv::safe(text.as_bytes()) } else { text.as_bytes().into() };
         self.paths.get(place) == Some(&hash(&text))
     }
 
-    fn of_json(text: &[u8], layout: &Layout) -> anyhow::Result<(Self, usize)> {
+    fn of_json(text: &[u8], layout: &OutputOptions) -> anyhow::Result<(Self, usize)> {
         let (mut earlier, mut length) = (Self::default(), 0);
         for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             let record: serde_json::Value = serde_json::from_slice(line).context("a line is no JSON object")?;
@@ -82,7 +82,7 @@ impl Earlier {
         Ok((earlier, length))
     }
 
-    fn of_csv(text: &[u8], layout: &Layout) -> anyhow::Result<(Self, usize)> {
+    fn of_csv(text: &[u8], layout: &OutputOptions) -> anyhow::Result<(Self, usize)> {
         let header = super::csv::header(layout);
         let (mut earlier, mut length) = (Self::default(), 0);
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Layout, Writer};
+use super::{OutputOptions, Writer};
 use crate::{
     pipeline::Record,
     text::{escaped, padded, printable, width},
@@ -24,14 +24,14 @@ const LOGIT: usize = 9;
 /// Writes a table.
 pub struct Table<W> {
     out: W,
-    layout: Layout,
+    layout: OutputOptions,
     color: bool,
     /// Width of a label.
     label: usize,
 }
 
 impl<W: Write> Table<W> {
-    pub fn new(out: W, mut layout: Layout, color: bool) -> Self {
+    pub fn new(out: W, mut layout: OutputOptions, color: bool) -> Self {
         for label in &mut layout.labels {
             *label = printable(label);
         }

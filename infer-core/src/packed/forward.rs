@@ -5,7 +5,8 @@ use super::winograd::Conv;
 use crate::describe::Maps;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
-    BLOCK, ConvRow, F16, Gemm, InputTile, Kernels, Misfit, OutputTiles, PAD, Parallel, PoolRow, Window, for_each_chunk,
+    BLOCK, ConvRow, F16, Gemm, ImageTile, InputTile, Kernels, Misfit, OutputTiles, PAD, Parallel, PoolRow,
+    for_each_chunk,
 };
 
 /// Weights of a layer in blocks of 32 outputs.
@@ -194,8 +195,8 @@ impl<'p, P: Parallel> Engine<'p, P> {
             let corner = |tiles: usize| (tiles * tile.outputs()) as isize - conv.padding as isize;
             let (row, column) = divide(number, across);
             let (top, left) = (corner(row), corner(column));
-            let window = Window { image, height: side, width: side, channels: inputs, top, left };
-            note(misfit, kernels.input(tile, InputTile { window, output }));
+            let image = ImageTile { image, height: side, width: side, channels: inputs, top, left };
+            note(misfit, kernels.input(tile, InputTile { image, output }));
         });
 
         let transformed = &*transformed;

@@ -352,9 +352,9 @@ impl Plan {
     }
 
     /// The parts of the workspace, each as large as its largest tenant, in whole lines.
-    pub(super) const fn parts(&self, classes: usize, batch: usize) -> Parts {
+    pub(super) const fn parts(&self, classes: usize, batch: usize) -> WorkspaceParts {
         let chunk = if batch < CHUNK { batch } else { CHUNK };
-        let mut parts = Parts {
+        let mut parts = WorkspaceParts {
             prepared: 0,
             products: 0,
             even: 0,
@@ -434,7 +434,7 @@ impl Plan {
 
 /// The parts of the workspace, in floats.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Parts {
+pub(super) struct WorkspaceParts {
     /// Inputs made ready for matrix products.
     pub(super) prepared: usize,
     pub(super) products: usize,
@@ -444,7 +444,7 @@ pub(super) struct Parts {
     pub(super) features: usize,
 }
 
-impl Parts {
+impl WorkspaceParts {
     const fn total(&self) -> usize {
         let maps = self.even.saturating_add(self.odd).saturating_add(self.pooled).saturating_add(self.features);
         maps.saturating_add(self.prepared).saturating_add(self.products)

@@ -26,7 +26,7 @@ pub struct Case {
 
 /// Square windows, the same for rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub struct SquareWindow {
     pub kernel: usize,
     pub stride: usize,
     pub padding: usize,
@@ -139,7 +139,7 @@ impl Case {
 
     /// The windows of a convolution or a pool, if they are square, with the same stride and padding on all sides, neither
     /// dilated nor in groups.
-    pub fn window(&self) -> Result<Window, Reason> {
+    pub fn window(&self) -> Result<SquareWindow, Reason> {
         let kernel = self.sizes("kernel_shape").unwrap_or_else(|| self.shapes[1][2..].to_vec());
         match kernel.len() {
             1 => return Err(Reason::OneDimension),
@@ -154,7 +154,7 @@ impl Case {
         }
         let strides = self.sizes("strides").unwrap_or_else(|| vec![1; 2]);
         let pads = self.pads(&kernel, &strides);
-        Ok(Window {
+        Ok(SquareWindow {
             kernel: common(&kernel).ok_or(Reason::KernelNotSquare)?,
             stride: common(&strides).ok_or(Reason::StridesDiffer)?,
             padding: common(&pads).ok_or(Reason::PadsDiffer)?,
@@ -179,7 +179,7 @@ impl Case {
     }
 }
 
-impl Window {
+impl SquareWindow {
     /// The least square that holds all that the windows of such an output read, borders of `padding` included.
     pub fn padded_side(&self, output: &Array) -> usize {
         let positions = output.shape[2].max(output.shape[3]);

@@ -8,7 +8,7 @@ use crate::device::CudaKernels;
 
 /// Bytes of memory on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
+pub struct DeviceMemory {
     /// Not in use by anyone.
     pub free: usize,
     /// All.
@@ -19,13 +19,13 @@ pub struct Memory {
 ///
 /// # Errors
 /// The driver's.
-pub fn of(device: &Cuda) -> Result<Memory, Code> {
+pub fn of(device: &Cuda) -> Result<DeviceMemory, Code> {
     // Allocating nothing makes the device the current one of this thread.
     let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
     let (mut free, mut total) = (0, 0);
     // SAFETY: both places are writable.
     check(unsafe { driver::cuMemGetInfo_v2(&mut free, &mut total) })?;
-    Ok(Memory { free, total })
+    Ok(DeviceMemory { free, total })
 }
 
 /// Bytes of a value.

@@ -13,26 +13,26 @@ use dfdx::{
 };
 use rayon::prelude::*;
 
-use super::{GradientNorm, Memory, NORM_EPSILON, OptimiserOptions, Part, Rule, Update};
+use super::{GradientNorm, NORM_EPSILON, OptimiserOptions, OptimiserState, Rule, StatePart, Update};
 
 /// Values that one thread works on at a time: 64 KiB of each vector.
 const PIECE: usize = 1 << 14;
 
 /// Weights of one tensor and what is remembered of it. Parts that are not kept are empty.
 #[derive(Debug)]
-pub struct CpuMemory {
+pub struct CpuState {
     weights: Vec<f32>,
     first: Vec<f32>,
     second: Vec<f32>,
     average: Vec<f32>,
 }
 
-impl CpuMemory {
-    fn get(&self, part: Part) -> &Vec<f32> {
+impl CpuState {
+    fn get(&self, part: StatePart) -> &Vec<f32> {
         match part {
-            Part::First => &self.first,
-            Part::Second => &self.second,
-            Part::Average => &self.average,
+            StatePart::First => &self.first,
+            StatePart::Second => &self.second,
+            StatePart::Average => &self.average,
         }
     }
 
@@ -54,16 +54,16 @@ impl CpuMemory {
     }
 }
 
-impl Memory<Cpu> for CpuMemory {
+impl OptimiserState<Cpu> for CpuState {
     type Norm = CpuNorm;
 
     fn new<S: Shape>(tensor: &Tensor<S, f32, Cpu>, options: &OptimiserOptions) -> Result<Self, CpuError> {
         let weights = tensor.as_vec();
-        let zeros = |part: Part| if part.is_kept(options) { vec![0.0; weights.len()] } else { Vec::new() };
+        let zeros = |part: StatePart| if part.is_kept(options) { vec![0.0; weights.len()] } else { Vec::new() };
         Ok(Self {
-            first: zeros(Part::First),
-            second: zeros(Part::Second),
-            average: if Part::Average.is_kept(options) { weights.clone() } else { Vec::new() },
+            first: zeros(StatePart::First),
+            second: zeros(StatePart::Second),
+            average: if StatePart::Average.is_kept(options) { weights.clone() } else { Vec::new() },
             weights,
         })
     }
@@ -86,19 +86,19 @@ impl Memory<Cpu> for CpuMemory {
         Ok(())
     }
 
-    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>> {
+    fn part(&self, part: StatePart) -> Option<Cow<'_, [f32]>> {
         let values = self.get(part);
         (!values.is_empty()).then(|| values.as_slice().into())
     }
 
-    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), CpuError> {
+    fn set_part(&mut self, part: StatePart, values: Vec<f32>) -> Result<(), CpuError> {
         if values.len() != self.weights.len() {
             return Err(CpuError::WrongNumElements);
         }
         match part {
-            Part::First => self.first = values,
-            Part::Second => self.second = values,
-            Part::Average => self.average = values,
+            StatePart::First => self.first = values,
+            StatePart::Second => self.second = values,
+            StatePart::Average => self.average = values,
         }
         Ok(())
     }

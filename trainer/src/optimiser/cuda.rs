@@ -12,8 +12,8 @@ use dfdx::{
 };
 
 use super::{
-    GradientNorm, Memory, NORM_EPSILON, OptimiserOptions, Part, Rule, Update,
-    portable::{PortableMemory, PortableNorm},
+    GradientNorm, NORM_EPSILON, OptimiserOptions, OptimiserState, Rule, StatePart, Update,
+    portable::{PortableNorm, PortableState},
 };
 use crate::{
     cuda::{
@@ -23,16 +23,16 @@ use crate::{
     device::CudaKernels,
 };
 
-/// Memory of one tensor, by the kind of kernels that the device had when the optimiser was made.
+/// State of one tensor, by the kind of kernels that the device had when the optimiser was made.
 #[derive(Debug)]
-pub enum CudaMemory {
+pub enum CudaState {
     /// In one pass.
-    Fused(FusedMemory),
+    Fused(FusedState),
     /// Composed.
-    Portable(PortableMemory<Cuda>),
+    Portable(PortableState<Cuda>),
 }
 
-/// The norm of gradients, of the same kind as the memory.
+/// The norm of gradients, of the same kind as the state.
 #[derive(Debug)]
 pub enum CudaNorm {
     /// By a kernel.
@@ -41,20 +41,20 @@ pub enum CudaNorm {
     Portable(PortableNorm<Cuda>),
 }
 
-impl Memory<Cuda> for CudaMemory {
+impl OptimiserState<Cuda> for CudaState {
     type Norm = CudaNorm;
 
     fn new<S: Shape>(tensor: &Tensor<S, f32, Cuda>, options: &OptimiserOptions) -> Result<Self, CudaError> {
         Ok(match Engine::of(tensor.device())?.kernels() {
-            CudaKernels::Fused => Self::Fused(FusedMemory::new(tensor, options)?),
-            CudaKernels::Portable => Self::Portable(PortableMemory::new(tensor, options)?),
+            CudaKernels::Fused => Self::Fused(FusedState::new(tensor, options)?),
+            CudaKernels::Portable => Self::Portable(PortableState::new(tensor, options)?),
         })
     }
 
     fn norm(&self, device: &Cuda, tensors: usize) -> Result<CudaNorm, CudaError> {
         Ok(match self {
-            Self::Fused(memory) => CudaNorm::Fused(FusedNorm::new(memory.engine.clone(), tensors)?),
-            Self::Portable(memory) => CudaNorm::Portable(memory.norm(device, tensors)?),
+            Self::Fused(state) => CudaNorm::Fused(FusedNorm::new(state.engine.clone(), tensors)?),
+            Self::Portable(state) => CudaNorm::Portable(state.norm(device, tensors)?),
         })
     }
 
@@ -66,28 +66,28 @@ impl Memory<Cuda> for CudaMemory {
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         match (self, norm) {
-            (Self::Fused(memory), None) => memory.update(update, None, tensor, gradients),
-            (Self::Fused(memory), Some(CudaNorm::Fused(norm))) => memory.update(update, Some(norm), tensor, gradients),
-            (Self::Portable(memory), None) => memory.update(update, None, tensor, gradients),
-            (Self::Portable(memory), Some(CudaNorm::Portable(norm))) => {
-                memory.update(update, Some(norm), tensor, gradients)
+            (Self::Fused(state), None) => state.update(update, None, tensor, gradients),
+            (Self::Fused(state), Some(CudaNorm::Fused(norm))) => state.update(update, Some(norm), tensor, gradients),
+            (Self::Portable(state), None) => state.update(update, None, tensor, gradients),
+            (Self::Portable(state), Some(CudaNorm::Portable(norm))) => {
+                state.update(update, Some(norm), tensor, gradients)
             }
-            // Not for a norm that a memory of the same optimiser made.
+            // Not for a norm that a state of the same optimiser made.
             _ => Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE).into()),
         }
     }
 
-    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>> {
+    fn part(&self, part: StatePart) -> Option<Cow<'_, [f32]>> {
         match self {
-            Self::Fused(memory) => memory.part(part).as_ref().map(|values| memory.engine.download(values).into()),
-            Self::Portable(memory) => memory.part(part),
+            Self::Fused(state) => state.part(part).as_ref().map(|values| state.engine.download(values).into()),
+            Self::Portable(state) => state.part(part),
         }
     }
 
-    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), CudaError> {
+    fn set_part(&mut self, part: StatePart, values: Vec<f32>) -> Result<(), CudaError> {
         match self {
-            Self::Fused(memory) => memory.set_part(part, &values),
-            Self::Portable(memory) => memory.set_part(part, values),
+            Self::Fused(state) => state.set_part(part, &values),
+            Self::Portable(state) => state.set_part(part, values),
         }
     }
 }
@@ -145,9 +145,9 @@ unsafe impl DeviceRepr for UpdateNumbers {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for AdamNumbers {}
 
-/// Memory of one tensor, flattened. Parts that are not kept are absent.
+/// State of one tensor, flattened. Parts that are not kept are absent.
 #[derive(Debug)]
-pub struct FusedMemory {
+pub struct FusedState {
     engine: Arc<Engine>,
     count: usize,
     first: Option<CudaSlice<f32>>,
@@ -155,32 +155,32 @@ pub struct FusedMemory {
     average: Option<CudaSlice<f32>>,
 }
 
-impl FusedMemory {
+impl FusedState {
     fn new<S: Shape>(tensor: &Tensor<S, f32, Cuda>, options: &OptimiserOptions) -> Result<Self, CudaError> {
         let engine = Engine::of(tensor.device())?;
         let count = tensor.shape().num_elements();
-        let zeros = |part: Part| part.is_kept(options).then(|| engine.zeros(count)).transpose();
-        let average = if Part::Average.is_kept(options) { Some(engine.upload(&tensor.as_vec())?) } else { None };
-        Ok(Self { first: zeros(Part::First)?, second: zeros(Part::Second)?, count, average, engine })
+        let zeros = |part: StatePart| part.is_kept(options).then(|| engine.zeros(count)).transpose();
+        let average = if StatePart::Average.is_kept(options) { Some(engine.upload(&tensor.as_vec())?) } else { None };
+        Ok(Self { first: zeros(StatePart::First)?, second: zeros(StatePart::Second)?, count, average, engine })
     }
 
-    fn part(&self, part: Part) -> &Option<CudaSlice<f32>> {
+    fn part(&self, part: StatePart) -> &Option<CudaSlice<f32>> {
         match part {
-            Part::First => &self.first,
-            Part::Second => &self.second,
-            Part::Average => &self.average,
+            StatePart::First => &self.first,
+            StatePart::Second => &self.second,
+            StatePart::Average => &self.average,
         }
     }
 
-    fn set_part(&mut self, part: Part, values: &[f32]) -> Result<(), CudaError> {
+    fn set_part(&mut self, part: StatePart, values: &[f32]) -> Result<(), CudaError> {
         if values.len() != self.count {
             return Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE).into());
         }
         let values = Some(self.engine.upload(values)?);
         match part {
-            Part::First => self.first = values,
-            Part::Second => self.second = values,
-            Part::Average => self.average = values,
+            StatePart::First => self.first = values,
+            StatePart::Second => self.second = values,
+            StatePart::Average => self.average = values,
         }
         Ok(())
     }
@@ -194,13 +194,13 @@ impl FusedMemory {
     ) -> Result<(), CudaError> {
         let Update { regularisation, shrink, rule, average_decay } = *update;
         let numbers = UpdateNumbers { regularisation, shrink, average_gain: 1.0 - average_decay.unwrap_or(1.0) };
-        let optional = |memory: &Option<CudaSlice<f32>>| memory.as_ref().map_or(0, address);
+        let optional = |part: &Option<CudaSlice<f32>>| part.as_ref().map_or(0, address);
         let (first, second, average) = (optional(&self.first), optional(&self.second), optional(&self.average));
         let norm: Address = norm.map_or(0, |norm| address(&norm.result));
         let weights = exchange::unshared(tensor)?;
         let gradient: Address = *gradients.get_or_alloc_mut(tensor)?.device_ptr();
         let (count, grid) = (self.count, blocks(self.count.try_into().unwrap_or(u32::MAX)));
-        // SAFETY: weights, gradient and parts have `count` values each: the tensor's, to which the memory belongs. Adam keeps
+        // SAFETY: weights, gradient and parts have `count` values each: the tensor's, to which the state belongs. Adam keeps
         // both moments, and only those that are null may be missing.
         unsafe {
             match rule {

@@ -1,16 +1,16 @@
 //! Optimisers whose state can be read and set, so that training can stop and go on exactly: Adam, AdamW and SGD with
 //! momentum, with weight decay, clipping of gradients by their global norm, and a moving average of the weights.
 //!
-//! There are three implementations of what happens to one tensor ([`Memory`]): [`portable`] is composed of dfdx's public
+//! There are three implementations of what happens to one tensor ([`OptimiserState`]): [`portable`] is composed of dfdx's public
 //! operations and runs on any dfdx device, [`cpu`] does everything in one pass over memory on all cores, `cuda` by one kernel.
 //! The portable one is the oracle of the others; tests compare it with values by PyTorch.
 
 pub mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod memory;
 pub mod portable;
 mod rule;
+mod state;
 
 use std::{borrow::Cow, marker::PhantomData};
 
@@ -20,22 +20,22 @@ use dfdx::{
     tensor::{Gradients, Tensor},
 };
 
-use self::memory::NORM_EPSILON;
+use self::state::NORM_EPSILON;
 pub use self::{
-    memory::{GradientNorm, Memory, OptimiserDevice, Part},
     rule::{OptimiserName, OptimiserOptions, Rule, Update, average_decay},
+    state::{GradientNorm, OptimiserDevice, OptimiserState, StatePart},
 };
 
 /// An optimiser for the tensors of one module.
 #[derive(Debug)]
-pub struct Optimiser<D: OptimiserDevice, Y: Memory<D> = <D as OptimiserDevice>::Memory> {
+pub struct Optimiser<D: OptimiserDevice, Y: OptimiserState<D> = <D as OptimiserDevice>::State> {
     options: OptimiserOptions,
     steps: u64,
     tensors: Vec<(String, Y)>,
     device: PhantomData<D>,
 }
 
-impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
+impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
     /// An optimiser that has not made a step. It belongs to `module` as it is: change its weights by
     /// [`Optimiser::step`] alone, or make a new optimiser.
     ///
@@ -44,7 +44,7 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
     pub fn new<M: TensorCollection<f32, D>>(module: &mut M, options: OptimiserOptions) -> Result<Self, D::Err> {
         let mut tensors = Vec::new();
         visit(module, |name, tensor| {
-            tensors.push((name, tensor.memory(&options)?));
+            tensors.push((name, tensor.state(&options)?));
             Ok(())
         })?;
         Ok(Self { options, steps: 0, tensors, device: PhantomData })
@@ -67,9 +67,9 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
         };
         self.steps += 1;
         let update = Update::new(&self.options, self.steps, learning_rate);
-        let mut memories = self.tensors.iter_mut();
-        visit(module, |_, tensor| match memories.next() {
-            Some((_, memory)) => tensor.update(memory, &update, norm.as_ref(), gradients),
+        let mut states = self.tensors.iter_mut();
+        visit(module, |_, tensor| match states.next() {
+            Some((_, state)) => tensor.update(state, &update, norm.as_ref(), gradients),
             None => Ok(()),
         })?;
         Ok(norm)
@@ -83,10 +83,10 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
         gradients: &mut Gradients<f32, D>,
         largest: f64,
     ) -> Result<Option<Y::Norm>, D::Err> {
-        let Some((_, memory)) = self.tensors.first() else { return Ok(None) };
+        let Some((_, state)) = self.tensors.first() else { return Ok(None) };
         let mut norm = None;
         visit::<D, Y, M>(module, |_, tensor| {
-            let so_far = norm.take().map_or_else(|| tensor.norm(memory, self.tensors.len()), Ok)?;
+            let so_far = norm.take().map_or_else(|| tensor.norm(state, self.tensors.len()), Ok)?;
             tensor.add_to(norm.insert(so_far), gradients)
         })?;
         if let Some(norm) = &mut norm {
@@ -102,8 +102,8 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
 
     /// A part of what is remembered, by the names of the module's tensors in their order; nothing where the options do
     /// not need it.
-    pub fn part(&self, part: Part) -> impl Iterator<Item = (&str, Cow<'_, [f32]>)> {
-        self.tensors.iter().filter_map(move |(name, memory)| Some((name.as_str(), memory.part(part)?)))
+    pub fn part(&self, part: StatePart) -> impl Iterator<Item = (&str, Cow<'_, [f32]>)> {
+        self.tensors.iter().filter_map(move |(name, state)| Some((name.as_str(), state.part(part)?)))
     }
 
     /// Goes on where another optimiser of the same options and module was after `steps` steps. `take` gives the values
@@ -114,11 +114,11 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
     pub fn restore<E: From<D::Err>>(
         &mut self,
         steps: u64,
-        mut take: impl FnMut(Part, &str) -> Result<Vec<f32>, E>,
+        mut take: impl FnMut(StatePart, &str) -> Result<Vec<f32>, E>,
     ) -> Result<(), E> {
-        for part in Part::ALL.into_iter().filter(|part| part.is_kept(&self.options)) {
-            for (name, memory) in &mut self.tensors {
-                memory.set_part(part, take(part, name)?)?;
+        for part in StatePart::ALL.into_iter().filter(|part| part.is_kept(&self.options)) {
+            for (name, state) in &mut self.tensors {
+                state.set_part(part, take(part, name)?)?;
             }
         }
         self.steps = steps;
@@ -134,9 +134,9 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
             return Ok(None);
         }
         let mut averaged = module.clone();
-        let mut memories = self.tensors.iter();
+        let mut states = self.tensors.iter();
         visit::<D, Y, M>(&mut averaged, |_, tensor| {
-            if let Some(values) = memories.next().and_then(|(_, memory)| memory.part(Part::Average)) {
+            if let Some(values) = states.next().and_then(|(_, state)| state.part(StatePart::Average)) {
                 tensor.copy_from(&values);
             }
             Ok(())
@@ -146,13 +146,13 @@ impl<D: OptimiserDevice, Y: Memory<D>> Optimiser<D, Y> {
 }
 
 /// A tensor whose shape is not in its type: a closure can take it.
-trait AnyTensor<D: OptimiserDevice, Y: Memory<D>> {
-    fn memory(&self, options: &OptimiserOptions) -> Result<Y, D::Err>;
-    fn norm(&self, memory: &Y, tensors: usize) -> Result<Y::Norm, D::Err>;
+trait AnyTensor<D: OptimiserDevice, Y: OptimiserState<D>> {
+    fn state(&self, options: &OptimiserOptions) -> Result<Y, D::Err>;
+    fn norm(&self, state: &Y, tensors: usize) -> Result<Y::Norm, D::Err>;
     fn add_to(&self, norm: &mut Y::Norm, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err>;
     fn update(
         &mut self,
-        memory: &mut Y,
+        state: &mut Y,
         update: &Update,
         norm: Option<&Y::Norm>,
         gradients: &mut Gradients<f32, D>,
@@ -160,13 +160,13 @@ trait AnyTensor<D: OptimiserDevice, Y: Memory<D>> {
     fn copy_from(&mut self, values: &[f32]);
 }
 
-impl<S: Shape, D: OptimiserDevice, Y: Memory<D>> AnyTensor<D, Y> for Tensor<S, f32, D> {
-    fn memory(&self, options: &OptimiserOptions) -> Result<Y, D::Err> {
+impl<S: Shape, D: OptimiserDevice, Y: OptimiserState<D>> AnyTensor<D, Y> for Tensor<S, f32, D> {
+    fn state(&self, options: &OptimiserOptions) -> Result<Y, D::Err> {
         Y::new(self, options)
     }
 
-    fn norm(&self, memory: &Y, tensors: usize) -> Result<Y::Norm, D::Err> {
-        memory.norm(self.device(), tensors)
+    fn norm(&self, state: &Y, tensors: usize) -> Result<Y::Norm, D::Err> {
+        state.norm(self.device(), tensors)
     }
 
     fn add_to(&self, norm: &mut Y::Norm, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
@@ -175,12 +175,12 @@ impl<S: Shape, D: OptimiserDevice, Y: Memory<D>> AnyTensor<D, Y> for Tensor<S, f
 
     fn update(
         &mut self,
-        memory: &mut Y,
+        state: &mut Y,
         update: &Update,
         norm: Option<&Y::Norm>,
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), D::Err> {
-        memory.update(update, norm, self, gradients)
+        state.update(update, norm, self, gradients)
     }
 
     fn copy_from(&mut self, values: &[f32]) {
@@ -195,7 +195,7 @@ fn visit<D, Y, M>(
 ) -> Result<(), D::Err>
 where
     D: OptimiserDevice,
-    Y: Memory<D>,
+    Y: OptimiserState<D>,
     M: TensorCollection<f32, D>,
 {
     let mut visitor = Act { act, types: PhantomData };
@@ -211,7 +211,7 @@ struct Act<F, D, Y> {
 impl<D, Y, F> TensorVisitor<f32, D> for Act<F, D, Y>
 where
     D: OptimiserDevice,
-    Y: Memory<D>,
+    Y: OptimiserState<D>,
     F: FnMut(String, &mut dyn AnyTensor<D, Y>) -> Result<(), D::Err>,
 {
     type Viewer = (ViewTensorMut, ViewTensorName);

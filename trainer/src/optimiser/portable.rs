@@ -8,23 +8,23 @@ use dfdx::{
     tensor_ops::{BroadcastTo, Device, ReshapeTo, SumTo, TryAdd, TryDiv, TryMul},
 };
 
-use super::{GradientNorm, Memory, NORM_EPSILON, OptimiserOptions, Part, Rule, Update};
+use super::{GradientNorm, NORM_EPSILON, OptimiserOptions, OptimiserState, Rule, StatePart, Update};
 
 type Vector<D> = Tensor<(usize,), f32, D>;
 
-/// Memory of one tensor, flattened. Parts that are not kept are absent.
+/// State of one tensor, flattened. Parts that are not kept are absent.
 #[derive(Debug)]
-pub struct PortableMemory<D: Device<f32>> {
+pub struct PortableState<D: Device<f32>> {
     device: D,
     parts: [Option<Vector<D>>; 3],
 }
 
-/// Where a part stands in [`PortableMemory::parts`].
-fn index(part: Part) -> usize {
+/// Where a part stands in [`PortableState::parts`].
+fn index(part: StatePart) -> usize {
     match part {
-        Part::First => 0,
-        Part::Second => 1,
-        Part::Average => 2,
+        StatePart::First => 0,
+        StatePart::Second => 1,
+        StatePart::Average => 2,
     }
 }
 
@@ -33,16 +33,16 @@ fn flat<S: Shape, D: Device<f32>>(tensor: Tensor<S, f32, D>) -> Result<Vector<D>
     tensor.try_reshape_like(&(length,))
 }
 
-impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
+impl<D: Device<f32>> OptimiserState<D> for PortableState<D> {
     type Norm = PortableNorm<D>;
 
     fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err> {
         let device = tensor.device().clone();
         let mut parts = [const { None }; 3];
-        for part in Part::ALL.into_iter().filter(|part| part.is_kept(options)) {
+        for part in StatePart::ALL.into_iter().filter(|part| part.is_kept(options)) {
             parts[index(part)] = Some(match part {
-                Part::First | Part::Second => device.try_zeros_like(&(tensor.shape().num_elements(),))?,
-                Part::Average => flat(tensor.clone())?,
+                StatePart::First | StatePart::Second => device.try_zeros_like(&(tensor.shape().num_elements(),))?,
+                StatePart::Average => flat(tensor.clone())?,
             });
         }
         Ok(Self { device, parts })
@@ -90,11 +90,11 @@ impl<D: Device<f32>> Memory<D> for PortableMemory<D> {
         Ok(())
     }
 
-    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>> {
+    fn part(&self, part: StatePart) -> Option<Cow<'_, [f32]>> {
         self.parts[index(part)].as_ref().map(|values| values.as_vec().into())
     }
 
-    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), D::Err> {
+    fn set_part(&mut self, part: StatePart, values: Vec<f32>) -> Result<(), D::Err> {
         let length = values.len();
         self.parts[index(part)] = Some(self.device.try_tensor_from_vec(values, (length,))?);
         Ok(())

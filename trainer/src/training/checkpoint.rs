@@ -24,7 +24,7 @@ use crate::{
     export::{self, StoredFile, StoredTensor},
     model::Network,
     ops::ConvDevice,
-    optimiser::{Optimiser, OptimiserDevice, Part},
+    optimiser::{Optimiser, OptimiserDevice, StatePart},
 };
 use image_files::{atomic, weights::CHECKPOINT};
 
@@ -92,7 +92,7 @@ impl Checkpoint {
             let shape = shapes.get(name).map_or(&[][..], Vec::as_slice);
             self.file.values(&tensor_name(kind, name), shape).map_err(CheckpointError::File)
         };
-        let parts = || Part::ALL.into_iter().filter(|part| part.is_kept(&options.optimiser)).map(Part::name);
+        let parts = || StatePart::ALL.into_iter().filter(|part| part.is_kept(&options.optimiser)).map(StatePart::name);
         let expected = |name: &str| {
             let kind_and_tensor = name.split_once('.');
             kind_and_tensor.is_some_and(|(kind, tensor)| {
@@ -170,7 +170,7 @@ pub(super) fn settle<D: OptimiserDevice + ConvDevice, N: Network<D>>(
     let mut tensors = export::tensors(network);
     let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape.clone()).collect();
     let weights = tensors.len();
-    for part in Part::ALL {
+    for part in StatePart::ALL {
         for ((name, values), shape) in optimiser.part(part).zip(&shapes) {
             let values = values.into_owned().into();
             tensors.push(StoredTensor { name: tensor_name(part.name(), name), shape: shape.clone(), values });

@@ -36,7 +36,7 @@ use crate::{
     },
     model::Network,
     nn::Logits,
-    optimiser::{GradientNorm, Memory, Optimiser, OptimiserDevice},
+    optimiser::{GradientNorm, Optimiser, OptimiserDevice, OptimiserState},
     random::StepKey,
     times::Times,
 };
@@ -77,7 +77,7 @@ struct UnreadStep<D: TrainDevice> {
     learning_rate: f64,
     logits: Logits<D>,
     labels: Vec<u16>,
-    norm: Option<<<D as OptimiserDevice>::Memory as Memory<D>>::Norm>,
+    norm: Option<<<D as OptimiserDevice>::State as OptimiserState<D>>::Norm>,
 }
 
 /// A run under way.

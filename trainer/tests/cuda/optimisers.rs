@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use trainer::{
     model::{Initialisation, initialise},
-    optimiser::{GradientNorm, Optimiser, OptimiserName, OptimiserOptions, Part},
+    optimiser::{GradientNorm, Optimiser, OptimiserName, OptimiserOptions, StatePart},
     training::TrainDevice,
 };
 
@@ -35,7 +35,7 @@ fn optimised<D: TrainDevice>(device: &D, options: &OptimiserOptions) -> (Vec<f64
         norms.extend(norm.map(|norm| norm.read()));
         assert!(gradients.get(&module.0.weight).as_vec().iter().all(|value| *value == 0.0));
     }
-    let parts = Part::ALL.map(|part| optimiser.part(part).flat_map(|(_, values)| values.into_owned()).collect());
+    let parts = StatePart::ALL.map(|part| optimiser.part(part).flat_map(|(_, values)| values.into_owned()).collect());
     let weights = [module.0.weight.as_vec(), module.0.bias.as_vec(), module.1.weight.as_vec(), module.1.bias.as_vec()];
     // What was remembered can be set, and is the same then.
     let mut again = Optimiser::<D>::new(&mut module, options.clone()).unwrap();
@@ -44,7 +44,7 @@ fn optimised<D: TrainDevice>(device: &D, options: &OptimiserOptions) -> (Vec<f64
         all.find(|(other, _)| *other == name).map(|(_, values)| values.into_owned()).unwrap()
     };
     again.restore::<D::Err>(4, |part, name| Ok(name_and_part(part, name))).unwrap();
-    for part in Part::ALL {
+    for part in StatePart::ALL {
         assert!(again.part(part).eq(optimiser.part(part)), "{part:?}");
     }
     (norms, weights.concat(), parts.into())
@@ -70,7 +70,7 @@ fn optimisers_agree_with_the_processor() {
             let close = |(found, expected): (&f64, &f64)| (found - expected).abs() <= 1e-5 * expected;
             assert!(found.0.iter().zip(&expected.0).all(close), "norms, {what}: {:?}, not {:?}", found.0, expected.0);
             assert_close(&found.1, &expected.1, 2e-5, &format!("weights, {what}"));
-            for ((part, found), expected) in Part::ALL.iter().zip(&found.2).zip(&expected.2) {
+            for ((part, found), expected) in StatePart::ALL.iter().zip(&found.2).zip(&expected.2) {
                 assert_eq!(found.is_empty(), !part.is_kept(&options), "{part:?}, {what}");
                 if part.is_kept(&options) {
                     assert_close(found, expected, 2e-5, &format!("{part:?}, {what}"));

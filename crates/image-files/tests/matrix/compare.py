@@ -70,7 +70,7 @@ def by_tifffile(path):
 def compare(paths, environment=None):
     """Yields each path with a verdict: equal, or what is different."""
     with tempfile.TemporaryDirectory() as out:
-        program = ["cargo", "run", "--quiet", "--release", "-p", "image-files", "--example", "pixels", "--", out]
+        program = ["cargo", "run", "--quiet", "--release", "-p", "alexnet-image-files", "--example", "pixels", "--", out]
         for begin in range(0, len(paths), 500):
             part = paths[begin : begin + 500]
             text = subprocess.run([*program, *map(str, part)], capture_output=True, cwd=here, env=environment, check=True).stdout

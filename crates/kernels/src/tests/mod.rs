@@ -74,11 +74,11 @@ fn wide_vectors_transform_as_narrow_ones() {
         let [wide, narrow] = [&WIDE_TRAINING, Backend::Scalar.training().unwrap()].map(|kernels| {
             let mut transformed = std::vec![f32::NAN; tile.planes() * channels];
             let mut targets: std::vec::Vec<&mut [f32]> = transformed.chunks_exact_mut(channels).collect();
-            let window = Window { image: &image[..], height: 5, width: 7, channels, top: -1, left: 3 };
+            let window = ImageTile { image: &image[..], height: 5, width: 7, channels, top: -1, left: 3 };
             let targets = PlanesMut { planes: &mut targets, offset: 0 };
             assert_eq!(kernels.input(tile, window, targets), Ok(()));
             let mut back = image.clone();
-            let window = Window { image: &mut back[..], height: 5, width: 7, channels, top: -1, left: 3 };
+            let window = ImageTile { image: &mut back[..], height: 5, width: 7, channels, top: -1, left: 3 };
             let planes = Planes { values: &planes, stride: channels, offset: 0 };
             assert_eq!(kernels.input_transposed(tile, planes, window), Ok(()));
             (transformed, back)
@@ -136,8 +136,8 @@ fn sizes_that_do_not_hold_are_seen() {
     let image = [0.0; 64];
     let mut output = [0.0; 16 * 32];
     let mut tile = |height, width, channels, top| {
-        let window = Window { image: &image[..], height, width, channels, top, left: 0 };
-        InputTile { window, output: &mut output }.fits(4)
+        let image = ImageTile { image: &image[..], height, width, channels, top, left: 0 };
+        InputTile { image, output: &mut output }.fits(4)
     };
     assert!(tile(2, 2, 16, -1));
     assert!(!tile(2, 3, 16, 0) && !tile(4, 2, 8, 0) && !tile(2, 1, 32, 0) && !tile(2, 2, 16, isize::MIN));

@@ -171,8 +171,8 @@ pub(super) fn check_input(kernels: &Kernels) {
                 let plane = channels + PAD;
                 let mut output = vec![f32::NAN; 1 + n * n * plane];
                 let output = &mut output[1..];
-                let window = Window { image, height, width, channels, top, left };
-                assert_eq!(kernels.input(tile, InputTile { window, output }), Ok(()));
+                let tile_of_image = ImageTile { image, height, width, channels, top, left };
+                assert_eq!(kernels.input(tile, InputTile { image: tile_of_image, output }), Ok(()));
                 let pixel = |y: usize, x: usize, channel: usize| {
                     let (y, x) = (usize::try_from(top + y as isize), usize::try_from(left + x as isize));
                     match (y, x) {

@@ -5,8 +5,8 @@ use crate::backend::Backend;
 use crate::layout::{LANES, Misfit};
 use crate::training::max_pool::{MaxPool, MaxPoolGradient};
 use crate::training::planes::{Planes, PlanesMut};
+use crate::winograd::image_tile::ImageTile;
 use crate::winograd::tile::Tile;
-use crate::winograd::window::Window;
 use core::fmt;
 
 /// A function for each size of tile.
@@ -17,10 +17,10 @@ type ForEachTile<F> = [F; Tile::ALL.len()];
 #[allow(clippy::type_complexity, reason = "a field is the signature of its functions")]
 pub struct TrainingKernels {
     pub(crate) backend: Backend,
-    pub(crate) input: ForEachTile<unsafe fn(Window<&[f32]>, PlanesMut<'_, '_>)>,
-    pub(crate) input_transposed: ForEachTile<unsafe fn(Planes<'_>, Window<&mut [f32]>)>,
-    pub(crate) output: ForEachTile<unsafe fn(Planes<'_>, &[f32], bool, Window<&mut [f32]>)>,
-    pub(crate) output_transposed: ForEachTile<unsafe fn(Window<&[f32]>, PlanesMut<'_, '_>)>,
+    pub(crate) input: ForEachTile<unsafe fn(ImageTile<&[f32]>, PlanesMut<'_, '_>)>,
+    pub(crate) input_transposed: ForEachTile<unsafe fn(Planes<'_>, ImageTile<&mut [f32]>)>,
+    pub(crate) output: ForEachTile<unsafe fn(Planes<'_>, &[f32], bool, ImageTile<&mut [f32]>)>,
+    pub(crate) output_transposed: ForEachTile<unsafe fn(ImageTile<&[f32]>, PlanesMut<'_, '_>)>,
     pub(crate) filter: ForEachTile<unsafe fn(Planes<'_>, PlanesMut<'_, '_>, usize)>,
     pub(crate) filter_transposed: ForEachTile<unsafe fn(Planes<'_>, PlanesMut<'_, '_>, usize)>,
     pub(crate) max_pool: unsafe fn(MaxPool<'_>),
@@ -39,7 +39,7 @@ impl TrainingKernels {
     /// # Errors
     /// [`Misfit`] where the sizes do not fit each other.
     #[inline]
-    pub fn input(&self, tile: Tile, inputs: Window<&[f32]>, transformed: PlanesMut<'_, '_>) -> Result<(), Misfit> {
+    pub fn input(&self, tile: Tile, inputs: ImageTile<&[f32]>, transformed: PlanesMut<'_, '_>) -> Result<(), Misfit> {
         if !(inputs.fits() && transformed.fits(tile.inputs(), inputs.channels)) {
             return Err(Misfit);
         }
@@ -57,7 +57,7 @@ impl TrainingKernels {
         &self,
         tile: Tile,
         transformed: Planes<'_>,
-        inputs: Window<&mut [f32]>,
+        inputs: ImageTile<&mut [f32]>,
     ) -> Result<(), Misfit> {
         if !(inputs.fits() && transformed.fits(tile.inputs(), inputs.channels)) {
             return Err(Misfit);
@@ -79,7 +79,7 @@ impl TrainingKernels {
         products: Planes<'_>,
         bias: &[f32],
         relu: bool,
-        outputs: Window<&mut [f32]>,
+        outputs: ImageTile<&mut [f32]>,
     ) -> Result<(), Misfit> {
         if !(outputs.fits() && products.fits(tile.inputs(), outputs.channels) && bias.len() == outputs.channels) {
             return Err(Misfit);
@@ -97,7 +97,7 @@ impl TrainingKernels {
     pub fn output_transposed(
         &self,
         tile: Tile,
-        outputs: Window<&[f32]>,
+        outputs: ImageTile<&[f32]>,
         products: PlanesMut<'_, '_>,
     ) -> Result<(), Misfit> {
         if !(outputs.fits() && products.fits(tile.inputs(), outputs.channels)) {

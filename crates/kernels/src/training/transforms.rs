@@ -5,9 +5,9 @@
 
 use crate::training::planes::{Planes, PlanesMut};
 use crate::vector::Vector;
+use crate::winograd::image_tile::ImageTile;
 use crate::winograd::matrices::Winograd;
 use crate::winograd::sides::{accumulate, input_1d, output_1d, unrolled};
-use crate::winograd::window::Window;
 
 /// A matrix that is multiplied to both sides of a tile: `L·X·Lᵀ`.
 trait Side<const IN: usize, const OUT: usize> {
@@ -264,7 +264,7 @@ unsafe fn both_sides<V: Vector, S: Side<IN, OUT>, const IN: usize, const OUT: us
 /// The window has channels as a multiple of the lanes, which each of N·N planes holds; the CPU has the instructions of `V`.
 #[inline(always)]
 pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(
-    window: Window<&[f32]>,
+    window: ImageTile<&[f32]>,
     mut planes: PlanesMut<'_, '_>,
 ) {
     for (first, channels) in window.parts() {
@@ -281,7 +281,7 @@ pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: u
 #[inline(always)]
 pub(crate) unsafe fn input_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
     planes: Planes<'_>,
-    mut window: Window<&mut [f32]>,
+    mut window: ImageTile<&mut [f32]>,
 ) {
     let channels = window.channels;
     let (sources, targets) = (planes.positions(), window.positions_mut());
@@ -298,7 +298,7 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
     planes: Planes<'_>,
     bias: &[f32],
     relu: bool,
-    mut window: Window<&mut [f32]>,
+    mut window: ImageTile<&mut [f32]>,
 ) {
     let channels = window.channels;
     let finish = Finish { bias: bias.as_ptr(), relu };
@@ -313,7 +313,7 @@ pub(crate) unsafe fn output<V: Vector, const M: usize, const R: usize, const N: 
 /// As [`input`].
 #[inline(always)]
 pub(crate) unsafe fn output_transposed<V: Vector, const M: usize, const R: usize, const N: usize>(
-    window: Window<&[f32]>,
+    window: ImageTile<&[f32]>,
     mut planes: PlanesMut<'_, '_>,
 ) {
     for (first, channels) in window.parts() {

@@ -5,24 +5,24 @@
 
 use crate::layout::{BLOCK, PAD};
 use crate::vector::Vector;
+use crate::winograd::image_tile::ImageTile;
 use crate::winograd::sides::{input_1d, output_1d};
-use crate::winograd::window::Window;
 
 /// One tile of a Winograd convolution's input, all channels: `V = Bᵀ·d·B`.
 #[derive(Debug)]
 pub struct InputTile<'a> {
     /// The tile.
-    pub window: Window<&'a [f32]>,
+    pub image: ImageTile<&'a [f32]>,
     /// `[N][N][channels + PAD]`
     pub output: &'a mut [f32],
 }
 
 impl InputTile<'_> {
-    /// Whether the window lies in its image, or outside, and the output holds N·N planes.
+    /// Whether the tile lies in its image, or outside, and the output holds N·N planes.
     #[inline]
     pub(crate) fn fits(&self, n: usize) -> bool {
-        let needed = self.window.channels.checked_add(PAD).and_then(|plane| plane.checked_mul(n * n));
-        self.window.fits() && needed.is_some_and(|needed| needed <= self.output.len())
+        let needed = self.image.channels.checked_add(PAD).and_then(|plane| plane.checked_mul(n * n));
+        self.image.fits() && needed.is_some_and(|needed| needed <= self.output.len())
     }
 }
 
@@ -68,10 +68,10 @@ impl OutputTiles<'_> {
 /// The sizes of `tile` hold (see [`InputTile::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
 pub(crate) unsafe fn input<V: Vector, const M: usize, const R: usize, const N: usize>(tile: InputTile<'_>) {
-    let InputTile { window, output } = tile;
-    let plane = window.channels + PAD;
-    for (first, channels) in window.parts() {
-        let positions = window.positions::<N>(first);
+    let InputTile { image, output } = tile;
+    let plane = image.channels + PAD;
+    for (first, channels) in image.parts() {
+        let positions = image.positions::<N>(first);
         let mut channel = 0;
         while channel < channels {
             // SAFETY: each position is either one of the image's, or the zeros, and both hold `channels` values, which is a

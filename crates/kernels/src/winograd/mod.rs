@@ -2,7 +2,7 @@
 //! products.
 
 pub(crate) mod forward;
+pub(crate) mod image_tile;
 pub(crate) mod matrices;
 pub(crate) mod sides;
 pub(crate) mod tile;
-pub(crate) mod window;

@@ -15,7 +15,7 @@ use infer_core::describe::CLASSES;
 
 /// The images of a data set, not read yet.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct FolderListing {
     /// Names of the classes in the order of their labels.
     pub(super) classes: Vec<String>,
     /// Images to learn from.
@@ -42,7 +42,7 @@ pub(super) struct Image {
 /// The classes in a folder, each with its images sorted by path, by the classes' names.
 type Classes = BTreeMap<String, Vec<Candidate>>;
 
-impl Layout {
+impl FolderListing {
     /// Looks at a folder; `share` says what is kept for the test where no test images are given.
     pub(super) fn of(root: &Path, share: TestShare) -> Result<Self, FolderError> {
         exists(root)?;

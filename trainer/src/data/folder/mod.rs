@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::error::FolderError;
-use self::layout::{Image, Layout, relative};
+use self::layout::{FolderListing, Image, relative};
 use super::{DataFile, Dataset, LabelledImages, Origin, idx::hexadecimal};
 
 /// The sub-folders of a data set whose test images are given.
@@ -68,8 +68,8 @@ impl Dataset {
         shrink: Shrink,
         unreadable: Unreadable,
     ) -> Result<Self, FolderError> {
-        let Layout { classes, train: learnt, validation: chosen_by, test: tested, kept, skipped } =
-            Layout::of(folder, share)?;
+        let FolderListing { classes, train: learnt, validation: chosen_by, test: tested, kept, skipped } =
+            FolderListing::of(folder, share)?;
         let images = learnt.len() + chosen_by.as_ref().map_or(0, Vec::len) + tested.len();
         let mut reader = Reader::new(folder, shrink, images);
         let (mut train, mut test) =

@@ -61,7 +61,7 @@ pub fn conv2d<T: Tape<f32, Cpu>>(call: Conv2d<Cpu, T>) -> Result<Images<Cpu, T>,
         let mut images_gradient =
             if input_gradient { take(&mut **gradients.get_or_alloc_mut(&input)?) } else { Vec::new() };
         let (images, weights) = (values(&input), values(&weight));
-        let parts: Vec<Part> = jobs(sizes, &images, &passes, &output_gradient, &mut images_gradient)
+        let parts: Vec<GradientShare> = jobs(sizes, &images, &passes, &output_gradient, &mut images_gradient)
             .into_par_iter()
             .map(|job| job.run(sizes, &weights))
             .collect();
@@ -121,7 +121,7 @@ struct Job<'a> {
 }
 
 /// Share of one job of the gradients of weight and bias.
-struct Part {
+struct GradientShare {
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -147,10 +147,10 @@ fn jobs<'a>(
 }
 
 impl Job<'_> {
-    fn run(self, sizes: ConvSizes, weight: &[f32]) -> Part {
+    fn run(self, sizes: ConvSizes, weight: &[f32]) -> GradientShare {
         let (taps, filters, positions) = (sizes.taps(), sizes.filters, sizes.plane.positions());
         let group = group(sizes, self.images.len() / sizes.input());
-        let mut part = Part { weight: vec![0.0; filters * taps], bias: vec![0.0; filters] };
+        let mut part = GradientShare { weight: vec![0.0; filters * taps], bias: vec![0.0; filters] };
         let (mut windows, mut gradient) = (Vec::new(), Vec::new());
         for (index, images) in self.images.chunks(group * sizes.input()).enumerate() {
             let count = images.len() / sizes.input();

@@ -3,13 +3,13 @@
 use image::{DynamicImage, ImageBuffer, Luma, Pixel, Rgb};
 
 use super::{
-    layout::{Colour, Layout},
+    layout::{Colour, SampleLayout},
     samples::Samples,
 };
 use crate::decode::cmyk;
 
 /// The image of these samples; nothing if they are too few for its size.
-pub fn convert(layout: &Layout<'_>, samples: Samples) -> Option<DynamicImage> {
+pub fn convert(layout: &SampleLayout<'_>, samples: Samples) -> Option<DynamicImage> {
     // As Pillow does, which divides bytes alone.
     let samples = match samples {
         Samples::Words(words) if layout.premultiplied => {
@@ -71,7 +71,7 @@ pub fn convert(layout: &Layout<'_>, samples: Samples) -> Option<DynamicImage> {
 }
 
 /// An image of these pixels.
-fn buffer<P: Pixel>(layout: &Layout<'_>, pixels: impl Iterator<Item = P>) -> Option<DynamicImage>
+fn buffer<P: Pixel>(layout: &SampleLayout<'_>, pixels: impl Iterator<Item = P>) -> Option<DynamicImage>
 where
     DynamicImage: From<ImageBuffer<P, Vec<P::Subpixel>>>,
 {
@@ -83,7 +83,7 @@ where
 
 /// The pixels' first `N` samples; divided by the next one where they were multiplied by it.
 fn pixels<S: Divide, P, const N: usize>(
-    layout: &Layout<'_>,
+    layout: &SampleLayout<'_>,
     samples: &[S],
     pixel: impl Fn([S; N]) -> P,
 ) -> impl Iterator<Item = P> {
@@ -112,7 +112,7 @@ impl Divide for u16 {
 }
 
 /// The colour of YCbCr samples (TIFF 6.0, section 21), rounded as libtiff does.
-fn ycbcr(layout: &Layout<'_>, [luma, blue, red]: [u8; 3]) -> [u8; 3] {
+fn ycbcr(layout: &SampleLayout<'_>, [luma, blue, red]: [u8; 3]) -> [u8; 3] {
     let [black, white, blue_zero, blue_most, red_zero, red_most] = layout.reference;
     let scaled = |value: u8, zero: f64, most: f64, range: f64| {
         let span = if most == zero { 1.0 } else { most - zero };

@@ -52,7 +52,7 @@ impl Colour {
 
 /// Where an image's samples are, and what they mean.
 #[derive(Debug)]
-pub struct Layout<'f> {
+pub struct SampleLayout<'f> {
     /// Columns.
     pub width: usize,
     /// Rows.
@@ -95,7 +95,7 @@ pub struct Layout<'f> {
     pub jpeg_tables: Option<&'f [u8]>,
 }
 
-impl<'f> Layout<'f> {
+impl<'f> SampleLayout<'f> {
     /// Reads the fields of a file's first directory.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ mod samples;
 use anyhow::Context;
 use image::{DynamicImage, metadata::Orientation};
 
-use self::{directory::Directory, layout::Layout};
+use self::{directory::Directory, layout::SampleLayout};
 use super::jpeg;
 
 /// The first image of a TIFF file.
@@ -26,7 +26,7 @@ pub fn decode(file: &[u8]) -> anyhow::Result<DynamicImage> {
     let mut image = match old_style_jpeg(file, &directory) {
         Some(jpeg) => jpeg::decode_old_style(jpeg)?,
         None => {
-            let layout = Layout::read(file, &directory)?;
+            let layout = SampleLayout::read(file, &directory)?;
             let samples = samples::read(&layout)?;
             colours::convert(&layout, samples).context("the TIFF file's image does not fit its size")?
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use super::{
     compression::{self, Compression},
     fax,
-    layout::{Colour, Layout},
+    layout::{Colour, SampleLayout},
 };
 use crate::decode::{
     jpeg::{self, Colours},
@@ -62,7 +62,7 @@ impl Sample for f32 {
 ///
 /// # Errors
 /// The data are damaged, or take too much memory.
-pub fn read(layout: &Layout<'_>) -> anyhow::Result<Samples> {
+pub fn read(layout: &SampleLayout<'_>) -> anyhow::Result<Samples> {
     let total = |width: usize, height: usize| {
         let bytes = [width, height, layout.samples, layout.bits.div_ceil(8)];
         memory_needed(bytes.iter().fold(1, |product: u64, factor| product.saturating_mul(*factor as u64)))
@@ -77,8 +77,8 @@ pub fn read(layout: &Layout<'_>) -> anyhow::Result<Samples> {
 }
 
 /// Puts strips or tiles together.
-fn assemble<S: Sample>(layout: &Layout<'_>) -> anyhow::Result<Vec<S>> {
-    let Layout { width, height, samples, chunk: (columns, rows), .. } = *layout;
+fn assemble<S: Sample>(layout: &SampleLayout<'_>) -> anyhow::Result<Vec<S>> {
+    let SampleLayout { width, height, samples, chunk: (columns, rows), .. } = *layout;
     let planes = if layout.planar { samples } else { 1 };
     let together = samples / planes;
     let (across, down) = (width.div_ceil(columns), height.div_ceil(rows));
@@ -104,7 +104,13 @@ fn assemble<S: Sample>(layout: &Layout<'_>) -> anyhow::Result<Vec<S>> {
 }
 
 /// The samples of a strip or tile: one in its byte, or in two or four, the lowest first.
-fn chunk(layout: &Layout<'_>, data: &[u8], columns: usize, rows: usize, together: usize) -> anyhow::Result<Vec<u8>> {
+fn chunk(
+    layout: &SampleLayout<'_>,
+    data: &[u8],
+    columns: usize,
+    rows: usize,
+    together: usize,
+) -> anyhow::Result<Vec<u8>> {
     if layout.compression == Compression::Jpeg {
         return embedded(layout, data, (columns, rows), together);
     }
@@ -138,7 +144,7 @@ fn chunk(layout: &Layout<'_>, data: &[u8], columns: usize, rows: usize, together
 }
 
 /// A strip or tile of JPEG data.
-fn embedded(layout: &Layout<'_>, data: &[u8], size: (usize, usize), together: usize) -> anyhow::Result<Vec<u8>> {
+fn embedded(layout: &SampleLayout<'_>, data: &[u8], size: (usize, usize), together: usize) -> anyhow::Result<Vec<u8>> {
     let (columns, rows) = size;
     ensure!(layout.bits == 8, "JPEG data of {} bits a sample are not supported", layout.bits);
     let colours = if layout.colour == Colour::YCbCr { Colours::YCbCrToRgb } else { Colours::Kept };
@@ -154,7 +160,7 @@ fn embedded(layout: &Layout<'_>, data: &[u8], size: (usize, usize), together: us
 }
 
 /// YCbCr whose colour differences stand for several pixels: blocks of lumas, each with its two differences behind them.
-fn subsampled(layout: &Layout<'_>, data: &[u8], columns: usize, rows: usize) -> anyhow::Result<Vec<u8>> {
+fn subsampled(layout: &SampleLayout<'_>, data: &[u8], columns: usize, rows: usize) -> anyhow::Result<Vec<u8>> {
     let (horizontal, vertical) = layout.subsampling;
     let (across, down) = (columns.div_ceil(horizontal), rows.div_ceil(vertical));
     let lumas = horizontal * vertical;

@@ -5,7 +5,7 @@
 //! size of the groups.
 
 use kernels::{
-    Misfit, Window,
+    ImageTile, Misfit,
     training::{MaxPool, MaxPoolGradient, Planes, PlanesMut, TrainingKernels},
 };
 use rayon::prelude::*;
@@ -118,7 +118,7 @@ impl<'a> Layer<'a> {
         for tile in 0..plan.tiles() {
             let (top, left) = plan.corner(tile);
             let (top, left) = (top - plan.padding() as isize, left - plan.padding() as isize);
-            let window = Window { image, height, width, channels, top, left };
+            let window = ImageTile { image, height, width, channels, top, left };
             self.kernels.input(plan.tile, window, PlanesMut { planes: &mut *planes, offset: tile * channels })?;
         }
         Ok(())
@@ -141,7 +141,7 @@ impl<'a> Layer<'a> {
                 let (top, left) = plan.corner(tile);
                 let products = Planes { values: products, stride, offset: (image * plan.tiles() + tile) * channels };
                 let (height, width) = (plan.rows, plan.columns);
-                let window = Window { image: &mut *output, height, width, channels, top, left };
+                let window = ImageTile { image: &mut *output, height, width, channels, top, left };
                 self.kernels.output(plan.tile, products, bias, plan.extras.relu, window)?;
             }
             Ok(())
@@ -277,7 +277,7 @@ impl<'a> Layer<'a> {
         for tile in 0..plan.tiles() {
             let (top, left) = plan.corner(tile);
             let (height, width) = (plan.rows, plan.columns);
-            let window = Window { image: &gradient[..], height, width, channels, top, left };
+            let window = ImageTile { image: &gradient[..], height, width, channels, top, left };
             let planes = PlanesMut { planes: &mut *planes, offset: tile * channels };
             self.kernels.output_transposed(plan.tile, window, planes)?;
         }
@@ -301,7 +301,7 @@ impl<'a> Layer<'a> {
                 let (top, left) = plan.corner(tile);
                 let (top, left) = (top - plan.padding() as isize, left - plan.padding() as isize);
                 let planes = Planes { values: transformed, stride, offset: (image * plan.tiles() + tile) * channels };
-                let window = Window { image: &mut *gradient, height, width, channels, top, left };
+                let window = ImageTile { image: &mut *gradient, height, width, channels, top, left };
                 self.kernels.input_transposed(plan.tile, planes, window)?;
             }
             Ok(())

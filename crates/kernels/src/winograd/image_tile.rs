@@ -8,7 +8,7 @@ static ZEROS: [f32; 512] = [0.0; 512];
 
 /// A square tile of an image of `[height][width][channels]`. Outside of the image everything is zero, and nothing is written.
 #[derive(Debug, Clone, Copy)]
-pub struct Window<T> {
+pub struct ImageTile<T> {
     /// `[height][width][channels]`: `&[f32]` where it is read, `&mut [f32]` where it is written.
     pub image: T,
     /// Rows of the image.
@@ -23,7 +23,7 @@ pub struct Window<T> {
     pub left: isize,
 }
 
-impl<T: Deref<Target = [f32]>> Window<T> {
+impl<T: Deref<Target = [f32]>> ImageTile<T> {
     /// Whether the image has as many values as its sizes say, and the tile's place can be computed.
     #[inline]
     pub(crate) fn fits(&self) -> bool {
@@ -38,7 +38,7 @@ impl<T: Deref<Target = [f32]>> Window<T> {
     }
 }
 
-impl<T> Window<T> {
+impl<T> ImageTile<T> {
     /// Where the pixel (i, j) of the tile begins in the image; `None` outside.
     #[inline(always)]
     fn pixel(&self, i: usize, j: usize) -> Option<usize> {
@@ -48,7 +48,7 @@ impl<T> Window<T> {
     }
 }
 
-impl Window<&[f32]> {
+impl ImageTile<&[f32]> {
     /// The first channel and the number of channels of parts of the image that have no more channels than
     /// [`positions`](Self::positions) are good for.
     #[inline(always)]
@@ -74,7 +74,7 @@ impl Window<&[f32]> {
 }
 
 #[cfg(feature = "training")]
-impl Window<&mut [f32]> {
+impl ImageTile<&mut [f32]> {
     /// Each pixel of the tile; null outside of the image.
     #[inline(always)]
     pub(crate) fn positions_mut<const N: usize>(&mut self) -> [[*mut f32; N]; N] {

@@ -1,4 +1,4 @@
-//! Memory of an optimiser for one tensor from one step to the next, and its use by a device.
+//! State of an optimiser for one tensor from one step to the next, and its use by a device.
 
 use std::borrow::Cow;
 
@@ -15,9 +15,9 @@ use super::{OptimiserName, OptimiserOptions, Update, cpu};
 /// Added to the norm where gradients are scaled by `clip_norm / norm`: PyTorch's value.
 pub(super) const NORM_EPSILON: f64 = 1e-6;
 
-/// Part of an optimiser's memory of a tensor.
+/// Part of an optimiser's state of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum StatePart {
     /// Moving average of the gradients (Adam), or momentum (SGD).
     First,
     /// Moving average of the squared gradients (Adam).
@@ -26,7 +26,7 @@ pub enum Part {
     Average,
 }
 
-impl Part {
+impl StatePart {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::First, Self::Second, Self::Average];
 
@@ -51,31 +51,31 @@ impl Part {
 
 /// A device on which an optimiser can run.
 pub trait OptimiserDevice: Device<f32> {
-    /// Memory of one tensor, and its update.
-    type Memory: Memory<Self>;
+    /// State of one tensor, and its update.
+    type State: OptimiserState<Self>;
 }
 
 impl OptimiserDevice for Cpu {
-    type Memory = cpu::CpuMemory;
+    type State = cpu::CpuState;
 }
 
 #[cfg(feature = "cuda")]
 impl OptimiserDevice for dfdx::tensor::Cuda {
-    type Memory = cuda::CudaMemory;
+    type State = cuda::CudaState;
 }
 
-/// Memory of an optimiser for one tensor of a network. Everything starts at zero, the average at the tensor's value.
-pub trait Memory<D: Device<f32>>: Sized {
+/// State of an optimiser for one tensor of a network. Everything starts at zero, the average at the tensor's value.
+pub trait OptimiserState<D: Device<f32>>: Sized {
     /// The norm of all gradients, where they are clipped by it.
     type Norm: GradientNorm<D>;
 
-    /// Memory for `tensor` with the parts that `options` need.
+    /// State for `tensor` with the parts that `options` need.
     ///
     /// # Errors
     /// The device's own.
     fn new<S: Shape>(tensor: &Tensor<S, f32, D>, options: &OptimiserOptions) -> Result<Self, D::Err>;
 
-    /// The norm of no gradient yet, for as many tensors as there will be, to be used with memory of the same kind.
+    /// The norm of no gradient yet, for as many tensors as there will be, to be used with a state of the same kind.
     ///
     /// # Errors
     /// The device's own.
@@ -95,13 +95,13 @@ pub trait Memory<D: Device<f32>>: Sized {
     ) -> Result<(), D::Err>;
 
     /// The values of a part in row-major order; none where the options do not need it.
-    fn part(&self, part: Part) -> Option<Cow<'_, [f32]>>;
+    fn part(&self, part: StatePart) -> Option<Cow<'_, [f32]>>;
 
     /// Replaces a part that there is.
     ///
     /// # Errors
     /// The device's own.
-    fn set_part(&mut self, part: Part, values: Vec<f32>) -> Result<(), D::Err>;
+    fn set_part(&mut self, part: StatePart, values: Vec<f32>) -> Result<(), D::Err>;
 }
 
 /// The L2 norm of all gradients together, and the factor `min(1, largest / norm)` that clips them. Both stay where the device
