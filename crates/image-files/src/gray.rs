@@ -1,8 +1,9 @@
 //! From a decoded image to gray values: a network's input, or bytes to keep in memory until they become one.
 
-use anyhow::{anyhow, bail};
 use image::{DynamicImage, ImageBuffer, Pixel};
 use infer_core::preprocess::{PreprocessError, gray, luma, resize_bilinear};
+
+use crate::ImageError;
 
 /// A gray image in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,11 @@ pub struct Gray {
 ///
 /// # Errors
 /// It has no pixels, or values outside of 0 to 1, which floating-point images may.
-pub fn preprocess<const W: usize>(image: &DynamicImage, invert: bool, input: &mut [[f32; W]]) -> anyhow::Result<()> {
+pub fn preprocess<const W: usize>(
+    image: &DynamicImage,
+    invert: bool,
+    input: &mut [[f32; W]],
+) -> Result<(), ImageError> {
     with_values(image, Resize(input))?;
     let values = input.as_flattened_mut();
     check(values)?;
@@ -33,7 +38,7 @@ pub fn preprocess<const W: usize>(image: &DynamicImage, invert: bool, input: &mu
 ///
 /// # Errors
 /// As [`preprocess`].
-pub fn shrink<const SIDE: usize>(image: &DynamicImage) -> anyhow::Result<Gray> {
+pub fn shrink<const SIDE: usize>(image: &DynamicImage) -> Result<Gray, ImageError> {
     let (width, values) = with_values(image, Shrink::<SIDE>)?;
     check(&values)?;
     Ok(Gray { width, pixels: values.into_iter().map(|value| (255.0 * value).round() as u8).collect() })
@@ -98,7 +103,7 @@ impl<const SIDE: usize> GrayConsumer for Shrink<SIDE> {
     }
 }
 
-fn with_values<C: GrayConsumer>(image: &DynamicImage, consumer: C) -> anyhow::Result<C::Output> {
+fn with_values<C: GrayConsumer>(image: &DynamicImage, consumer: C) -> Result<C::Output, ImageError> {
     use DynamicImage as I;
     match image {
         I::ImageLuma8(image) => values(image, |p| gray(p.0[0]), consumer),
@@ -111,7 +116,7 @@ fn with_values<C: GrayConsumer>(image: &DynamicImage, consumer: C) -> anyhow::Re
         I::ImageRgba16(image) => values(image, |p| luma_of(p.to_rgb().0.map(gray16)), consumer),
         I::ImageRgb32F(image) => values(image, |p| luma_of(p.0), consumer),
         I::ImageRgba32F(image) => values(image, |p| luma_of(p.to_rgb().0), consumer),
-        other => Err(anyhow!("pixels of the type {:?} are not supported", other.color())),
+        other => Err(ImageError::Unsupported(format!("pixels of the type {:?} are not supported", other.color()))),
     }
 }
 
@@ -119,16 +124,17 @@ fn values<P: Pixel, C: GrayConsumer>(
     image: &ImageBuffer<P, Vec<P::Subpixel>>,
     value: impl Fn(&P) -> f32,
     consumer: C,
-) -> anyhow::Result<C::Output> {
+) -> Result<C::Output, ImageError> {
     let pixel = |x: usize, y: usize| value(image.get_pixel(x as u32, y as u32));
-    Ok(consumer.apply(image.width() as usize, image.height() as usize, pixel)?)
+    let output = consumer.apply(image.width() as usize, image.height() as usize, pixel);
+    output.map_err(|error| ImageError::Damaged(error.to_string()))
 }
 
 /// Refuses values outside of 0 to 1.
-fn check(values: &[f32]) -> anyhow::Result<()> {
+fn check(values: &[f32]) -> Result<(), ImageError> {
     // Rounding may leave a weighted mean of ones just above 1.
     match values.iter().find(|value| !(-1e-5..=1.0 + 1e-5).contains(*value)) {
-        Some(value) => bail!("expected pixel values of 0 to 1, found {value}"),
+        Some(value) => Err(ImageError::Damaged(format!("expected pixel values of 0 to 1, found {value}"))),
         None => Ok(()),
     }
 }
@@ -150,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    fn input(image: impl Into<DynamicImage>, invert: bool) -> anyhow::Result<[[f32; 2]; 2]> {
+    fn input(image: impl Into<DynamicImage>, invert: bool) -> Result<[[f32; 2]; 2], ImageError> {
         let mut input = [[0.0; 2]; 2];
         preprocess(&image.into(), invert, &mut input).map(|()| input)
     }

@@ -10,9 +10,12 @@ mod readme {}
 pub mod atomic;
 pub mod class;
 pub mod decode;
+mod error;
 pub mod find;
 pub mod gray;
 pub mod header;
 pub mod panics;
 pub mod preprocessing;
 pub mod weights;
+
+pub use error::ImageError;

@@ -1,6 +1,8 @@
 //! The metadata `preprocessing` of a weights file: what must be done to an image before the network sees it. The trainer
 //! writes it; both programs refuse weights that ask for anything but what they do.
 
+use std::{error::Error, fmt};
+
 use serde::{Deserialize, Serialize};
 
 const COLOR: &str = "grayscale-bt601";
@@ -30,6 +32,28 @@ struct Description {
     std: Option<f32>,
 }
 
+/// Refusal of weights whose metadata ask for another preprocessing than the one that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherPreprocessing {
+    /// Rows and columns of the network's input.
+    pub side: usize,
+    /// The metadata's text.
+    pub found: String,
+}
+
+impl fmt::Display for OtherPreprocessing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { side, found } = self;
+        write!(
+            formatter,
+            "expected the metadata `preprocessing` to say {COLOR}, range 0 to 1, {RESIZE}, {side}×{side}, and both mean and \
+             std or neither, found {found}"
+        )
+    }
+}
+
+impl Error for OtherPreprocessing {}
+
 /// Describes the preprocessing for a network whose input is `side` pixels high and wide, as JSON.
 pub fn describe(side: usize, normalisation: Option<Normalisation>) -> String {
     let [least, most] = RANGE;
@@ -45,7 +69,7 @@ pub fn describe(side: usize, normalisation: Option<Normalisation>) -> String {
 ///
 /// # Errors
 /// The text asks for anything else: what was expected and what was found, in words.
-pub fn understand(text: &str, side: usize) -> anyhow::Result<Option<Normalisation>> {
+pub fn understand(text: &str, side: usize) -> Result<Option<Normalisation>, OtherPreprocessing> {
     let found = serde_json::from_str::<Description>(text).ok().filter(|found| {
         found.color == COLOR
             && found.range == RANGE
@@ -57,10 +81,7 @@ pub fn understand(text: &str, side: usize) -> anyhow::Result<Option<Normalisatio
         Some((Some(mean), Some(std))) if mean.is_finite() && std > 0.0 && std.is_finite() => {
             Ok(Some(Normalisation { mean, std }))
         }
-        _ => anyhow::bail!(
-            "expected the metadata `preprocessing` to say {COLOR}, range 0 to 1, {RESIZE}, {side}×{side}, and both mean and \
-             std or neither, found {text}"
-        ),
+        _ => Err(OtherPreprocessing { side, found: text.to_string() }),
     }
 }
 

@@ -22,6 +22,7 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser},
 };
+use indicatif::{ProgressBar, ProgressStyle};
 use infer_core::describe::{CLASSES, Description};
 
 use crate::{
@@ -113,9 +114,11 @@ impl NetworkName {
 /// Where the data comes from.
 #[derive(Debug, Clone, Args)]
 struct DataArgs {
-    /// Data set: a folder of images, as DIR/train/CLASS and DIR/test/CLASS, with DIR/val/CLASS (or valid) for validation if
-    /// there is one, or as DIR/CLASS; or a folder of four IDX files, gzipped or plain [default: Fashion-MNIST from
-    /// data/fashion-mnist, from /usr/share/datasets/fashion-mnist, or downloaded]
+    /// Data set: a folder of images, or of four IDX files [default: Fashion-MNIST]
+    ///
+    /// Images lie in DIR/train/CLASS and DIR/test/CLASS, with DIR/val/CLASS (or valid) for validation if there is one, or in
+    /// DIR/CLASS. IDX files may be gzipped. Fashion-MNIST is taken from data/fashion-mnist or from
+    /// /usr/share/datasets/fashion-mnist, or downloaded.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Share of the images of each class that is kept for the test, for images as DIR/CLASS [default: 0.2, or as the weights
@@ -235,7 +238,13 @@ impl DataArgs {
             let share = self.test_share.unwrap_or(kept.share);
             let seed = self.test_seed.unwrap_or(kept.seed);
             let unreadable = if self.skip_unreadable { Unreadable::Skipped } else { Unreadable::Refused };
-            let read = Dataset::read_folder(folder, TestShare { share, seed }, shrink, unreadable);
+            let bar = if messages.quiet { ProgressBar::hidden() } else { reading_bar(folder) };
+            let progress = |images: usize| {
+                bar.set_length(images as u64);
+                bar.inc(1);
+            };
+            let read = Dataset::read_folder(folder, TestShare { share, seed }, shrink, unreadable, &progress);
+            bar.finish_and_clear();
             if let Err(FolderError::Images { bad, .. }) = &read {
                 list_unreadable(bad)?;
             }
@@ -269,6 +278,17 @@ impl DataArgs {
         }
         Ok(dataset)
     }
+}
+
+/// A bar on a terminal while the images of a folder are read; indicatif draws nothing elsewhere.
+fn reading_bar(folder: &Path) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    // The template is a constant; were it wrong, indicatif's own style would show.
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {human_pos}/{human_len} images {per_sec} {eta}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(folder.display().to_string());
+    bar
 }
 
 /// Where images that cannot be read are listed.

@@ -364,20 +364,25 @@ pub fn keep_windows(device: &Cuda, keep: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Failure of a GPU, in words that say what to try.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct GpuError(String);
+
 /// Runs `work` on an open device. Where the GPU fails, the error says by which call, with which libraries, and what to try,
 /// however dfdx reported it; where memory runs out, it names half of the batch size.
 ///
 /// # Errors
 /// The work's own, or a failure that it was not told of.
-pub fn guarded(
+pub fn guarded<E: fmt::Display + From<GpuError>>(
     device: &Cuda,
     gpu: &Gpu,
     batch_size: usize,
-    work: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    work: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
     failure::forget();
-    let result = panics::caught(|| Ok(work())).unwrap_or_else(|message| Err(anyhow::anyhow!("{message}")));
-    let result = result.and_then(|()| failure::check().map_err(anyhow::Error::from));
+    let result = panics::caught(|| Ok(work())).unwrap_or_else(|message| Err(GpuError(message.to_string()).into()));
+    let result = result.and_then(|()| failure::check().map_err(|failure| GpuError(failure.to_string()).into()));
     result.map_err(|error| {
         let Some(failure) = failure::first() else { return error };
         // Not every error comes from the GPU, even where there was a failure that was dealt with.
@@ -385,13 +390,18 @@ pub fn guarded(
         let of_gpu = ["CUDA_ERROR", "CUBLAS_STATUS", "CublasError", "NvrtcError"].iter().any(|name| message.contains(name));
         if failure.code.is_out_of_memory() && of_gpu {
             let total = memory::of(device).map_or(String::new(), |memory| format!(" of {} MiB", memory.total >> 20));
-            return anyhow::anyhow!(
+            let message = format!(
                 "the memory{total} of {gpu} ran out with batches of {batch_size} images, perhaps because another program takes a \
                  part of it; try --batch-size {} ({failure}; with {})",
                 (batch_size / 2).max(1),
                 failure::libraries()
             );
+            return GpuError(message).into();
         }
-        if of_gpu || failure::check().is_err() { anyhow::anyhow!("{gpu} failed: {}", explained(&message)) } else { error }
+        if of_gpu || failure::check().is_err() {
+            GpuError(format!("{gpu} failed: {}", explained(&message))).into()
+        } else {
+            error
+        }
     })
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::{DataError, idx::Idx};
 
 /// Grayscale images, each of a size of its own, with their labels.
@@ -100,6 +102,17 @@ impl LabelledImages {
         &self.pixels[start..][..width * height]
     }
 
+    /// Adds the images, their sizes and labels to a digest.
+    pub(super) fn digest(&self, digest: &mut Sha256) {
+        for (index, label) in self.labels.iter().enumerate() {
+            let (width, height) = self.size(index);
+            digest.update(u64::from(*label).to_le_bytes());
+            digest.update((width as u64).to_le_bytes());
+            digest.update((height as u64).to_le_bytes());
+            digest.update(self.image(index));
+        }
+    }
+
     /// The labels of all images.
     pub fn labels(&self) -> &[u16] {
         &self.labels
@@ -125,6 +138,18 @@ mod tests {
         assert_eq!((images.len(), images.size(1), images.classes()), (2, (3, 2), 10));
         assert_eq!(images.labels(), [0, 9]);
         assert_eq!(images.image(1), [9; 6]);
+    }
+
+    #[test]
+    fn a_digest_tells_images_apart() {
+        let digest = |images: &LabelledImages| {
+            let mut digest = Sha256::new();
+            images.digest(&mut digest);
+            digest.finalize()
+        };
+        let (one, two) = (labelled(2, vec![0, 9]).unwrap(), labelled(2, vec![0, 8]).unwrap());
+        assert_eq!(digest(&one), digest(&one.clone()));
+        assert_ne!(digest(&one), digest(&two));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Dataset {
 pub enum Origin {
     /// Four IDX files. They do not say what their labels mean: the names are Fashion-MNIST's.
     Idx,
+    /// None: the images were made by a program.
+    Memory,
     /// Folders named after the classes.
     Folder {
         /// Choice of the test images, where there were none of their own.
@@ -99,6 +101,14 @@ pub enum DataError {
         /// Labels in it.
         label_count: usize,
     },
+    /// Images are of another number of classes than there are names.
+    #[error("the images are of {found} classes, and there are names for {expected}")]
+    Classes {
+        /// Names.
+        expected: usize,
+        /// Classes of the images.
+        found: usize,
+    },
     /// A label names no class.
     #[error("{path}: label {label} of image {index} is out of range: expected 0 to {last}")]
     Label {
@@ -130,11 +140,29 @@ impl Dataset {
     pub fn name(&self) -> String {
         match self.origin {
             Origin::Idx => "Fashion-MNIST".to_string(),
+            Origin::Memory => "images in memory".to_string(),
             Origin::Folder { .. } => {
                 let name = self.files.first().and_then(|folder| folder.path.file_name());
                 name.map_or("images".to_string(), |name| name.to_string_lossy().into_owned())
             }
         }
+    }
+
+    /// Images that a program has made or read by itself, of these classes.
+    ///
+    /// # Errors
+    /// [`DataError::Classes`]: the images are of another number of classes.
+    pub fn in_memory(train: LabelledImages, test: LabelledImages, classes: Vec<String>) -> Result<Self, DataError> {
+        if let Some(images) = [&train, &test].into_iter().find(|images| images.classes() != classes.len()) {
+            return Err(DataError::Classes { expected: classes.len(), found: images.classes() });
+        }
+        let mut digest = Sha256::new();
+        [&train, &test].into_iter().for_each(|images| images.digest(&mut digest));
+        // A run that goes on knows by it whether these are the same images.
+        let file = DataFile { path: "memory".into(), sha256: idx::hexadecimal(&digest.finalize()) };
+        let (test_paths, left_out) = (Vec::new(), Vec::new());
+        let (validation, origin) = (None, Origin::Memory);
+        Ok(Self { train, validation, test, classes, files: vec![file], origin, test_paths, left_out })
     }
 
     /// Reads and checks the four files of a data set published as MNIST is.

@@ -12,7 +12,7 @@ use dfdx::{
     tensor_ops::ReshapeTo,
 };
 use image::DynamicImage;
-use image_files::gray::Gray;
+use image_files::{ImageError, gray::Gray};
 use infer_core::{
     describe::{CLASSES, Description},
     preprocess::{PreprocessError, gray, resize_bilinear},
@@ -115,7 +115,7 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     ///
     /// # Errors
     /// It has no pixels, or values that are none of an image.
-    fn shrink(image: &DynamicImage) -> anyhow::Result<Gray>;
+    fn shrink(image: &DynamicImage) -> Result<Gray, ImageError>;
 }
 
 /// Why a network cannot do what was asked.

@@ -177,7 +177,7 @@ macro_rules! network {
                 )
             }
 
-            fn shrink(image: &$crate::image::DynamicImage) -> $crate::anyhow::Result<$crate::image_files::gray::Gray> {
+            fn shrink(image: &$crate::image::DynamicImage) -> Result<$crate::image_files::gray::Gray, $crate::image_files::ImageError> {
                 $crate::image_files::gray::shrink::<{ LAYERS[0].input.side }>(image)
             }
         }

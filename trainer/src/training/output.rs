@@ -211,7 +211,9 @@ fn describing(architecture: &str, side: usize, classes: &[String], config: &RunC
     .map(|(key, value)| (key.to_string(), value))
     .into();
     // Of a folder of images the configuration has the folder; Fashion-MNIST is found wherever it is.
-    if let [folder] = &config.data[..] {
+    if let [folder] = &config.data[..]
+        && folder.path.is_dir()
+    {
         let folder = std::path::absolute(&folder.path).unwrap_or_else(|_| folder.path.clone());
         metadata.insert(DATA.to_string(), folder.to_string_lossy().into_owned());
     }

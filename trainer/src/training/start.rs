@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image_files::preprocessing::{self, Normalisation};
+use image_files::preprocessing::{self, Normalisation, OtherPreprocessing};
 use infer_core::describe::Description;
 
 use super::{
@@ -15,7 +15,10 @@ use super::{
     device::TrainDevice,
     division::{image_counts, normalisation},
     error::{CheckpointError, OutputError, TrainError},
+    interrupt::Interrupt,
     output::{self, RunFolder},
+    progress::Observer,
+    run::{Outcome, Setting},
 };
 use crate::{
     data::{DataError, DataFile, Dataset, Origin},
@@ -81,7 +84,8 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
         /// Preprocessing that they ask for.
-        reason: String,
+        #[source]
+        reason: OtherPreprocessing,
     },
     /// The device has no memory for such batches.
     #[error("{0}")]
@@ -130,6 +134,21 @@ pub struct NewRun<'a> {
 }
 
 impl NewRun<'_> {
+    /// A run of `network` on the CPU, from random weights, with the threads that there are.
+    pub fn new(network: &'static Description, options: Options) -> Self {
+        Self {
+            network,
+            validation: None,
+            normalise: None,
+            normalise_by_default: false,
+            init: None,
+            device: "cpu".to_string(),
+            threads: rayon::current_num_threads(),
+            command: Vec::new(),
+            options,
+        }
+    }
+
     /// The configuration of the run on these data.
     ///
     /// # Errors
@@ -162,7 +181,7 @@ impl NewRun<'_> {
             images: image_counts(dataset, &options)?,
             data: dataset.files.clone(),
             test_share: match dataset.origin {
-                Origin::Idx => None,
+                Origin::Idx | Origin::Memory => None,
                 Origin::Folder { kept } => kept,
             },
             init: self.init.map(DataFile::of).transpose()?,
@@ -182,6 +201,28 @@ pub struct Started<N> {
     pub folder: RunFolder,
     /// Where the weights that it starts from tell other classes apart, what they tell apart: its last layer begins anew.
     pub other_classes: Option<String>,
+}
+
+impl<N> Started<N> {
+    /// Trains it: see [`train`](super::train).
+    ///
+    /// # Errors
+    /// [`TrainError`]; what was written before remains.
+    pub fn train<D: TrainDevice>(
+        self,
+        device: &D,
+        dataset: &Dataset,
+        observer: &mut dyn Observer,
+        interrupt: Interrupt,
+    ) -> Result<Outcome<N>, TrainError>
+    where
+        N: Network<D>,
+    {
+        let Self { network, checkpoint, folder, .. } = self;
+        let options = &folder.config().options;
+        let setting = Setting { device, dataset, options, folder: Some(&folder), observer, interrupt };
+        super::train(setting, network, checkpoint.as_ref())
+    }
 }
 
 /// Starts a new run in a folder. `overwrite` allows it to replace a run that is there.
@@ -261,8 +302,7 @@ pub fn stored_normalisation(
     network: &Description,
 ) -> Result<Option<Option<Normalisation>>, StartError> {
     let stored = metadata.get("preprocessing").map(|text| preprocessing::understand(text, network.input().side));
-    let refused =
-        |reason: anyhow::Error| StartError::Preprocessing { path: path.to_path_buf(), reason: format!("{reason:#}") };
+    let refused = |reason| StartError::Preprocessing { path: path.to_path_buf(), reason };
     stored.transpose().map_err(refused)
 }
 

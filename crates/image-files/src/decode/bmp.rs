@@ -1,5 +1,6 @@
 //! BMP, with or without the file header that files on a clipboard lack, as Pillow reads it.
 
+use crate::ImageError;
 use anyhow::{Context, bail, ensure};
 use image::{DynamicImage, RgbImage};
 
@@ -52,7 +53,9 @@ pub fn decode(file: &[u8]) -> anyhow::Result<DynamicImage> {
         1 if bits == 8 => header.coloured(&run_lengths(data, width, height, false)?),
         2 if bits == 4 => header.coloured(&run_lengths(data, width, height, true)?),
         other => {
-            bail!("BMP compression {other} with {bits} bits a pixel is not supported: expected none, RLE or bit fields")
+            bail!(ImageError::Unsupported(format!(
+                "BMP compression {other} with {bits} bits a pixel is not supported: expected none, RLE or bit fields"
+            )))
         }
     };
     let mut image = RgbImage::from_raw(u32::try_from(width)?, u32::try_from(height)?, rgb).context("too few pixels")?;
@@ -75,20 +78,28 @@ impl Header {
         let old = size == 12;
         ensure!(
             matches!(size, 12 | 40 | 52 | 56 | 64 | 108 | 124),
-            "a BMP header of {size} bytes is not supported: expected 12, 40, 52, 56, 64, 108 or 124"
+            ImageError::Unsupported(format!(
+                "a BMP header of {size} bytes is not supported: expected 12, 40, 52, 56, 64, 108 or 124"
+            ))
         );
         let (width, height) = if old { (field(4, 2)?, field(6, 2)?) } else { (field(4, 4)?, field(8, 4)?) };
         let top_down = !old && height >> 24 == 0xFF;
         let height = if top_down { height.wrapping_neg() } else { height };
         ensure!(width > 0 && height > 0, "the BMP file's size is {width}×{height}");
         let bits = field(if old { 10 } else { 14 }, 2)? as usize;
-        ensure!(matches!(bits, 1 | 2 | 4 | 8 | 16 | 24 | 32), "BMP of {bits} bits a pixel is not supported");
+        ensure!(
+            matches!(bits, 1 | 2 | 4 | 8 | 16 | 24 | 32),
+            ImageError::Unsupported(format!("BMP of {bits} bits a pixel is not supported"))
+        );
         let compression = if old { 0 } else { field(16, 4)? };
 
         let mut end = begin + size;
         let mut masks = if bits == 16 { [0x7C00, 0x3E0, 0x1F] } else { [0xFF_0000, 0xFF00, 0xFF] };
         if compression == 3 {
-            ensure!(matches!(bits, 16 | 24 | 32), "BMP bit fields of {bits} bits a pixel are not supported");
+            ensure!(
+                matches!(bits, 16 | 24 | 32),
+                ImageError::Unsupported(format!("BMP bit fields of {bits} bits a pixel are not supported"))
+            );
             let stored = [field(40, 4)?, field(44, 4)?, field(48, 4)?];
             if size == 40 {
                 end += 12;

@@ -1,5 +1,6 @@
 //! Which format a file's content is in; and the formats that are known, but not read.
 
+use crate::ImageError;
 use std::{ffi::OsStr, path::Path};
 
 use anyhow::bail;
@@ -58,7 +59,7 @@ impl Format {
             return Ok(Self::Tiff);
         }
         if let Some(kind) = unread(bytes) {
-            bail!("{kind} is not read: expected {FORMATS}");
+            bail!(ImageError::Unsupported(format!("{kind} is not read: expected {FORMATS}")));
         }
         match image::guess_format(bytes).ok().filter(ImageFormat::reading_enabled) {
             Some(ImageFormat::Jpeg) => Ok(Self::Jpeg),
@@ -66,7 +67,7 @@ impl Format {
             Some(ImageFormat::Gif) => Ok(Self::Gif),
             Some(format) => Ok(Self::Other(format)),
             None if bmp::is_headerless(bytes) => Ok(Self::Bmp),
-            None => bail!("not an image: expected {FORMATS}"),
+            None => bail!(ImageError::Unsupported(format!("not an image: expected {FORMATS}"))),
         }
     }
 }

@@ -15,13 +15,14 @@ mod gif;
 mod jpeg;
 mod tiff;
 
+use crate::ImageError;
 use std::{
     fs::File,
     io::{Cursor, Read},
     path::Path,
 };
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{anyhow, ensure};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use self::format::Format;
@@ -43,10 +44,10 @@ pub struct Options {
 ///
 /// # Errors
 /// As [`read`] and [`decode`]; and the name is that of a camera's raw file, of which a TIFF reader would see the preview.
-pub fn open(path: &Path, options: Options) -> anyhow::Result<(DynamicImage, Vec<u8>)> {
+pub fn open(path: &Path, options: Options) -> Result<(DynamicImage, Vec<u8>), ImageError> {
     let bytes = read(path)?;
     if let Some(kind) = unread_extension(path).filter(|kind| *kind == format::RAW && format::is_tiff(&bytes)) {
-        bail!("{kind} is not read: expected {FORMATS}");
+        return Err(ImageError::Unsupported(format!("{kind} is not read: expected {FORMATS}")));
     }
     Ok((decode(&bytes, options)?, bytes))
 }
@@ -55,15 +56,22 @@ pub fn open(path: &Path, options: Options) -> anyhow::Result<(DynamicImage, Vec<
 ///
 /// # Errors
 /// The file cannot be read, is empty, or is too large.
-pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+pub fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let mut file = File::open(path).map_err(ImageError::Read)?;
+    let length = file.metadata().map_err(ImageError::Read)?.len();
     let most = MOST_BYTES >> 20;
-    ensure!(length <= MOST_BYTES, "the file has {} MiB, and at most {most} MiB are read", length.div_ceil(1 << 20));
+    if length > MOST_BYTES {
+        let found = length.div_ceil(1 << 20);
+        return Err(ImageError::TooLarge(format!("the file has {found} MiB, and at most {most} MiB are read")));
+    }
     let mut bytes = Vec::with_capacity(length as usize);
-    file.by_ref().take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    ensure!(!bytes.is_empty(), "the file is empty");
-    ensure!(bytes.len() as u64 <= MOST_BYTES, "the file has more than the {most} MiB that are read at most");
+    file.by_ref().take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(ImageError::Read)?;
+    if bytes.is_empty() {
+        return Err(ImageError::Damaged("the file is empty".to_string()));
+    }
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(ImageError::TooLarge(format!("the file has more than the {most} MiB that are read at most")));
+    }
     Ok(bytes)
 }
 
@@ -71,7 +79,11 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 ///
 /// # Errors
 /// It is none, is of a kind that is not read, is damaged, or takes too much memory. A decoder's panic is an error too.
-pub fn decode(bytes: &[u8], options: Options) -> anyhow::Result<DynamicImage> {
+pub fn decode(bytes: &[u8], options: Options) -> Result<DynamicImage, ImageError> {
+    decode_any(bytes, options).map_err(ImageError::of)
+}
+
+fn decode_any(bytes: &[u8], options: Options) -> anyhow::Result<DynamicImage> {
     match Format::of(bytes)? {
         Format::Jpeg => guarded("JPEG", || jpeg::decode(bytes, options.accept_damaged)),
         Format::Tiff => guarded("TIFF", || tiff::decode(bytes)),
@@ -104,7 +116,10 @@ fn guarded(name: &str, decoder: impl FnOnce() -> anyhow::Result<DynamicImage>) -
 /// Refuses what needs too much memory.
 fn memory_needed(bytes: u64) -> anyhow::Result<()> {
     let (needed, most) = (bytes.div_ceil(1 << 20), MOST_BYTES >> 20);
-    ensure!(bytes <= MOST_BYTES, "decoding needs {needed} MiB of memory, more than the limit of {most} MiB");
+    ensure!(
+        bytes <= MOST_BYTES,
+        ImageError::TooLarge(format!("decoding needs {needed} MiB of memory, more than the limit of {most} MiB"))
+    );
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use crate::{
     device::{CudaKernels, DeviceChoice, Precision},
     model::{AlexNet, LeNet5, Network},
     training::{
-        self, Selected, Setting, TrainDevice, Verdict,
+        self, Selected, TrainDevice, Verdict,
         checkpoint::Checkpoint,
         config::{CheckpointOptions, Difference, RunConfig},
         interrupt::Interrupt,
@@ -42,13 +42,15 @@ const LONG: Duration = Duration::from_secs(10 * 60);
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
-    /// Resume the run in this folder from its last checkpoint. The result is the same as without the stop. With --epochs, a
-    /// run with a constant or stepwise learning rate gets more epochs, even if it is finished
+    /// Resume the run in this folder from its last checkpoint
+    ///
+    /// The result is the same as without the stop. Options may be said again, but not changed. With --epochs, a run with a constant or stepwise learning rate gets more epochs, even if it is finished
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "quick", "recipe", "out", "overwrite", "test_share", "test_seed"])]
     resume: Option<PathBuf>,
-    /// Train by the configuration of another run, a folder's config.json: its options, data and weights to start from, where
-    /// none are given
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "recipe"])]
+    /// Train by the configuration of another run
+    ///
+    /// The file is the config.json of its folder. Its options, its data and its weights to start from count where none are given.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "recipe"], hide_short_help = true)]
     config: Option<PathBuf>,
     /// Output folder of the run [default: runs/<network>, with the next free number if it is in use]
     #[arg(short, long, visible_alias = "output", value_name = "DIR")]
@@ -65,7 +67,9 @@ pub(super) struct TrainArgs {
     /// Number of checkpoints to keep [default: 2]
     #[arg(long, value_name = "N", value_parser = number(1, 1_000_000), hide_short_help = true)]
     keep_checkpoints: Option<usize>,
-    /// Device: cpu, cuda or cuda:N (an NVIDIA GPU; needs a build with --features cuda), or auto: a GPU if one can be used
+    /// Device: cpu, cuda, cuda:N or auto
+    ///
+    /// cuda is an NVIDIA GPU, and needs a build with --features cuda; auto is a GPU if one can be used.
     #[arg(long, default_value_t, value_name = "NAME")]
     device: DeviceChoice,
     /// Precision of matrix products on a GPU: f32, tf32 or bf16, or auto: tf32 for convolutions where the GPU has it and f32
@@ -204,20 +208,22 @@ impl TrainArgs {
             true => start::resume(device, &dataset, &path, config, self.epochs.is_some()),
         };
         let note = |line: &str| self.messages.note(line);
-        let Some(Started { network, checkpoint, folder, other_classes }) = started.map_err(usage)? else {
+        let Some(started) = started.map_err(usage)? else {
             note(&format!("{}: this run is finished; --epochs N gives it more epochs, up to N in all", path.display()));
             return Ok(());
         };
+        let Started { network, checkpoint, folder, other_classes } = &started;
         if resumed && checkpoint.is_none() {
             note(&format!("{}: stopped before its first checkpoint, this run begins again", path.display()));
         }
-        if let Some((others, init)) = other_classes.zip(folder.config().init.as_ref()) {
+        if let Some((others, init)) = other_classes.as_ref().zip(folder.config().init.as_ref()) {
             let last = N::DESCRIPTION.layers.last().map_or("", |layer| layer.name);
             let weights = init.path.display();
             note(&format!("{weights}: these weights tell apart {others}: the last layer, {last}, begins anew"));
         }
-        let config = folder.config();
-        note(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
+        let config = folder.config().clone();
+        let weights = folder.weights_path(N::ARCHITECTURE);
+        note(&introduction(N::ARCHITECTURE, &config, checkpoint.as_ref(), &path));
         let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
         if steps < FEW_STEPS {
             say(&format!(
@@ -230,21 +236,19 @@ impl TrainArgs {
         }
         let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
         if checkpoint.is_none() && !self.messages.quiet {
-            let time = training::estimate(device, &dataset, &config.options, config.images, &network)?;
+            let time = training::estimate(device, &dataset, &config.options, config.images, network)?;
             note(&self.forecast(time));
         }
         let (mut shown, mut nothing) = (Progress::new(), ());
         let observer: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };
-        let setting =
-            Setting { device, dataset: &dataset, options: &config.options, folder: Some(&folder), observer, interrupt };
-        let outcome = training::train(setting, network, checkpoint.as_ref())?;
+        let outcome = started.train(device, &dataset, observer, interrupt)?;
         drop(shown);
         let best = &outcome.epochs[outcome.best];
         note(&format!(
             "Done: epoch {} is the best, with a test accuracy of {:.2} %; its weights are in {}",
             best.epoch,
             100.0 * best.test.accuracy,
-            folder.weights_path(N::ARCHITECTURE).display()
+            weights.display()
         ));
         match Verdict::of(best, &dataset, config.images.test) {
             // So few steps cannot have taught it much; that was said.

@@ -23,17 +23,21 @@ pub(in crate::cli) struct RecipeArgs {
     /// Network to train: AlexNet on 1×224×224 or LeNet-5 on 1×28×28 [default: alexnet]
     #[arg(long, value_enum, value_name = "NAME", help_heading = RECIPE)]
     pub(super) network: Option<NetworkName>,
-    /// Preset for all options that are not given: `reference` (Adam, constant learning rate) or `best` (the most accurate known for ten epochs)
+    /// Preset for all options that are not given
+    ///
+    /// `reference` is Adam with a constant learning rate, `best` the most accurate recipe known for ten epochs.
     #[arg(long, value_name = "NAME", default_value = "reference", value_parser = one_of(&Recipe::NAMES), help_heading = RECIPE)]
     recipe: Recipe,
-    /// Preset for a first look: one short run of a few minutes on two cores. Other options still apply
+    /// Preset for a first look: a run of a few minutes on two cores
+    ///
+    /// Other options still apply.
     #[arg(long, conflicts_with = "recipe", help_heading = RECIPE)]
     quick: bool,
     /// Initialisation of the weights: xavier (Glorot and Bengio), he, or pytorch (PyTorch's default) [default: xavier]
     #[arg(long, alias = "initialization", value_name = "NAME", value_parser = one_of(&Initialisation::NAMES), help_heading = RECIPE, hide_short_help = true)]
     initialisation: Option<Initialisation>,
     /// Batch size: images in a step [default: 256]
-    #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH), help_heading = RECIPE)]
+    #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH), help_heading = RECIPE, hide_short_help = true)]
     batch_size: Option<usize>,
     /// Label smoothing: share of the target that is spread over all classes, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = RECIPE, hide_short_help = true)]
@@ -60,7 +64,7 @@ pub(in crate::cli) struct RecipeArgs {
     pub(super) init: Option<PathBuf>,
 
     /// Augmentation: mirror half of the training images
-    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES, hide_short_help = true)]
     flip: Option<bool>,
     /// Augmentation: move training images by up to N pixels in each direction, before the resize [default: 0]
     #[arg(long, value_name = "N", value_parser = number(0, 10_000), help_heading = IMAGES, hide_short_help = true)]
@@ -82,7 +86,7 @@ pub(in crate::cli) struct RecipeArgs {
     #[arg(long, alias = "optimizer", value_name = "NAME", value_parser = one_of(&OptimiserName::NAMES), help_heading = OPTIMISER, hide_short_help = true)]
     optimiser: Option<OptimiserName>,
     /// Learning rate, the largest of the schedule [default: 0.001]
-    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER)]
+    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
     learning_rate: Option<f64>,
     /// Learning rate schedule [default: constant]
     #[arg(long, value_name = "NAME", value_parser = one_of(&Course::NAMES), help_heading = OPTIMISER, hide_short_help = true)]
@@ -162,8 +166,8 @@ impl RecipeArgs {
                 average: self.ema.or(preset.optimiser.average),
             },
             label_smoothing: self.label_smoothing.unwrap_or(preset.label_smoothing),
-            // Worked out from the data.
-            normalisation: None,
+            // Of a new run, it is worked out from the data.
+            normalisation: base.and_then(|config| config.options.normalisation),
             augmentation: Augmentation {
                 flip: self.flip.unwrap_or(preset.augmentation.flip),
                 shift: self.shift.unwrap_or(preset.augmentation.shift),

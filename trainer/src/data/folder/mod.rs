@@ -10,8 +10,7 @@ mod layout;
 use std::path::{self, Path, PathBuf};
 
 use image::DynamicImage;
-use image_files::{decode, gray::Gray};
-use indicatif::{ProgressBar, ProgressStyle};
+use image_files::{ImageError, decode, gray::Gray};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -46,7 +45,10 @@ impl Default for TestShare {
 }
 
 /// Makes a decoded image one that is kept in memory; see [`Network::shrink`](crate::model::Network::shrink).
-pub type Shrink = fn(&DynamicImage) -> anyhow::Result<Gray>;
+pub type Shrink = fn(&DynamicImage) -> Result<Gray, ImageError>;
+
+/// Is told how many images there are in all, each time one of them was read.
+pub type Progress<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// Treatment of images that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,8 @@ pub enum Unreadable {
 }
 
 impl Dataset {
-    /// Reads all images of a folder. `share` counts where no test images are given.
+    /// Reads all images of a folder. `share` counts where no test images are given; `progress` is told of each image that was
+    /// read, from whichever thread read it.
     ///
     /// # Errors
     /// [`FolderError`], which names what cannot be used.
@@ -67,11 +70,12 @@ impl Dataset {
         share: TestShare,
         shrink: Shrink,
         unreadable: Unreadable,
+        progress: Progress<'_>,
     ) -> Result<Self, FolderError> {
         let FolderListing { classes, train: learnt, validation: chosen_by, test: tested, kept, skipped } =
             FolderListing::of(folder, share)?;
         let images = learnt.len() + chosen_by.as_ref().map_or(0, Vec::len) + tested.len();
-        let mut reader = Reader::new(folder, shrink, images);
+        let mut reader = Reader::new(folder, shrink, images, progress);
         let (mut train, mut test) =
             (LabelledImages::of_classes(classes.len()), LabelledImages::of_classes(classes.len()));
         reader.read(&learnt, &mut train);
@@ -106,21 +110,12 @@ struct Reader<'a> {
     /// Ways from the folder to the images, and SHA-256 of their contents.
     contents: Vec<(Vec<u8>, [u8; 32])>,
     bad: Vec<(PathBuf, String)>,
-    bar: ProgressBar,
+    progress: Progress<'a>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(folder: &'a Path, shrink: Shrink, images: usize) -> Self {
-        // A bar on a terminal; indicatif draws nothing elsewhere.
-        let bar = ProgressBar::new(images as u64);
-        // The template is a constant; were it wrong, indicatif's own style would show.
-        if let Ok(style) =
-            ProgressStyle::with_template("{msg} [{bar:30}] {human_pos}/{human_len} images {per_sec} {eta}")
-        {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message(folder.display().to_string());
-        Self { folder, shrink, images, contents: Vec::with_capacity(images), bad: Vec::new(), bar }
+    fn new(folder: &'a Path, shrink: Shrink, images: usize, progress: Progress<'a>) -> Self {
+        Self { folder, shrink, images, contents: Vec::with_capacity(images), bad: Vec::new(), progress }
     }
 
     /// Adds the images, but for those that cannot be used, to `labelled`. Returns their ways from the folder.
@@ -129,7 +124,7 @@ impl<'a> Reader<'a> {
         for chunk in images.chunks(CHUNK) {
             let read = |image: &Image| {
                 let read = self.read_image(image);
-                self.bar.inc(1);
+                (self.progress)(self.images);
                 read
             };
             let read: Vec<_> = chunk.par_iter().map(read).collect();
@@ -140,26 +135,27 @@ impl<'a> Reader<'a> {
                         self.contents.push((relative(self.folder, &image.path), sha256));
                         ways.push(image.path.strip_prefix(self.folder).unwrap_or(&image.path).to_path_buf());
                     }
-                    Err(error) => self.bad.push((image.path.clone(), format!("{error:#}"))),
+                    Err(error) => self.bad.push((image.path.clone(), error)),
                 }
             }
         }
         ways
     }
 
-    fn read_image(&self, image: &Image) -> anyhow::Result<(Gray, [u8; 32])> {
+    fn read_image(&self, image: &Image) -> Result<(Gray, [u8; 32]), String> {
         if let Some(problem) = &image.problem {
-            anyhow::bail!("{problem}");
+            return Err(problem.clone());
         }
-        let (decoded, bytes) = decode::open(&image.path, decode::Options::default())?;
-        Ok(((self.shrink)(&decoded)?, Sha256::digest(&bytes).into()))
+        let (decoded, bytes) =
+            decode::open(&image.path, decode::Options::default()).map_err(|error| error.to_string())?;
+        let gray = (self.shrink)(&decoded).map_err(|error| error.to_string())?;
+        Ok((gray, Sha256::digest(&bytes).into()))
     }
 
     /// Digest of everything that was read: SHA-256 over the images' ways from the folder, sorted, each with a zero byte
     /// and the SHA-256 of the file behind it.
     /// With it come the images that were left out.
     fn finish(mut self, unreadable: Unreadable) -> Result<(DataFile, Vec<(PathBuf, String)>), FolderError> {
-        self.bar.finish_and_clear();
         self.bad.sort();
         if !self.bad.is_empty() && unreadable == Unreadable::Refused {
             return Err(FolderError::Images { folder: self.folder.to_path_buf(), images: self.images, bad: self.bad });

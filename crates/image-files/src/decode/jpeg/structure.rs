@@ -1,6 +1,7 @@
 //! Structure of a JPEG file by its markers (ITU-T T.81, annex B), read before anything is decoded: size, components, scans, tables,
 //! and where the file ends. The decoder is chosen by it, and what no decoder here reads is refused by its name.
 
+use crate::ImageError;
 use anyhow::{bail, ensure};
 use memchr::memchr;
 
@@ -95,16 +96,23 @@ impl Structure {
             _ => Some("hierarchical JPEG"),
         };
         if let Some(kind) = kind {
-            bail!("{kind} is not supported: expected baseline, sequential or progressive JPEG");
+            bail!(ImageError::Unsupported(format!(
+                "{kind} is not supported: expected baseline, sequential or progressive JPEG"
+            )));
         }
         let [precision, h1, h0, w1, w0, count, rest @ ..] = content else {
             bail!("the JPEG file is damaged: its frame header is too short");
         };
-        ensure!(*precision == 8, "{precision}-bit JPEG is not supported: expected 8 bits a sample");
+        ensure!(
+            *precision == 8,
+            ImageError::Unsupported(format!("{precision}-bit JPEG is not supported: expected 8 bits a sample"))
+        );
         ensure!(self.components.is_empty(), "the JPEG file is damaged: it has two frame headers");
         ensure!(
             matches!(count, 1 | 3 | 4),
-            "JPEG with {count} components is not supported: expected 1 (gray), 3 (YCbCr or RGB) or 4 (CMYK or YCCK)"
+            ImageError::Unsupported(format!(
+                "JPEG with {count} components is not supported: expected 1 (gray), 3 (YCbCr or RGB) or 4 (CMYK or YCCK)"
+            ))
         );
         self.height = usize::from(u16::from_be_bytes([*h1, *h0]));
         self.width = usize::from(u16::from_be_bytes([*w1, *w0]));

@@ -1,5 +1,6 @@
 //! From a strip's or tile's bytes in the file to its samples' bytes.
 
+use crate::ImageError;
 use std::io::Read;
 
 use anyhow::{Context, bail, ensure};
@@ -70,9 +71,9 @@ impl Compression {
             50002 | 52546 => "JPEG XL".to_string(),
             other => format!("number {other}"),
         };
-        bail!(
+        bail!(ImageError::Unsupported(format!(
             "the TIFF compression {name} is not supported: expected none, CCITT, LZW, JPEG, Deflate, PackBits or Zstandard"
-        );
+        )));
     }
 }
 

@@ -1,6 +1,7 @@
 //! CCITT's codes of black and white rows (ITU-T T.4 and T.6): runs of pixels, or what differs from the row above. The codes come
 //! from the fax crate.
 
+use crate::ImageError;
 use std::{convert::Infallible, iter};
 
 use anyhow::{Context, bail, ensure};
@@ -159,7 +160,9 @@ impl<'d> Reader<'d> {
                     changes.push(at);
                     is_black = !is_black;
                 }
-                Mode::Extension => bail!("uncompressed pixels among the codes are not supported"),
+                Mode::Extension => {
+                    bail!(ImageError::Unsupported("uncompressed pixels among the codes are not supported".into()))
+                }
                 Mode::EOF => bail!("the codes end"),
             }
             first = false;

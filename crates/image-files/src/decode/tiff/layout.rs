@@ -1,6 +1,7 @@
 //! Layout of a TIFF file by its fields: the size of the image, what its samples mean, and where they lie. What is not read is refused
 //! here by its name.
 
+use crate::ImageError;
 use std::fmt;
 
 use anyhow::{Context, bail, ensure};
@@ -106,19 +107,23 @@ impl<'f> SampleLayout<'f> {
         let size = |tag: u16| usize::try_from(number(tag, 0)).ok().filter(|size| *size > 0);
         let (width, height) = size(256).zip(size(257)).context("the TIFF file does not say how large its image is")?;
         let compression = Compression::of(number(259, 1), number(292, 0))?;
-        ensure!(number(292, 0) & 2 == 0 && number(293, 0) & 2 == 0, "uncompressed CCITT rows are not supported");
+        ensure!(
+            number(292, 0) & 2 == 0 && number(293, 0) & 2 == 0,
+            ImageError::Unsupported("uncompressed CCITT rows are not supported".into())
+        );
 
         let samples = usize::try_from(number(277, 1))?;
         let colour = colour(directory, samples)?;
         let bits = directory.numbers(258);
         let bits =
             bits.first().map_or(Some(1), |first| bits.iter().take(samples).all(|b| b == first).then_some(*first));
-        let bits = bits.context("TIFF samples of different numbers of bits are not supported")?;
+        let bits = bits
+            .context(ImageError::Unsupported("TIFF samples of different numbers of bits are not supported".into()))?;
         let formats = directory.numbers(339);
         let format = formats.first().copied().unwrap_or(1);
         ensure!(
             formats.iter().take(samples).all(|f| *f == format),
-            "TIFF samples of different types are not supported"
+            ImageError::Unsupported("TIFF samples of different types are not supported".into())
         );
         let kind = match format {
             1 | 4 => "unsigned",
@@ -142,14 +147,20 @@ impl<'f> SampleLayout<'f> {
             (Colour::Rgb, "floating-point") => bits == 32,
             _ => false,
         };
-        ensure!(good, "{colour} TIFF with {kind} samples of {bits} bits is not supported");
+        ensure!(
+            good,
+            ImageError::Unsupported(format!("{colour} TIFF with {kind} samples of {bits} bits is not supported"))
+        );
         let extra = directory.numbers(338);
         ensure!(
             (colour.samples()..=colour.samples() + 8).contains(&samples),
-            "{colour} TIFF with {samples} samples a pixel is not supported"
+            ImageError::Unsupported(format!("{colour} TIFF with {samples} samples a pixel is not supported"))
         );
         if matches!(compression, Compression::Fax(_)) {
-            ensure!(bits == 1 && samples == 1, "CCITT data of {samples} samples of {bits} bits are not supported");
+            ensure!(
+                bits == 1 && samples == 1,
+                ImageError::Unsupported(format!("CCITT data of {samples} samples of {bits} bits are not supported"))
+            );
         }
 
         let planar = samples > 1 && number(284, 1) == 2;
@@ -180,12 +191,19 @@ impl<'f> SampleLayout<'f> {
         if colour == Colour::YCbCr && compression != Compression::Jpeg {
             ensure!(
                 [horizontal, vertical].iter().all(|factor| matches!(factor, 1 | 2 | 4)) && samples == 3,
-                "YCbCr of {samples} samples, {horizontal}×{vertical} of luma for each colour, is not supported"
+                ImageError::Unsupported(format!(
+                    "YCbCr of {samples} samples, {horizontal}×{vertical} of luma for each colour, is not supported"
+                ))
             );
         }
         if colour == Colour::YCbCr && planar {
             let whole = (horizontal, vertical) == (1, 1) && compression != Compression::Jpeg;
-            ensure!(whole, "YCbCr in planes that are not all of one size, or JPEG, is not supported");
+            ensure!(
+                whole,
+                ImageError::Unsupported(
+                    "YCbCr in planes that are not all of one size, or JPEG, is not supported".into()
+                )
+            );
         }
         let compressed = matches!(compression, Compression::Lzw | Compression::Deflate | Compression::Zstd);
         let predictor = if compressed { number(317, 1) } else { 1 };
@@ -195,7 +213,12 @@ impl<'f> SampleLayout<'f> {
             3 => kind == "floating-point",
             _ => false,
         };
-        ensure!(predictable, "predictor {predictor} for {kind} samples of {bits} bits is not supported");
+        ensure!(
+            predictable,
+            ImageError::Unsupported(format!(
+                "predictor {predictor} for {kind} samples of {bits} bits is not supported"
+            ))
+        );
         let palette = directory.numbers(320);
         if colour == Colour::Palette {
             ensure!(palette.len() >= 3 << bits, "the TIFF file's palette is missing or too short");
@@ -235,7 +258,10 @@ fn colour(directory: &Directory<'_>, samples: usize) -> anyhow::Result<Colour> {
         2 => return Ok(Colour::Rgb),
         3 => return Ok(Colour::Palette),
         5 => {
-            ensure!(directory.first(332).unwrap_or(1) == 1, "TIFF images of other inks than CMYK are not supported");
+            ensure!(
+                directory.first(332).unwrap_or(1) == 1,
+                ImageError::Unsupported("TIFF images of other inks than CMYK are not supported".into())
+            );
             return Ok(Colour::Cmyk);
         }
         6 if samples == 1 => return Ok(Colour::Gray { inverted: false }),
@@ -245,7 +271,9 @@ fn colour(directory: &Directory<'_>, samples: usize) -> anyhow::Result<Colour> {
         32844 | 32845 => "LogLuv colours".to_string(),
         other => format!("the colours of number {other}"),
     };
-    bail!("TIFF images with {name} are not supported: expected gray, palette, RGB, CMYK or YCbCr")
+    bail!(ImageError::Unsupported(format!(
+        "TIFF images with {name} are not supported: expected gray, palette, RGB, CMYK or YCbCr"
+    )))
 }
 
 /// Refuses cameras' raw files, of which the first directory is a preview, or pixels of a sensor.
@@ -254,7 +282,7 @@ fn refuse_raw(directory: &Directory<'_>) -> anyhow::Result<()> {
     let sensor = matches!(directory.first(262), Some(32803 | 34892));
     ensure!(
         !(directory.has(50706) || sensor || reduced && directory.has(330)),
-        "{RAW} is not read: expected {FORMATS}"
+        ImageError::Unsupported(format!("{RAW} is not read: expected {FORMATS}"))
     );
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The samples of an image, from its strips or tiles: decompressed, undone of predictions, and of one width in memory.
 
+use crate::ImageError;
 use std::borrow::Cow;
 
 use anyhow::{Context, ensure};
@@ -146,7 +147,10 @@ fn chunk(
 /// A strip or tile of JPEG data.
 fn embedded(layout: &SampleLayout<'_>, data: &[u8], size: (usize, usize), together: usize) -> anyhow::Result<Vec<u8>> {
     let (columns, rows) = size;
-    ensure!(layout.bits == 8, "JPEG data of {} bits a sample are not supported", layout.bits);
+    ensure!(
+        layout.bits == 8,
+        ImageError::Unsupported(format!("JPEG data of {} bits a sample are not supported", layout.bits))
+    );
     let colours = if layout.colour == Colour::YCbCr { Colours::YCbCrToRgb } else { Colours::Kept };
     let decoded = jpeg::decode_embedded(layout.jpeg_tables, data, colours)?;
     ensure!(
