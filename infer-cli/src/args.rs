@@ -166,7 +166,7 @@ pub struct Classify {
     #[arg(long, hide_short_help = true)]
     pub csv_safe: bool,
 
-    /// Show no progress and no notes, only errors
+    /// Show no progress and no notes, only warnings and errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 

@@ -148,7 +148,7 @@ struct ThreadArgs {
 /// Options that say what is shown on stderr beside errors.
 #[derive(Debug, Clone, Copy, Default, Args)]
 struct MessageArgs {
-    /// Show no progress and no notes, only errors
+    /// Show no progress and no notes, only warnings and errors
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
     /// Show more: every file that is left out, and a run's options

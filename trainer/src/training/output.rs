@@ -212,10 +212,9 @@ fn describing(architecture: &str, side: usize, classes: &[String], config: &RunC
     .into();
     // Of a folder of images the configuration has the folder; Fashion-MNIST is found wherever it is.
     if let [folder] = &config.data[..]
-        && folder.path.is_dir()
+        && folder.path.is_absolute()
     {
-        let folder = std::path::absolute(&folder.path).unwrap_or_else(|_| folder.path.clone());
-        metadata.insert(DATA.to_string(), folder.to_string_lossy().into_owned());
+        metadata.insert(DATA.to_string(), folder.path.to_string_lossy().into_owned());
     }
     if let Some(TestShare { share, seed }) = config.test_share {
         metadata.insert(TEST_SHARE.to_string(), share.to_string());

@@ -12,7 +12,7 @@ pub enum Verdict {
     Learnt,
     /// Its loss is far above that of a guess: training diverged.
     Diverged {
-        /// The test loss in nats.
+        /// The loss in nats, of the test images or in training.
         loss: f64,
         /// The loss of guessing, each class as likely as another: the logarithm of their number.
         guess: f64,
@@ -36,10 +36,6 @@ impl Verdict {
     /// The verdict on a run by its best epoch, measured by the first `tested` test images.
     pub fn of(best: &EpochMetrics, dataset: &Dataset, tested: usize) -> Self {
         let classes = dataset.classes.len();
-        let guess = (classes as f64).ln();
-        if best.test.loss > FAR_ABOVE * guess {
-            return Self::Diverged { loss: best.test.loss, guess };
-        }
         let mut counts = vec![0_usize; classes];
         for label in dataset.test.labels().iter().take(tested) {
             if let Some(count) = counts.get_mut(usize::from(*label)) {
@@ -49,10 +45,17 @@ impl Verdict {
         let images = counts.iter().sum::<usize>().max(1) as f64;
         let guess = counts.iter().copied().max().unwrap_or_default() as f64 / images;
         let accuracy = best.test.accuracy;
-        if accuracy <= guess + DEVIATIONS * (guess * (1.0 - guess) / images).sqrt() {
-            return Self::Chance { accuracy, guess };
+        let learnt = accuracy > guess + DEVIATIONS * (guess * (1.0 - guess) / images).sqrt();
+        // Where it has learnt, training was far off for some steps at most, and came back.
+        let loss = if learnt { best.test.loss } else { best.test.loss.max(best.train.loss) };
+        let loss_of_guessing = (classes as f64).ln();
+        if loss > FAR_ABOVE * loss_of_guessing {
+            Self::Diverged { loss, guess: loss_of_guessing }
+        } else if learnt {
+            Self::Learnt
+        } else {
+            Self::Chance { accuracy, guess }
         }
-        Self::Learnt
     }
 }
 
@@ -62,7 +65,7 @@ impl fmt::Display for Verdict {
             Self::Learnt => formatter.write_str("the network has learnt"),
             Self::Diverged { loss, guess } => write!(
                 formatter,
-                "training diverged: the test loss is {loss:.4}, that of guessing {guess:.4}; try a lower --learning-rate"
+                "training diverged: the loss is {loss:.4}, that of guessing {guess:.4}; try a lower --learning-rate"
             ),
             Self::Chance { accuracy, guess } => write!(
                 formatter,
