@@ -104,10 +104,10 @@ fn packed(c: &mut Criterion) {
         let image = formula::unit(1000, image.values());
         let mut group = c.benchmark_group(format!("packed/{}", description.name));
         group.sample_size(10);
-        for linear in LinearWeights::ALL {
+        for &linear in LinearWeights::ALL {
             let mut lines = vec![Line::ZERO; plan.packed_len(classes, linear)];
             Network::pack(plan, &weights, linear, &mut lines).expect("the weights fit");
-            for backend in Backend::ALL.into_iter().filter(|backend| backend.available()) {
+            for backend in Backend::ALL.iter().copied().filter(|backend| backend.available()) {
                 let network = Network::from_packed(plan, &lines, backend).expect("packed weights");
                 for batch in [1, 8, 32] {
                     let images = image.repeat(batch);
@@ -132,7 +132,7 @@ fn loading(c: &mut Criterion) {
     group.bench_function("from_safetensors", |b| {
         b.iter(|| alexnet::AlexNet::<10>::from_safetensors(black_box(weights.bytes())).is_ok())
     });
-    for linear in LinearWeights::ALL {
+    for &linear in LinearWeights::ALL {
         let plan = &alexnet::PLAN;
         let mut lines = vec![Line::ZERO; plan.packed_len(alexnet::CLASSES, linear)];
         group.bench_function(format!("pack/{linear}"), |b| {

@@ -27,7 +27,7 @@ impl Answer {
             bail!("the network's output for class {class} is {}: its weights are too large", logits[class]);
         }
         let mut probabilities = logits.clone();
-        softmax_in_place(&mut probabilities, f32::exp);
+        softmax_in_place(&mut probabilities);
         let predictions = probabilities.into_iter().enumerate();
         let mut ranking: Vec<_> = predictions.map(|(class, probability)| Prediction { class, probability }).collect();
         // A stable sort: of equals the one with the lower index comes first. (Both zeros are the same.)

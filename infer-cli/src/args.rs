@@ -250,7 +250,7 @@ impl Kernel {
             Self::Avx512 => Backend::Avx512,
             Self::Neon => Backend::Neon,
         };
-        let available = || Backend::ALL.map(|b| b.available().then(|| b.to_string())).into_iter().flatten();
+        let available = || Backend::ALL.iter().filter(|b| b.available()).map(Backend::to_string);
         ensure!(
             backend.available(),
             "--kernel {backend}: this CPU does not have the instructions, only {}",

@@ -71,15 +71,15 @@ pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, bool)> {
     let has = |name: &str| header.tensor(name).is_some();
     let packed = |network: &Description| has(network.packed_tensor);
     let architecture = header.metadata("architecture").map(|name| name.to_string());
-    let networks = || NETWORKS.into_iter().map(Plan::description);
+    let networks = || NETWORKS.iter().copied().map(Plan::description);
     let found = match networks().find(|network| architecture.is_none() && packed(network)) {
         Some(network) => Some(network),
         None => network_of(networks(), architecture.as_deref(), has),
     };
-    let plan = found.and_then(|found| NETWORKS.into_iter().find(|plan| plan.description() == found));
+    let plan = found.and_then(|found| NETWORKS.iter().copied().find(|plan| plan.description() == found));
     let plan = plan.ok_or_else(|| match &architecture {
         Some(name) => {
-            let names = NETWORKS.map(|plan| plan.description().name).join(" or ");
+            let names = NETWORKS.iter().map(|plan| plan.description().name).collect::<Vec<_>>().join(" or ");
             anyhow!("expected the metadata `architecture` to be {names}, found {name:?}")
         }
         None => none_of_its_tensors(header),
@@ -168,7 +168,7 @@ fn none_of_its_tensors(header: &Header<'_>) -> anyhow::Error {
     if header.metadata(CHECKPOINT).is_some() {
         return anyhow!("expected weights, found {IS_CHECKPOINT}");
     }
-    let known = NETWORKS.map(|plan| plan.description().name).join(" or ");
+    let known = NETWORKS.iter().map(|plan| plan.description().name).collect::<Vec<_>>().join(" or ");
     let expected = format!("expected the tensors of {known}: tensor conv1.weight is missing");
     let names = || header.tensors().iter().map(|tensor| tensor.name.to_string());
     let prefix = names().find_map(|name| name.strip_suffix("conv1.weight").map(str::to_owned));

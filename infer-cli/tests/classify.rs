@@ -9,7 +9,7 @@ use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 use infer_core::{
     alexnet,
     alexnet::AlexNet,
-    classify::softmax_with,
+    classify::softmax,
     lenet5,
     lenet5::LeNet5,
     packed::{Backend, Line, LinearWeights, Network, Serial},
@@ -60,7 +60,7 @@ fn a_record_says_what_the_network_says() {
     assert_eq!(record["class"], best);
     let labels: Vec<String> = serde_json::from_str(common::CLASSES).unwrap();
     assert_eq!(record["label"], labels[best]);
-    assert_eq!(record["probability"].as_f64().unwrap() as f32, softmax_with(&expected, f32::exp)[best]);
+    assert_eq!(record["probability"].as_f64().unwrap() as f32, softmax(&expected)[best]);
     assert_eq!(record["top"].as_array().unwrap().len(), 3);
     assert_eq!(record["top"][0]["label"], record["label"]);
     // The network tells pictures apart, or this would prove little.
@@ -327,7 +327,7 @@ fn where_there_are_fewer_classes_than_outputs_the_others_count_for_nothing() {
     let expected = expected(&folder, &picture(0));
     let (records, _) = folder.records(&["set/cat/1.png", "--logits", "-k", "10"]);
     assert_eq!(logits(&records[0]), expected[..3]);
-    let probabilities = softmax_with(&[expected[0], expected[1], expected[2]], f32::exp);
+    let probabilities = softmax(&[expected[0], expected[1], expected[2]]);
     let top = records[0]["top"].as_array().unwrap();
     assert_eq!(top.len(), 3);
     for class in top {

@@ -17,8 +17,13 @@
 #![no_std]
 #![cfg_attr(not(test), deny(unsafe_code))]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+// Vectors of fixed capacity stand in signatures.
+pub use heapless;
 
 /// The code of the README is compiled with the documentation's tests.
 #[cfg(doctest)]

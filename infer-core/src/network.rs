@@ -167,32 +167,11 @@ macro_rules! network {
             pub $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, CLASSES>,
         }
 
-        /// The memory of a forward pass. The layers' outputs lie in its two parts by turns.
-        #[derive(Debug, Clone, PartialEq)]
-        pub struct Workspace {
-            even: $crate::tensor::Scratch<{ $crate::describe::scratch(LAYERS, 0) }>,
-            odd: $crate::tensor::Scratch<{ $crate::describe::scratch(LAYERS, 1) }>,
-        }
-
-        #[allow(dead_code, reason = "not every program uses all that is derived")]
-        impl Workspace {
-            /// Its size in bytes.
-            pub const SIZE: usize = size_of::<Self>();
-
-            /// A workspace, as good for the first pass as for any other: a pass writes whatever it reads.
-            ///
-            /// It may be too large for a stack: keep it in a `static`, or in a `Box` made from zeroed memory.
-            #[must_use]
-            pub const fn new() -> Self {
-                Self { even: $crate::tensor::Scratch::new(), odd: $crate::tensor::Scratch::new() }
-            }
-        }
-
-        impl Default for Workspace {
-            fn default() -> Self {
-                Self::new()
-            }
-        }
+        /// The memory of a forward pass.
+        pub type Workspace = $crate::tensor::Workspace<
+            { $crate::describe::scratch(LAYERS, 0) },
+            { $crate::describe::scratch(LAYERS, 1) },
+        >;
 
         #[allow(dead_code, reason = "not every program uses all that is derived")]
         impl<'w, const CLASSES: usize> $name<'w, CLASSES> {
@@ -202,8 +181,23 @@ macro_rules! network {
             /// The file is not valid, lacks one of [`TENSORS`] or has others, or one has another type, shape or alignment,
             /// or a value that is not finite.
             pub fn from_safetensors(file: &'w [u8]) -> Result<Self, $crate::safetensors::WeightsError> {
-                // Room for a few more tensors than there should be, so that the error can name one.
-                let file = $crate::safetensors::SafeTensors::<'w, { 2 * TENSORS.len() }>::parse(file)?;
+                Self::of($crate::safetensors::SafeTensors::parse(file)?)
+            }
+
+            /// Like [`from_safetensors`](Self::from_safetensors), for weights that were looked through before, when they were
+            /// written into flash say: their values are not read, and one that is not finite makes logits meaningless. All
+            /// else is checked.
+            ///
+            /// # Errors
+            /// As [`from_safetensors`](Self::from_safetensors), but for values that are not finite.
+            pub fn from_safetensors_unscanned(file: &'w [u8]) -> Result<Self, $crate::safetensors::WeightsError> {
+                Self::of($crate::safetensors::SafeTensors::parse(file)?.unscanned())
+            }
+
+            // Room for a few more tensors than there should be, so that the error can name one.
+            fn of(
+                file: $crate::safetensors::SafeTensors<'w, { 2 * TENSORS.len() }>,
+            ) -> Result<Self, $crate::safetensors::WeightsError> {
                 let network = Self {
                     $($field: <$type>::from_safetensors(
                         &file,
@@ -225,7 +219,7 @@ macro_rules! network {
             pub fn forward(&self, image: &Image, workspace: &mut Workspace) -> [f32; CLASSES] {
                 let ($network, $x) = (self, image);
                 #[allow(unused_variables, reason = "of two layers, only one needs memory")]
-                let Workspace { even: $even, odd: $odd } = workspace;
+                let $crate::tensor::Workspace { even: $even, odd: $odd } = workspace;
                 $($steps)*
                 let mut logits = [0.0; CLASSES];
                 $network.$layer.forward($x, &mut logits);

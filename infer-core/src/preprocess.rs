@@ -11,6 +11,9 @@ pub const MAX_SIDE: usize = 1 << 24;
 
 /// Why an image cannot be resized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum PreprocessError {
     /// The source image has no pixels.
     Empty,
@@ -19,6 +22,25 @@ pub enum PreprocessError {
         /// The side found, in pixels.
         side: usize,
     },
+    /// A frame has another number of pixels than the network's input.
+    Frame {
+        /// Pixels of the input.
+        expected: usize,
+        /// Pixels of the frame.
+        found: usize,
+    },
+}
+
+impl PreprocessError {
+    /// The error's number, from 200 on, which stays the same in later versions: for programs that have no room for text.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::Empty => 200,
+            Self::TooLarge { .. } => 201,
+            Self::Frame { .. } => 202,
+        }
+    }
 }
 
 impl core::fmt::Display for PreprocessError {
@@ -26,6 +48,7 @@ impl core::fmt::Display for PreprocessError {
         match self {
             Self::Empty => f.write_str("the image has no pixels"),
             Self::TooLarge { side } => write!(f, "a side of the image is {side} pixels, the most is {MAX_SIDE}"),
+            Self::Frame { expected, found } => write!(f, "expected a frame of {expected} pixels, found {found}"),
         }
     }
 }
@@ -42,6 +65,28 @@ pub fn luma([red, green, blue]: [u8; 3]) -> f32 {
 #[must_use]
 pub fn gray(value: u8) -> f32 {
     f32::from(value) / 255.0
+}
+
+/// Writes a gray frame that is as large as the network's input, row by row, into it: 0 to 1. The same values as those of
+/// [`resize_bilinear`] for a frame of that size, without its arithmetic.
+///
+/// ```
+/// let camera = [0_u8, 255, 51, 0];
+/// let mut input = [[0.0; 2]; 2];
+/// infer_core::preprocess::gray_frame(&camera, &mut input)?;
+/// assert_eq!(input, [[0.0, 1.0], [0.2, 0.0]]);
+/// # Ok::<(), infer_core::preprocess::PreprocessError>(())
+/// ```
+///
+/// # Errors
+/// [`PreprocessError::Frame`] for one of another size.
+pub fn gray_frame<const W: usize>(frame: &[u8], input: &mut [[f32; W]]) -> Result<(), PreprocessError> {
+    let input = input.as_flattened_mut();
+    if frame.len() != input.len() {
+        return Err(PreprocessError::Frame { expected: input.len(), found: frame.len() });
+    }
+    input.iter_mut().zip(frame).for_each(|(value, pixel)| *value = gray(*pixel));
+    Ok(())
 }
 
 /// Makes values have another mean and spread: `x = (x − mean) / std`, in place. The last step before the network, for
@@ -221,6 +266,17 @@ mod tests {
                 assert_eq!(*value, (x * 10 + y) as f32);
             }
         }
+    }
+
+    #[test]
+    fn a_frame_of_the_right_size_is_what_a_resize_makes_of_it() {
+        let frame: std::vec::Vec<u8> = (0..=255).cycle().take(26 * 30).collect();
+        let (mut direct, mut resized) = ([[7.0; 26]; 30], [[0.0; 26]; 30]);
+        gray_frame(&frame, &mut direct).unwrap();
+        resize_bilinear(26, 30, |x, y| gray(frame[26 * y + x]), &mut resized).unwrap();
+        assert_eq!(direct, resized);
+        let refused = PreprocessError::Frame { expected: 780, found: 779 };
+        assert_eq!(gray_frame(&frame[1..], &mut direct), Err(refused));
     }
 
     #[test]

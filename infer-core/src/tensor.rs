@@ -52,6 +52,64 @@ impl<const N: usize> Default for Scratch<N> {
     }
 }
 
+/// The memory of a network's forward pass. The layers' outputs lie in its two parts by turns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workspace<const EVEN: usize, const ODD: usize> {
+    #[doc(hidden)]
+    pub even: Scratch<EVEN>,
+    #[doc(hidden)]
+    pub odd: Scratch<ODD>,
+}
+
+impl<const EVEN: usize, const ODD: usize> Workspace<EVEN, ODD> {
+    /// Its size in bytes.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// A workspace, as good for the first pass as for any other: a pass writes whatever it reads.
+    ///
+    /// It may be too large for a stack: keep it in a `static`, or, with the feature `alloc`, take one that is `boxed`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { even: Scratch::new(), odd: Scratch::new() }
+    }
+
+    /// A workspace on the heap, which does not pass over the stack.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub fn boxed() -> alloc::boxed::Box<Self> {
+        let zeroed = alloc::boxed::Box::<Self>::new_zeroed();
+        // SAFETY: a workspace is floats alone, for which bytes of zero are zeros.
+        unsafe { zeroed.assume_init() }
+    }
+}
+
+impl<const EVEN: usize, const ODD: usize> Default for Workspace<EVEN, ODD> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A value that begins at a multiple of 64 bytes: of what [`include_aligned!`](crate::include_aligned) makes of a file.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Aligned<T: ?Sized>(pub T);
+
+/// The bytes of a file, compiled into the program (into flash, on a microcontroller) so that they begin at a multiple of 64 and
+/// weights can be read in place: a `&'static [u8]`. The path is relative to the source file, as that of `include_bytes!`.
+///
+/// ```
+/// static TEXT: &[u8] = infer_core::include_aligned!("tensor.rs");
+/// assert!(TEXT.as_ptr().addr().is_multiple_of(64));
+/// assert!(TEXT.starts_with(b"//! Fixed-shape tensors"));
+/// ```
+#[macro_export]
+macro_rules! include_aligned {
+    ($path:expr $(,)?) => {{
+        static ALIGNED: &$crate::tensor::Aligned<[u8]> = &$crate::tensor::Aligned(*include_bytes!($path));
+        &ALIGNED.0
+    }};
+}
+
 /// Nested arrays of floats: what layers work on, and what the tensors of a file are read as.
 pub trait FloatArray: Sized {
     /// The size of each dimension, outermost first.
@@ -66,6 +124,31 @@ pub trait FloatArray: Sized {
     /// Floats viewed as arrays, one after the other; those that make no whole array are left out. There are none of an array
     /// without values.
     fn slice(floats: &[f32]) -> &[Self];
+
+    /// Like [`slice`](Self::slice), to be changed.
+    fn slice_mut(floats: &mut [f32]) -> &mut [Self];
+
+    /// Floats viewed as one such array; `None` where there are more or fewer of them.
+    ///
+    /// ```
+    /// use infer_core::tensor::{FloatArray, Tensor};
+    ///
+    /// let memory = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+    /// assert_eq!(Tensor::<1, 2, 3>::of(&memory), Some(&[[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]]));
+    /// assert_eq!(Tensor::<1, 2, 2>::of(&memory), None);
+    /// ```
+    #[must_use]
+    fn of(floats: &[f32]) -> Option<&Self> {
+        let fits = floats.len() == Self::SIZES.iter().product();
+        Self::slice(floats).first().filter(|_| fits)
+    }
+
+    /// Like [`of`](Self::of), to be changed.
+    #[must_use]
+    fn of_mut(floats: &mut [f32]) -> Option<&mut Self> {
+        let fits = floats.len() == Self::SIZES.iter().product();
+        Self::slice_mut(floats).first_mut().filter(|_| fits)
+    }
 }
 
 impl<const A: usize> FloatArray for [f32; A] {
@@ -81,6 +164,10 @@ impl<const A: usize> FloatArray for [f32; A] {
 
     fn slice(floats: &[f32]) -> &[Self] {
         arrays(floats)
+    }
+
+    fn slice_mut(floats: &mut [f32]) -> &mut [Self] {
+        arrays_mut(floats)
     }
 }
 
@@ -98,6 +185,10 @@ impl<const A: usize, const B: usize> FloatArray for [[f32; B]; A] {
     fn slice(floats: &[f32]) -> &[Self] {
         arrays(<[f32; B]>::slice(floats))
     }
+
+    fn slice_mut(floats: &mut [f32]) -> &mut [Self] {
+        arrays_mut(<[f32; B]>::slice_mut(floats))
+    }
 }
 
 impl<const A: usize, const B: usize, const C: usize> FloatArray for [[[f32; C]; B]; A] {
@@ -113,6 +204,10 @@ impl<const A: usize, const B: usize, const C: usize> FloatArray for [[[f32; C]; 
 
     fn slice(floats: &[f32]) -> &[Self] {
         arrays(<[[f32; C]; B]>::slice(floats))
+    }
+
+    fn slice_mut(floats: &mut [f32]) -> &mut [Self] {
+        arrays_mut(<[[f32; C]; B]>::slice_mut(floats))
     }
 }
 
@@ -130,11 +225,20 @@ impl<const A: usize, const B: usize, const C: usize, const D: usize> FloatArray 
     fn slice(floats: &[f32]) -> &[Self] {
         arrays(<[[[f32; D]; C]; B]>::slice(floats))
     }
+
+    fn slice_mut(floats: &mut [f32]) -> &mut [Self] {
+        arrays_mut(<[[[f32; D]; C]; B]>::slice_mut(floats))
+    }
 }
 
 /// Values viewed as arrays of `N`, as many as are whole.
 fn arrays<T, const N: usize>(values: &[T]) -> &[[T; N]] {
     if N == 0 { &[] } else { values.as_chunks().0 }
+}
+
+/// Like [`arrays`], to be changed.
+fn arrays_mut<T, const N: usize>(values: &mut [T]) -> &mut [[T; N]] {
+    if N == 0 { &mut [] } else { values.as_chunks_mut().0 }
 }
 
 /// Little-endian bytes viewed as floats, without copying. `None` where the address is not a multiple of four or the
@@ -163,6 +267,28 @@ mod tests {
         let mut scratch = Scratch::<12>::new();
         scratch.tensor::<2, 1, 3>()[1][0][2] = 7.0;
         assert_eq!(scratch.vector::<12>()[5], 7.0);
+    }
+
+    #[test]
+    fn memory_of_the_right_length_is_a_tensor() {
+        let mut memory: std::vec::Vec<f32> = (0..24).map(|i| i as f32).collect();
+        for length in [0, 23, 24] {
+            assert_eq!(Tensor::<2, 3, 4>::of(&memory[..length]).is_some(), length == 24);
+        }
+        Tensor::<2, 3, 4>::of_mut(&mut memory).unwrap()[1][2][3] = 7.0;
+        assert_eq!(memory[23], 7.0);
+        assert!(<[[[[f32; 2]; 2]; 2]; 3]>::of_mut(&mut memory).is_some());
+        assert!(<[[f32; 5]; 5]>::of_mut(&mut memory).is_none());
+        assert!(<[f32; 0]>::of(&[]).is_none() && <[f32; 0]>::of_mut(&mut []).is_none());
+    }
+
+    #[test]
+    #[cfg(feature = "alloc")]
+    fn a_workspace_on_the_heap_may_be_larger_than_a_stack() {
+        let mut workspace = Workspace::<100_000_000, 3>::boxed();
+        assert_eq!((workspace.even.vector::<100_000_000>()[99_999_999], workspace.odd.vector::<3>()), (0.0, &mut [0.0; 3]));
+        assert_eq!(*Workspace::<7, 3>::boxed(), Workspace::new());
+        assert_eq!(Workspace::<7, 3>::SIZE, 40);
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn check(plan: &'static Plan, file: &File, classes: usize, images: &[f32], expec
     for (linear, tolerance) in [(LinearWeights::F32, 2e-5), (LinearWeights::F16, 2e-3)] {
         let mut packed = vec![Line::ZERO; plan.packed_len(classes, linear)];
         Network::pack(plan, &weights, linear, &mut packed).unwrap();
-        for backend in Backend::ALL.into_iter().filter(|backend| backend.available()) {
+        for backend in Backend::ALL.iter().copied().filter(|backend| backend.available()) {
             let network = Network::from_packed(plan, &packed, backend).unwrap();
             network.check_finite().unwrap();
             assert_eq!((network.classes(), network.linear_weights()), (classes, linear));

@@ -84,7 +84,7 @@ fn flat(images: &[Image]) -> &[f32] {
 }
 
 fn backends() -> impl Iterator<Item = Backend> {
-    Backend::ALL.into_iter().filter(|backend| backend.available())
+    Backend::ALL.iter().copied().filter(|backend| backend.available())
 }
 
 fn largest(logits: &[f32]) -> f32 {

@@ -147,7 +147,7 @@ struct Sizes {
 impl Sizes {
     fn of_all_networks() -> Self {
         let mut sizes = Self { single: BTreeMap::new(), rows: BTreeMap::new() };
-        for plan in NETWORKS {
+        for plan in NETWORKS.iter().copied() {
             sizes.add(plan.description());
         }
         sizes

@@ -369,7 +369,9 @@ fn what_is_taken_for_weights_is_named() {
     fs::write(&image, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
     let (_, errors) = status(2, &["evaluate", "-w", utf8(&image)]);
     assert!(errors.contains("expected a safetensors file, found an image"), "{errors}");
-    let (_, errors) = status(2, &["evaluate", "-w", utf8(&run.join("checkpoints").join("..").join(".."))]);
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let (_, errors) = status(2, &["evaluate", "-w", utf8(&empty)]);
     assert!(errors.contains("expected a weights file, found a folder"), "{errors}");
     let (_, errors) = status(2, &["plot", utf8(&run), "--out", "curves.png"]);
     assert!(errors.contains("expected a name that ends in .svg"), "{errors}");

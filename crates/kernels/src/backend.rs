@@ -4,6 +4,9 @@ use core::fmt;
 
 /// The instructions that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Backend {
     /// Those that every CPU of the target has: plain Rust.
     Scalar,
@@ -17,7 +20,7 @@ pub enum Backend {
 
 impl Backend {
     /// All of them, the fastest first. Most machines have only some.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+    pub const ALL: &'static [Self] = &[Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
 }
 
 /// Writes the name, as `avx2`.

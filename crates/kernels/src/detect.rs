@@ -20,7 +20,7 @@ impl Backend {
     /// The fastest one that is available.
     #[must_use]
     pub fn best() -> Self {
-        Self::ALL.into_iter().find(|backend| backend.available()).unwrap_or(Self::Scalar)
+        Self::ALL.iter().copied().find(|backend| backend.available()).unwrap_or(Self::Scalar)
     }
 
     /// Does multiply-adds in registers, without memory, and returns how many: at least `least`. How long they take says what

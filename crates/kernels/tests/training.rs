@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 /// Every backend of this CPU.
 fn backends() -> Vec<&'static TrainingKernels> {
-    let kernels: Vec<_> = Backend::ALL.into_iter().filter_map(Backend::training).collect();
+    let kernels: Vec<_> = Backend::ALL.iter().copied().filter_map(Backend::training).collect();
     assert!(!kernels.is_empty());
     kernels
 }

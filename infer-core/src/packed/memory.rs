@@ -64,7 +64,7 @@ pub(super) fn read_header(lines: &[Line], plan: &Plan) -> Result<(usize, LinearW
     if fingerprint != plan.fingerprint() {
         return Err(PackedError::Plan { network: plan.description().name });
     }
-    let linear = LinearWeights::ALL.into_iter();
+    let linear = LinearWeights::ALL.iter().copied();
     let linear = linear.into_iter().find(|linear| found_tags.iter().copied().eq(words(tags(plan, *linear))));
     let classes = check_classes(classes as usize)?;
     Ok((classes, linear.ok_or(PackedError::Storage)?))

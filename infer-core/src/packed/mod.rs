@@ -42,10 +42,13 @@ use memory::{Sections, check_classes, read_header};
 use plan::{CHUNK, Entry, Step};
 
 /// The networks that come with this crate.
-pub static NETWORKS: [&Plan; 2] = [&crate::alexnet::PLAN, &crate::lenet5::PLAN];
+pub static NETWORKS: &[&Plan] = &[&crate::alexnet::PLAN, &crate::lenet5::PLAN];
 
 /// Number format of the stored weights of linear layers. Arithmetic is f32 in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum LinearWeights {
     /// `f32`, as they are.
     F32,
@@ -56,7 +59,7 @@ pub enum LinearWeights {
 
 impl LinearWeights {
     /// Both.
-    pub const ALL: [Self; 2] = [Self::F32, Self::F16];
+    pub const ALL: &'static [Self] = &[Self::F32, Self::F16];
 
     /// Bytes of a weight.
     pub(crate) const fn size(self) -> usize {
@@ -87,6 +90,7 @@ impl fmt::Display for LinearWeights {
 
 /// Why a network could not be packed, opened or run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PackedError {
     /// The file is not a safetensors file of packed weights.
@@ -171,6 +175,33 @@ pub enum PackedError {
     },
     /// The plan gave a kernel sizes that do not fit each other: a fault of this crate. The logits mean nothing.
     Internal,
+}
+
+impl PackedError {
+    /// The error's number, which stays the same in later versions: for programs that have no room for text. Those of
+    /// [`WeightsError::code`] are below 100, these from 100 on.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::File(error) => error.code(),
+            Self::Misaligned => 100,
+            Self::NotPacked => 101,
+            Self::Version { .. } => 102,
+            Self::Network { .. } => 103,
+            Self::Plan { .. } => 104,
+            Self::Storage => 105,
+            Self::Classes { .. } => 106,
+            Self::Length { .. } => 107,
+            Self::TooLarge { .. } => 108,
+            Self::Overflow { .. } => 109,
+            Self::NotFinite { .. } => 110,
+            Self::Unavailable { .. } => 111,
+            Self::Images { .. } => 112,
+            Self::Logits { .. } => 113,
+            Self::Workspace { .. } => 114,
+            Self::Internal => 115,
+        }
+    }
 }
 
 impl fmt::Display for PackedError {
@@ -297,6 +328,21 @@ impl<'w> Network<'w> {
     /// [`File`](PackedError::File), [`Misaligned`](PackedError::Misaligned), [`NotFinite`](PackedError::NotFinite), and those
     /// of [`from_packed`](Self::from_packed).
     pub fn from_safetensors(plan: &'static Plan, file: &'w [u8], backend: Backend) -> Result<Self, PackedError> {
+        let network = Self::from_safetensors_unscanned(plan, file, backend)?;
+        network.check_finite()?;
+        Ok(network)
+    }
+
+    /// Like [`from_safetensors`](Self::from_safetensors), for weights that were looked through before: their values are not read,
+    /// and one that is not finite makes logits meaningless. All else is checked.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors), but for [`NotFinite`](PackedError::NotFinite).
+    pub fn from_safetensors_unscanned(
+        plan: &'static Plan,
+        file: &'w [u8],
+        backend: Backend,
+    ) -> Result<Self, PackedError> {
         let name = plan.description().packed_tensor;
         // Room for as many as unpacked weights have, so that those get a better error than that there are too many.
         let file = SafeTensors::<'w, { 2 * MAX_LAYERS }>::parse(file)?;
@@ -309,9 +355,7 @@ impl<'w> Network<'w> {
             return Err(PackedError::NotPacked);
         }
         let lines = Line::from_bytes(tensor.bytes).ok_or(PackedError::Misaligned)?;
-        let network = Self::from_packed(plan, lines, backend)?;
-        network.check_finite()?;
-        Ok(network)
+        Self::from_packed(plan, lines, backend)
     }
 
     /// The network of packed weights, which stay where they are. Nothing but their header is looked at: where they come from

@@ -70,7 +70,7 @@ fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
 
 /// For every backend of this CPU.
 fn for_each_backend(check: impl Fn(&'static Kernels)) {
-    let kernels: Vec<_> = Backend::ALL.into_iter().filter_map(Backend::kernels).collect();
+    let kernels: Vec<_> = Backend::ALL.iter().copied().filter_map(Backend::kernels).collect();
     assert!(!kernels.is_empty());
     kernels.into_iter().for_each(check);
 }
@@ -163,7 +163,7 @@ fn wrong_memory_is_refused() {
 #[test]
 fn a_backend_of_another_cpu_is_refused() {
     let lines = empty(&lenet5::PLAN, 10, LinearWeights::F16);
-    for backend in Backend::ALL {
+    for &backend in Backend::ALL {
         match Network::from_packed(&lenet5::PLAN, &lines, backend) {
             Ok(network) => assert!(backend.available() && network.backend() == backend),
             Err(error) => assert!(!backend.available() && error == PackedError::Unavailable { backend }),
@@ -282,7 +282,7 @@ fn weights_that_overflow_when_transformed_are_named() {
 
 #[test]
 fn multiply_adds_are_counted() {
-    for backend in Backend::ALL {
+    for &backend in Backend::ALL {
         match backend.multiply_adds(100_000) {
             Some(count) => assert!(count >= 100_000 && backend.available()),
             None => assert!(!backend.available()),

@@ -7,6 +7,9 @@ pub const MAX_RANK: usize = 8;
 
 /// A data type of safetensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 #[allow(missing_docs, reason = "the names are the format's own")]
 pub enum Dtype {
     Bool,
@@ -80,6 +83,7 @@ impl fmt::Display for Dtype {
 
 /// The size of each dimension of a tensor, outermost first.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Shape {
     sizes: [u32; MAX_RANK],
     rank: u8,

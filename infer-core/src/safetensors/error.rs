@@ -6,10 +6,10 @@ use super::{
 };
 use core::fmt;
 
-/// A tensor's name as it stood in the file: its first characters, 56 bytes at most.
+/// A tensor's name as it stood in the file: its first characters, 22 bytes at most.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TensorName {
-    bytes: [u8; 56],
+    bytes: [u8; 22],
     length: u8,
     cut: bool,
 }
@@ -25,7 +25,7 @@ impl TensorName {
 
 impl From<JsonStr<'_>> for TensorName {
     fn from(name: JsonStr<'_>) -> Self {
-        let mut copy = Self { bytes: [0; 56], length: 0, cut: false };
+        let mut copy = Self { bytes: [0; 22], length: 0, cut: false };
         for character in name.chars() {
             let start = usize::from(copy.length);
             let Some(place) = copy.bytes.get_mut(start..start + character.len_utf8()) else {
@@ -45,6 +45,13 @@ impl fmt::Display for TensorName {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for TensorName {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}", self.as_str());
+    }
+}
+
 impl fmt::Debug for TensorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
@@ -53,6 +60,7 @@ impl fmt::Debug for TensorName {
 
 /// Why a file is not a safetensors file, or not the weights of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum WeightsError {
     /// Too few bytes for the length of the header.
@@ -207,6 +215,39 @@ pub enum WeightsError {
         /// Index of the first such value, in the tensor flattened.
         index: usize,
     },
+}
+
+impl WeightsError {
+    /// The error's number, from 1 to 99, which stays the same in later versions: for programs that have no room for text.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::NoHeader { .. } => 1,
+            Self::HeaderTooLong { .. } => 2,
+            Self::HeaderTruncated { .. } => 3,
+            Self::HeaderNotUtf8 { .. } => 4,
+            Self::HeaderSyntax { .. } => 5,
+            Self::Duplicate { .. } => 6,
+            Self::TooManyTensors { .. } => 7,
+            Self::TooManyDimensions { .. } => 8,
+            Self::MissingField { .. } => 9,
+            Self::UnexpectedField { .. } => 10,
+            Self::UnknownDtype { .. } => 11,
+            Self::Overflow { .. } => 12,
+            Self::Size { .. } => 13,
+            Self::Gap { .. } => 14,
+            Self::Overlap { .. } => 15,
+            Self::Truncated { .. } => 16,
+            Self::TrailingBytes { .. } => 17,
+            Self::Missing { .. } => 18,
+            Self::Unexpected { .. } => 19,
+            Self::Dtype { .. } => 20,
+            Self::Shape { .. } => 21,
+            Self::Classes { .. } => 22,
+            Self::Misaligned { .. } => 23,
+            Self::NotFinite { .. } => 24,
+        }
+    }
 }
 
 impl From<Unexpected> for WeightsError {

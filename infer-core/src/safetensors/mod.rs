@@ -41,6 +41,8 @@ pub struct TensorView<'a> {
 pub struct SafeTensors<'a, const CAPACITY: usize> {
     tensors: Vec<TensorView<'a>, CAPACITY>,
     metadata: Option<Cursor<'a>>,
+    /// Values that are handed out are finite.
+    scanned: bool,
 }
 
 impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
@@ -50,7 +52,7 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
     /// Whatever is wrong with the file's structure. The tensors' values are not looked at.
     pub fn parse(file: &'a [u8]) -> Result<Self, WeightsError> {
         let (header, data) = split(file)?;
-        let mut this = Self { tensors: Vec::new(), metadata: None };
+        let mut this = Self { tensors: Vec::new(), metadata: None, scanned: true };
         let mut cursor = Cursor::new(header);
         cursor.object(|cursor, name| {
             if name.is("__metadata__") {
@@ -89,6 +91,13 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
             0 => Ok(this),
             count => Err(WeightsError::TrailingBytes { count }),
         }
+    }
+
+    /// The same file, whose tensors are handed out without a look at their values: for those that were looked through before. All
+    /// else is checked all the same.
+    #[must_use]
+    pub fn unscanned(self) -> Self {
+        Self { scanned: false, ..self }
     }
 
     /// The tensors, in the order of their data.
@@ -149,7 +158,7 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
             return Err(WeightsError::Shape { tensor: name, expected, found: tensor.shape });
         }
         let values = floats(tensor.bytes).ok_or(WeightsError::Misaligned { tensor: name })?;
-        if let Some(index) = first_not_finite(values) {
+        if let Some(index) = self.scanned.then(|| first_not_finite(values)).flatten() {
             return Err(WeightsError::NotFinite { tensor: name, index });
         }
         Ok(values)

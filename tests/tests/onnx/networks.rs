@@ -20,7 +20,7 @@ fn for_each(
     for storage in storages {
         let mut packed = vec![Line::ZERO; plan.packed_len(classes, *storage)];
         Network::pack(plan, &weights, *storage, &mut packed).expect("weights that fit");
-        for backend in Backend::ALL.into_iter().filter(|backend| backend.available()) {
+        for backend in Backend::ALL.iter().copied().filter(|backend| backend.available()) {
             let network = Network::from_packed(plan, &packed, backend).expect("packed weights");
             let mut workspace = vec![Line::ZERO; network.workspace_len(batch)];
             let mut logits = vec![f32::NAN; batch * classes];
@@ -65,7 +65,7 @@ pub fn convolution(case: &Case, plan: &'static Plan, every: usize) {
     for (down, right) in (0..every * every).map(|place| (place / every, place % every)) {
         let images = squares(&part(image, down, right, 1), side, 0, 0.0);
         let expected = part(expected, down, right, every);
-        for_each(plan, classes, &layers, &LinearWeights::ALL, &images, |what, logits| {
+        for_each(plan, classes, &layers, LinearWeights::ALL, &images, |what, logits| {
             let what = format!("{}, {what}, from {down}, {right}", case.name);
             assert_close(&what, corners(&logits, features.side, &expected), &expected.values);
         });
@@ -94,7 +94,7 @@ pub fn pool(case: &Case, plan: &'static Plan) {
     weight.iter_mut().step_by(features.values() + 1).take(features.values()).for_each(|one| *one = 1.0);
     let layers = [(&weight[..], &vec![0.0; classes][..])];
     let images = squares(&inputs[0], plan.description().input().side, window.padding, LOWEST);
-    for_each(plan, classes, &layers, &LinearWeights::ALL, &images, |what, logits| {
+    for_each(plan, classes, &layers, LinearWeights::ALL, &images, |what, logits| {
         let outputs: Vec<f32> =
             logits.chunks_exact(classes).flat_map(|row| &row[..features.values()]).copied().collect();
         let found = corners(&outputs, features.side, expected);
@@ -120,7 +120,7 @@ pub fn rectifier(case: &Case, plan: &'static Plan) {
     let count = inputs[0].values.len();
     let (weight, bias) = (identity(count), vec![0.0; count]);
     let layers = [(&weight[..], &bias[..]); 2];
-    for_each(plan, count, &layers, &LinearWeights::ALL, &inputs[0].values, |what, logits| {
+    for_each(plan, count, &layers, LinearWeights::ALL, &inputs[0].values, |what, logits| {
         assert_eq!(logits, expected.values, "{}, {what}", case.name);
     });
 }

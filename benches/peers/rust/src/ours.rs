@@ -22,7 +22,7 @@ impl Parallel for Rayon {
 
 pub fn run(task: &Task, linear: LinearWeights) -> anyhow::Result<()> {
     let backend = match std::env::var("PEERS_KERNEL") {
-        Ok(name) => Backend::ALL.into_iter().find(|backend| backend.to_string() == name).context("PEERS_KERNEL")?,
+        Ok(name) => Backend::ALL.iter().copied().find(|backend| backend.to_string() == name).context("PEERS_KERNEL")?,
         Err(_) => Backend::best(),
     };
     let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;

@@ -94,7 +94,7 @@ fn backends_are_there_where_the_cpu_has_them() {
     assert!(Backend::Scalar.available());
     assert!(Backend::best().available());
     let names = |available: bool| -> std::vec::Vec<_> {
-        let backends = Backend::ALL.into_iter().filter(|backend| backend.available() == available);
+        let backends = Backend::ALL.iter().copied().filter(|backend| backend.available() == available);
         backends.map(|backend| std::format!("{backend}")).collect()
     };
     std::println!("backends tested: {}; this CPU lacks: {}", names(true).join(", "), names(false).join(", "));
