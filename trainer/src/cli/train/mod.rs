@@ -19,9 +19,9 @@ use crate::{
     model::{AlexNet, LeNet5, Network},
     training::{
         self, Selected, Setting, TrainDevice,
-        checkpoint::Checkpoint,
         config::{CheckpointOptions, RunConfig},
         interrupt::Interrupt,
+        introduction::introduction,
         progress::{Progress, say},
         start::{self, NewRun, StartError, Started},
     },
@@ -192,7 +192,7 @@ impl TrainArgs {
             say(&format!("{weights}: these weights tell apart {others}: the last layer, {last}, begins anew"));
         }
         let config = folder.config();
-        say(&introduction(N::ARCHITECTURE, config, checkpoint.as_ref(), &path));
+        say(&introduction(config, checkpoint.as_ref().map(|checkpoint| &checkpoint.state), &path));
         let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
         if steps < FEW_STEPS {
             say(&format!(
@@ -249,29 +249,6 @@ fn usage(error: StartError) -> anyhow::Error {
     match error {
         StartError::ValidationGiven => UsageError(error.to_string()).into(),
         error => error.into(),
-    }
-}
-
-/// The first line of a run, which says what it will do.
-fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoint>, path: &Path) -> String {
-    let (images, path) = (config.images, path.display());
-    match checkpoint {
-        Some(Checkpoint { state, .. }) => format!(
-            "Going on with {network} by {} in epoch {} of {} after {}, with {}; in {path}",
-            config.device,
-            state.epoch,
-            config.options.epochs,
-            counted(state.step, "step"),
-            counted(config.threads, "thread")
-        ),
-        None => format!(
-            "Training {network} by {} on {}, {} held out, {} to test by, with {}; into {path}",
-            config.device,
-            counted(images.train, "image"),
-            images.validation,
-            images.test,
-            counted(config.threads, "thread")
-        ),
     }
 }
 
