@@ -19,7 +19,7 @@ use image_files::{
     decode,
     find::{Candidate, Kind, Search, is_image},
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use reporting::words::{duration, rate};
 
 use crate::{
     args::{Classify, Format},
@@ -29,6 +29,7 @@ use crate::{
     network::{self, Classifier},
     output::{self, Destination, Earlier, OutputOptions, Writer, refuse_input},
     pipeline::{self, Consumer, Record},
+    progress::{Progress, Sources},
     text::{complain, counted, escaped, printable},
     worker::{self, Worker},
 };
@@ -86,7 +87,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         interrupt,
         unfinished: destination.unfinished(),
         first_failure: None,
-        progress: if progress { progress_bar() } else { ProgressBar::hidden() },
+        progress: Progress::new(progress, earlier.len() as u64),
     };
 
     let start = Instant::now();
@@ -95,6 +96,8 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, &pool));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
+    let list_again = args.files_from.map(|list| (list, args.null));
+    results.progress.count(Sources { paths: args.paths.clone(), list: list_again, search });
     let candidates = candidates(args.paths, list, search)
         .filter(|candidate| !skipped.lock().unwrap_or_else(PoisonError::into_inner).takes(candidate, args.verbose));
     let found = AtomicUsize::new(0);
@@ -102,7 +105,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let done = pipeline::run(remaining(candidates, &earlier, &layout), workers, &mut results)
         .and_then(|()| results.writer.flush().map_err(Into::into))
         .map_err(|error| if error.is::<io::Error>() { error.context(cannot_write()) } else { error });
-    results.progress.finish_and_clear();
+    results.progress.finish();
     let skipped = skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
 
     let images = results.classified + results.failed;
@@ -128,7 +131,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     } else {
         destination.commit()?;
     }
-    results.report(start.elapsed());
+    results.report(start.elapsed(), images - before as u64);
     if !skipped.is_empty() && !args.quiet {
         complain(&format!("{skipped}{}", if args.verbose { "" } else { "; -v lists them" }));
     }
@@ -218,7 +221,7 @@ struct Results {
     classified: u64,
     failed: u64,
     first_failure: Option<String>,
-    progress: ProgressBar,
+    progress: Progress,
 }
 
 impl Consumer for Results {
@@ -232,12 +235,11 @@ impl Consumer for Results {
         if let Some(evaluation) = &mut self.evaluation {
             evaluation.record(&record);
         }
-        self.progress.inc(1);
+        self.progress.record(record.outcome.is_err());
         match &record.outcome {
             Ok(_) => self.classified += 1,
             Err(error) => {
                 self.failed += 1;
-                self.progress.set_message(format!("{} failed", self.failed));
                 self.first_failure.get_or_insert_with(|| format!("{}: {error}", escaped(&record.path)));
                 if self.strict {
                     return Ok(ControlFlow::Break(()));
@@ -258,7 +260,7 @@ impl Results {
     fn end_if_interrupted(&mut self) -> io::Result<()> {
         let Some(status) = self.interrupt.requested() else { return Ok(()) };
         self.writer.flush()?;
-        self.progress.finish_and_clear();
+        self.progress.finish();
         let images = self.classified + self.failed;
         let after = format!("interrupted after {}", counted(images, "image"));
         match &self.unfinished {
@@ -273,8 +275,8 @@ impl Results {
         process::exit(status);
     }
 
-    /// Says on the standard error what went wrong, how long it took (to people), and how right it was (if asked).
-    fn report(&self, time: Duration) {
+    /// Says on the standard error what went wrong, how long the `new` images took (to people), and how right it was (if asked).
+    fn report(&self, time: Duration, new: u64) {
         let Self { classified, failed, .. } = self;
         let images = classified + failed;
         let images_in_words = counted(images, "image");
@@ -290,9 +292,8 @@ impl Results {
             }
         }
         if io::stderr().is_terminal() && !self.quiet {
-            let seconds = time.as_secs_f64();
-            let rate = images as f64 / seconds;
-            complain(&format!("{} in {seconds:.1} s, {rate:.1} images/s", images_in_words));
+            let rate = rate(new as f64 / time.as_secs_f64());
+            complain(&format!("{} in {}, {rate} images/s", counted(new, "image"), duration(time)));
         }
         if let Some(evaluation) = &self.evaluation {
             eprint_lines(&evaluation.to_string());
@@ -308,13 +309,4 @@ fn eprint_lines(text: &str) {
     }
     // That nobody can read it is no reason to fail.
     let _ = io::Write::write_all(&mut io::stderr(), lines.as_bytes());
-}
-
-/// Counts images; how many there are nobody knows beforehand.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{spinner} {human_pos} images, {per_sec}, {elapsed} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -1,4 +1,4 @@
-//! Accuracy and confusion matrix of images that lie in folders named after their class.
+//! Evaluation by images that lie in folders named after their class.
 
 use std::{
     fmt,
@@ -6,22 +6,19 @@ use std::{
 };
 
 use anyhow::anyhow;
-use comfy_table::{CellAlignment, Table, presets};
-
 use image_files::class::{ClassFolders, folder_names};
+use reporting::{confusion::Confusion, evaluation};
 
-use crate::{
-    pipeline::Record,
-    text::{counted, printable},
-};
+use crate::{pipeline::Record, text::counted};
 
 /// Counts of what was right and wrong.
 #[derive(Debug)]
 pub struct Evaluation {
     labels: Vec<String>,
     folders: ClassFolders,
-    /// `[class][predicted]`: images.
-    confusion: Vec<Vec<u64>>,
+    confusion: Confusion,
+    /// Images whose class is among the likeliest ones.
+    in_top: u64,
     /// Images that failed.
     failed: u64,
     /// Images in folders with other names.
@@ -41,12 +38,12 @@ impl Evaluation {
         let folders = ClassFolders::new(labels).map_err(|[one, other]| {
             anyhow!("--evaluate: the classes {one:?} and {other:?} would have the same folder")
         })?;
-        let confusion = vec![vec![0; labels.len()]; labels.len()];
         let learnt_from = data.map(|data| {
             let train = data.join("train");
             if train.is_dir() { train } else { data.to_path_buf() }
         });
-        Ok(Self { labels: labels.to_vec(), folders, confusion, failed: 0, unknown: 0, learnt_from, learnt: 0 })
+        let (labels, confusion) = (labels.to_vec(), Confusion::default());
+        Ok(Self { labels, folders, confusion, in_top: 0, failed: 0, unknown: 0, learnt_from, learnt: 0 })
     }
 
     /// Counts a record.
@@ -57,7 +54,12 @@ impl Evaluation {
         match (&record.outcome, class) {
             (Err(_), _) => self.failed += 1,
             (Ok(_), None) => self.unknown += 1,
-            (Ok(answer), Some(class)) => self.confusion[class][answer.ranking[0].class] += 1,
+            (Ok(answer), Some(class)) => {
+                // There are fewer classes than a u16 counts.
+                let [label, predicted] = [class, answer.ranking[0].class].map(|class| class as u16);
+                self.confusion.add(label, predicted, self.labels.len());
+                self.in_top += u64::from(evaluation::is_in_top(&answer.logits, class));
+            }
         }
     }
 
@@ -70,14 +72,12 @@ impl Evaluation {
 
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total: u64 = self.confusion.iter().flatten().sum();
-        let right: u64 = self.confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
-        if total == 0 {
+        if self.confusion.images() == 0 {
             let folders = folder_names(&self.labels).join(", ");
             writeln!(f, "warning: no classified image lies in a folder with the name of a class ({folders}).")?;
         } else {
-            writeln!(f, "Accuracy {} ({right} of {})", percent(right, total), images(total))?;
-            writeln!(f, "\nPredicted class (columns) by class (rows):\n{}", self.table())?;
+            let Self { labels, confusion, in_top, .. } = self;
+            evaluation::Evaluation { classes: labels, confusion, in_top: Some(*in_top), loss: None }.fmt(f)?;
         }
         if let (Some(folder), 1..) = (&self.learnt_from, self.learnt) {
             writeln!(
@@ -95,34 +95,6 @@ impl fmt::Display for Evaluation {
         }
         Ok(())
     }
-}
-
-impl Evaluation {
-    fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        let classes = (0..self.labels.len()).map(|class| class.to_string());
-        table.set_header(["".into(), "".into()].into_iter().chain(classes).chain(["images".into(), "accuracy".into()]));
-        for (class, row) in self.confusion.iter().enumerate() {
-            let images: u64 = row.iter().sum();
-            let counts = row.iter().map(|count| if *count == 0 { "·".into() } else { count.to_string() });
-            table.add_row(
-                [class.to_string(), printable(&self.labels[class])]
-                    .into_iter()
-                    .chain(counts)
-                    .chain([images.to_string(), percent(row[class], images)]),
-            );
-        }
-        for (i, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
-            column.set_cell_alignment(if i < 2 { CellAlignment::Left } else { CellAlignment::Right });
-        }
-        table.trim_fmt()
-    }
-}
-
-fn percent(part: u64, of: u64) -> String {
-    if of == 0 { "-".into() } else { format!("{:.2} %", 100.0 * part as f64 / of as f64) }
 }
 
 fn images(count: u64) -> String {
@@ -159,15 +131,16 @@ mod tests {
         ] {
             evaluation.record(&record(path, class));
         }
-        assert_eq!(evaluation.confusion[0][..3], [1, 1, 0]);
-        assert_eq!(evaluation.confusion[2][2], 3);
+        let matrix = evaluation.confusion.matrix();
+        assert_eq!((&matrix[0][..3], matrix[2][2]), (&[1, 1, 0][..], 3));
         let text = evaluation.to_string();
-        assert!(text.starts_with("Accuracy 80.00 % (4 of 5 images)\n"), "{text}");
+        assert!(text.starts_with("accuracy         80.00 %  (4 of 5 images)\n"), "{text}");
         assert!(text.contains("Not counted: 2 images in folders without the name of a class"), "{text}");
         assert!(text.contains("Not counted: 1 image that could not be classified"), "{text}");
-        let shirts: Vec<_> =
-            text.lines().find(|line| line.contains("T-shirt/top")).unwrap().split_whitespace().collect();
-        assert_eq!(shirts, ["0", "T-shirt/top", "1", "1", "·", "·", "·", "·", "·", "·", "·", "·", "2", "50.00", "%"]);
+        let shirts = text.lines().filter(|line| line.contains("T-shirt/top"));
+        let shirts: Vec<Vec<_>> = shirts.map(|line| line.split_whitespace().skip(2).collect()).collect();
+        let scores = ["2", "100.00", "%", "50.00", "%", "66.67", "%"];
+        assert_eq!(shirts, [&scores[..], &["1", "1", "·", "·", "·", "·", "·", "·", "·", "·"]]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use infer_core::{
     safetensors::{SafeTensors, WeightsError},
     weights::Weights,
 };
+use reporting::words::grouped;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -173,28 +174,5 @@ impl Tensor {
     /// Number of values; the file has been checked to hold them.
     fn values(&self) -> u64 {
         self.shape.iter().map(|size| u64::from(*size)).product()
-    }
-}
-
-/// The number with a comma between groups of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_are_grouped() {
-        assert_eq!([0, 999, 1000, 46_764_746].map(grouped), ["0", "999", "1,000", "46,764,746"]);
     }
 }

@@ -20,6 +20,7 @@ mod network;
 mod output;
 mod pack;
 mod pipeline;
+mod progress;
 mod stdout;
 mod text;
 mod weights;

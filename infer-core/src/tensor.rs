@@ -286,7 +286,10 @@ mod tests {
     #[cfg(feature = "alloc")]
     fn a_workspace_on_the_heap_may_be_larger_than_a_stack() {
         let mut workspace = Workspace::<100_000_000, 3>::boxed();
-        assert_eq!((workspace.even.vector::<100_000_000>()[99_999_999], workspace.odd.vector::<3>()), (0.0, &mut [0.0; 3]));
+        assert_eq!(
+            (workspace.even.vector::<100_000_000>()[99_999_999], workspace.odd.vector::<3>()),
+            (0.0, &mut [0.0; 3])
+        );
         assert_eq!(*Workspace::<7, 3>::boxed(), Workspace::new());
         assert_eq!(Workspace::<7, 3>::SIZE, 40);
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 use infer_core::packed::Cost;
+use reporting::words::counted;
 use serde_json::{Value, json};
 
 use super::{Limits, Passes, Results};
@@ -60,7 +61,7 @@ impl Results<'_> {
         for &i in self.indices() {
             for passes in [&self.latency[i], &self.batches[i]] {
                 let threads = self.threads(i);
-                let (images, threads_of) = (plural(passes.batch, "image"), plural(threads, "thread"));
+                let (images, threads_of) = (counted(passes.batch as u64, "image"), counted(threads as u64, "thread"));
                 let _ = writeln!(text, "\n{images} at a time on {threads_of}:");
                 let _ = writeln!(text, "{}", self.layers(passes, self.limits[i]));
             }
@@ -155,8 +156,4 @@ fn milliseconds(seconds: f64) -> String {
 
 fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
-}
-
-fn plural(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use reporting::words::percent;
+
 use super::{OutputOptions, Writer};
 use crate::{
     pipeline::Record,
@@ -15,8 +17,8 @@ const RESET: &str = "\u{1b}[0m";
 /// Stands in the place of the label where an image failed.
 const ERROR: &str = "error";
 
-/// Width of a probability, `100.00%`, and its heading.
-const PROBABILITY: (usize, &str) = (7, "PROB.");
+/// Width of a probability, `100.00 %`, and its heading.
+const PROBABILITY: (usize, &str) = (8, "PROB.");
 
 /// Width of a logit.
 const LOGIT: usize = 9;
@@ -92,7 +94,7 @@ impl<W: Write> Writer for Table<W> {
         let mut line = String::new();
         for prediction in &answer.ranking[..self.layout.top_k] {
             let label = padded(&self.layout.labels[prediction.class], self.label);
-            let percent = format!("{:.2}%", prediction.probability * 100.0);
+            let percent = percent(prediction.probability.into());
             line += &format!("{label}  {percent:>0$}  ", PROBABILITY.0);
         }
         for logit in answer.logits.iter().filter(|_| self.layout.logits) {
@@ -122,9 +124,9 @@ mod tests {
     fn columns_line_up() {
         let text = written(Format::Table, 2, false, false);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "LABEL       PROB.  LABEL 2     PROB.  PATH");
-        assert_eq!(lines[1], "label 9    39.61%  label 8    24.03%  a/b.png");
-        assert_eq!(lines[2], "error                                 bad.png: cut, \"short\"");
+        assert_eq!(lines[0], "LABEL        PROB.  LABEL 2      PROB.  PATH");
+        assert_eq!(lines[1], "label 9    39.61 %  label 8    24.03 %  a/b.png");
+        assert_eq!(lines[2], "error                                   bad.png: cut, \"short\"");
         let logits = written(Format::Table, 1, true, false);
         let columns: Vec<_> = logits.lines().map(|line| line.find(&line[line.len() - 4..]).unwrap()).collect();
         assert!(logits.lines().nth(1).unwrap().contains("   4.5000  a/b.png"), "{logits}");

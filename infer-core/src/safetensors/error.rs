@@ -6,10 +6,10 @@ use super::{
 };
 use core::fmt;
 
-/// A tensor's name as it stood in the file: its first characters, 22 bytes at most.
+/// A tensor's name as it stood in the file: its first characters, 56 bytes at most.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TensorName {
-    bytes: [u8; 22],
+    bytes: [u8; 56],
     length: u8,
     cut: bool,
 }
@@ -25,7 +25,7 @@ impl TensorName {
 
 impl From<JsonStr<'_>> for TensorName {
     fn from(name: JsonStr<'_>) -> Self {
-        let mut copy = Self { bytes: [0; 22], length: 0, cut: false };
+        let mut copy = Self { bytes: [0; 56], length: 0, cut: false };
         for character in name.chars() {
             let start = usize::from(copy.length);
             let Some(place) = copy.bytes.get_mut(start..start + character.len_utf8()) else {

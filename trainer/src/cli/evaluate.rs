@@ -7,20 +7,19 @@ use std::{
 
 use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
 use dfdx::tensor::Cpu;
 use safetensors::SafeTensors;
 use serde::Serialize;
 
-use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, UsageError, number, print};
+use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, print};
 use crate::{
     export,
     model::{AlexNet, Initialisation, LeNet5, Network},
     training::{
         self,
         config::ImageCounts,
-        confusion::{ClassTotal, Confusion},
         evaluate::evaluate,
+        evaluation::MacroMean,
         metrics::Tally,
         output,
         progress::{Observer, Phase, Progress},
@@ -64,6 +63,10 @@ struct Report {
     loss: f64,
     /// 0 to 1.
     accuracy: f64,
+    /// Share of the images whose class is among the five likeliest, 0 to 1; absent for five classes or fewer.
+    top_5_accuracy: Option<f64>,
+    #[serde(rename = "macro")]
+    macro_mean: MacroReport,
     classes: Vec<ClassReport>,
     /// Images of each class (outer, as `classes`) taken for each class (inner); absent for more than [`MOST_IN_MATRIX`].
     confusion: Option<Vec<Vec<u64>>>,
@@ -76,9 +79,23 @@ struct ClassReport {
     class: usize,
     label: String,
     images: u64,
+    /// Images taken for this class.
+    predicted: u64,
     correct: u64,
+    /// 0 to 1; absent where no image is taken for this class.
+    precision: Option<f64>,
     /// 0 to 1; absent where no image is of this class.
-    accuracy: Option<f64>,
+    recall: Option<f64>,
+    /// 0 to 1; absent where both are.
+    f1: Option<f64>,
+}
+
+/// Means over the classes that occur.
+#[derive(Debug, Serialize)]
+struct MacroReport {
+    precision: f64,
+    recall: f64,
+    f1: f64,
 }
 
 impl EvaluateArgs {
@@ -122,19 +139,29 @@ impl EvaluateArgs {
                 Ok(())
             })?;
         drop(shown);
-        let report = Report::new(weights.to_path_buf(), N::ARCHITECTURE, &names, &examination.tally);
-        if self.json { print(&format!("{}\n", serde_json::to_string(&report)?)) } else { print(&report.table()) }
+        let tally = &examination.tally;
+        if self.json {
+            let report = Report::new(weights.to_path_buf(), N::ARCHITECTURE, &names, tally);
+            return print(&format!("{}\n", serde_json::to_string(&report)?));
+        }
+        let images = counted(positions.len(), "test image");
+        print(&format!("{path} ({}) on {images} of {}\n{}", N::ARCHITECTURE, dataset.name(), tally.evaluation(&names)))
     }
 }
 
 impl Report {
     fn new(weights: PathBuf, network: &'static str, names: &[String], tally: &Tally) -> Self {
-        let scores = tally.scores();
-        let confusion = tally.confusion();
-        let classes = names.iter().zip(confusion.totals()).enumerate().map(|(class, (label, total))| {
-            let ClassTotal { images, correct } = total;
-            let accuracy = (images > 0).then(|| correct as f64 / images as f64);
-            ClassReport { class, label: label.clone(), images, correct, accuracy }
+        let (scores, evaluation) = (tally.scores(), tally.evaluation(names));
+        let MacroMean { precision, recall, f1 } = evaluation.macro_mean();
+        let classes = names.iter().zip(evaluation.totals()).enumerate().map(|(class, (label, total))| ClassReport {
+            class,
+            label: label.clone(),
+            images: total.images,
+            predicted: total.predicted,
+            correct: total.correct,
+            precision: total.precision(),
+            recall: total.recall(),
+            f1: total.f1(),
         });
         Self {
             weights,
@@ -142,52 +169,12 @@ impl Report {
             images: tally.images(),
             loss: scores.loss,
             accuracy: scores.accuracy,
+            top_5_accuracy: evaluation.top_accuracy(),
+            macro_mean: MacroReport { precision, recall, f1 },
             classes: classes.collect(),
-            confusion: (names.len() <= MOST_IN_MATRIX).then(|| confusion.matrix()),
-            confusions: confusion.mistakes(),
+            confusion: (names.len() <= MOST_IN_MATRIX).then(|| tally.confusion().matrix()),
+            confusions: tally.confusion().mistakes(),
         }
-    }
-
-    fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        let mut header = vec!["class".to_string()];
-        let matrix = self.confusion.as_deref().filter(|matrix| matrix.len() <= Confusion::READABLE);
-        header.extend((0..matrix.map_or(0, <[_]>::len)).map(|class| format!("→{class}")));
-        header.extend(["images", "accuracy"].map(String::from));
-        table.set_header(header);
-        for class in &self.classes {
-            let mut cells = vec![format!("{} {}", class.class, class.label)];
-            cells.extend(matrix.and_then(|matrix| matrix.get(class.class)).into_iter().flatten().map(u64::to_string));
-            cells.push(class.images.to_string());
-            cells.push(class.accuracy.map_or("-".to_string(), |accuracy| format!("{:.2} %", 100.0 * accuracy)));
-            table.add_row(cells);
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        let heading = match matrix {
-            Some(_) => "Images of each class (rows) taken for each class (columns)".to_string(),
-            None => self.most_confused(),
-        };
-        format!(
-            "{} ({}) on {} test images\nloss      {:.4}\naccuracy  {:.2} %\n\n{heading}\n{}\n",
-            self.weights.display(),
-            self.network,
-            self.images,
-            self.loss,
-            100.0 * self.accuracy,
-            table.trim_fmt()
-        )
-    }
-
-    /// The pairs of classes that are confused most often, a line each.
-    fn most_confused(&self) -> String {
-        let name = |class: usize| self.classes.get(class).map_or("?", |class| &class.label);
-        let pairs = self.confusions.iter().take(Confusion::READABLE / 2);
-        let lines =
-            pairs.map(|(label, predicted, images)| format!("  {} → {}: {images}\n", name(*label), name(*predicted)));
-        format!("Most often taken for another class\n{}\nThe classes", lines.collect::<String>())
     }
 }
 

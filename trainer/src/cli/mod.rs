@@ -78,7 +78,7 @@ struct Cli {
 enum Command {
     /// Train a network (the default command)
     Train(Box<train::TrainArgs>),
-    /// Evaluate a weights file on the test images: loss, accuracy, confusion matrix
+    /// Evaluate a weights file on the test images: loss, accuracy, precision, recall, F1, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
     /// Plot the curves of several runs in one picture
     Plot(plot::PlotArgs),
@@ -303,7 +303,7 @@ fn list_unreadable(files: &[(PathBuf, String)]) -> anyhow::Result<()> {
 
 /// A number of things, in words.
 fn counted(count: usize, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+    reporting::words::counted(count as u64, thing)
 }
 
 impl ThreadArgs {

@@ -3,9 +3,11 @@
 
 use std::{cmp::Ordering, io};
 
+use reporting::{
+    confusion::Confusion,
+    evaluation::{Evaluation, is_in_top},
+};
 use serde::{Deserialize, Serialize};
-
-use super::confusion::Confusion;
 
 /// Mean loss and accuracy over some images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -17,10 +19,20 @@ pub struct Scores {
 }
 
 /// Scores in the making: every image's loss, and which class was taken for which.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     loss: f64,
     confusion: Confusion,
+    /// Images whose class is among the likeliest; absent in checkpoints of earlier versions, which did not count them.
+    #[serde(default)]
+    in_top: Option<u64>,
+}
+
+impl Default for Tally {
+    /// No image.
+    fn default() -> Self {
+        Self { loss: 0.0, confusion: Confusion::default(), in_top: Some(0) }
+    }
 }
 
 /// One epoch's measurements: a line of `metrics.csv`.
@@ -47,8 +59,12 @@ impl Tally {
         let outputs = logits.len() / labels.len().max(1);
         let mut sum = 0.0;
         for (logits, &label) in logits.chunks_exact(outputs.max(1)).zip(labels) {
-            let (predicted, loss) = judge(&logits[..classes], usize::from(label));
+            let logits = &logits[..classes];
+            let (predicted, loss) = judge(logits, usize::from(label));
             sum += loss;
+            if let Some(in_top) = &mut self.in_top {
+                *in_top += u64::from(is_in_top(logits, usize::from(label)));
+            }
             // A label is one of the classes, and so is what it is taken for.
             self.confusion.add(label, predicted as u16, classes);
         }
@@ -70,6 +86,11 @@ impl Tally {
     /// Which class was taken for which.
     pub fn confusion(&self) -> &Confusion {
         &self.confusion
+    }
+
+    /// What follows from it for `classes`.
+    pub fn evaluation<'a>(&'a self, classes: &'a [String]) -> Evaluation<'a> {
+        Evaluation { classes, confusion: &self.confusion, in_top: self.in_top, loss: Some(self.scores().loss) }
     }
 }
 
@@ -205,6 +226,15 @@ mod tests {
         assert!((scores.loss - sum / 2.0).abs() < 1e-12);
         assert_eq!((tally.images(), scores.accuracy), (2, 0.5));
         assert_eq!((tally.confusion().matrix()[3][3], tally.confusion().matrix()[5][4]), (1, 1));
+        // Ten images of the class with the fifth largest logit, and one of the sixth.
+        let falling: Vec<f32> = (0..10).map(|class| -(class as f32)).collect();
+        tally.add(&falling.repeat(11), &[4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5], 10);
+        let classes = vec![String::new(); 10];
+        // Of the two before, one was right, and 5 was the seventh.
+        assert_eq!(tally.evaluation(&classes).top_accuracy(), Some(11.0 / 13.0));
+        let earlier: Tally =
+            serde_json::from_str(r#"{"loss":1.0,"confusion":{"classes":10,"counts":[[0,0,2]]}}"#).unwrap();
+        assert_eq!((earlier.evaluation(&classes).top_accuracy(), earlier.images()), (None, 2));
         tally.add(&[f32::NAN; 10], &[0], 10);
         assert!(tally.scores().loss.is_nan());
     }

@@ -5,14 +5,15 @@
 mod background;
 pub mod checkpoint;
 pub mod config;
-pub mod confusion;
 pub mod curves;
 mod device;
 mod division;
+pub mod epoch_table;
 mod error;
 mod estimate;
 pub mod evaluate;
 pub mod interrupt;
+pub mod introduction;
 mod lock;
 mod loss;
 pub mod metrics;
@@ -37,6 +38,8 @@ pub use self::{
     verdict::Verdict,
 };
 use crate::model::Network;
+/// Which class is taken for which, and what follows.
+pub use reporting::{confusion, evaluation};
 
 /// Trains `network` for all epochs, or what is left of them after `checkpoint`. With a folder, metrics and curves are
 /// written after each epoch, the weights whenever an epoch is the best so far (see [`metrics::EpochMetrics::better_than`]), and

@@ -1,16 +1,25 @@
 //! Progress on the screen while a network trains: a bar with the time left on a terminal, a plain line every few
-//! seconds elsewhere, and a line for each epoch in both. Everything goes to stderr.
+//! seconds elsewhere, and a table of the epochs in both. Everything goes to stderr.
 
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use reporting::{
+    terminal::{Colour, allows_colour},
+    words::{duration, grouped, loss, percent, rate},
+};
 
 use super::{
     config::ImageCounts,
+    epoch_table::EpochTable,
     metrics::{EpochMetrics, Scores},
 };
 use crate::times::Times;
@@ -82,6 +91,9 @@ impl Observer for () {}
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
+    table: EpochTable,
+    /// Whether the table's header was shown.
+    headed: bool,
     epochs: usize,
     /// Of one epoch, and of all.
     epoch_work: u64,
@@ -93,6 +105,8 @@ pub struct Progress {
     images_before: usize,
     started: Instant,
     last_line: Instant,
+    /// Seconds left, which the bar shows.
+    seconds_left: Arc<AtomicU64>,
     pass: Pass,
 }
 
@@ -108,6 +122,9 @@ struct Pass {
     started: Instant,
 }
 
+/// No time left is known yet.
+const UNKNOWN: u64 = u64::MAX;
+
 impl Default for Progress {
     fn default() -> Self {
         Self::new()
@@ -117,9 +134,19 @@ impl Default for Progress {
 impl Progress {
     /// A bar where stderr is a terminal, plain lines where not.
     pub fn new() -> Self {
+        let target = io::stderr().is_terminal().then(ProgressDrawTarget::stderr);
+        Self::on(target, allows_colour())
+    }
+
+    /// A bar on `target`, or plain lines where there is none.
+    fn on(target: Option<ProgressDrawTarget>, coloured: bool) -> Self {
         let now = Instant::now();
+        let seconds_left = Arc::new(AtomicU64::new(UNKNOWN));
+        let coloured = coloured && target.is_some();
         Self {
-            bar: io::stderr().is_terminal().then(bar),
+            bar: target.map(|target| bar(target, coloured, seconds_left.clone())),
+            table: EpochTable { validation: false, coloured },
+            headed: false,
             epochs: 0,
             epoch_work: 0,
             work: 0,
@@ -128,6 +155,7 @@ impl Progress {
             images_before: 0,
             started: now,
             last_line: now,
+            seconds_left,
             pass: Pass { epoch: 0, phase: Phase::Train, images: 0, done: 0, before: 0, started: now },
         }
     }
@@ -135,27 +163,34 @@ impl Progress {
     /// Scores and speed of the pass in words.
     fn describe(&self, scores: Scores) -> String {
         let speed = (self.pass.done - self.pass.before) as f64 / self.pass.started.elapsed().as_secs_f64().max(1e-9);
-        format!("{speed:.1} images/s, loss {:.4}, accuracy {:.2} %", scores.loss, 100.0 * scores.accuracy)
+        let Scores { loss: value, accuracy } = scores;
+        format!("accuracy {}, loss {}, {} images/s", percent(accuracy), loss(value), rate(speed))
     }
 
+    /// The epoch under way, of all.
     fn title(&self) -> String {
-        let pass = &self.pass;
         match self.epochs {
-            0 => pass.phase.to_string(),
-            epochs => format!("epoch {}/{epochs} {}", pass.epoch, pass.phase),
+            0 => "evaluating".to_string(),
+            epochs => format!("epoch {}/{epochs}", self.pass.epoch),
         }
     }
 
-    /// The time left if the rest goes as fast as what is done.
+    /// The images of the pass that are done, of all.
+    fn count(&self) -> String {
+        let Pass { phase, done, images, .. } = &self.pass;
+        format!("{phase} {}/{}", grouped(*done as u64), grouped(*images as u64))
+    }
+
+    /// The time left if the rest goes as fast as what is done, in whole seconds.
     fn time_left(&self) -> Duration {
         let done = self.work_done.saturating_sub(self.work_before).max(1);
         let left = self.work.saturating_sub(self.work_done) as f64 / done as f64;
-        Duration::try_from_secs_f64(left * self.started.elapsed().as_secs_f64()).unwrap_or(Duration::MAX)
+        Duration::from_secs((left * self.started.elapsed().as_secs_f64()).ceil() as u64)
     }
 
     fn line(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| say(line)),
+            Some(bar) => bar.println(line),
             None => say(line),
         }
     }
@@ -166,6 +201,7 @@ impl Observer for Progress {
         self.epochs = epochs;
         self.epoch_work = TRAINING_WORK * images.train as u64 + (images.validation + images.test) as u64;
         self.work = self.epoch_work.saturating_mul(epochs.max(1) as u64);
+        self.table.validation = images.validation > 0;
         self.started = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_length(self.work);
@@ -184,10 +220,10 @@ impl Observer for Progress {
         let before = if phase == Phase::Train { self.images_before } else { 0 };
         self.images_before = 0;
         self.pass = Pass { epoch, phase, images, done: before, before, started: Instant::now() };
-        let title = self.title();
         if let Some(bar) = &self.bar {
-            bar.set_prefix(title);
-            bar.set_message(format!("{images} images"));
+            bar.set_prefix(self.title());
+            bar.set_position(self.work_done);
+            bar.set_message(self.count());
         }
     }
 
@@ -198,16 +234,15 @@ impl Observer for Progress {
                 Phase::Train => TRAINING_WORK,
                 Phase::Validate | Phase::Test => 1,
             };
-        let description = self.describe(scores);
+        let (count, description, left) = (self.count(), self.describe(scores), self.time_left());
         if let Some(bar) = &self.bar {
+            self.seconds_left.store(left.as_secs(), Ordering::Relaxed);
             bar.set_position(self.work_done);
             // The most wanted first: a narrow terminal cuts the end off.
-            bar.set_message(format!("{:#} left, {description}", HumanDuration(self.time_left())));
+            bar.set_message(format!("{count}: {description}"));
         } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
-            let (title, left) = (self.title(), HumanDuration(self.time_left()));
-            let Pass { done, images, .. } = self.pass;
-            self.line(&format!("{title}: {done}/{images} images, {description}, {left} left"));
+            self.line(&format!("{}: {count} images, {description}, {} left", self.title(), duration(left)));
         }
     }
 
@@ -216,20 +251,11 @@ impl Observer for Progress {
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics, best: bool) {
-        let scores = |name: &str, scores: &Scores| {
-            format!("{name} loss {:.4} accuracy {:.2} %, ", scores.loss, 100.0 * scores.accuracy)
-        };
-        self.line(&format!(
-            "epoch {}/{}: {}{}{}{:.1} images/s, {:.0} s{}",
-            metrics.epoch,
-            self.epochs,
-            scores("training", &metrics.train),
-            metrics.validation.as_ref().map_or(String::new(), |held_out| scores("validation", held_out)),
-            scores("test", &metrics.test),
-            metrics.images_per_second,
-            metrics.seconds,
-            if best { " (best)" } else { "" }
-        ));
+        let row = self.table.row(metrics, best);
+        match std::mem::replace(&mut self.headed, true) {
+            true => self.line(&row),
+            false => self.line(&format!("{}\n{row}", self.table.header())),
+        }
         self.last_line = Instant::now();
     }
 }
@@ -242,11 +268,21 @@ impl Drop for Progress {
     }
 }
 
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    // The template is a constant; were it wrong, indicatif's own style would show.
-    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:8}] {percent:>3}% {wide_msg}") {
-        bar.set_style(style.progress_chars("=> "));
+/// Two lines as wide as the terminal: the bar of the whole run between the epoch and the time left, and the pass under way.
+fn bar(target: ProgressDrawTarget, coloured: bool, seconds_left: Arc<AtomicU64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    let filled = Colour::Cyan.paint("{wide_bar}", coloured);
+    let template = format!("{{prefix}} [{filled}] {{percent:>3}} %{{left}}\n  {{wide_msg}}");
+    // The template is good for indicatif; were it not, indicatif's own style would show.
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        let left = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            let seconds = seconds_left.load(Ordering::Relaxed);
+            if seconds != UNKNOWN {
+                // Writing to a string cannot fail.
+                let _ = write!(out, ", {} left", duration(Duration::from_secs(seconds)));
+            }
+        };
+        bar.set_style(style.progress_chars("=> ").with_key("left", left));
     }
     bar
 }
@@ -254,4 +290,71 @@ fn bar() -> ProgressBar {
 /// Writes a line to stderr; where nobody reads it any more, that is no reason to stop working.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::InMemoryTerm;
+    use reporting::words::width;
+
+    use super::*;
+
+    const IMAGES: ImageCounts = ImageCounts { train: 54_000, validation: 6_000, test: 10_000 };
+    const SCORES: Scores = Scores { loss: 0.41234, accuracy: 0.851_234 };
+
+    fn epoch(epoch: usize) -> EpochMetrics {
+        let (train, validation) = (SCORES, Some(SCORES));
+        EpochMetrics { epoch, train, validation, test: SCORES, images_per_second: 299.0, seconds: 3599.0 }
+    }
+
+    /// What a terminal of some columns shows in the second epoch of three.
+    fn shown(columns: u16, coloured: bool) -> (InMemoryTerm, Progress) {
+        let terminal = InMemoryTerm::new(20, columns);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut progress = Progress::on(Some(target), coloured);
+        progress.start(3, IMAGES);
+        progress.phase(1, Phase::Train, IMAGES.train);
+        progress.batch(IMAGES.train, SCORES);
+        progress.epoch(&epoch(1), true);
+        progress.phase(2, Phase::Train, IMAGES.train);
+        progress.batch(27_000, SCORES);
+        progress.bar.as_ref().unwrap().tick();
+        (terminal, progress)
+    }
+
+    #[test]
+    fn the_screen_is_as_wide_as_the_terminal_and_nothing_of_it_is_cut_off_at_80_columns() {
+        for columns in [80, 120, 200] {
+            let (terminal, progress) = shown(columns, false);
+            let contents = terminal.contents();
+            let [.., row, bar, pass] = contents.lines().collect::<Vec<_>>()[..] else { panic!("{contents}") };
+            assert!(row.starts_with("    1  0.4123  85.12 %") && row.ends_with("59 min 59 s  best"), "{contents}");
+            assert!(bar.starts_with("epoch 2/3 [====") && bar.ends_with(" s left"), "{contents}");
+            // The bar takes what the words leave.
+            assert_eq!(width(bar), usize::from(columns), "{contents}");
+            assert!(bar.matches(['=', '>', ' ']).count() > usize::from(columns) / 2, "{contents}");
+            assert!(pass.starts_with("  training 27,000/54,000: accuracy 85.12 %, loss 0.4123, "), "{contents}");
+            assert!(pass.ends_with(" images/s"), "{contents}");
+            drop(progress);
+            assert!(terminal.contents().ends_with("best"), "{}", terminal.contents());
+        }
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_what_matters_most() {
+        let (terminal, _progress) = shown(45, false);
+        assert!(
+            terminal.contents().contains("\n  training 27,000/54,000: accuracy 85.12 %, l"),
+            "{}",
+            terminal.contents()
+        );
+    }
+
+    #[test]
+    fn colour_is_only_where_it_is_wanted() {
+        let escapes = |coloured| String::from_utf8(shown(80, coloured).0.contents_formatted()).unwrap();
+        assert!(escapes(true).contains("\u{1b}[36m") && escapes(true).contains("\u{1b}[32m"));
+        assert!(!escapes(false).contains("\u{1b}[36m") && !escapes(false).contains("\u{1b}[32m"));
+        assert!(!Progress::on(None, true).table.coloured);
+    }
 }

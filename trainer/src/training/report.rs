@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use super::{config::RunConfig, confusion::Confusion, curves, evaluate::Mistake, metrics::EpochMetrics, state::State};
+use reporting::confusion::Confusion;
+
+use super::{config::RunConfig, curves, evaluate::Mistake, metrics::EpochMetrics, state::State};
 use crate::data::{Dataset, LabelledImages};
 
 /// The page of a run on `dataset` that has made at least one epoch.

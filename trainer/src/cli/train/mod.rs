@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
 
 use self::recipe::RecipeArgs;
-use indicatif::HumanDuration;
+use reporting::words::duration;
 
 use super::{DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, real};
 use crate::{
@@ -22,9 +22,9 @@ use crate::{
     model::{AlexNet, LeNet5, Network},
     training::{
         self, Selected, TrainDevice, Verdict,
-        checkpoint::Checkpoint,
         config::{CheckpointOptions, Difference, RunConfig},
         interrupt::Interrupt,
+        introduction::introduction,
         progress::{Observer, Progress, say},
         start::{self, NewRun, StartError, Started},
     },
@@ -223,7 +223,7 @@ impl TrainArgs {
         }
         let config = folder.config().clone();
         let weights = folder.weights_path(N::ARCHITECTURE);
-        note(&introduction(N::ARCHITECTURE, &config, checkpoint.as_ref(), &path));
+        note(&introduction(&config, checkpoint.as_ref().map(|checkpoint| &checkpoint.state), &path));
         let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
         if steps < FEW_STEPS {
             say(&format!(
@@ -302,7 +302,7 @@ impl TrainArgs {
             true => "",
             false => "; for a first look, trainer --quick takes a few minutes",
         };
-        format!("That takes about {} on this machine{quick}", HumanDuration(time))
+        format!("That takes about {} on this machine{quick}", duration(time))
     }
 
     /// The configuration of a new run.
@@ -346,29 +346,6 @@ fn usage(error: StartError) -> anyhow::Error {
     match error {
         StartError::ValidationGiven => UsageError(error.to_string()).into(),
         error => error.into(),
-    }
-}
-
-/// The first line of a run, which says what it will do.
-fn introduction(network: &str, config: &RunConfig, checkpoint: Option<&Checkpoint>, path: &Path) -> String {
-    let (images, path) = (config.images, path.display());
-    match checkpoint {
-        Some(Checkpoint { state, .. }) => format!(
-            "Going on with {network} by {} in epoch {} of {} after {}, with {}; in {path}",
-            config.device,
-            state.epoch,
-            config.options.epochs,
-            counted(state.step, "step"),
-            counted(config.threads, "thread")
-        ),
-        None => format!(
-            "Training {network} by {} on {}, {} held out, {} to test by, with {}; into {path}",
-            config.device,
-            counted(images.train, "image"),
-            images.validation,
-            images.test,
-            counted(config.threads, "thread")
-        ),
     }
 }
 

@@ -14,13 +14,41 @@ pub struct Confusion {
     counts: BTreeMap<(u16, u16), u64>,
 }
 
-/// Images of a class.
+/// Images of one class, and images taken for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClassTotal {
-    /// All of them.
+    /// Images of the class.
     pub images: u64,
-    /// Those that were taken for what they are.
+    /// Images that were taken for the class, rightly or not.
+    pub predicted: u64,
+    /// Images of the class that were taken for it.
     pub correct: u64,
+}
+
+impl ClassTotal {
+    /// Share of the images taken for the class that are of the class, 0 to 1; none where no image was taken for it.
+    pub fn precision(self) -> Option<f64> {
+        share(self.correct, self.predicted)
+    }
+
+    /// Share of the images of the class that were taken for it, 0 to 1; none where there are no images of it.
+    pub fn recall(self) -> Option<f64> {
+        share(self.correct, self.images)
+    }
+
+    /// Harmonic mean of precision and recall, 0 to 1: `2·correct / (images + predicted)`; none where the class does not occur.
+    pub fn f1(self) -> Option<f64> {
+        share(2 * self.correct, self.images + self.predicted)
+    }
+
+    /// Whether there are images of the class, or images taken for it.
+    pub fn occurs(self) -> bool {
+        self.images + self.predicted > 0
+    }
+}
+
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 impl Confusion {
@@ -48,13 +76,16 @@ impl Confusion {
         self.counts.iter().filter(|((label, predicted), _)| label == predicted).map(|(_, count)| count).sum()
     }
 
-    /// The images of each class.
+    /// The images of each class, and those taken for it.
     pub fn totals(&self) -> Vec<ClassTotal> {
         let mut totals = vec![ClassTotal::default(); self.classes];
         for ((label, predicted), count) in &self.counts {
             if let Some(total) = totals.get_mut(usize::from(*label)) {
                 total.images += count;
                 total.correct += if label == predicted { *count } else { 0 };
+            }
+            if let Some(total) = totals.get_mut(usize::from(*predicted)) {
+                total.predicted += count;
             }
         }
         totals
@@ -132,7 +163,10 @@ mod tests {
         assert_eq!((confusion.classes(), confusion.images(), confusion.correct()), (10_000, 6, 2));
         assert_eq!(confusion.mistakes(), [(2, 1, 2), (0, 2, 1), (9_999, 3, 1)]);
         let totals = confusion.totals();
-        assert_eq!((totals[2], totals[1]), (ClassTotal { images: 3, correct: 1 }, ClassTotal::default()));
+        assert_eq!(totals[2], ClassTotal { images: 3, predicted: 2, correct: 1 });
+        assert_eq!(totals[1], ClassTotal { images: 0, predicted: 2, correct: 0 });
+        assert_eq!([totals[1].precision(), totals[1].recall(), totals[1].f1()], [Some(0.0), None, Some(0.0)]);
+        assert!(!totals[4].occurs() && totals[4].f1().is_none());
     }
 
     #[test]

@@ -1,0 +1,13 @@
+//! How classifiers are evaluated and their results shown: which class is taken for which ([`confusion`]), precision, recall, F1 and
+//! their table ([`evaluation`]), numbers and durations in words ([`words`]), and what a terminal shows ([`terminal`]). trainer and
+//! infer-cli report by the same code, so that their tables and sentences agree.
+
+pub mod confusion;
+pub mod evaluation;
+pub mod terminal;
+pub mod words;
+
+/// The code of the README is compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
