@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import alexnet
+import chart
 from safetensors.numpy import save_file
 
 HERE = Path(__file__).parent
@@ -70,7 +71,8 @@ def check(engines: list[Engine]) -> None:
                 sys.exit(f"{engine.name}: logits differ by {difference:.1e} of the largest, {largest:.3g}")
 
 
-def compare(folder: str, batch: int, threads: int, arguments) -> dict[str, str]:
+def compare(folder: str, batch: int, threads: int, arguments) -> tuple[dict[str, str], list[tuple[str, float]]]:
+    """Versions of the engines, and their medians in milliseconds an image."""
     model = Path(folder, f"alexnet-{batch}.onnx")
     if not model.exists():
         model.write_bytes(alexnet.onnx_model(alexnet.weights(), batch))
@@ -92,7 +94,8 @@ def compare(folder: str, batch: int, threads: int, arguments) -> dict[str, str]:
             flush=True,
         )
         engine.close()
-    return {engine.name: engine.version for engine in engines}
+    bars = [(engine.name, 1e3 * statistics.median(engine.seconds) / batch) for engine in engines]
+    return {engine.name: engine.version for engine in engines}, bars
 
 
 def cpu() -> str:
@@ -110,6 +113,7 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=15, help="rounds of all engines, one after the other")
     parser.add_argument("--isa", choices=["best", "avx2"], default="best", help="avx2: hold to AVX2 what can be held")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="bars of the first number of threads, as SVG")
     parser.add_argument("--cpus", nargs="+", type=int, help="CPUs to run on, the last ones by default")
     arguments = parser.parse_args()
     if not any(name in RIVALS for name in arguments.engines):
@@ -125,10 +129,15 @@ def main() -> None:
         if arguments.isa == "avx2":
             print("held to AVX2: infer-core, and of the others those that heed ONEDNN_MAX_CPU_ISA")
         print("\n| engine | batch | threads | median ms/image | least ms/image | of the fastest peer |\n|---|---|---|---|---|---|")
-        versions = {}
+        versions, groups = {}, []
         for threads in arguments.threads:
             for batch in arguments.batches:
-                versions |= compare(folder, batch, threads, arguments)
+                found, bars = compare(folder, batch, threads, arguments)
+                versions |= found
+                groups += [(f"batch {batch}", bars)] if threads == arguments.threads[0] else []
+        if arguments.chart:
+            threads = "one thread" if arguments.threads[0] == 1 else f"{arguments.threads[0]} threads"
+            arguments.chart.write_text(chart.chart(f"Milliseconds an image, AlexNet in f32, {threads}", groups))
         print("\n" + ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 

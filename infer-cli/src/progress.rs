@@ -16,7 +16,7 @@ use image_files::find::{Kind, Search};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use reporting::{
     terminal::{Colour, allows_colour},
-    words::{duration, grouped, rate},
+    words::{counted, duration, grouped, rate},
 };
 
 use crate::list::List;
@@ -76,12 +76,12 @@ impl Progress {
 
     /// An image is done.
     pub fn record(&mut self, failed: bool) {
+        self.bar.inc(1);
         if failed {
             self.failed += 1;
             let failures = format!("{} failed", grouped(self.failed));
             self.bar.set_message(format!(", {}", Colour::Red.paint(&failures, self.coloured)));
         }
-        self.bar.inc(1);
     }
 
     /// Clears it away.
@@ -125,9 +125,12 @@ fn show_total(bar: &ProgressBar, total: u64, coloured: bool) {
 /// A style with the program's own numbers and durations.
 fn style(template: String) -> ProgressStyle {
     let done = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let of = state.len().map_or(String::new(), |total| format!("/{}", grouped(total)));
+        let done = match state.len() {
+            Some(total) => format!("{}/{}", grouped(state.pos()), counted(total, "image")),
+            None => counted(state.pos(), "image"),
+        };
         // Writing to a string cannot fail, here and below.
-        let _ = write!(out, "{}{of} images", grouped(state.pos()));
+        let _ = out.write_str(&done);
     };
     let rate = |state: &ProgressState, out: &mut dyn fmt::Write| _ = out.write_str(&rate(state.per_sec()));
     let time = |state: &ProgressState, out: &mut dyn fmt::Write| _ = out.write_str(&whole(state.elapsed()));
@@ -165,10 +168,11 @@ mod tests {
             let mut progress = on(&terminal);
             progress.record(true);
             progress.bar.tick();
-            assert!(terminal.contents().contains(" 1 images, "), "{}", terminal.contents());
+            assert!(terminal.contents().contains(" 1 image, "), "{}", terminal.contents());
             show_total(&progress.bar, 1_234_567, false);
             progress.bar.set_position(654_321);
-            progress.bar.tick();
+            // That is drawn at once.
+            progress.bar.set_message(", 1 failed");
             let line = terminal.contents();
             assert!(line.starts_with("[==") && line.contains("] 654,321/1,234,567 images, "), "{line}");
             assert!(line.ends_with(" left, 1 failed") && width(&line) == usize::from(columns), "{line}");

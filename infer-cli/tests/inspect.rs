@@ -50,7 +50,7 @@ fn shows_any_safetensors_file_of_up_to_4096_tensors() {
     let output = folder.program(&["inspect", "many"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("4096 tensors") && text.contains("layer.4095"));
+    assert!(text.contains("4,096 tensors") && text.contains("layer.4095"));
     assert!(text.contains("note: \\u{1b}[31mred\\n"), "an escape reaches the terminal");
     write(&folder.path("more"), many(4097), &[]);
     folder.program(&["inspect", "more"]).assert().code(2).stderr(contains("cannot use more: more than 4096 tensors"));

@@ -134,5 +134,5 @@ fn images_of_ones_own_in_three_classes_are_the_same_to_both_programs() {
     assert_eq!(evaluated["confusion"], serde_json::json!(confusion));
     let report = String::from_utf8(classified.stderr).expect("UTF-8");
     let right: u64 = (0..3).map(|class| confusion[class][class]).sum();
-    assert!(report.contains(&format!("Accuracy {:.2} % ({right} of 36 images)", 100.0 * accuracy)), "{report}");
+    assert!(report.contains(&format!("{:.2} %  ({right} of 36 images)", 100.0 * accuracy)), "{report}");
 }

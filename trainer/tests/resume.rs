@@ -193,7 +193,7 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     }
     // The page shows what there is so far.
     let report = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
-    assert!(report.contains("of 2 so far, of 3 at most: "), "{report}");
+    assert!(report.contains("the best of 2 so far, of 3 at most; "), "{report}");
     // A run that is not finished is not replaced by mistake.
     let output = trainer(folder.path(), &NEW).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -121,7 +121,7 @@ fn it_learns_and_the_best_epoch_is_exported() {
         }
         assert!(values[7] > 0.0 && values[8] > 0.0);
     }
-    assert!(text(&folder.path().join("curves.svg")).contains("lenet5 on Fashion-MNIST"));
+    assert!(text(&folder.path().join("curves.svg")).contains("LeNet-5 on Fashion-MNIST"));
 }
 
 #[test]

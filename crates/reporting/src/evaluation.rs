@@ -17,7 +17,7 @@ pub const TOP: usize = 5;
 const NAME: usize = 38;
 
 /// Columns of a terminal for the name of a class beside the matrix.
-const ROW_NAME: usize = 20;
+const ROW_NAME: usize = 18;
 
 /// Whether the class `label` is among the [`TOP`] classes with the largest logits. Of equal logits, those of lower classes count as
 /// larger, as in the choice of the best class.

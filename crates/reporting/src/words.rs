@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The number with a comma between groups of three digits: `46,764,746`.
+/// The number with a comma between groups of three digits: `12,345,678`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn digits_are_grouped() {
-        assert_eq!([0, 999, 1000, 46_764_746].map(grouped), ["0", "999", "1,000", "46,764,746"]);
+        assert_eq!([0, 999, 1000, 12_345_678].map(grouped), ["0", "999", "1,000", "12,345,678"]);
     }
 
     #[test]

@@ -80,7 +80,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Evaluate a weights file on the test images: loss, accuracy, precision, recall, F1, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
-    /// Plot the curves of several runs in one picture
+    /// Plot the curves of a run, or of several runs in one picture
     Plot(plot::PlotArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
     Summary(summary::SummaryArgs),

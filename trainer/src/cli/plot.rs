@@ -1,4 +1,4 @@
-//! `plot`: several runs in one picture.
+//! `plot`: a run's curves, or several runs in one picture.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::MessageArgs;
-use crate::training::{curves, metrics};
+use crate::training::{config::RunConfig, curves, introduction::title, metrics, progress::say, steps};
 use image_files::atomic;
 
 /// Options of `plot`.
@@ -38,7 +38,25 @@ impl PlotArgs {
                 Ok((name(run), epochs))
             })
             .collect::<anyhow::Result<_>>()?;
-        let svg = curves::compare(&runs).map_err(anyhow::Error::msg)?;
+        let data: Vec<Vec<String>> = self
+            .runs
+            .iter()
+            .filter_map(|run| RunConfig::read(run).ok())
+            .map(|config| config.data.into_iter().map(|file| file.sha256).collect())
+            .collect();
+        if data.windows(2).any(|pair| pair[0] != pair[1]) {
+            say("warning: these runs were made on different data, so their curves cannot be compared");
+        }
+        let svg = match (&self.runs[..], &runs[..]) {
+            // One run is drawn with all that was measured.
+            ([run], [(name, epochs)]) => {
+                let config = RunConfig::read(run).ok();
+                let name = config.as_ref().map_or(name.as_str(), |config| title(&config.network));
+                curves::draw(name, epochs, &steps::read(&run.join("metrics.jsonl")))
+            }
+            _ => curves::compare(&runs),
+        };
+        let svg = svg.map_err(anyhow::Error::msg)?;
         atomic::write::<io::Error>(&self.out, |file| file.write_all(svg.as_bytes()))
             .with_context(|| format!("cannot write {}", self.out.display()))?;
         self.messages.note(&format!("Wrote {}", self.out.display()));

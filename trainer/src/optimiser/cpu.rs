@@ -13,7 +13,7 @@ use dfdx::{
 };
 use rayon::prelude::*;
 
-use super::{GradientNorm, NORM_EPSILON, OptimiserOptions, OptimiserState, Rule, StatePart, Update};
+use super::{GradientNorm, NORM_EPSILON, NormUse, OptimiserOptions, OptimiserState, Rule, StatePart, Update};
 
 /// Values that one thread works on at a time: 64 KiB of each vector.
 const PIECE: usize = 1 << 14;
@@ -75,13 +75,26 @@ impl OptimiserState<Cpu> for CpuState {
     fn update<S: Shape>(
         &mut self,
         update: &Update,
-        norm: Option<&CpuNorm>,
+        norm: NormUse<'_, CpuNorm>,
         tensor: &mut Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
     ) -> Result<(), CpuError> {
         let gradient = gradients.get_or_alloc_mut(tensor)?;
-        let gradient_scale = norm.map_or(1.0, |norm| norm.scale);
-        self.pieces(gradient).into_par_iter().for_each(|piece| piece.update(update, gradient_scale));
+        match norm {
+            NormUse::Clip(CpuNorm { scale, .. }) => {
+                self.pieces(gradient).into_par_iter().for_each(|piece| piece.update(update, *scale));
+            }
+            // While the piece is in the cache anyway.
+            NormUse::Measure(norm) => {
+                let measured = |piece: Piece<'_>| {
+                    let squares = sum_of_squares(piece.gradient);
+                    piece.update(update, 1.0);
+                    squares
+                };
+                let sums: Vec<f64> = self.pieces(gradient).into_par_iter().map(measured).collect();
+                norm.squares += sums.iter().sum::<f64>();
+            }
+        }
         tensor.copy_from(&self.weights);
         Ok(())
     }

@@ -12,7 +12,7 @@ use dfdx::{
 };
 
 use super::{
-    GradientNorm, NORM_EPSILON, OptimiserOptions, OptimiserState, Rule, StatePart, Update,
+    GradientNorm, NORM_EPSILON, NormUse, OptimiserOptions, OptimiserState, Rule, StatePart, Update,
     portable::{PortableNorm, PortableState},
 };
 use crate::{
@@ -61,16 +61,23 @@ impl OptimiserState<Cuda> for CudaState {
     fn update<S: Shape>(
         &mut self,
         update: &Update,
-        norm: Option<&CudaNorm>,
+        norm: NormUse<'_, CudaNorm>,
         tensor: &mut Tensor<S, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         match (self, norm) {
-            (Self::Fused(state), None) => state.update(update, None, tensor, gradients),
-            (Self::Fused(state), Some(CudaNorm::Fused(norm))) => state.update(update, Some(norm), tensor, gradients),
-            (Self::Portable(state), None) => state.update(update, None, tensor, gradients),
-            (Self::Portable(state), Some(CudaNorm::Portable(norm))) => {
+            (Self::Fused(state), NormUse::Clip(CudaNorm::Fused(norm))) => {
                 state.update(update, Some(norm), tensor, gradients)
+            }
+            (Self::Fused(state), NormUse::Measure(CudaNorm::Fused(norm))) => {
+                norm.add(tensor, gradients)?;
+                state.update(update, None, tensor, gradients)
+            }
+            (Self::Portable(state), NormUse::Clip(CudaNorm::Portable(norm))) => {
+                state.update(update, NormUse::Clip(norm), tensor, gradients)
+            }
+            (Self::Portable(state), NormUse::Measure(CudaNorm::Portable(norm))) => {
+                state.update(update, NormUse::Measure(norm), tensor, gradients)
             }
             // Not for a norm that a state of the same optimiser made.
             _ => Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE).into()),

@@ -23,7 +23,7 @@ use dfdx::{
 use self::state::NORM_EPSILON;
 pub use self::{
     rule::{OptimiserName, OptimiserOptions, Rule, Update, average_decay},
-    state::{GradientNorm, OptimiserDevice, OptimiserState, StatePart},
+    state::{GradientNorm, NormUse, OptimiserDevice, OptimiserState, StatePart},
 };
 
 /// An optimiser for the tensors of one module.
@@ -50,8 +50,8 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         Ok(Self { options, steps: 0, tensors, device: PhantomData })
     }
 
-    /// Changes the weights of `module` by `gradients`, which are zero afterwards. Returns the gradients' L2 norm before
-    /// clipping, where they are clipped.
+    /// Changes the weights of `module` by `gradients`, which are zero afterwards. Returns the gradients' L2 norm before clipping;
+    /// none of a module without tensors.
     ///
     /// # Errors
     /// The device's own.
@@ -61,17 +61,25 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         gradients: &mut Gradients<f32, D>,
         learning_rate: f64,
     ) -> Result<Option<Y::Norm>, D::Err> {
-        let norm = match self.options.clip_norm {
+        let clip = self.options.clip_norm;
+        let mut norm = match clip {
             Some(largest) => self.norm(module, gradients, largest)?,
             None => None,
         };
         self.steps += 1;
         let update = Update::new(&self.options, self.steps, learning_rate);
+        let count = self.tensors.len();
         let mut states = self.tensors.iter_mut();
-        visit(module, |_, tensor| match states.next() {
-            Some((_, state)) => tensor.update(state, &update, norm.as_ref(), gradients),
-            None => Ok(()),
+        visit::<D, Y, M>(module, |_, tensor| {
+            let Some((_, state)) = states.next() else { return Ok(()) };
+            let so_far = norm.take().map_or_else(|| tensor.norm(state, count), Ok)?;
+            let so_far = norm.insert(so_far);
+            let norm = if clip.is_some() { NormUse::Clip(&*so_far) } else { NormUse::Measure(so_far) };
+            tensor.update(state, &update, norm, gradients)
         })?;
+        if let (Some(norm), None) = (&mut norm, clip) {
+            norm.limit(f64::INFINITY)?;
+        }
         Ok(norm)
     }
 
@@ -154,7 +162,7 @@ trait AnyTensor<D: OptimiserDevice, Y: OptimiserState<D>> {
         &mut self,
         state: &mut Y,
         update: &Update,
-        norm: Option<&Y::Norm>,
+        norm: NormUse<'_, Y::Norm>,
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), D::Err>;
     fn copy_from(&mut self, values: &[f32]);
@@ -177,7 +185,7 @@ impl<S: Shape, D: OptimiserDevice, Y: OptimiserState<D>> AnyTensor<D, Y> for Ten
         &mut self,
         state: &mut Y,
         update: &Update,
-        norm: Option<&Y::Norm>,
+        norm: NormUse<'_, Y::Norm>,
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), D::Err> {
         state.update(update, norm, self, gradients)

@@ -8,7 +8,7 @@ use dfdx::{
     tensor_ops::{BroadcastTo, Device, ReshapeTo, SumTo, TryAdd, TryDiv, TryMul},
 };
 
-use super::{GradientNorm, NORM_EPSILON, OptimiserOptions, OptimiserState, Rule, StatePart, Update};
+use super::{GradientNorm, NORM_EPSILON, NormUse, OptimiserOptions, OptimiserState, Rule, StatePart, Update};
 
 type Vector<D> = Tensor<(usize,), f32, D>;
 
@@ -55,15 +55,22 @@ impl<D: Device<f32>> OptimiserState<D> for PortableState<D> {
     fn update<S: Shape>(
         &mut self,
         update: &Update,
-        norm: Option<&PortableNorm<D>>,
+        norm: NormUse<'_, PortableNorm<D>>,
         tensor: &mut Tensor<S, f32, D>,
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), D::Err> {
         gradients.try_alloc_for(tensor)?;
         let shape = *tensor.shape();
+        let clip = match norm {
+            NormUse::Clip(norm) => Some(norm),
+            NormUse::Measure(norm) => {
+                norm.add(tensor, gradients)?;
+                None
+            }
+        };
         let mut gradient = gradients.get(tensor);
         self.device.try_fill_with_zeros(gradients.get_or_alloc_mut(tensor)?)?;
-        if let Some(norm) = norm {
+        if let Some(norm) = clip {
             gradient = gradient.try_mul(norm.scale.clone().try_broadcast_like(&shape)?)?;
         }
         gradient.try_axpy(1.0, tensor, update.regularisation)?;

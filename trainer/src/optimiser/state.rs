@@ -66,7 +66,7 @@ impl OptimiserDevice for dfdx::tensor::Cuda {
 
 /// State of an optimiser for one tensor of a network. Everything starts at zero, the average at the tensor's value.
 pub trait OptimiserState<D: Device<f32>>: Sized {
-    /// The norm of all gradients, where they are clipped by it.
+    /// The norm of all gradients.
     type Norm: GradientNorm<D>;
 
     /// State for `tensor` with the parts that `options` need.
@@ -81,15 +81,14 @@ pub trait OptimiserState<D: Device<f32>>: Sized {
     /// The device's own.
     fn norm(&self, device: &D, tensors: usize) -> Result<Self::Norm, D::Err>;
 
-    /// One step: changes `tensor` and what is remembered, and leaves the gradient zero. With `norm`, the gradient is clipped
-    /// by it.
+    /// One step: changes `tensor` and what is remembered, and leaves the gradient zero, which `norm` clips or takes in before.
     ///
     /// # Errors
     /// The device's own.
     fn update<S: Shape>(
         &mut self,
         update: &Update,
-        norm: Option<&Self::Norm>,
+        norm: NormUse<'_, Self::Norm>,
         tensor: &mut Tensor<S, f32, D>,
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), D::Err>;
@@ -102,6 +101,15 @@ pub trait OptimiserState<D: Device<f32>>: Sized {
     /// # Errors
     /// The device's own.
     fn set_part(&mut self, part: StatePart, values: Vec<f32>) -> Result<(), D::Err>;
+}
+
+/// Use of the norm of all gradients in the update of one tensor.
+#[derive(Debug)]
+pub enum NormUse<'a, N> {
+    /// All gradients are in, and are clipped by it.
+    Clip(&'a N),
+    /// The gradient is taken in, and stays as it is.
+    Measure(&'a mut N),
 }
 
 /// The L2 norm of all gradients together, and the factor `min(1, largest / norm)` that clips them. Both stay where the device

@@ -4,9 +4,13 @@ use std::ops::Range;
 
 use plotters::{coord::Shift, prelude::*};
 
-use super::metrics::{EpochMetrics, Scores};
+use super::{
+    metrics::{EpochMetrics, Scores},
+    steps::StepMetrics,
+};
 
-const SIZE: (u32, u32) = (1200, 480);
+/// Columns and rows of one panel; two stand side by side.
+const PANEL: (u32, u32) = (600, 440);
 const FONT: &str = "sans-serif";
 
 /// The colours of Okabe and Ito, told apart with every kind of colour vision.
@@ -28,18 +32,28 @@ const COLOURS: [RGBColor; 8] = [
 
 type PlotError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
-/// Draws the curves of `epochs` under `title` as an SVG document. Text stays text: no font is needed.
+/// Points that the steps of an epoch are drawn by, at most: each is the mean of as many steps.
+const STEP_POINTS: usize = 100;
+
+/// Draws the curves of `epochs` under `title` as an SVG document that scales. Text stays text: no font is needed. Of a single
+/// epoch, training is drawn by its `steps`.
 ///
 /// # Errors
 /// Where plotting fails, in words.
-pub fn draw(title: &str, epochs: &[EpochMetrics]) -> Result<String, String> {
-    let mut svg = String::new();
-    plot(title, epochs, &mut svg).map_err(|error| error.to_string())?;
-    Ok(svg)
+pub fn draw(title: &str, epochs: &[EpochMetrics], steps: &[StepMetrics]) -> Result<String, String> {
+    document(Some(title), &[Panel::loss(epochs, steps), Panel::accuracy(epochs, steps)])
+}
+
+/// The same curves as two documents, loss and accuracy, for a page that puts them where it has room.
+///
+/// # Errors
+/// Where plotting fails, in words.
+pub fn draw_apart(epochs: &[EpochMetrics], steps: &[StepMetrics]) -> Result<[String; 2], String> {
+    Ok([document(None, &[Panel::loss(epochs, steps)])?, document(None, &[Panel::accuracy(epochs, steps)])?])
 }
 
 /// Draws what `runs` measured by their held-out images (by the test images where none were held out, as the legend says), a
-/// colour a run, as an SVG document.
+/// colour a run, as an SVG document. The loss's panel names the runs for both.
 ///
 /// # Errors
 /// Where plotting fails, in words.
@@ -53,46 +67,82 @@ pub fn compare(runs: &[(String, Vec<EpochMetrics>)]) -> Result<String, String> {
         };
         coloured.map(curve).collect::<Vec<_>>()
     };
-    let mut svg = String::new();
     let (losses, accuracies) = (curves(|scores| scores.loss), curves(|scores| 100.0 * scores.accuracy));
-    plot_curves("Runs", &losses, &accuracies, &mut svg).map_err(|error| error.to_string())?;
-    Ok(svg)
+    document(Some("Runs"), &[Panel::of_losses(losses), Panel { legend: None, ..Panel::of_accuracies(accuracies) }])
 }
 
-fn plot<'a>(title: &str, epochs: &[EpochMetrics], svg: &'a mut String) -> Result<(), PlotError<'a>> {
-    let losses = curves(epochs, |scores| scores.loss);
-    let accuracies = curves(epochs, |scores| 100.0 * scores.accuracy);
-    plot_curves(title, &losses, &accuracies, svg)
+/// An SVG document of panels side by side, as wide as where it is shown, and dark where that is.
+fn document(title: Option<&str>, panels: &[Panel]) -> Result<String, String> {
+    let mut svg = String::new();
+    let size = (PANEL.0 * panels.len() as u32, PANEL.1 + if title.is_some() { 40 } else { 0 });
+    plot(title, panels, size, &mut svg).map_err(|error| error.to_string())?;
+    let fixed = format!("<svg width=\"{}\" height=\"{}\" ", size.0, size.1);
+    let scaling = format!("<svg style=\"width:100%;max-width:{}px;height:auto\" ", size.0);
+    let svg = svg.replacen(&fixed, &scaling, 1);
+    Ok(match svg.find('>') {
+        Some(end) => format!("{}{DARK}{}", &svg[..=end], &svg[end + 1..]),
+        None => svg,
+    })
 }
 
-fn plot_curves<'a>(
-    title: &str,
-    losses: &[Curve],
-    accuracies: &[Curve],
-    svg: &'a mut String,
-) -> Result<(), PlotError<'a>> {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+/// Colours where the reader's other pages are dark.
+const DARK: &str = "\n<style>@media (prefers-color-scheme: dark){text{fill:#ddd}rect[fill=\"#FFFFFF\"]{fill:#16181d}\
+[stroke=\"#000000\"]{stroke:#999}[fill=\"#000000\"]:not(text){fill:#999}}</style>";
+
+fn plot<'a>(title: Option<&str>, panels: &[Panel], size: (u32, u32), svg: &'a mut String) -> Result<(), PlotError<'a>> {
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
-    let (left, right) = root.titled(title, (FONT, 22))?.split_horizontally(SIZE.0 / 2);
-    panel(
-        &left,
-        "Loss",
-        "cross-entropy (nats)",
-        |loss| format!("{loss:.2}"),
-        losses,
-        loss_range(losses),
-        SeriesLabelPosition::UpperRight,
-    )?;
-    panel(
-        &right,
-        "Accuracy",
-        "accuracy (%)",
-        |accuracy| format!("{accuracy:.0}"),
-        accuracies,
-        accuracy_range(accuracies),
-        SeriesLabelPosition::LowerRight,
-    )?;
+    let area = match title {
+        Some(title) => root.titled(title, (FONT, 22))?,
+        None => root.clone(),
+    };
+    for (panel, area) in panels.iter().zip(area.split_evenly((1, panels.len()))) {
+        panel.draw(&area)?;
+    }
     root.present()
+}
+
+/// One of the two pictures of a run.
+struct Panel {
+    caption: &'static str,
+    unit: &'static str,
+    format: fn(&f64) -> String,
+    curves: Vec<Curve>,
+    range: Range<f64>,
+    /// Where the curves are named, if they are.
+    legend: Option<SeriesLabelPosition>,
+}
+
+impl Panel {
+    fn loss(epochs: &[EpochMetrics], steps: &[StepMetrics]) -> Self {
+        Self::of_losses(curves(epochs, steps, |scores| scores.loss))
+    }
+
+    fn accuracy(epochs: &[EpochMetrics], steps: &[StepMetrics]) -> Self {
+        Self::of_accuracies(curves(epochs, steps, |scores| 100.0 * scores.accuracy))
+    }
+
+    fn of_losses(curves: Vec<Curve>) -> Self {
+        Self {
+            caption: "Loss",
+            unit: "cross-entropy (nats)",
+            format: |loss| format!("{loss:.2}"),
+            range: loss_range(&curves),
+            curves,
+            legend: Some(SeriesLabelPosition::UpperRight),
+        }
+    }
+
+    fn of_accuracies(curves: Vec<Curve>) -> Self {
+        Self {
+            caption: "Accuracy",
+            unit: "accuracy",
+            format: |accuracy| format!("{accuracy:.0} %"),
+            range: accuracy_range(&curves),
+            curves,
+            legend: Some(SeriesLabelPosition::LowerRight),
+        }
+    }
 }
 
 /// One line of a panel.
@@ -120,14 +170,34 @@ impl Curve {
     }
 }
 
-fn curves(epochs: &[EpochMetrics], value: fn(&Scores) -> f64) -> Vec<Curve> {
+fn curves(epochs: &[EpochMetrics], steps: &[StepMetrics], value: fn(&Scores) -> f64) -> Vec<Curve> {
+    let mut training = Curve::new("training", TRAIN, epochs, value, |epoch| Some(epoch.train));
+    if let [epoch] = epochs {
+        let steps: Vec<_> = steps.iter().filter(|step| step.epoch == epoch.epoch).collect();
+        if steps.len() > 1 {
+            training.points = by_steps(&steps, epoch.epoch, value);
+        }
+    }
     let mut curves = vec![
-        Curve::new("training", TRAIN, epochs, value, |epoch| Some(epoch.train)),
+        training,
         Curve::new("validation", VALIDATION, epochs, value, |epoch| epoch.validation),
         Curve::new("test", TEST, epochs, value, |epoch| Some(epoch.test)),
     ];
     curves.retain(|curve| !curve.points.is_empty());
     curves
+}
+
+/// The steps of an epoch as points on the way to its end.
+fn by_steps(steps: &[&StepMetrics], epoch: usize, value: fn(&Scores) -> f64) -> Vec<(f64, f64)> {
+    let scores = |step: &StepMetrics| Scores { loss: step.loss, accuracy: step.accuracy };
+    let last = steps.iter().map(|step| step.step).max().unwrap_or(1) as f64;
+    let means = steps.chunks(steps.len().div_ceil(STEP_POINTS)).map(|steps| {
+        let count = steps.len() as f64;
+        let at = steps.iter().map(|step| step.step as f64).sum::<f64>() / count;
+        let mean = steps.iter().map(|step| value(&scores(step))).sum::<f64>() / count;
+        ((epoch - 1) as f64 + at / last, mean)
+    });
+    means.filter(|(_, value)| value.is_finite()).collect()
 }
 
 fn values(curves: &[Curve]) -> impl Iterator<Item = f64> {
@@ -146,65 +216,60 @@ fn accuracy_range(curves: &[Curve]) -> Range<f64> {
     (10.0 * ((smallest - 1.0) / 10.0).floor()).max(0.0)..100.0
 }
 
-/// The horizontal axis: half an epoch of air on both sides, so that a single epoch is a point in the middle.
+/// The horizontal axis: some air on both sides, half an epoch of it where a single epoch would else have no width.
 fn epoch_range(curves: &[Curve]) -> Range<f64> {
     let epochs = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.0);
     let first = epochs().fold(f64::INFINITY, f64::min).min(1e9);
     let last = epochs().fold(first, f64::max);
-    let air = (0.02 * (last - first)).max(0.5);
+    let air = if last - first < 1.0 && first.fract() == 0.0 { 0.5 } else { (0.02 * (last - first)).max(0.02) };
     first - air..last + air
 }
 
-fn panel<'a>(
-    area: &DrawingArea<SVGBackend<'a>, Shift>,
-    caption: &str,
-    unit: &str,
-    format: fn(&f64) -> String,
-    curves: &[Curve],
-    range: Range<f64>,
-    legend: SeriesLabelPosition,
-) -> Result<(), PlotError<'a>> {
-    let epochs = epoch_range(curves);
-    let labels = ((epochs.end - epochs.start).floor() as usize).clamp(1, 11);
-    let mut chart = ChartBuilder::on(area)
-        .caption(caption, (FONT, 18))
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(60)
-        .build_cartesian_2d(epochs, range)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .bold_line_style(BLACK.mix(0.12))
-        .x_desc("epoch")
-        .y_desc(unit)
-        .x_labels(labels)
-        // Between whole epochs there is nothing to name.
-        .x_label_formatter(&|epoch| if epoch.fract() == 0.0 { format!("{epoch:.0}") } else { String::new() })
-        .y_label_formatter(&format)
-        .label_style((FONT, 13))
-        .axis_desc_style((FONT, 15))
-        .draw()?;
-    for curve in curves {
-        let colour = curve.colour;
-        let points = curve.points.iter().copied();
-        // Marks make a single epoch visible and would clutter many.
-        let radius = if curve.points.len() <= 30 { 3 } else { 0 };
+impl Panel {
+    fn draw<'a>(&self, area: &DrawingArea<SVGBackend<'a>, Shift>) -> Result<(), PlotError<'a>> {
+        let Self { caption, unit, format, curves, range, legend } = self;
+        let epochs = epoch_range(curves);
+        let labels = ((epochs.end - epochs.start).round() as usize + 1).clamp(2, 11);
+        let mut chart = ChartBuilder::on(area)
+            .caption(caption, (FONT, 18))
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(epochs, range.clone())?;
         chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2).filled()).point_size(radius))?
-            .label(curve.name.as_str())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
-    }
-    if !curves.is_empty() {
-        chart
-            .configure_series_labels()
-            .position(legend)
-            .label_font((FONT, 14))
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.3))
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(BLACK.mix(0.12))
+            .x_desc("epoch")
+            .y_desc(*unit)
+            .x_labels(labels)
+            // Between whole epochs there is nothing to name.
+            .x_label_formatter(&|epoch| if epoch.fract() == 0.0 { format!("{epoch:.0}") } else { String::new() })
+            .y_label_formatter(&format)
+            .label_style((FONT, 13))
+            .axis_desc_style((FONT, 15))
             .draw()?;
+        for curve in curves {
+            let colour = curve.colour;
+            let points = curve.points.iter().copied();
+            // Marks make a single epoch visible and would clutter many.
+            let radius = if curve.points.len() <= 30 { 3 } else { 0 };
+            chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(2).filled()).point_size(radius))?
+                .label(curve.name.as_str())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+        }
+        if let Some(legend) = legend.clone().filter(|_| !curves.is_empty()) {
+            chart
+                .configure_series_labels()
+                .position(legend)
+                .label_font((FONT, 14))
+                .background_style(WHITE.mix(0.85))
+                .border_style(BLACK.mix(0.3))
+                .draw()?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -228,12 +293,35 @@ mod tests {
     #[test]
     fn the_drawing_has_both_panels_axes_and_legend_for_one_epoch_and_for_many() {
         for count in [1, 2, 10, 100] {
-            let svg = draw("alexnet", &epochs(count)).unwrap();
+            let svg = draw("alexnet", &epochs(count), &[]).unwrap();
             for text in ["alexnet", "Loss", "Accuracy", "epoch", "training", "validation", "test"] {
                 assert!(svg.contains(text), "{text} is missing with {count} epochs");
             }
             assert!(svg.trim_end().ends_with("</svg>"));
         }
+    }
+
+    #[test]
+    fn a_single_epoch_is_drawn_by_its_steps() {
+        let step = |step: usize| StepMetrics {
+            epoch: 1,
+            step,
+            loss: 2.0 / step as f64,
+            accuracy: 0.5,
+            learning_rate: 0.1,
+            gradient_norm: None,
+            seconds: 1.0,
+        };
+        let steps: Vec<_> = (1..=250).map(step).collect();
+        let of = |epochs: usize| curves(&super::tests::epochs(epochs), &steps, |scores| scores.loss).remove(0).points;
+        let points = of(1);
+        // Three steps each, the last one alone; the last step is the epoch's end.
+        assert_eq!((points.len(), of(2).len()), (84, 2));
+        assert_eq!(points[0], (2.0 / 250.0, (2.0 + 1.0 + 2.0 / 3.0) / 3.0));
+        assert_eq!(points[83], (1.0, 2.0 / 250.0));
+        let svg = draw("alexnet", &super::tests::epochs(1), &steps).unwrap();
+        assert!(svg.contains("viewBox=\"0 0 1200 480\"") && svg.starts_with("<svg style="), "{svg}");
+        assert!(svg.contains("prefers-color-scheme: dark"));
     }
 
     #[test]
@@ -244,6 +332,7 @@ mod tests {
         assert!(svg.contains("plain, test") && svg.contains("&lt;best&gt;, validation"), "{svg}");
         assert!(svg.contains("#0072B2"), "{svg}");
         assert!(!svg.contains("#009E73"));
+        assert_eq!(svg.matches("plain, test").count(), 1, "the runs are named once");
     }
 
     #[test]
@@ -253,9 +342,9 @@ mod tests {
             epoch.validation = None;
             epoch.train.loss = f64::NAN;
         }
-        let svg = draw("alexnet", &epochs).unwrap();
+        let svg = draw("alexnet", &epochs, &[]).unwrap();
         assert!(!svg.contains("validation"));
         assert!(!svg.contains("NaN"));
-        assert!(draw("nothing yet", &[]).is_ok());
+        assert!(draw("nothing yet", &[], &[]).is_ok());
     }
 }

@@ -18,11 +18,12 @@ use super::{
     curves,
     device::TrainDevice,
     error::OutputError,
+    introduction,
     lock::{FolderLock, LockError},
     metrics::{self, EpochMetrics},
     report,
     state::State,
-    steps::StepLog,
+    steps::{self, StepLog},
 };
 use crate::{
     data::{Dataset, folder::TestShare},
@@ -119,11 +120,12 @@ impl RunFolder {
         let drawn = |name: &str, result: Result<String, String>| {
             result.map(String::into_bytes).map_err(|reason| OutputError::Draw { path: failed(name), reason })
         };
-        let title = format!("{} on {}", self.config.network, dataset.name());
+        let title = format!("{} on {}", introduction::title(&self.config.network), dataset.name());
+        let steps = if state.epochs.len() == 1 { steps::read(&self.path.join(STEPS)) } else { Vec::new() };
         let files = [
             ("metrics.csv", csv),
-            ("curves.svg", drawn("curves.svg", curves::draw(&title, &state.epochs))?),
-            ("report.html", drawn("report.html", report::html(&self.config, state, dataset))?),
+            ("curves.svg", drawn("curves.svg", curves::draw(&title, &state.epochs, &steps))?),
+            ("report.html", drawn("report.html", report::html(&self.config, state, dataset, &steps))?),
         ];
         let folder = self.clone();
         Ok(Box::new(move || {

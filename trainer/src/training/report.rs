@@ -1,109 +1,173 @@
 //! `report.html`: a run on one page that needs nothing beside it, with curves, confusions, the worst mistakes, times and
 //! configuration, as far as it has come.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use reporting::confusion::Confusion;
+use reporting::{
+    confusion::Confusion,
+    evaluation::TOP,
+    words::{counted, duration, grouped, loss, percent, rate},
+};
 
-use super::{config::RunConfig, curves, evaluate::Mistake, metrics::EpochMetrics, state::State};
+use super::{
+    config::RunConfig,
+    curves,
+    evaluate::Mistake,
+    introduction::{device_title, title},
+    metrics::{EpochMetrics, Scores, Tally},
+    state::State,
+    steps::StepMetrics,
+};
 use crate::data::{Dataset, LabelledImages};
 
-/// The page of a run on `dataset` that has made at least one epoch.
+/// The page of a run on `dataset` that has made at least one epoch. `steps` are those of a single epoch.
 ///
 /// # Errors
 /// In words, where curves or images cannot be drawn.
-pub fn html(config: &RunConfig, state: &State, dataset: &Dataset) -> Result<String, String> {
+pub fn html(config: &RunConfig, state: &State, dataset: &Dataset, steps: &[StepMetrics]) -> Result<String, String> {
     let State { epochs, best, examination, .. } = state;
-    let title = escape(&format!("{}: {}", config.network, super::config::shell_line(&config.command)));
-    let svg = curves::draw(&config.network, epochs)?;
+    let tally = &examination.tally;
+    let accuracy = percent(tally.scores().accuracy);
+    let title = escape(&format!("{} on {}: {accuracy}", title(&config.network), dataset.name()));
+    let [loss_curves, accuracy_curves] = curves::draw_apart(epochs, steps)?;
     let configuration = serde_json::to_string_pretty(config).map_err(|error| error.to_string())?;
-    let scores = examination.tally.scores();
     let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+    let time = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let summary = format!(
-        "Epoch {} is the best of {} so far, of {} at most: {:.2} % of {} test images, loss {:.4}. {:.0} s in all, by {} with {} threads.",
+        "{accuracy} of {} by epoch {}, the best of {} so far, of {} at most; loss {}. {} in all, on {} with {}.",
+        counted(tally.images(), "test image"),
         epochs.get(*best).map_or(0, |epoch| epoch.epoch),
         epochs.len(),
         config.options.epochs,
-        100.0 * scores.accuracy,
-        examination.tally.images(),
-        scores.loss,
-        seconds,
-        escape(&config.device),
-        config.threads
+        loss(tally.scores().loss),
+        duration(time),
+        escape(device_title(&config.device)),
+        counted(config.threads as u64, "thread")
     );
+    let command = escape(&super::config::shell_line(&config.command));
     let mistakes = mistakes(dataset, &examination.mistakes)?;
     Ok(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-         <h1>{title}</h1>\n<p>{summary}</p>\n{svg}\n\
-         <h2>Epochs</h2>\n{}<h2>Confusions</h2>\n{}<h2>Worst mistakes</h2>\n<p>The right class, what it was taken for, and the probability \
-         that the network gave to the right class.</p>\n<div>{mistakes}</div>\n\
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
+         <h1>{title}</h1>\n<p>{summary}</p>\n<p><code>{command}</code></p>\n\
+         <div class=\"curves\">{loss_curves}{accuracy_curves}</div>\n\
+         <h2>Epochs</h2>\n{}<h2>Classes</h2>\n{}<h2>Confusions</h2>\n{}<h2>Worst mistakes</h2>\n<p>The right class, what it was \
+         taken for, and the probability that the network gave to the right class.</p>\n<div>{mistakes}</div>\n\
          <h2>Configuration</h2>\n<pre>{}</pre>\n</html>\n",
         epoch_table(epochs, *best),
-        confusions(&dataset.classes, examination.tally.confusion()),
+        class_table(&dataset.classes, tally),
+        confusions(&dataset.classes, tally.confusion()),
         escape(&configuration)
     ))
 }
 
-const STYLE: &str = "body{font:15px sans-serif;max-width:1200px;margin:2em auto;padding:0 1em}h1{font-size:20px}\
-svg{max-width:100%;height:auto}table{border-collapse:collapse}td,th{padding:2px 8px;text-align:right}\
-th:first-child{text-align:left}tr.best{font-weight:bold}figure{display:inline-block;margin:4px;width:110px;\
-font-size:12px;vertical-align:top;overflow-wrap:anywhere}figure img{width:84px;height:84px;image-rendering:pixelated;object-fit:contain}\
-pre{background:#f4f4f4;padding:1em;overflow:auto}";
+const STYLE: &str = ":root{--text:#1a1a1a;--page:#fff;--line:#ddd;--block:#f4f4f4}\
+@media (prefers-color-scheme:dark){:root{--text:#ddd;--page:#16181d;--line:#3a3d44;--block:#22252b}}\
+body{font:15px/1.45 sans-serif;max-width:1200px;margin:1.5em auto;padding:0 1em;color:var(--text);background:var(--page)}\
+h1{font-size:22px}h2{font-size:18px;margin-top:1.6em}code{overflow-wrap:anywhere;font-size:13px}\
+.curves{display:flex;flex-wrap:wrap}.curves svg{flex:1 1 340px;min-width:0}.wide{overflow-x:auto}\
+table{border-collapse:collapse}td,th{padding:2px 8px;text-align:right;white-space:nowrap}td{border-top:1px solid var(--line)}\
+th:first-child{text-align:left}tr.best{font-weight:bold}\
+.matrix td{min-width:2.2em;padding:3px 4px}.matrix thead th{vertical-align:bottom;padding:2px 0}\
+.matrix thead span{writing-mode:vertical-rl;transform:rotate(180deg);font-weight:normal}.matrix .dark{color:#fff}.matrix .light{color:#1a1a1a}\
+figure{display:inline-block;margin:4px;width:110px;font-size:12px;vertical-align:top;overflow-wrap:anywhere}\
+figure img{width:84px;height:84px;image-rendering:pixelated;object-fit:contain}pre{background:var(--block);padding:1em;overflow:auto}";
+
+/// Rows of a table that may be wider than the page, which then scrolls.
+fn table(class: &str, head: &str, rows: &str) -> String {
+    format!(
+        "<div class=\"wide\"><table class=\"{class}\">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+    )
+}
+
+fn cells(tag: &str, cells: &[String]) -> String {
+    cells.iter().map(|cell| format!("<{tag}>{cell}</{tag}>")).collect()
+}
 
 fn epoch_table(epochs: &[EpochMetrics], best: usize) -> String {
-    let mut table = String::from("<table>\n");
+    let validation = epochs.iter().any(|epoch| epoch.validation.is_some());
+    let scores = |scores: Option<Scores>| match scores {
+        Some(scores) => [loss(scores.loss), percent(scores.accuracy)],
+        None => ["-", "-"].map(String::from),
+    };
+    let mut rows = String::new();
     for (index, epoch) in epochs.iter().enumerate() {
-        let columns = epoch.columns();
-        let row = |tag: &str, cells: [&str; 9]| -> String {
-            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", cell.replace('_', " "))).collect()
-        };
-        if index == 0 {
-            let _ = writeln!(table, "<tr>{}</tr>", row("th", columns.each_ref().map(|(name, _)| *name)));
-        }
+        let mut row = vec![epoch.epoch.to_string()];
+        row.extend(scores(Some(epoch.train)));
+        row.extend(validation.then(|| scores(epoch.validation)).into_iter().flatten());
+        row.extend(scores(Some(epoch.test)));
+        let time = Duration::try_from_secs_f64(epoch.seconds).unwrap_or_default();
+        row.extend([rate(epoch.images_per_second), duration(time)]);
         let class = if index == best { " class=\"best\"" } else { "" };
-        let _ = writeln!(table, "<tr{class}>{}</tr>", row("td", columns.each_ref().map(|(_, value)| value.as_str())));
+        let _ = writeln!(rows, "<tr{class}>{}</tr>", cells("td", &row));
     }
-    table + "</table>\n"
+    let mut head = vec!["epoch", "train loss", "train accuracy"];
+    head.extend(validation.then_some(["validation loss", "validation accuracy"]).into_iter().flatten());
+    head.extend(["test loss", "test accuracy", "images/s", "time"]);
+    table("", &cells("th", &head.into_iter().map(String::from).collect::<Vec<_>>()), &rows)
+}
+
+/// Precision, recall and F1 of each class.
+fn class_table(classes: &[String], tally: &Tally) -> String {
+    let evaluation = tally.evaluation(classes);
+    let mut rows = String::new();
+    for (name, total) in classes.iter().zip(evaluation.totals()) {
+        let scores = [total.precision(), total.recall(), total.f1()];
+        let scores = scores.map(|score| score.map_or("-".to_string(), percent));
+        let row = [vec![grouped(total.images)], scores.to_vec()].concat();
+        let _ = writeln!(rows, "<tr><th>{}</th>{}</tr>", escape(name), cells("td", &row));
+    }
+    let means = evaluation.macro_mean();
+    let means = [means.precision, means.recall, means.f1].map(percent);
+    let _ = writeln!(rows, "<tr class=\"best\"><th>macro mean</th><td></td>{}</tr>", cells("td", &means));
+    let head = ["class", "images", "precision", "recall", "F1"].map(String::from);
+    let top =
+        evaluation.top_accuracy().map_or(String::new(), |top| format!("<p>Top-{TOP} accuracy {}.</p>\n", percent(top)));
+    top + &table("", &cells("th", &head), &rows)
 }
 
 fn confusions(classes: &[String], confusion: &Confusion) -> String {
     if classes.len() <= Confusion::READABLE {
         return confusion_table(classes, &confusion.matrix());
     }
-    let mut table = String::from(
-        "<p>The classes that the best epoch most often takes for another, by test images.</p>\n\
-         <table>\n<tr><th>class</th><th>taken for</th><th>images</th></tr>\n",
-    );
+    let mut rows = String::new();
     let name = |class: usize| escape(classes.get(class).map_or("?", String::as_str));
     for (label, predicted, images) in confusion.mistakes().into_iter().take(Confusion::READABLE) {
         let (label, predicted) = (name(label), name(predicted));
-        let _ = writeln!(table, "<tr><th>{label}</th><td>{predicted}</td><td>{images}</td></tr>");
+        let _ = writeln!(rows, "<tr><th>{label}</th><td>{predicted}</td><td>{images}</td></tr>");
     }
-    table + "</table>\n"
+    let head = ["class", "taken for", "images"].map(String::from);
+    "<p>The classes that the best epoch most often takes for another, by test images.</p>\n".to_string()
+        + &table("", &cells("th", &head), &rows)
 }
 
 fn confusion_table(classes: &[String], confusion: &[Vec<u64>]) -> String {
-    let mut table = String::from(
-        "<p>Test images of each class (rows) taken for each class (columns), by the best epoch.</p>\n\
-         <table>\n<tr><th></th>",
-    );
-    for class in 0..classes.len() {
-        let _ = write!(table, "<th>{class}</th>");
+    let mut head = String::from("<th></th>");
+    for name in classes {
+        let _ = write!(head, "<th><span>{}</span></th>", escape(name));
     }
-    table.push_str("<th>right</th></tr>\n");
+    head.push_str("<th>right</th>");
+    let mut rows = String::new();
     for (class, (name, row)) in classes.iter().zip(confusion).enumerate() {
-        let _ = write!(table, "<tr><th>{class} {}</th>", escape(name));
+        let _ = write!(rows, "<tr><th>{}</th>", escape(name));
         let images = row.iter().sum::<u64>().max(1) as f64;
         for count in row {
-            let shade = *count as f64 / images;
-            let _ = write!(table, "<td style=\"background:rgba(0,114,178,{shade:.3})\">{count}</td>");
+            // From white to dark blue, in a light page and in a dark one; the text is what stands out.
+            let share = *count as f64 / images;
+            let [red, green, blue] =
+                [(255.0, 0.0), (255.0, 82.0), (255.0, 130.0)].map(|(from, to)| from + (to - from) * share);
+            let text = if share > 0.45 { "dark" } else { "light" };
+            let shade = format!("rgb({red:.0},{green:.0},{blue:.0})");
+            let _ = write!(rows, "<td class=\"{text}\" style=\"background:{shade}\">{count}</td>");
         }
-        let _ = writeln!(table, "<td>{:.1} %</td></tr>", 100.0 * row[class] as f64 / images);
+        let _ = writeln!(rows, "<td>{}</td></tr>", percent(row[class] as f64 / images));
     }
-    table + "</table>\n"
+    "<p>Test images of each class (rows) taken for each class (columns), by the best epoch.</p>\n".to_string()
+        + &table("matrix", &head, &rows)
 }
 
 fn mistakes(dataset: &Dataset, mistakes: &[Mistake]) -> Result<String, String> {
@@ -116,10 +180,11 @@ fn mistakes(dataset: &Dataset, mistakes: &[Mistake]) -> Result<String, String> {
         let _ = write!(
             figures,
             "<figure><img alt=\"{image}\" src=\"data:image/png;base64,{}\"><figcaption>{} → {}<br>\
-             {probability:.1e}, {image}</figcaption></figure>",
+             {}, {image}</figcaption></figure>",
             STANDARD.encode(png),
             name(*label),
-            name(*predicted)
+            name(*predicted),
+            percent(*probability)
         );
     }
     Ok(figures)

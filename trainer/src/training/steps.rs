@@ -24,7 +24,7 @@ pub struct StepMetrics {
     pub accuracy: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// L2 norm of all gradients before clipping, where they are clipped.
+    /// L2 norm of all gradients before clipping; absent in files of earlier versions, which measured it only to clip by it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub gradient_norm: Option<f64>,
     /// Seconds that the step took, waiting for its images included; the mean of those whose results were read together.
@@ -73,6 +73,12 @@ impl StepLog {
         line.and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()))
             .map_err(|source| OutputError::Write { path: self.path.clone(), source })
     }
+}
+
+/// The steps in such a file, as far as they can be read: for a picture.
+pub fn read(path: &Path) -> Vec<StepMetrics> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 #[cfg(test)]

@@ -103,11 +103,8 @@ fn the_text_fits_80_columns_with_ten_classes() {
     assert!(!text.contains('\u{1b}'), "{text}");
     let head = "accuracy         99.90 %  (10,000 of 10,010 images)\ntop-5 accuracy  100.00 %\nloss            0.2500\n\nclass ";
     assert!(text.starts_with(head), "{text}");
-    assert!(
-        text.contains("\nmacro mean                               10,010    99.90 %  99.90 %  99.90 %\n"),
-        "{text}"
-    );
-    assert!(text.contains("\n3 a very long name…     ·     ·     ·  1000     1"), "{text}");
+    assert!(text.contains("\nmacro mean                              10,010    99.90 %  99.90 %  99.90 %\n"), "{text}");
+    assert!(text.contains("\n3 a very long nam…     ·     ·     ·  1000     1"), "{text}");
 }
 
 #[test]

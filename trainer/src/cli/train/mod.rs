@@ -302,7 +302,10 @@ impl TrainArgs {
             true => "",
             false => "; for a first look, trainer --quick takes a few minutes",
         };
-        format!("That takes about {} on this machine{quick}", duration(time))
+        format!(
+            "That takes about {} on this machine{quick}",
+            duration(Duration::from_secs(time.as_secs_f64().ceil() as u64))
+        )
     }
 
     /// The configuration of a new run.
