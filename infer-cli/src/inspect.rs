@@ -92,7 +92,7 @@ impl Contents {
             tensors: tensors.collect(),
             metadata,
             networks: NETWORKS
-                .into_iter()
+                .iter()
                 .flat_map(|plan| {
                     let network = plan.description();
                     let packed = Network::from_safetensors(plan, file, Backend::Scalar);

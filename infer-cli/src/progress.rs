@@ -30,13 +30,13 @@ pub struct Progress {
     ended: Arc<AtomicBool>,
 }
 
-/// What will be classified.
+/// Images that will be classified.
 pub struct Sources {
     /// Paths of the command line.
     pub paths: Vec<PathBuf>,
     /// List of more paths, with NUL characters between them or not.
     pub list: Option<(PathBuf, bool)>,
-    /// How folders are searched.
+    /// Search within folders.
     pub search: Search,
 }
 

@@ -146,7 +146,7 @@ struct Sizes {
 impl Sizes {
     fn of_all_networks() -> Self {
         let mut sizes = Self { single: BTreeMap::new(), rows: BTreeMap::new() };
-        for plan in NETWORKS.iter().copied() {
+        for plan in NETWORKS {
             sizes.add(plan.description());
         }
         sizes

@@ -74,7 +74,7 @@ pub fn named(path: &Path) -> Result<PathBuf, NoWeights> {
 /// The key of the metadata that a training run's checkpoint has.
 pub const CHECKPOINT: &str = "checkpoint";
 
-/// What a safetensors file with that key is, and what to do.
+/// Description of a safetensors file with that key, and what to do with it.
 pub const IS_CHECKPOINT: &str = "a checkpoint of a training run, which `trainer --resume` goes on from; its weights are the file \
                                  *.safetensors in the folder of the run";
 

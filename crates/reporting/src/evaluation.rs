@@ -27,7 +27,7 @@ pub fn is_in_top(logits: &[f32], label: usize) -> bool {
     logits.iter().enumerate().filter(|&logit| before(logit)).count() < TOP
 }
 
-/// What is known of a classifier after it has classified images whose classes are known. Its text is the same in every program.
+/// Result of a classifier on images whose classes are known. Its text is the same in every program.
 #[derive(Debug, Clone, Copy)]
 pub struct Evaluation<'a> {
     /// The classes' names.

@@ -1,4 +1,4 @@
-//! How classifiers are evaluated and their results shown: which class is taken for which ([`confusion`]), precision, recall, F1 and
+//! Evaluation of classifiers, and how results are shown: which class is taken for which ([`confusion`]), precision, recall, F1 and
 //! their table ([`evaluation`]), numbers and durations in words ([`words`]), and what a terminal shows ([`terminal`]). trainer and
 //! infer-cli report by the same code, so that their tables and sentences agree.
 

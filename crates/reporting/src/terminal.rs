@@ -1,4 +1,4 @@
-//! What a terminal shows: whether in colour, and bars of progress.
+//! Colour on a terminal.
 
 use std::{env, ffi::OsStr};
 
@@ -14,15 +14,15 @@ fn allows(no_colour: Option<&OsStr>, terminal: Option<&OsStr>) -> bool {
 /// Colour of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
-    /// What went well.
+    /// Success.
     Green,
-    /// What went wrong.
+    /// Failure.
     Red,
-    /// What is under way.
+    /// Progress.
     Cyan,
-    /// What matters less.
+    /// Detail.
     Dim,
-    /// What stands out.
+    /// Heading.
     Bold,
 }
 

@@ -9,7 +9,7 @@ infer_core::network! {
     linear1: linear 2 classes;
 }
 
-/// What the classes are called.
+/// Names of the classes.
 pub const NAMES: [&str; 2] = ["horizontal", "vertical"];
 
 /// Stripes of two pixels, as a camera would give them.

@@ -55,7 +55,7 @@ Without a command, `train` is meant.
 Exit status: 0 success, 1 the run diverged or learnt nothing, 2 it could not be done (wrong usage, files, the device),
 130 interrupted (143 by SIGTERM, 129 by SIGHUP).";
 
-/// What the short help says instead.
+/// Examples of the short help.
 const SHORT_EXAMPLES: &str = "\
 Examples:
   trainer --quick                          a few minutes on two cores, for a first look

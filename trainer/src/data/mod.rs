@@ -61,7 +61,7 @@ pub struct Dataset {
 pub enum Origin {
     /// Four IDX files. They do not say what their labels mean: the names are Fashion-MNIST's.
     Idx,
-    /// None: the images were made by a program.
+    /// No files: the images were made by a program.
     Memory,
     /// Folders named after the classes.
     Folder {

@@ -62,7 +62,7 @@ pub enum ExportError {
     Unsuitable {
         /// The file.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Expectation, and what was found instead.
         reason: String,
     },
     /// The file's tensors are not the network's.

@@ -1,4 +1,4 @@
-//! How long a run will take, found by a trial before its first step.
+//! Estimate of a run's duration, by a trial before its first step.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,7 @@ const MOST_IMAGES: usize = 64;
 /// A trial that takes longer needs no other to warm up for.
 const LONG: Duration = Duration::from_secs(1);
 
-/// How long a run of `network` with these options will take on this device, as its user's clock goes: one step is tried, of
-/// which nothing is kept.
+/// Estimated duration of a run of `network` with these options on this device: one step is tried, of which nothing is kept.
 ///
 /// # Errors
 /// [`TrainError`].

@@ -20,7 +20,7 @@ pub fn device_title(device: &str) -> &str {
     if device == "cpu" { "the CPU" } else { device }
 }
 
-/// What a run in `folder` will do: all of it, or what is left after `state`.
+/// Description of a run in `folder`: of all of it, or of what is left after `state`.
 pub fn introduction(config: &RunConfig, state: Option<&State>, folder: &Path) -> String {
     let (network, device) = (title(&config.network), device_title(&config.device));
     let threads = counted(config.threads as u64, "thread");

@@ -88,7 +88,7 @@ impl Tally {
         &self.confusion
     }
 
-    /// What follows from it for `classes`.
+    /// Evaluation for `classes`.
     pub fn evaluation<'a>(&'a self, classes: &'a [String]) -> Evaluation<'a> {
         Evaluation { classes, confusion: &self.confusion, in_top: self.in_top, loss: Some(self.scores().loss) }
     }

@@ -307,7 +307,7 @@ mod tests {
         EpochMetrics { epoch, train, validation, test: SCORES, images_per_second: 299.0, seconds: 3599.0 }
     }
 
-    /// What a terminal of some columns shows in the second epoch of three.
+    /// Screen of a terminal of some columns in the second epoch of three.
     fn shown(columns: u16, coloured: bool) -> (InMemoryTerm, Progress) {
         let terminal = InMemoryTerm::new(20, columns);
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));

@@ -94,9 +94,9 @@ pub(super) struct TrainArgs {
 
 /// A configuration that is there already.
 enum Base<'a> {
-    /// That of the run in this folder, which goes on.
+    /// Configuration of the run in this folder, which goes on.
     Resumed(&'a Path, RunConfig),
-    /// That of another run, for a new one.
+    /// Configuration of another run, for a new one.
     Saved(RunConfig),
 }
 
@@ -318,10 +318,10 @@ impl TrainArgs {
     ) -> anyhow::Result<RunConfig> {
         let saved = base.map(|config| config.options.validation).filter(|_| dataset.validation.is_none());
         let init = base.and_then(|config| config.init.as_ref());
-        if let Some(init) = init.filter(|_| self.recipe.init.is_none()) {
-            if DataFile::of(&init.path)?.sha256 != init.sha256 {
-                return Err(StartError::InitChanged { path: init.path.clone() }.into());
-            }
+        if let Some(init) = init.filter(|_| self.recipe.init.is_none())
+            && DataFile::of(&init.path)?.sha256 != init.sha256
+        {
+            return Err(StartError::InitChanged { path: init.path.clone() }.into());
         }
         if base.is_some_and(|config| {
             let digests = |files: &[DataFile]| files.iter().map(|file| file.sha256.clone()).collect::<Vec<_>>();
