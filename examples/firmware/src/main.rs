@@ -30,6 +30,9 @@ extern "C" fn main() -> i32 {
 #[link(name = "c")]
 unsafe extern "C" {}
 
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {} // Linux's precompiled `core` asks for it; a board's does not.
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
