@@ -28,10 +28,8 @@ mod worker;
 
 use std::{io, process::ExitCode};
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let result = match args::Cli::parse().command {
+    let result = match reporting::arguments::parse::<args::Cli>().command {
         args::Command::Classify(args) => classify::run(*args),
         args::Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
         args::Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),

@@ -2,6 +2,7 @@
 //! their table ([`evaluation`]), numbers and durations in words ([`words`]), and what a terminal shows ([`terminal`]). trainer and
 //! infer-cli report by the same code, so that their tables and sentences agree.
 
+pub mod arguments;
 pub mod confusion;
 pub mod evaluation;
 pub mod terminal;

@@ -177,7 +177,7 @@ struct Failed(String);
 
 /// Runs the program with the process's arguments and says how it ended.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = reporting::arguments::parse();
     let result = match cli.command {
         None => cli.train.run(),
         Some(Command::Train(arguments)) => arguments.run(),

@@ -86,7 +86,7 @@ pub(in crate::cli) struct RecipeArgs {
     #[arg(long, alias = "optimizer", value_name = "NAME", value_parser = one_of(&OptimiserName::NAMES), help_heading = OPTIMISER, hide_short_help = true)]
     optimiser: Option<OptimiserName>,
     /// Learning rate, the largest of the schedule [default: 0.001]
-    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, alias = "lr", value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
     learning_rate: Option<f64>,
     /// Learning rate schedule [default: constant]
     #[arg(long, value_name = "NAME", value_parser = one_of(&Course::NAMES), help_heading = OPTIMISER, hide_short_help = true)]

@@ -10,6 +10,8 @@ use std::{
 use image_files::find::{Candidate, Kind, Search};
 use sha2::{Digest, Sha256};
 
+use reporting::arguments::distance;
+
 use super::{FolderError, TEST, TRAIN, TestShare, VALIDATION};
 use infer_core::describe::CLASSES;
 
@@ -121,21 +123,6 @@ fn similar(missing: &Path) -> Option<String> {
     let folders = sub_folders(beside).ok()?;
     let near = folders.into_keys().map(|other| (distance(&name, &other.to_lowercase()), other));
     near.filter(|(distance, _)| *distance <= 2.min(name.chars().count() / 2)).min().map(|(_, other)| other)
-}
-
-/// Levenshtein distance: letters that must be changed, added or removed to make one text the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, letter) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, wanted) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *wanted);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 impl TestShare {
