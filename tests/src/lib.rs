@@ -11,3 +11,15 @@ pub mod formula;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding.md")]
 mod embedding {}
+
+/// A program of the workspace. `cargo test --workspace` builds it beside the tests.
+///
+/// # Panics
+/// It was not built.
+pub fn program(name: &str) -> std::path::PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let folder = test.ancestors().nth(2).expect("the test lies in target/PROFILE/deps");
+    let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is missing: run `cargo test --workspace`", path.display());
+    path
+}

@@ -2,17 +2,9 @@
 //! finds on the images that trainer wrote is the accuracy that trainer finds on the data set.
 
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-
-/// A program of the workspace. `cargo test --workspace` builds it beside the tests.
-fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    let folder = test.ancestors().nth(2).expect("the test lies in target/PROFILE/deps");
-    let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.exists(), "{} is missing: run `cargo test --workspace`", path.display());
-    path
-}
+use tests::program;
 
 fn run(program: &Path, arguments: &[&str]) -> Output {
     let output = Command::new(program).args(arguments).output().expect("the program starts");
