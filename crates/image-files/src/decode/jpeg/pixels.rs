@@ -6,6 +6,9 @@
 /// Rows of blocks' worth of row groups that are read at once.
 const GROUPS_READ: usize = 8;
 
+/// Pixels that are converted at once.
+const LANES: usize = 32;
+
 /// Row groups that are kept for the next rows: the one above, and the one that waits for the row below it.
 const GROUPS_KEPT: usize = 2;
 
@@ -159,16 +162,37 @@ impl Rows {
 /// Converts colours (JFIF, "Conversion to and from RGB"), with libjpeg's 16 bits behind the binary point.
 #[inline(always)]
 fn to_rgb(y: &[u8], cb: &[u8], cr: &[u8], pixels: &mut [u8]) {
-    let pixels = pixels.as_chunks_mut::<3>().0;
-    let (y, cb, cr) = (&y[..pixels.len()], &cb[..pixels.len()], &cr[..pixels.len()]);
-    for (((pixel, y), cb), cr) in pixels.iter_mut().zip(y).zip(cb).zip(cr) {
-        let (y, cb, cr) = (i32::from(*y), i32::from(*cb) - 128, i32::from(*cr) - 128);
+    let count = pixels.len() / 3;
+    let (chunks, rest) = pixels.as_chunks_mut::<{ 3 * LANES }>();
+    let whole = chunks.len() * LANES;
+    let (ys, cbs, crs) = (y.as_chunks::<LANES>().0, cb.as_chunks::<LANES>().0, cr.as_chunks::<LANES>().0);
+    for (((chunk, y), cb), cr) in chunks.iter_mut().zip(ys).zip(cbs).zip(crs) {
+        convert(y, cb, cr, chunk);
+    }
+    if count > whole {
+        let last = |samples: &[u8]| {
+            let mut lanes = [0; LANES];
+            lanes[..count - whole].copy_from_slice(&samples[whole..count]);
+            lanes
+        };
+        let mut chunk = [0; 3 * LANES];
+        convert(&last(y), &last(cb), &last(cr), &mut chunk);
+        rest.copy_from_slice(&chunk[..rest.len()]);
+    }
+}
+
+/// Converts as many pixels as the compiler makes vectors of.
+#[inline(always)]
+fn convert(y: &[u8; LANES], cb: &[u8; LANES], cr: &[u8; LANES], pixels: &mut [u8; 3 * LANES]) {
+    let (mut red, mut green, mut blue) = ([0; LANES], [0; LANES], [0; LANES]);
+    for lane in 0..LANES {
+        let (y, cb, cr) = (i32::from(y[lane]), i32::from(cb[lane]) - 128, i32::from(cr[lane]) - 128);
         let half = 1 << 15;
-        *pixel = [
-            y + ((91_881 * cr + half) >> 16),
-            y + ((-22_554 * cb - 46_802 * cr + half) >> 16),
-            y + ((116_130 * cb + half) >> 16),
-        ]
-        .map(|level| level.clamp(0, 255) as u8);
+        red[lane] = (y + ((91_881 * cr + half) >> 16)).clamp(0, 255) as u8;
+        green[lane] = (y + ((-22_554 * cb - 46_802 * cr + half) >> 16)).clamp(0, 255) as u8;
+        blue[lane] = (y + ((116_130 * cb + half) >> 16)).clamp(0, 255) as u8;
+    }
+    for (lane, pixel) in pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+        *pixel = [red[lane], green[lane], blue[lane]];
     }
 }
