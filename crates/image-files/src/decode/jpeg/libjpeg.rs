@@ -423,3 +423,6 @@ unsafe extern "C-unwind" fn note(common: &mut jpeg_common_struct, level: c_int) 
     let damage = unsafe { &mut (*errors).damage };
     damage.get_or_insert(text);
 }
+
+#[cfg(test)]
+mod tests;
