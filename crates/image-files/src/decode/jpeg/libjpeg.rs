@@ -1,5 +1,5 @@
 //! libjpeg (as mozjpeg keeps it), by which every other program reads JPEG: for JPEG files, and for the JPEG data within TIFF files.
-//! All unsafe code of this crate is here.
+//! All unsafe code of this crate is here, but for two casts in [`idct`].
 //!
 //! Without assembler, which users need not have, libjpeg's arithmetic is slow. So its inverse cosine transform is replaced by ours
 //! ([`idct`]), and what makes pixels of its planes as well ([`pixels`]), where the file is of a usual kind.
