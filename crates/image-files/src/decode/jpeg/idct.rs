@@ -115,3 +115,47 @@ fn by_turns(p: [i16; 8], q: [i16; 8]) -> [[i16; 8]; 2] {
         transmute([x86_64::_mm_unpacklo_epi16(p, q), x86_64::_mm_unpackhi_epi16(p, q)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn samples_are_the_cosines_sum(coefficients in prop::array::uniform32(-40_i16..40), step in 1_u16..8) {
+            let mut block = [0; 64];
+            block[..32].copy_from_slice(&coefficients);
+            let samples = inverse(&block, &[step; 64]);
+            let cosine = |at: usize, wave: usize| {
+                let scale = if wave == 0 { 0.5_f64.sqrt() } else { 1.0 };
+                scale / 2.0 * ((2 * at + 1) as f64 * wave as f64 * std::f64::consts::PI / 16.0).cos()
+            };
+            for (y, row) in samples.iter().enumerate() {
+                for (x, sample) in row.iter().enumerate() {
+                    let term = |k: usize| f64::from(block[k]) * f64::from(step) * cosine(y, k / 8) * cosine(x, k % 8);
+                    let expected = ((0..64).map(term).sum::<f64>() + 128.0).clamp(0.0, 255.0);
+                    prop_assert!((f64::from(*sample) - expected).abs() < 1.0, "{sample} at {x}, {y}: expected {expected}");
+                }
+            }
+        }
+
+        #[test]
+        fn any_numbers_give_samples(coefficients: [[i16; 32]; 2], steps: [[u16; 32]; 2]) {
+            inverse(coefficients.as_flattened().try_into().unwrap(), steps.as_flattened().try_into().unwrap());
+        }
+    }
+
+    #[test]
+    fn levels_beyond_samples_saturate() {
+        let mut block = [0; 64];
+        for (first, expected) in [(3000, 255), (-3000, 0), (-1024, 0), (1016, 255), (0, 128)] {
+            block[0] = first;
+            assert_eq!(inverse(&block, &[1; 64]), [[expected; 8]; 8]);
+        }
+        // All of the other waves' nought, but one that is rounded away: the same by the long way.
+        (block[0], block[63]) = (-3000, 1);
+        assert_eq!(inverse(&block, &[1; 64]), [[0; 8]; 8]);
+    }
+}
