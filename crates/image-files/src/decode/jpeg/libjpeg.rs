@@ -1,5 +1,8 @@
-//! libjpeg (as mozjpeg keeps it), by which every other program reads JPEG: for what the fast decoder does not read, and for the
-//! JPEG data within TIFF files. All unsafe code of this crate is here.
+//! libjpeg (as mozjpeg keeps it), by which every other program reads JPEG: for JPEG files, and for the JPEG data within TIFF files.
+//! All unsafe code of this crate is here, but for two casts in [`idct`].
+//!
+//! Without assembler, which users need not have, libjpeg's arithmetic is slow. So its inverse cosine transform is replaced by ours
+//! ([`idct`]), and what makes pixels of its planes as well ([`pixels`]), where the file is of a usual kind.
 //!
 //! libjpeg ends a failed call by a function that must not return. Ours unwinds, from this file's callback through libjpeg's
 //! frames, which are compiled for that (the feature `unwinding`), to this file's [`Decompress::guarded`]; no Rust frame with
@@ -19,6 +22,11 @@ use mozjpeg_sys::{
     *,
 };
 
+use super::{
+    idct,
+    pixels::{Plane, Rows},
+};
+
 /// libjpeg's `JMSG_LENGTH_MAX`: the most bytes of a message, its final zero among them.
 const MESSAGE: usize = 200;
 
@@ -30,6 +38,12 @@ const PADDING: u32 = 2;
 
 /// Rows that are asked for in one call.
 const ROWS: usize = 16;
+
+/// Columns and rows of a block.
+const BLOCK: usize = 8;
+
+/// The largest factor of a component's columns or rows.
+const MOST_FACTOR: usize = 4;
 
 /// Conversion of colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,18 +78,54 @@ pub struct Samples {
 /// # Errors
 /// libjpeg's, in its words.
 pub fn decode(tables: Option<&[u8]>, file: &[u8], colours: Colours) -> anyhow::Result<Samples> {
+    decode_with(tables, file, colours, Arithmetic::best())
+}
+
+/// Whose transforms of numbers are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arithmetic {
+    /// libjpeg's.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what ours is compared with"))]
+    Libjpeg,
+    /// Ours, for any CPU.
+    Portable,
+    /// Ours, for CPUs that are known to have AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Arithmetic {
+    /// The fastest that this CPU has.
+    fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+}
+
+fn decode_with(
+    tables: Option<&[u8]>,
+    file: &[u8],
+    colours: Colours,
+    arithmetic: Arithmetic,
+) -> anyhow::Result<Samples> {
     let mut jpeg = Decompress::new()?;
     if let Some(tables) = tables {
         jpeg.read_header(tables, false)?;
     }
     jpeg.read_header(file, true)?;
-    jpeg.start(colours)?;
+    let rows = jpeg.start(colours, arithmetic)?;
     let (width, height) = (jpeg.state.output_width as usize, jpeg.state.output_height as usize);
     let components = usize::try_from(jpeg.state.output_components)?;
     let stride = width * components;
     ensure!(stride > 0, "libjpeg gives no samples");
     let mut samples = vec![0; stride * height];
-    jpeg.read_rows(&mut samples, stride)?;
+    match rows {
+        Some(rows) => jpeg.read_planes(rows, &mut samples, arithmetic)?,
+        None => jpeg.read_rows(&mut samples, stride)?,
+    }
     let damage = jpeg.errors.damage.take();
     Ok(Samples { width, height, components, samples, damage })
 }
@@ -148,8 +198,8 @@ impl<'f> Decompress<'f> {
         })
     }
 
-    /// Begins decoding. All scans of a file of several are read now.
-    fn start(&mut self, colours: Colours) -> anyhow::Result<()> {
+    /// Begins decoding. All scans of a file of several are read now. Returns what makes pixels of the planes if that is ours.
+    fn start(&mut self, colours: Colours, arithmetic: Arithmetic) -> anyhow::Result<Option<Rows>> {
         let stored = &mut self.state.jpeg_color_space;
         let wanted = match (colours, *stored as J_COLOR_SPACE) {
             (Colours::Kept, _) => {
@@ -167,8 +217,75 @@ impl<'f> Decompress<'f> {
         };
         self.state.out_color_space = wanted;
         self.state.do_fancy_upsampling = c_int::from(colours != Colours::YCbCrRepeated);
-        // SAFETY: a header was read.
-        self.guarded(|state| _ = unsafe { jpeg_start_decompress(state) })
+        let inverse: Inverse = match arithmetic {
+            Arithmetic::Libjpeg => {
+                // SAFETY: a header was read.
+                self.guarded(|state| _ = unsafe { jpeg_start_decompress(state) })?;
+                return Ok(None);
+            }
+            Arithmetic::Portable => inverse,
+            #[cfg(target_arch = "x86_64")]
+            Arithmetic::Avx2 => inverse_avx2,
+        };
+        let rows = self.rows();
+        self.state.raw_data_out = c_int::from(rows.is_some());
+        self.guarded(|state| {
+            // SAFETY: a header was read, and then decoding has begun, so that libjpeg has its table of transforms. All of its blocks
+            // have 8×8 samples, as no other scale was asked for.
+            unsafe {
+                jpeg_start_decompress(state);
+                image_files_set_inverse(state, inverse);
+            }
+        })?;
+        Ok(rows)
+    }
+
+    /// What makes pixels of the planes: nothing if not of YCbCr, or not as libjpeg would.
+    fn rows(&self) -> Option<Rows> {
+        let state = &*self.state;
+        let ours = state.jpeg_color_space as J_COLOR_SPACE == JCS_YCbCr
+            && state.out_color_space as J_COLOR_SPACE == JCS_RGB
+            && state.do_fancy_upsampling != 0
+            && state.num_components == 3;
+        if !ours {
+            return None;
+        }
+        // SAFETY: a header was read, and libjpeg has a description of each component.
+        let components: &[jpeg_component_info; 3] = unsafe { &*state.comp_info.cast() };
+        let factors = components.each_ref().map(|c| (c.h_samp_factor as usize, c.v_samp_factor as usize));
+        let most = (state.max_h_samp_factor as usize, state.max_v_samp_factor as usize);
+        let size = (state.image_width as usize, state.image_height as usize);
+        let plane = |index: usize| {
+            let stride = components[index].width_in_blocks as usize * BLOCK;
+            Plane::new(size, factors[index], most, stride)
+        };
+        Some(Rows::new([plane(0)?, plane(1)?, plane(2)?], size, most.1))
+    }
+
+    /// Reads all planes, and makes pixels of them.
+    fn read_planes(&mut self, mut rows: Rows, pixels: &mut [u8], arithmetic: Arithmetic) -> anyhow::Result<()> {
+        let lines = self.state.max_v_samp_factor as usize * BLOCK;
+        for read in 0..(self.state.output_height as usize).div_ceil(lines) {
+            let mut pointers = [[ptr::null_mut(); MOST_FACTOR * BLOCK]; 3];
+            for (plane, pointers) in rows.planes.iter_mut().zip(&mut pointers) {
+                for (row, place) in plane.next_rows().zip(pointers) {
+                    *place = row.as_mut_ptr();
+                }
+            }
+            let mut planes = pointers.each_mut().map(|rows| rows.as_mut_ptr());
+            // SAFETY: decoding of planes has begun. The pointers lead to a row of blocks' rows of each component, each as long as the
+            // component's blocks are wide.
+            let count =
+                self.guarded(|state| unsafe { jpeg_read_raw_data(state, planes.as_mut_ptr(), lines as JDIMENSION) })?;
+            ensure!(count as usize == lines, "libjpeg gives no more rows");
+            match arithmetic {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the CPU has AVX2.
+                Arithmetic::Avx2 => unsafe { append_avx2(&mut rows, read, pixels) },
+                _ => rows.append(read, pixels),
+            }
+        }
+        Ok(())
     }
 
     /// Reads all rows, each of `stride` samples.
@@ -196,6 +313,59 @@ impl Drop for Decompress<'_> {
         // SAFETY: the state is zeros or was created; in either case, and after failures, this is allowed.
         unsafe { jpeg_destroy_decompress(&mut self.state) };
     }
+}
+
+/// libjpeg's `inverse_DCT_method_ptr`.
+type Inverse = unsafe extern "C" fn(
+    *const jpeg_decompress_struct,
+    *const jpeg_component_info,
+    *const [i16; BLOCK * BLOCK],
+    *const *mut [u8; BLOCK],
+    JDIMENSION,
+);
+
+unsafe extern "C" {
+    /// Sets the function that transforms blocks of 8×8; decoding must have begun.
+    fn image_files_set_inverse(state: *mut jpeg_decompress_struct, inverse: Inverse);
+}
+
+/// Transforms a block into eight rows, from a column on.
+#[inline(always)]
+unsafe extern "C" fn inverse(
+    _: *const jpeg_decompress_struct,
+    component: *const jpeg_component_info,
+    coefficients: *const [i16; BLOCK * BLOCK],
+    rows: *const *mut [u8; BLOCK],
+    column: JDIMENSION,
+) {
+    // SAFETY: libjpeg passes its description of the component, whose table is absent or valid, and a block.
+    let (table, coefficients) = unsafe { ((*component).quant_table.as_ref(), &*coefficients) };
+    let samples = idct::inverse(coefficients, table.map_or(&[0; BLOCK * BLOCK], |table| &table.quantval));
+    for (row, samples) in samples.into_iter().enumerate() {
+        // SAFETY: libjpeg passes pointers to eight rows that go on for eight samples from this column.
+        unsafe { (*rows.add(row)).byte_add(column as usize).write(samples) };
+    }
+}
+
+/// Likewise.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe extern "C" fn inverse_avx2(
+    state: *const jpeg_decompress_struct,
+    component: *const jpeg_component_info,
+    coefficients: *const [i16; BLOCK * BLOCK],
+    rows: *const *mut [u8; BLOCK],
+    column: JDIMENSION,
+) {
+    // SAFETY: the caller's promises are the same.
+    unsafe { inverse(state, component, coefficients, rows, column) };
+}
+
+/// [`Rows::append`] with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn append_avx2(rows: &mut Rows, read: usize, pixels: &mut [u8]) {
+    rows.append(read, pixels);
 }
 
 /// The message that libjpeg has for what it just met.
@@ -253,3 +423,6 @@ unsafe extern "C-unwind" fn note(common: &mut jpeg_common_struct, level: c_int) 
     let damage = unsafe { &mut (*errors).damage };
     damage.get_or_insert(text);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,30 +1,18 @@
-//! JPEG. The header chooses between two decoders: a fast one for what most files are, and libjpeg, by which every other program
-//! reads JPEG, for what the fast one reads wrongly or not at all, and for files that are read in spite of their damage.
+//! JPEG, decoded by libjpeg, by which every other program reads it, with vectors where libjpeg's arithmetic is slow.
+//!
+//! structure (what is refused) ─▶ libjpeg (codes to coefficients) ─▶ idct (to planes) ─▶ pixels
 
+mod idct;
 mod libjpeg;
+mod pixels;
 mod structure;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use image::{DynamicImage, GrayImage, RgbImage};
-use zune_jpeg::{
-    JpegDecoder,
-    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
-};
 
 pub use self::libjpeg::{Colours, Samples};
 use self::structure::Structure;
 use super::{cmyk, memory_needed};
-
-/// Bytes of ones, as the data of a scan have them: no code begins so where [`Structure::plain_tables`].
-const NO_CODE: [u8; 32] = {
-    let mut bytes = [0; 32];
-    let mut i = 0;
-    while i < bytes.len() {
-        bytes[i] = 0xFF;
-        i += 2;
-    }
-    bytes
-};
 
 /// The image in a JPEG file. What is missing from a damaged one is libjpeg's guess if it is accepted.
 ///
@@ -34,9 +22,6 @@ pub fn decode(file: &[u8], accept_damaged: bool) -> anyhow::Result<DynamicImage>
     let structure = Structure::read(file)?;
     ensure!(structure.complete || accept_damaged, "the JPEG file is truncated: it has no end marker");
     memory_needed(structure.memory())?;
-    if !accept_damaged && is_plain(&structure) {
-        return decode_fast(file, &structure);
-    }
     let decoded = libjpeg::decode(None, file, Colours::Converted)?;
     if !accept_damaged {
         refuse_damage(&decoded)?;
@@ -74,46 +59,6 @@ fn refuse_damage(samples: &Samples) -> anyhow::Result<()> {
         Some(damage) => bail!("the JPEG data are damaged: {damage}"),
         None => Ok(()),
     }
-}
-
-/// Whether the fast decoder reads such a file as libjpeg does: gray or YCbCr, its chroma no finer than half and no coarser than
-/// that, in one sequential scan without restart markers, with its own Huffman tables.
-fn is_plain(structure: &Structure) -> bool {
-    let factors: Vec<_> = structure.components.iter().map(|c| (c.horizontal, c.vertical)).collect();
-    let ids: Vec<_> = structure.components.iter().map(|c| c.id).collect();
-    let colours = match factors[..] {
-        [(1, 1)] => true,
-        [(1 | 2, 1 | 2), (1, 1), (1, 1)] => match structure.adobe {
-            Some(transform) => transform == 1,
-            None => structure.jfif || ids == [1, 2, 3],
-        },
-        _ => false,
-    };
-    colours
-        && structure.scans == [factors.len()]
-        && structure.plain_tables
-        && !structure.progressive
-        && !structure.arithmetic
-        && !structure.restarts
-        && !structure.gaps
-}
-
-/// Decodes by the fast decoder. It reads zeros where the data end too early, and says nothing; so ones are put behind them, which
-/// it takes for an error as soon as it needs them.
-fn decode_fast(file: &[u8], structure: &Structure) -> anyhow::Result<DynamicImage> {
-    let (_, end) = structure.first_data;
-    let data = [&file[..end], &NO_CODE, &[0xFF, 0xD9]].concat();
-    let space = if structure.components.len() == 1 { ColorSpace::Luma } else { ColorSpace::RGB };
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(space);
-    let decoded = JpegDecoder::new_with_options(ZCursor::new(&data), options).decode();
-    let pixels =
-        decoded.map_err(|error| anyhow!("the JPEG data are damaged: {}", error.to_string().trim_matches('"')))?;
-    let (width, height) = (structure.width, structure.height);
-    into_image(Samples { width, height, components: structure.components.len(), samples: pixels, damage: None })
 }
 
 /// An image of gray, RGB or CMYK samples. Those of CMYK are inverted, as Adobe writes them and every program reads them.

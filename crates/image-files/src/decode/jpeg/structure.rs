@@ -1,5 +1,5 @@
-//! Structure of a JPEG file by its markers (ITU-T T.81, annex B), read before anything is decoded: size, components, scans, tables,
-//! and where the file ends. The decoder is chosen by it, and what no decoder here reads is refused by its name.
+//! Structure of a JPEG file by its markers (ITU-T T.81, annex B), read before anything is decoded: size, components, scans
+//! and where the file ends. What libjpeg does not read is refused by its name.
 
 use crate::ImageError;
 use anyhow::{bail, ensure};
@@ -11,8 +11,6 @@ const MOST_SCANS: usize = 500;
 /// A component of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Component {
-    /// Its name in the file.
-    pub id: u8,
     /// Columns of samples, relative to the other components.
     pub horizontal: u8,
     /// Rows of samples, relative to the other components.
@@ -28,30 +26,13 @@ pub struct Structure {
     pub height: usize,
     /// Progressive, as opposed to sequential.
     pub progressive: bool,
-    /// Arithmetic coding, as opposed to Huffman coding.
-    pub arithmetic: bool,
     /// The frame's components.
     pub components: Vec<Component>,
-    /// Number of components of each scan.
-    pub scans: Vec<usize>,
-    /// There are restart markers, or an interval for them is set.
-    pub restarts: bool,
-    /// There are bytes between the segments, which belong to none.
-    pub gaps: bool,
-    /// Every scan's Huffman tables are in the file, and none has a code of nothing but ones.
-    pub plain_tables: bool,
-    /// There is a JFIF marker.
-    pub jfif: bool,
-    /// The colour transform of an Adobe marker, if there is one.
-    pub adobe: Option<u8>,
-    /// Where the coded data of the first scan begin and the next marker stands.
-    pub first_data: (usize, usize),
+    /// Number of scans.
+    pub scans: usize,
     /// The file goes on to its end marker.
     pub complete: bool,
 }
-
-/// The Huffman tables seen so far: by class (DC, AC) and place, whether there is one without a code of nothing but ones.
-type Tables = [[bool; 4]; 2];
 
 impl Structure {
     /// Reads a file's markers.
@@ -60,11 +41,9 @@ impl Structure {
     /// The file has no frame, or is of a kind that is not read: 12 bits, lossless, hierarchical, or with other than 1, 3 or 4
     /// components.
     pub fn read(file: &[u8]) -> anyhow::Result<Self> {
-        let mut structure = Self { plain_tables: true, ..Self::default() };
-        let mut tables = Tables::default();
+        let mut structure = Self::default();
         let mut at = 0;
         while let Some((marker, content, next)) = segment(file, at) {
-            structure.gaps |= file.get(at) != Some(&0xFF);
             at = next;
             match marker {
                 0xD8 | 0x01 => {}
@@ -72,14 +51,11 @@ impl Structure {
                     structure.complete = true;
                     break;
                 }
-                0xC4 => define_tables(content, &mut tables),
-                0xC0..=0xCF if !matches!(marker, 0xC8 | 0xCC) => structure.frame(marker, content)?,
-                0xDD => structure.restarts |= content.first_chunk().is_some_and(|interval| *interval != [0_u8; 2]),
-                0xE0 => structure.jfif |= content.starts_with(b"JFIF\0"),
-                0xEE if content.starts_with(b"Adobe") => structure.adobe = content.get(11).copied().or(structure.adobe),
+                0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => structure.frame(marker, content)?,
                 0xDA => {
-                    at = structure.scan(file, content, next, &tables);
-                    ensure!(structure.scans.len() <= MOST_SCANS, "the JPEG file has more than {MOST_SCANS} scans");
+                    structure.scans += 1;
+                    at = end_of_scan(file, next);
+                    ensure!(structure.scans <= MOST_SCANS, "the JPEG file has more than {MOST_SCANS} scans");
                 }
                 _ => {}
             }
@@ -118,51 +94,14 @@ impl Structure {
         self.width = usize::from(u16::from_be_bytes([*w1, *w0]));
         ensure!(self.width > 0 && self.height > 0, "the JPEG file's size is {}×{}", self.width, self.height);
         self.progressive = matches!(marker, 0xC2 | 0xCA);
-        self.arithmetic = matches!(marker, 0xC9 | 0xCA);
         let components = rest.chunks_exact(3).take(usize::from(*count));
-        self.components =
-            components.map(|c| Component { id: c[0], horizontal: c[1] >> 4, vertical: c[1] & 15 }).collect();
+        self.components = components.map(|c| Component { horizontal: c[1] >> 4, vertical: c[1] & 15 }).collect();
         let factors = |c: &Component| (1..=4).contains(&c.horizontal) && (1..=4).contains(&c.vertical);
         ensure!(
             self.components.len() == usize::from(*count) && self.components.iter().all(factors),
             "the JPEG file is damaged: its frame header is not valid"
         );
         Ok(())
-    }
-
-    /// Reads a scan's header, passes over its data, and returns where the next marker stands.
-    fn scan(&mut self, file: &[u8], content: &[u8], begin: usize, tables: &Tables) -> usize {
-        let count = usize::from(content.first().copied().unwrap_or_default());
-        for selectors in content.get(1..).unwrap_or_default().chunks_exact(2).take(count) {
-            let [dc, ac] = [selectors[1] >> 4, selectors[1] & 15].map(usize::from);
-            let known = |class: usize, place: usize| tables[class].get(place).copied().unwrap_or_default();
-            self.plain_tables &= known(0, dc) && known(1, ac);
-        }
-        self.scans.push(count);
-        let mut at = begin;
-        loop {
-            let Some(offset) = file.get(at..).and_then(|rest| memchr(0xFF, rest)) else {
-                at = file.len();
-                break;
-            };
-            match file.get(at + offset + 1) {
-                // A byte of the data, or fill before a marker.
-                Some(0) => at += offset + 2,
-                Some(0xFF) => at += offset + 1,
-                Some(0xD0..=0xD7) => {
-                    self.restarts = true;
-                    at += offset + 2;
-                }
-                _ => {
-                    at += offset;
-                    break;
-                }
-            }
-        }
-        if self.scans.len() == 1 {
-            self.first_data = (begin, at);
-        }
-        at
     }
 
     /// The bytes that decoding takes: the pixels, and the coefficients of all blocks where they come in several scans.
@@ -172,7 +111,7 @@ impl Structure {
         let (width, height) = (self.width as u64, self.height as u64);
         let units = width.div_ceil(8 * horizontal) * height.div_ceil(8 * vertical);
         let blocks: u64 = self.components.iter().map(|c| units * u64::from(c.horizontal) * u64::from(c.vertical)).sum();
-        let several = self.progressive || self.scans.len() > 1;
+        let several = self.progressive || self.scans > 1;
         width * height * self.components.len() as u64 + if several { blocks * 128 } else { 0 }
     }
 }
@@ -193,18 +132,20 @@ fn segment(file: &[u8], at: usize) -> Option<(u8, &[u8], usize)> {
     Some((marker, file.get(begin + 2..end)?, end))
 }
 
-/// Notes the tables of a segment.
-fn define_tables(mut content: &[u8], tables: &mut Tables) {
-    while let Some((&[selector, ref counts @ ..], values)) = content.split_first_chunk::<17>() {
-        let total: usize = counts.iter().map(|count| usize::from(*count)).sum();
-        // Each code of n bits is one of 2ⁿ; only when they are all there is, the last is one of nothing but ones.
-        let used: u32 = counts.iter().zip(1..).map(|(count, bits)| u32::from(*count) << (16 - bits)).sum();
-        let (class, place) = (usize::from(selector >> 4), usize::from(selector & 15));
-        if let Some(table) = tables.get_mut(class).and_then(|class| class.get_mut(place)) {
-            *table = used < 1 << 16 && values.len() >= total;
+/// Where the next marker stands behind a scan's data that begin here, restart markers left aside.
+fn end_of_scan(file: &[u8], begin: usize) -> usize {
+    let mut at = begin;
+    while let Some(offset) = file.get(at..).and_then(|rest| memchr(0xFF, rest)) {
+        at += offset;
+        match file.get(at + 1) {
+            // A byte of the data, or a restart marker.
+            Some(0 | 0xD0..=0xD7) => at += 2,
+            // Fill before a marker.
+            Some(0xFF) => at += 1,
+            _ => return at,
         }
-        content = values.get(total..).unwrap_or_default();
     }
+    file.len()
 }
 
 #[cfg(test)]
@@ -218,9 +159,8 @@ mod tests {
         let scan = [0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0, 1, 2, 0xFF, 0, 3];
         let file = [&[0xFF, 0xD8], &thumbnail[..], &frame, &scan, &[0xFF, 0xD9]].concat();
         let structure = Structure::read(&file).unwrap();
-        assert!(structure.complete && !structure.plain_tables && !structure.restarts);
-        assert_eq!((structure.width, structure.height, &structure.scans[..]), (16, 8, &[1][..]));
-        assert_eq!(structure.first_data, (file.len() - 7, file.len() - 2));
+        assert!(structure.complete && !structure.progressive);
+        assert_eq!((structure.width, structure.height, structure.scans), (16, 8, 1));
         assert!(!Structure::read(&file[..file.len() - 2]).unwrap().complete);
         assert!(Structure::read(&[&file[..], b"more"].concat()).unwrap().complete);
         assert!(Structure::read(&[0xFF, 0xD8, 0xFF, 0xE1, 0xFF]).is_err() && Structure::read(&[]).is_err());
@@ -238,16 +178,5 @@ mod tests {
             let error = Structure::read(&file).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn tables_with_a_code_of_ones_are_not_plain() {
-        let mut tables = Tables::default();
-        let mut counts = [0_u8; 16];
-        counts[0] = 1;
-        define_tables(&[&[0x01][..], &counts, &[5]].concat(), &mut tables);
-        counts[0] = 2;
-        define_tables(&[&[0x11][..], &counts, &[5, 6]].concat(), &mut tables);
-        assert_eq!((tables[0], tables[1]), ([false, true, false, false], [false; 4]));
     }
 }
