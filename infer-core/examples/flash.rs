@@ -26,6 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     #[test]
+    fn runs() {
+        super::main().unwrap();
+    }
+
+    #[test]
     fn the_weights_are_finite() {
         assert!(super::Stripes::<2>::from_safetensors(super::WEIGHTS).is_ok());
     }

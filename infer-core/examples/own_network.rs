@@ -6,7 +6,7 @@
 
 mod stripes;
 
-use infer_core::{classify::top_k, preprocess::gray_frame};
+use infer_core::{classify::top_k, packed::Line, preprocess::gray_frame};
 use stripes::{DESCRIPTION, Image, LAYERS, NAMES, Stripes, Workspace, camera};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,8 +14,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for layer in LAYERS {
         println!("  {}: {}×{}×{}", layer.name, layer.output.channels, layer.output.side, layer.output.side);
     }
-    let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/stripes/stripes.safetensors"))?;
-    let network: Stripes = Stripes::from_safetensors(&file)?;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/stripes/stripes.safetensors");
+    let file = std::fs::read(path)?;
+    // Weights are read in place, so that they must be aligned: lines of memory are, a vector of bytes need not be.
+    let mut lines = vec![Line::ZERO; Line::count(file.len())];
+    let bytes = &mut Line::bytes_mut(&mut lines)[..file.len()];
+    bytes.copy_from_slice(&file);
+    let network: Stripes = Stripes::from_safetensors(bytes)?;
     let mut workspace = Workspace::new();
     for vertical in [false, true] {
         let mut image: Image = [[[0.0; 8]; 8]];
@@ -25,4 +30,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         assert_eq!(best.class, usize::from(vertical));
     }
     Ok(())
+}
+
+#[test]
+fn runs() {
+    main().unwrap();
 }

@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 use libm::expf;
+use micromath::F32Ext;
 
 /// A class and how likely it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,12 +23,25 @@ pub fn softmax<const N: usize>(logits: &[f32; N]) -> [f32; N] {
     probabilities
 }
 
+/// [`softmax`] by micromath's exponential function, for CPUs on which its speed matters more than digits: each probability is within
+/// 0.002 of the exact one. They add up to 1.
+#[must_use]
+pub fn softmax_approximate<const N: usize>(logits: &[f32; N]) -> [f32; N] {
+    let mut probabilities = *logits;
+    softmax_by(&mut probabilities, F32Ext::exp);
+    probabilities
+}
+
 /// [`softmax`] of any number of logits, which become their probabilities.
 ///
 /// An infinite logit is what it is the limit of: those that are ∞ share all of the probability, and where all are −∞, each has the
 /// same. A logit that is NaN says nothing of its class, which gets a probability of 0 like one that is −∞; where all are NaN,
 /// each has the same. So probabilities always add up to 1.
 pub fn softmax_in_place(logits: &mut [f32]) {
+    softmax_by(logits, expf);
+}
+
+fn softmax_by(logits: &mut [f32], exp: impl Fn(f32) -> f32) {
     // `max` passes over NaN.
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for logit in logits.iter_mut() {
@@ -35,7 +49,7 @@ pub fn softmax_in_place(logits: &mut [f32]) {
         *logit = match *logit {
             logit if logit == max => 1.0,
             logit if logit.is_nan() || max == f32::INFINITY => 0.0,
-            logit => expf(logit - max),
+            logit => exp(logit - max),
         };
     }
     let sum: f32 = logits.iter().sum();
@@ -100,10 +114,12 @@ mod tests {
         fn softmax_is_within_its_stated_error(logits in proptest::array::uniform10(-100.0_f32..100.0), scale in 0.0_f32..1.0) {
             let logits = logits.map(|x| x * scale);
             let exact = exact(&logits);
-            let found = softmax(&logits);
+            let (found, near) = (softmax(&logits), softmax_approximate(&logits));
             prop_assert!((found.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            prop_assert!((near.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             for i in 0..10 {
                 prop_assert!((f64::from(found[i]) - exact[i]).abs() < 1e-6, "{} is not {}", found[i], exact[i]);
+                prop_assert!((f64::from(near[i]) - exact[i]).abs() < 2e-3, "{} is not {}", near[i], exact[i]);
             }
         }
 
@@ -148,6 +164,7 @@ mod tests {
         ];
         for (logits, probabilities, order) in cases {
             assert_eq!(softmax(&logits), probabilities, "{logits:?}");
+            assert_eq!(softmax_approximate(&logits), probabilities, "{logits:?}");
             let top = top_k::<4, 4>(&logits);
             assert_eq!([0, 1, 2, 3].map(|place: usize| top[place].class), order, "{logits:?}");
         }

@@ -32,6 +32,7 @@ mod readme {}
 
 pub mod alexnet;
 pub mod classify;
+pub mod code;
 pub mod describe;
 pub mod layers;
 pub mod lenet5;

@@ -4,6 +4,7 @@
 //! command line and firmware. Source rows are read in order, each once, so a camera can be resized line by line while
 //! only one line is in memory.
 
+use crate::code::Code;
 use core::ops::Range;
 
 /// The longest side of a source image, in pixels.
@@ -32,14 +33,20 @@ pub enum PreprocessError {
 }
 
 impl PreprocessError {
-    /// The error's number, from 200 on, which stays the same in later versions: for programs that have no room for text.
+    /// Reason, as a variant without its data.
+    #[must_use]
+    pub const fn kind(&self) -> Code {
+        match self {
+            Self::Empty => Code::EmptyImage,
+            Self::TooLarge { .. } => Code::ImageTooLarge,
+            Self::Frame { .. } => Code::FrameLength,
+        }
+    }
+
+    /// Number of the reason, the same in all versions: see [`Code`].
     #[must_use]
     pub const fn code(&self) -> u16 {
-        match self {
-            Self::Empty => 200,
-            Self::TooLarge { .. } => 201,
-            Self::Frame { .. } => 202,
-        }
+        self.kind() as u16
     }
 }
 

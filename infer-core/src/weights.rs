@@ -34,10 +34,10 @@ impl<'w> Weights<'w> {
             None => 0,
             Some([weight, _]) => {
                 let tensor = file.tensor(weight).ok_or(WeightsError::Missing { tensor: weight })?;
-                let classes = tensor.shape.sizes().first().and_then(|outputs| usize::try_from(*outputs).ok());
-                match classes {
-                    Some(classes) if CLASSES.contains(&classes) => classes,
-                    _ => return Err(WeightsError::Classes { tensor: weight, found: tensor.shape }),
+                let found = tensor.shape.sizes().first().copied().unwrap_or_default();
+                match usize::try_from(found) {
+                    Ok(classes) if CLASSES.contains(&classes) => classes,
+                    _ => return Err(WeightsError::Classes { tensor: weight, found }),
                 }
             }
         };

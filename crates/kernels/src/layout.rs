@@ -14,3 +14,11 @@ pub const PAD: usize = 16;
 /// A kernel was given memory that does not fit its sizes, and computed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misfit;
+
+impl core::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a kernel was given memory that does not fit its sizes")
+    }
+}
+
+impl core::error::Error for Misfit {}

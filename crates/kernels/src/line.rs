@@ -24,6 +24,14 @@ impl Line {
         unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
     }
 
+    /// The bytes of lines, to be written to: memory for a file of weights that is aligned as they must be to be used in place.
+    #[must_use]
+    pub fn bytes_mut(lines: &mut [Self]) -> &mut [u8] {
+        let length = size_of_val(lines);
+        // SAFETY: as in `bytes`; whatever is written is a valid line too, and the borrow is exclusive.
+        unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), length) }
+    }
+
     /// Bytes viewed as lines, without copying. `None` where they do not begin at a multiple of 64 or are no whole lines.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<&[Self]> {
@@ -77,6 +85,8 @@ mod tests {
         numbers_mut::<F16>(&mut lines)[95] = F16(0x3C00);
         assert_eq!(numbers::<f32>(&lines)[17], 1.5);
         assert_eq!(numbers::<u32>(&lines)[47], 0x3C00_0000);
+        Line::bytes_mut(&mut lines)[191] = 0x40;
+        assert_eq!(numbers::<u32>(&lines)[47], 0x4000_0000);
         let bytes = Line::bytes(&lines);
         assert_eq!(bytes.len(), 192);
         assert_eq!(Line::from_bytes(bytes), Some(&lines[..]));

@@ -30,6 +30,7 @@ mod tests;
 pub use kernels::{Backend, Line, Parallel, Serial};
 pub use plan::{Cost, Plan};
 
+use crate::code::Code;
 use crate::describe::{Description, MAX_LAYERS};
 use crate::safetensors::{Dtype, SafeTensors, WeightsError};
 use crate::weights::Weights;
@@ -89,7 +90,10 @@ impl fmt::Display for LinearWeights {
 }
 
 /// Why a network could not be packed, opened or run.
+///
+/// [`code`](Self::code) is a number for each reason: [`Code`] lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PackedError {
@@ -178,29 +182,34 @@ pub enum PackedError {
 }
 
 impl PackedError {
-    /// The error's number, which stays the same in later versions: for programs that have no room for text. Those of
-    /// [`WeightsError::code`] are below 100, these from 100 on.
+    /// Reason, as a variant without its data; of a file, the file's.
+    #[must_use]
+    pub const fn kind(&self) -> Code {
+        match self {
+            Self::File(error) => error.kind(),
+            Self::Misaligned => Code::PackedMisaligned,
+            Self::NotPacked => Code::NotPacked,
+            Self::Version { .. } => Code::PackedVersion,
+            Self::Network { .. } => Code::PackedNetwork,
+            Self::Plan { .. } => Code::PackedPlan,
+            Self::Storage => Code::PackedStorage,
+            Self::Classes { .. } => Code::PackedClasses,
+            Self::Length { .. } => Code::PackedLength,
+            Self::TooLarge { .. } => Code::PackedTooLarge,
+            Self::Overflow { .. } => Code::PackedOverflow,
+            Self::NotFinite { .. } => Code::PackedNotFinite,
+            Self::Unavailable { .. } => Code::BackendUnavailable,
+            Self::Images { .. } => Code::Images,
+            Self::Logits { .. } => Code::Logits,
+            Self::Workspace { .. } => Code::WorkspaceLength,
+            Self::Internal => Code::Internal,
+        }
+    }
+
+    /// Number of the reason, the same in all versions: see [`Code`].
     #[must_use]
     pub const fn code(&self) -> u16 {
-        match self {
-            Self::File(error) => error.code(),
-            Self::Misaligned => 100,
-            Self::NotPacked => 101,
-            Self::Version { .. } => 102,
-            Self::Network { .. } => 103,
-            Self::Plan { .. } => 104,
-            Self::Storage => 105,
-            Self::Classes { .. } => 106,
-            Self::Length { .. } => 107,
-            Self::TooLarge { .. } => 108,
-            Self::Overflow { .. } => 109,
-            Self::NotFinite { .. } => 110,
-            Self::Unavailable { .. } => 111,
-            Self::Images { .. } => 112,
-            Self::Logits { .. } => 113,
-            Self::Workspace { .. } => 114,
-            Self::Internal => 115,
-        }
+        self.kind() as u16
     }
 }
 

@@ -1,35 +1,43 @@
-//! Why a weights file is refused. Small, `Copy`, and it names the tensor.
+//! Refusals of weights files. Each is `Copy`, 32 bytes at most, and names the tensor.
 
-use super::{
-    Dtype, Shape,
-    json::{JsonStr, Unexpected},
-};
+use super::{Dtype, json::JsonStr, json::Unexpected};
+use crate::code::Code;
 use core::fmt;
 
-/// A tensor's name as it stood in the file: its first characters, 56 bytes at most.
+/// Name of a tensor as it stands in a file: its first characters, `N` bytes at most.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TensorName {
-    bytes: [u8; 56],
+pub struct TensorName<const N: usize = 29> {
+    bytes: [u8; N],
+    /// Bytes that are used; `CUT` is set where not all fit.
     length: u8,
-    cut: bool,
 }
 
-impl TensorName {
+/// Bit of the length of a name that did not fit.
+const CUT: u8 = 0x80;
+
+impl<const N: usize> TensorName<N> {
     /// The name, without what did not fit.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        let bytes = self.bytes.get(..usize::from(self.length)).unwrap_or_default();
+        let bytes = self.bytes.get(..usize::from(self.length & !CUT)).unwrap_or_default();
         core::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Whether the name in the file is longer.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.length & CUT != 0
     }
 }
 
-impl From<JsonStr<'_>> for TensorName {
+impl<const N: usize> From<JsonStr<'_>> for TensorName<N> {
     fn from(name: JsonStr<'_>) -> Self {
-        let mut copy = Self { bytes: [0; 56], length: 0, cut: false };
+        const { assert!(N < CUT as usize, "the length has 7 bits") };
+        let mut copy = Self { bytes: [0; N], length: 0 };
         for character in name.chars() {
             let start = usize::from(copy.length);
             let Some(place) = copy.bytes.get_mut(start..start + character.len_utf8()) else {
-                copy.cut = true;
+                copy.length |= CUT;
                 break;
             };
             character.encode_utf8(place);
@@ -39,27 +47,107 @@ impl From<JsonStr<'_>> for TensorName {
     }
 }
 
-impl fmt::Display for TensorName {
+impl<const N: usize> fmt::Display for TensorName<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.as_str().escape_debug(), if self.cut { "…" } else { "" })
+        write!(f, "{}{}", self.as_str().escape_debug(), if self.is_cut() { "…" } else { "" })
     }
 }
 
-#[cfg(feature = "defmt")]
-impl defmt::Format for TensorName {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "{=str}", self.as_str());
-    }
-}
-
-impl fmt::Debug for TensorName {
+impl<const N: usize> fmt::Debug for TensorName<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
 }
 
-/// Why a file is not a safetensors file, or not the weights of a network.
+#[cfg(feature = "serde")]
+impl<const N: usize> serde::Serialize for TensorName<N> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<const N: usize> defmt::Format for TensorName<N> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}{=str}", self.as_str(), if self.is_cut() { "…" } else { "" });
+    }
+}
+
+/// Number of bytes, or an offset in a file: less than 2⁴⁸.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount([u8; 6]);
+
+impl ByteCount {
+    /// `count`, or the greatest count where it is greater.
+    #[must_use]
+    pub const fn new(count: u64) -> Self {
+        let most = (1 << 48) - 1;
+        let [a, b, c, d, e, f, _, _] = if count < most { count } else { most }.to_le_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+}
+
+impl fmt::Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+impl fmt::Debug for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for ByteCount {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.get())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for ByteCount {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=u64}", self.get());
+    }
+}
+
+/// Field of a tensor's entry in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Field {
+    /// Data type of the values.
+    Dtype,
+    /// Size of each dimension.
+    Shape,
+    /// Place of the values in the file.
+    DataOffsets,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Dtype => "dtype",
+            Self::Shape => "shape",
+            Self::DataOffsets => "data_offsets",
+        })
+    }
+}
+
+/// Why a file is not a safetensors file, or not the weights of a network.
+///
+/// [`code`](Self::code) is a number for each reason, for logs that have no room for texts: [`Code`] lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum WeightsError {
@@ -110,7 +198,7 @@ pub enum WeightsError {
         /// The tensor.
         tensor: TensorName,
         /// The field.
-        field: &'static str,
+        field: Field,
     },
     /// A tensor's entry has a field that safetensors does not know, or one twice.
     UnexpectedField {
@@ -122,7 +210,7 @@ pub enum WeightsError {
         /// The tensor.
         tensor: TensorName,
     },
-    /// A size or an offset does not fit into this machine's addresses.
+    /// A size does not fit into 32 bits, or a number of bytes or an offset into 48.
     Overflow {
         /// The tensor.
         tensor: TensorName,
@@ -130,38 +218,38 @@ pub enum WeightsError {
     /// The offsets hold another number of bytes than shape and data type need.
     Size {
         /// The tensor.
-        tensor: TensorName,
+        tensor: TensorName<18>,
         /// Bytes that shape and data type need.
-        expected: u64,
+        expected: ByteCount,
         /// Bytes between the offsets, 0 where they are reversed.
-        found: u64,
+        found: ByteCount,
     },
     /// Unused bytes lie before a tensor.
     Gap {
         /// The tensor.
-        tensor: TensorName,
+        tensor: TensorName<18>,
         /// Offset where it should begin.
-        expected: u64,
+        expected: ByteCount,
         /// Offset where it begins.
-        found: u64,
+        found: ByteCount,
     },
     /// A tensor begins inside of another.
     Overlap {
         /// The tensor.
-        tensor: TensorName,
+        tensor: TensorName<18>,
         /// Offset where it should begin.
-        expected: u64,
+        expected: ByteCount,
         /// Offset where it begins.
-        found: u64,
+        found: ByteCount,
     },
     /// The file ends within a tensor.
     Truncated {
         /// The tensor.
-        tensor: TensorName,
+        tensor: TensorName<18>,
         /// Bytes of data that there should be up to its end.
-        expected: u64,
+        expected: ByteCount,
         /// Bytes of data there are.
-        found: u64,
+        found: ByteCount,
     },
     /// Bytes follow the last tensor.
     TrailingBytes {
@@ -187,21 +275,32 @@ pub enum WeightsError {
         /// The type in the file.
         found: Dtype,
     },
-    /// The shape is not the network's.
-    Shape {
+    /// The shape has another number of dimensions than the network's.
+    Rank {
         /// The tensor.
         tensor: &'static str,
         /// The network's.
-        expected: Shape,
+        expected: u8,
         /// The file's.
-        found: Shape,
+        found: u8,
+    },
+    /// A size of the shape is not the network's.
+    Shape {
+        /// The tensor.
+        tensor: &'static str,
+        /// The first dimension whose size is another, 0 for the outermost.
+        dimension: u8,
+        /// The network's.
+        expected: u32,
+        /// The file's.
+        found: u32,
     },
     /// The layer that tells the classes apart has a number of outputs that no network may have.
     Classes {
         /// Its weight.
         tensor: &'static str,
-        /// The weight's shape, which begins with the number of classes.
-        found: Shape,
+        /// Number of outputs: the outermost size of the weight's shape, 0 where it has none.
+        found: u32,
     },
     /// The values do not lie at addresses that are multiples of their size, so they cannot be read in place.
     Misaligned {
@@ -218,35 +317,42 @@ pub enum WeightsError {
 }
 
 impl WeightsError {
-    /// The error's number, from 1 to 99, which stays the same in later versions: for programs that have no room for text.
+    /// Reason, as a variant without its data.
+    #[must_use]
+    pub const fn kind(&self) -> Code {
+        match self {
+            Self::NoHeader { .. } => Code::NoHeader,
+            Self::HeaderTooLong { .. } => Code::HeaderTooLong,
+            Self::HeaderTruncated { .. } => Code::HeaderTruncated,
+            Self::HeaderNotUtf8 { .. } => Code::HeaderNotUtf8,
+            Self::HeaderSyntax { .. } => Code::HeaderSyntax,
+            Self::Duplicate { .. } => Code::Duplicate,
+            Self::TooManyTensors { .. } => Code::TooManyTensors,
+            Self::TooManyDimensions { .. } => Code::TooManyDimensions,
+            Self::MissingField { .. } => Code::MissingField,
+            Self::UnexpectedField { .. } => Code::UnexpectedField,
+            Self::UnknownDtype { .. } => Code::UnknownDtype,
+            Self::Overflow { .. } => Code::Overflow,
+            Self::Size { .. } => Code::Size,
+            Self::Gap { .. } => Code::Gap,
+            Self::Overlap { .. } => Code::Overlap,
+            Self::Truncated { .. } => Code::Truncated,
+            Self::TrailingBytes { .. } => Code::TrailingBytes,
+            Self::Missing { .. } => Code::Missing,
+            Self::Unexpected { .. } => Code::Unexpected,
+            Self::Dtype { .. } => Code::Dtype,
+            Self::Rank { .. } => Code::Rank,
+            Self::Shape { .. } => Code::Shape,
+            Self::Classes { .. } => Code::Classes,
+            Self::Misaligned { .. } => Code::Misaligned,
+            Self::NotFinite { .. } => Code::NotFinite,
+        }
+    }
+
+    /// Number of the reason, the same in all versions: see [`Code`].
     #[must_use]
     pub const fn code(&self) -> u16 {
-        match self {
-            Self::NoHeader { .. } => 1,
-            Self::HeaderTooLong { .. } => 2,
-            Self::HeaderTruncated { .. } => 3,
-            Self::HeaderNotUtf8 { .. } => 4,
-            Self::HeaderSyntax { .. } => 5,
-            Self::Duplicate { .. } => 6,
-            Self::TooManyTensors { .. } => 7,
-            Self::TooManyDimensions { .. } => 8,
-            Self::MissingField { .. } => 9,
-            Self::UnexpectedField { .. } => 10,
-            Self::UnknownDtype { .. } => 11,
-            Self::Overflow { .. } => 12,
-            Self::Size { .. } => 13,
-            Self::Gap { .. } => 14,
-            Self::Overlap { .. } => 15,
-            Self::Truncated { .. } => 16,
-            Self::TrailingBytes { .. } => 17,
-            Self::Missing { .. } => 18,
-            Self::Unexpected { .. } => 19,
-            Self::Dtype { .. } => 20,
-            Self::Shape { .. } => 21,
-            Self::Classes { .. } => 22,
-            Self::Misaligned { .. } => 23,
-            Self::NotFinite { .. } => 24,
-        }
+        self.kind() as u16
     }
 }
 
@@ -303,15 +409,15 @@ impl fmt::Display for WeightsError {
             Self::Dtype { tensor, expected, found } => {
                 write!(f, "tensor {tensor}: expected dtype {expected}, found {found}")
             }
-            Self::Shape { tensor, expected, found } => {
-                write!(f, "tensor {tensor}: expected shape {expected}, found {found}")
+            Self::Rank { tensor, expected, found } => {
+                write!(f, "tensor {tensor}: expected a shape of {expected} dimensions, found {found}")
+            }
+            Self::Shape { tensor, dimension, expected, found } => {
+                write!(f, "tensor {tensor}: expected shape[{dimension}] to be {expected}, found {found}")
             }
             Self::Classes { tensor, found } => {
                 let (least, most) = (crate::describe::CLASSES.start(), crate::describe::CLASSES.end());
-                write!(
-                    f,
-                    "tensor {tensor}: expected an output for each of {least} to {most} classes, found shape {found}"
-                )
+                write!(f, "tensor {tensor}: expected an output for each of {least} to {most} classes, found {found}")
             }
             Self::Misaligned { tensor } => {
                 write!(f, "tensor {tensor}: not aligned in memory, so it cannot be read in place")

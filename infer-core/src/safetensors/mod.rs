@@ -11,7 +11,7 @@ mod error;
 mod json;
 
 pub use dtype::{Dtype, MAX_RANK, Shape};
-pub use error::{TensorName, WeightsError};
+pub use error::{ByteCount, Field, TensorName, WeightsError};
 pub use json::JsonStr;
 
 use crate::tensor::{FloatArray, floats};
@@ -74,17 +74,22 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
         for tensor in &mut this.tensors {
             let (begin, end) = tensor.offsets;
             let name = TensorName::from(tensor.name);
+            let (from, expected_at) = (ByteCount::new(begin), ByteCount::new(expected));
             if begin > expected {
-                return Err(WeightsError::Gap { tensor: name, expected, found: begin });
+                return Err(WeightsError::Gap { tensor: name, expected: expected_at, found: from });
             }
             if begin < expected {
-                return Err(WeightsError::Overlap { tensor: name, expected, found: begin });
+                return Err(WeightsError::Overlap { tensor: name, expected: expected_at, found: from });
             }
             tensor.bytes = usize::try_from(begin)
                 .ok()
                 .zip(usize::try_from(end).ok())
                 .and_then(|(begin, end)| data.get(begin..end))
-                .ok_or(WeightsError::Truncated { tensor: name, expected: end, found: data.len() as u64 })?;
+                .ok_or(WeightsError::Truncated {
+                    tensor: name,
+                    expected: ByteCount::new(end),
+                    found: ByteCount::new(data.len() as u64),
+                })?;
             expected = end;
         }
         match data.len() as u64 - expected {
@@ -153,9 +158,15 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
         if tensor.dtype != Dtype::F32 {
             return Err(WeightsError::Dtype { tensor: name, expected: Dtype::F32, found: tensor.dtype });
         }
-        let expected = Shape::new(sizes).unwrap_or_default();
-        if tensor.shape != expected {
-            return Err(WeightsError::Shape { tensor: name, expected, found: tensor.shape });
+        let found = tensor.shape.sizes();
+        if found.len() != sizes.len() {
+            return Err(WeightsError::Rank { tensor: name, expected: sizes.len() as u8, found: found.len() as u8 });
+        }
+        for (dimension, (expected, found)) in (0..).zip(sizes.iter().zip(found)) {
+            let expected = u32::try_from(*expected).unwrap_or(u32::MAX);
+            if *found != expected {
+                return Err(WeightsError::Shape { tensor: name, dimension, expected, found: *found });
+            }
         }
         let values = floats(tensor.bytes).ok_or(WeightsError::Misaligned { tensor: name })?;
         if let Some(index) = self.scanned.then(|| first_not_finite(values)).flatten() {
@@ -211,6 +222,8 @@ fn sort(mut tensors: &mut [TensorView<'_>]) {
 fn entry<'a>(cursor: &mut Cursor<'a>, name: JsonStr<'a>) -> Result<TensorView<'a>, WeightsError> {
     let tensor = TensorName::from(name);
     let overflow = WeightsError::Overflow { tensor };
+    // Offsets and numbers of bytes above this fit into no file, and not into an error.
+    let countable = |count: &u64| *count < 1 << 48;
     let twice_or_unknown = WeightsError::UnexpectedField { tensor };
     let (mut dtype, mut shape, mut offsets) = (None, None, None);
     cursor.object(|cursor, field| {
@@ -226,9 +239,9 @@ fn entry<'a>(cursor: &mut Cursor<'a>, name: JsonStr<'a>) -> Result<TensorView<'a
             shape = Some(sizes);
         } else if field.is("data_offsets") && offsets.is_none() {
             cursor.expect(b'[')?;
-            let begin = cursor.unsigned()?.ok_or(overflow)?;
+            let begin = cursor.unsigned()?.filter(countable).ok_or(overflow)?;
             cursor.expect(b',')?;
-            let end = cursor.unsigned()?.ok_or(overflow)?;
+            let end = cursor.unsigned()?.filter(countable).ok_or(overflow)?;
             cursor.expect(b']')?;
             offsets = Some((begin, end));
         } else {
@@ -237,14 +250,15 @@ fn entry<'a>(cursor: &mut Cursor<'a>, name: JsonStr<'a>) -> Result<TensorView<'a
         Ok(())
     })?;
     let missing = |field| WeightsError::MissingField { tensor, field };
-    let dtype = dtype.ok_or(missing("dtype"))?;
-    let shape = shape.ok_or(missing("shape"))?;
-    let offsets = offsets.ok_or(missing("data_offsets"))?;
+    let dtype = dtype.ok_or(missing(Field::Dtype))?;
+    let shape = shape.ok_or(missing(Field::Shape))?;
+    let offsets = offsets.ok_or(missing(Field::DataOffsets))?;
     let bits = shape.values().and_then(|values| values.checked_mul(dtype.bits())).ok_or(overflow)?;
-    let expected = bits.div_ceil(8);
+    let expected = Some(bits.div_ceil(8)).filter(countable).ok_or(overflow)?;
     let found = offsets.1.saturating_sub(offsets.0);
     if found != expected || offsets.0 > offsets.1 || bits % 8 != 0 {
-        return Err(WeightsError::Size { tensor, expected, found });
+        let (expected, found) = (ByteCount::new(expected), ByteCount::new(found));
+        return Err(WeightsError::Size { tensor: name.into(), expected, found });
     }
     Ok(TensorView { name, dtype, shape, offsets, bytes: &[] })
 }

@@ -49,7 +49,7 @@ fn tensor(name: &str, dtype: &str, shape: &str, offsets: &str) -> String {
     format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
 }
 
-fn name(text: &str) -> TensorName {
+fn name<const N: usize>(text: &str) -> TensorName<N> {
     Cursor::new(&format!("\"{text}\"")).string().unwrap().into()
 }
 
@@ -103,9 +103,9 @@ fn refuses_a_header_of_another_form() {
     }
     let a = name("a");
     for (field, header) in [
-        ("dtype", r#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#),
-        ("shape", r#"{"a":{"dtype":"F32","data_offsets":[0,4]}}"#),
-        ("data_offsets", r#"{"a":{"dtype":"F32","shape":[1]}}"#),
+        (Field::Dtype, r#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#),
+        (Field::Shape, r#"{"a":{"dtype":"F32","data_offsets":[0,4]}}"#),
+        (Field::DataOffsets, r#"{"a":{"dtype":"F32","shape":[1]}}"#),
     ] {
         assert_eq!(refusal(header, 4), WeightsError::MissingField { tensor: a, field });
     }
@@ -129,7 +129,9 @@ fn refuses_names_that_stand_twice() {
 fn refuses_sizes_that_do_not_fit() {
     let one = |dtype, shape, offsets, length| refusal(&format!("{{{}}}", tensor("a", dtype, shape, offsets)), length);
     let a = name("a");
-    let size = |expected, found| WeightsError::Size { tensor: a, expected, found };
+    let bytes = ByteCount::new;
+    let size =
+        |expected, found| WeightsError::Size { tensor: name("a"), expected: bytes(expected), found: bytes(found) };
     assert_eq!(one("F32", "[2]", "[0,4]", 4), size(8, 4));
     assert_eq!(one("F32", "[0]", "[4,0]", 4), size(0, 0));
     assert_eq!(one("F4", "[1]", "[0,1]", 1), size(1, 1));
@@ -140,10 +142,13 @@ fn refuses_sizes_that_do_not_fit() {
     assert_eq!(one("F32", "[1]", "[0,18446744073709551620]", 4), overflow);
     let long = WeightsError::TooManyDimensions { tensor: a };
     assert_eq!(one("F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]", 4), long);
-    assert_eq!(one("F32", "[2]", "[0,8]", 4), WeightsError::Truncated { tensor: a, expected: 8, found: 4 });
+    assert_eq!(
+        one("F32", "[2]", "[0,8]", 4),
+        WeightsError::Truncated { tensor: name("a"), expected: bytes(8), found: bytes(4) }
+    );
     // More than a 32-bit address can hold, in a file that is not that long.
     let far = one("U8", "[1000,5000000]", "[0,5000000000]", 4);
-    assert_eq!(far, WeightsError::Truncated { tensor: a, expected: 5_000_000_000, found: 4 });
+    assert_eq!(far, WeightsError::Truncated { tensor: name("a"), expected: bytes(5_000_000_000), found: bytes(4) });
     assert_eq!(one("F32", "[1]", "[0,4]", 7), WeightsError::TrailingBytes { count: 3 });
 }
 
@@ -152,9 +157,9 @@ fn refuses_gaps_overlaps_and_too_many() {
     let two = |first: &str, second: &str, length| {
         refusal(&format!("{{{},{}}}", tensor("b", "U8", "[4]", second), tensor("a", "U8", "[4]", first)), length)
     };
-    let b = name("b");
-    assert_eq!(two("[0,4]", "[5,9]", 9), WeightsError::Gap { tensor: b, expected: 4, found: 5 });
-    assert_eq!(two("[0,4]", "[2,6]", 6), WeightsError::Overlap { tensor: b, expected: 4, found: 2 });
+    let (b, bytes) = (name("b"), ByteCount::new);
+    assert_eq!(two("[0,4]", "[5,9]", 9), WeightsError::Gap { tensor: b, expected: bytes(4), found: bytes(5) });
+    assert_eq!(two("[0,4]", "[2,6]", 6), WeightsError::Overlap { tensor: b, expected: bytes(4), found: bytes(2) });
     let many = ["a", "b", "c", "d"].map(|name| tensor(name, "U8", "[0]", "[0,0]")).join(",");
     assert_eq!(refusal(&format!("{{{many}}}"), 0), WeightsError::TooManyTensors { limit: 3 });
 }
@@ -165,19 +170,32 @@ fn refuses_tensors_that_are_not_the_networks() {
     let values = [[0; 4], f32::INFINITY.to_le_bytes(), [0; 4]].concat();
     let file = File::new(&header, &values);
     let tensors = file.parse().unwrap();
-    let shape = |sizes: &[usize]| Shape::new(sizes).unwrap();
     assert_eq!(tensors.array::<[f32; 2]>("c"), Err(WeightsError::Missing { tensor: "c" }));
-    let wrong = WeightsError::Shape { tensor: "a", expected: shape(&[1, 2]), found: shape(&[2]) };
-    assert_eq!(tensors.array::<[[f32; 2]; 1]>("a"), Err(wrong));
+    let rank = WeightsError::Rank { tensor: "a", expected: 2, found: 1 };
+    assert_eq!(tensors.array::<[[f32; 2]; 1]>("a"), Err(rank));
+    let shape = WeightsError::Shape { tensor: "a", dimension: 0, expected: 3, found: 2 };
+    assert_eq!(tensors.array::<[f32; 3]>("a"), Err(shape));
     let half = WeightsError::Dtype { tensor: "h", expected: Dtype::F32, found: Dtype::F16 };
     assert_eq!(tensors.array::<[f32; 2]>("h"), Err(half));
     assert_eq!(tensors.array::<[f32; 2]>("a"), Err(WeightsError::NotFinite { tensor: "a", index: 1 }));
+    let unscanned = tensors.clone().unscanned();
+    assert_eq!(unscanned.array::<[f32; 2]>("a"), Ok(&[0.0, f32::INFINITY]));
+    assert_eq!(unscanned.array::<[f32; 3]>("a"), Err(shape));
+    assert_eq!(unscanned.array::<[f32; 2]>("h"), Err(half));
     assert_eq!(tensors.only(&["a"]), Err(WeightsError::Unexpected { tensor: name("h") }));
 
     let header = format!("{{{}}}", tensor("a", "F32", "[1]", "[0,4]"));
     let padded = format!("{header:<width$}", width = header.len().next_multiple_of(4) + 1);
     let file = File::unpadded(&padded, &[0; 4]);
     assert_eq!(file.parse().unwrap().array::<[f32; 1]>("a"), Err(WeightsError::Misaligned { tensor: "a" }));
+}
+
+#[test]
+fn offsets_that_no_file_has_are_refused() {
+    let far = |offsets: &str| refusal(&format!("{{{}}}", tensor("a", "U8", "[4]", offsets)), 4);
+    assert_eq!(far("[0,281474976710656]"), WeightsError::Overflow { tensor: name("a") });
+    assert!(matches!(far("[0,281474976710655]"), WeightsError::Size { found, .. } if found.get() == (1 << 48) - 1));
+    assert_eq!(ByteCount::new(u64::MAX).get(), (1 << 48) - 1);
 }
 
 #[test]
@@ -196,7 +214,7 @@ fn errors_name_the_tensor_and_what_was_found() {
     let long = "x".repeat(80);
     let error = refusal(&format!("{{{}}}", tensor(&long, "F32", "[2]", "[0,4]")), 4);
     let text = format!("{error}");
-    assert_eq!(text, format!("tensor {}…: shape and dtype need 8 bytes, data_offsets hold 4", "x".repeat(56)));
+    assert_eq!(text, format!("tensor {}…: shape and dtype need 8 bytes, data_offsets hold 4", "x".repeat(18)));
     let escapes = format!("{}", refusal(&format!("{{{}}}", tensor("\\u001b[31m", "F32", "[2]", "[0,4]")), 4));
     assert!(escapes.starts_with("tensor \\u{1b}[31m: "), "{escapes}");
 }
