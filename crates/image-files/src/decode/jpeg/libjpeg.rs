@@ -240,7 +240,7 @@ impl<'f> Decompress<'f> {
         Ok(rows)
     }
 
-    /// What makes pixels of the planes: nothing if not of YCbCr, or not as libjpeg would.
+    /// Conversion of the planes to pixels: none if they are not YCbCr, or are not converted as libjpeg would.
     fn rows(&self) -> Option<Rows> {
         let state = &*self.state;
         let ours = state.jpeg_color_space as J_COLOR_SPACE == JCS_YCbCr

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// How a test's file is written.
+/// Options by which a test's file is written.
 #[derive(Debug, Clone)]
 struct Written {
     size: (usize, usize),
@@ -15,7 +15,7 @@ struct Written {
     quality: c_int,
     progressive: bool,
     restart_interval: u32,
-    /// How much of the image is noise, of 255.
+    /// Share of noise in the image, of 255.
     noise: u8,
     seed: u32,
 }
