@@ -72,7 +72,7 @@ mod tests {
             assert!(text.contains(argument), "{text}");
             text.contains("similar argument exists")
         };
-        for argument in ["--epoch", "--batch", "--batchsize", "--outputt", "--output-dir", "--shif"] {
+        for argument in ["--epoch", "--batch", "--batchsize", "--outputt", "--output-dir", "--outptt"] {
             assert!(suggests(argument), "{argument}");
         }
         for argument in ["--silent", "--dropout", "--gpu", "--workers"] {
