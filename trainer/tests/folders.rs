@@ -94,7 +94,8 @@ fn a_share_of_each_class_is_kept_for_the_test() {
     assert_eq!(data.test.labels()[..6], [0, 1, 2, 0, 1, 2]);
     // Pixels are the files', and paths are theirs.
     for (position, path) in data.test_paths.iter().enumerate() {
-        let image = image::open(folder.path().join(path)).unwrap().into_luma8();
+        let (image, _) = image_files::decode::open(&folder.path().join(path), Default::default()).unwrap();
+        let image = image.into_luma8();
         let (width, height) = (image.width() as usize, image.height() as usize);
         assert!(path.starts_with(CLASSES[usize::from(data.test.labels()[position])]));
         assert_eq!(data.test.size(position), (width.min(28), height.min(28)), "{}", path.display());
