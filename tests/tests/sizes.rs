@@ -27,7 +27,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("benches/peers/engine.py", "the other engines' images"),
     ("benches/peers/training_engine.py", "the other engines' images"),
-    ("infer-cli/tests/failures.rs", "expected messages"),
     ("infer-cli/tests/inspect.rs", "expected output"),
     ("infer-core/src/packed/tests.rs", "expected sums over the tables"),
     ("tests/cuda-emulator/driver/run.cpp", "sizes of a stack and a page of memory"),
