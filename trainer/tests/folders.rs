@@ -214,6 +214,23 @@ fn folders_without_data_are_said_to_be_that() {
 }
 
 #[test]
+fn nothing_is_downloaded_into_a_folder_of_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    pictures(&photos, 2);
+    let files = || fs::read_dir(&photos).unwrap().count();
+    let before = files();
+    let url = ["--data", photos.to_str().unwrap(), "--data-url", "http://127.0.0.1:1/", "--network=lenet5"];
+    let (_, said) = trainer(2, &url);
+    assert!(said.contains("photos holds other files, among which nothing is downloaded"), "{said}");
+    assert_eq!(files(), before);
+    // A new folder is asked for, and tried.
+    let new = folder.path().join("new");
+    let (_, said) = trainer(2, &[&["--data", new.to_str().unwrap()], &url[2..]].concat());
+    assert!(said.contains("Fashion-MNIST was not found. Tried:"), "{said}");
+}
+
+#[test]
 fn images_that_cannot_be_read_are_listed_and_may_be_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

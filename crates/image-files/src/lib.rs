@@ -19,3 +19,5 @@ pub mod preprocessing;
 pub mod weights;
 
 pub use error::ImageError;
+// Its images stand in signatures.
+pub use image;

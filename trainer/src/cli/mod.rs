@@ -267,6 +267,14 @@ impl DataArgs {
             }
             dataset
         } else {
+            if let Some(data) = self.data.as_deref().filter(|data| self.data_url.is_some() && source::has_others(data))
+            {
+                let message = format!(
+                    "--data-url: {} holds other files, among which nothing is downloaded; name a new folder with --data",
+                    data.display()
+                );
+                return Err(UsageError(message).into());
+            }
             let current = env::current_dir().context("cannot tell the current folder")?;
             let lookup = Lookup::new(self.data.as_deref(), self.data_url.as_deref(), &current);
             Dataset::read(&lookup.locate(&|line| messages.note(line))?)?

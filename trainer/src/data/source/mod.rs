@@ -3,7 +3,9 @@
 mod download;
 
 use std::{
+    ffi::OsStr,
     fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -130,6 +132,14 @@ pub fn has_any(folder: &Path) -> bool {
     PUBLISHED.iter().any(|(name, _)| present(folder, name).is_some())
 }
 
+/// Whether a folder has files or folders, and none of the four among them: it is somebody's for other things. Hidden ones do not
+/// count.
+pub fn has_others(folder: &Path) -> bool {
+    let visible = |name: &OsStr| !name.as_encoded_bytes().starts_with(b".");
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    !has_any(folder) && entries.any(|entry| visible(&entry.file_name()))
+}
+
 /// The four files in a folder, or what is wrong with it.
 fn in_folder(folder: &Path) -> Result<Files, String> {
     if !folder.is_dir() {
@@ -152,8 +162,6 @@ fn present(folder: &Path, name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
