@@ -71,7 +71,8 @@ body{font:15px/1.45 sans-serif;max-width:1200px;margin:1.5em auto;padding:0 1em;
 h1{font-size:22px}h2{font-size:18px;margin-top:1.6em}code{overflow-wrap:anywhere;font-size:13px}\
 .curves{display:flex;flex-wrap:wrap}.curves svg{flex:1 1 340px;min-width:0}.wide{overflow-x:auto}\
 table{border-collapse:collapse}td,th{padding:2px 8px;text-align:right;white-space:nowrap}td{border-top:1px solid var(--line)}\
-th:first-child{text-align:left}tbody th{white-space:normal;overflow-wrap:break-word;max-width:11em;line-height:1.2}tr.best{font-weight:bold}\
+th:first-child{text-align:left}tbody th{white-space:normal;overflow-wrap:break-word;max-width:11em;line-height:1.2}\
+@media (min-width:700px){tbody th{max-width:24em}}tr.best{font-weight:bold}\
 .matrix td{min-width:2.2em;padding:3px 4px}.matrix thead th{vertical-align:bottom;padding:2px 0}\
 .matrix thead span{writing-mode:vertical-rl;transform:rotate(180deg);font-weight:normal;display:inline-block;\
 max-height:9em;overflow:hidden;text-overflow:ellipsis}.matrix .dark{color:#fff}\
@@ -151,14 +152,15 @@ const DARK: f64 = 0.72;
 
 fn confusion_table(classes: &[String], confusion: &[Vec<u64>]) -> String {
     let mut head = String::from("<th></th>");
-    for name in classes {
-        let name = escape(name);
+    for (class, name) in classes.iter().enumerate() {
+        // The number tells apart names that begin alike, where the head is cut.
+        let name = format!("{class} {}", escape(name));
         let _ = write!(head, "<th><span title=\"{name}\">{name}</span></th>");
     }
     head.push_str("<th>right</th>");
     let mut rows = String::new();
     for (class, (name, row)) in classes.iter().zip(confusion).enumerate() {
-        let _ = write!(rows, "<tr><th>{}</th>", escape(name));
+        let _ = write!(rows, "<tr><th>{class} {}</th>", escape(name));
         let images = row.iter().sum::<u64>().max(1) as f64;
         for count in row {
             // From the page's colour to blue. On a dark page all text is light.
@@ -248,9 +250,9 @@ mod tests {
     fn cells_have_class_names_and_light_text_where_they_are_dark() {
         let classes = ["a<b".to_string(), "c".to_string()];
         let table = confusion_table(&classes, &[vec![9, 1], vec![0, 0]]);
-        assert!(table.contains("<th><span title=\"a&lt;b\">a&lt;b</span></th>"), "{table}");
+        assert!(table.contains("<th><span title=\"0 a&lt;b\">0 a&lt;b</span></th>"), "{table}");
         assert!(table.contains("<td class=\"dark\" style=\"background:rgba(var(--shade),0.900)\">9</td>"), "{table}");
         assert!(table.contains("<td style=\"background:rgba(var(--shade),0.100)\">1</td><td>90.00 %</td>"), "{table}");
-        assert!(table.contains("<th>c</th><td style=\"background:rgba(var(--shade),0.000)\">0</td>"), "{table}");
+        assert!(table.contains("<th>1 c</th><td style=\"background:rgba(var(--shade),0.000)\">0</td>"), "{table}");
     }
 }
