@@ -45,9 +45,12 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// A duration by its two largest units: `0.8 s`, `42 s`, `3 min 20 s`, `2 h 05 min`. Seconds have a decimal below ten of them, if
+/// A duration by its two largest units: `40 ms`, `0.8 s`, `42 s`, `3 min 20 s`, `2 h 05 min`. Seconds have a decimal below ten of them, if
 /// the duration is not of whole seconds.
 pub fn duration(duration: Duration) -> String {
+    if duration.subsec_nanos() > 0 && duration < Duration::from_millis(95) {
+        return format!("{} ms", duration.as_millis().max(1));
+    }
     if duration.subsec_nanos() > 0 && duration < Duration::from_millis(9_950) {
         return format!("{:.1} s", duration.as_secs_f64());
     }
@@ -143,10 +146,14 @@ mod tests {
     #[test]
     fn durations_have_two_units() {
         let of = |seconds| duration(Duration::from_secs_f64(seconds));
-        let seconds =
-            [0.0, 0.84, 4.0, 4.32, 9.96, 42.4, 59.6, 200.0, 3599.4, 3599.6, 7500.0, 7529.0, 7531.0, 360_000.0];
+        let seconds = [
+            0.0, 0.0401, 0.0001, 0.84, 4.0, 4.32, 9.96, 42.4, 59.6, 200.0, 3599.4, 3599.6, 7500.0, 7529.0, 7531.0,
+            360_000.0,
+        ];
         let expected = [
             "0 s",
+            "40 ms",
+            "1 ms",
             "0.8 s",
             "4 s",
             "4.3 s",

@@ -65,15 +65,17 @@ pub fn html(config: &RunConfig, state: &State, dataset: &Dataset, steps: &[StepM
     ))
 }
 
-const STYLE: &str = ":root{--text:#1a1a1a;--page:#fff;--line:#ddd;--block:#f4f4f4}\
-@media (prefers-color-scheme:dark){:root{--text:#ddd;--page:#16181d;--line:#3a3d44;--block:#22252b}}\
+const STYLE: &str = ":root{--text:#1a1a1a;--page:#fff;--line:#ddd;--block:#f4f4f4;--shade:0,82,130}\
+@media (prefers-color-scheme:dark){:root{--text:#ddd;--page:#16181d;--line:#3a3d44;--block:#22252b;--shade:40,110,175}}\
 body{font:15px/1.45 sans-serif;max-width:1200px;margin:1.5em auto;padding:0 1em;color:var(--text);background:var(--page)}\
 h1{font-size:22px}h2{font-size:18px;margin-top:1.6em}code{overflow-wrap:anywhere;font-size:13px}\
 .curves{display:flex;flex-wrap:wrap}.curves svg{flex:1 1 340px;min-width:0}.wide{overflow-x:auto}\
 table{border-collapse:collapse}td,th{padding:2px 8px;text-align:right;white-space:nowrap}td{border-top:1px solid var(--line)}\
-th:first-child{text-align:left}tr.best{font-weight:bold}\
+th:first-child{text-align:left}tbody th{white-space:normal;overflow-wrap:break-word;max-width:11em;line-height:1.2}\
+@media (min-width:700px){tbody th{max-width:24em}}tr.best{font-weight:bold}\
 .matrix td{min-width:2.2em;padding:3px 4px}.matrix thead th{vertical-align:bottom;padding:2px 0}\
-.matrix thead span{writing-mode:vertical-rl;transform:rotate(180deg);font-weight:normal}.matrix .dark{color:#fff}.matrix .light{color:#1a1a1a}\
+.matrix thead span{writing-mode:vertical-rl;transform:rotate(180deg);font-weight:normal;display:inline-block;\
+max-height:9em;overflow:hidden;text-overflow:ellipsis}.matrix .dark{color:#fff}\
 figure{display:inline-block;margin:4px;width:110px;font-size:12px;vertical-align:top;overflow-wrap:anywhere}\
 figure img{width:84px;height:84px;image-rendering:pixelated;object-fit:contain}pre{background:var(--block);padding:1em;overflow:auto}";
 
@@ -145,24 +147,26 @@ fn confusions(classes: &[String], confusion: &Confusion) -> String {
         + &table("", &cells("th", &head), &rows)
 }
 
+/// Share of the images of a class from which on a cell of the matrix is so dark on a light page that its text is white.
+const DARK: f64 = 0.72;
+
 fn confusion_table(classes: &[String], confusion: &[Vec<u64>]) -> String {
     let mut head = String::from("<th></th>");
-    for name in classes {
-        let _ = write!(head, "<th><span>{}</span></th>", escape(name));
+    for (class, name) in classes.iter().enumerate() {
+        // The number tells apart names that begin alike, where the head is cut.
+        let name = format!("{class} {}", escape(name));
+        let _ = write!(head, "<th><span title=\"{name}\">{name}</span></th>");
     }
     head.push_str("<th>right</th>");
     let mut rows = String::new();
     for (class, (name, row)) in classes.iter().zip(confusion).enumerate() {
-        let _ = write!(rows, "<tr><th>{}</th>", escape(name));
+        let _ = write!(rows, "<tr><th>{class} {}</th>", escape(name));
         let images = row.iter().sum::<u64>().max(1) as f64;
         for count in row {
-            // From white to dark blue, in a light page and in a dark one; the text is what stands out.
+            // From the page's colour to blue. On a dark page all text is light.
             let share = *count as f64 / images;
-            let [red, green, blue] =
-                [(255.0, 0.0), (255.0, 82.0), (255.0, 130.0)].map(|(from, to)| from + (to - from) * share);
-            let text = if share > 0.45 { "dark" } else { "light" };
-            let shade = format!("rgb({red:.0},{green:.0},{blue:.0})");
-            let _ = write!(rows, "<td class=\"{text}\" style=\"background:{shade}\">{count}</td>");
+            let class = if share > DARK { " class=\"dark\"" } else { "" };
+            let _ = write!(rows, "<td{class} style=\"background:rgba(var(--shade),{share:.3})\">{count}</td>");
         }
         let _ = writeln!(rows, "<td>{}</td></tr>", percent(row[class] as f64 / images));
     }
@@ -204,4 +208,51 @@ fn png(images: &LabelledImages, position: usize) -> Result<Vec<u8>, String> {
 /// Text as HTML shows it.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance by the Web Content Accessibility Guidelines 2.2, of values of 0 to 255.
+    fn luminance(colour: [f64; 3]) -> f64 {
+        let linear = |value: f64| match value / 255.0 {
+            value if value <= 0.04045 => value / 12.92,
+            value => ((value + 0.055) / 1.055).powf(2.4),
+        };
+        let [red, green, blue] = colour.map(linear);
+        0.2126 * red + 0.7152 * green + 0.0722 * blue
+    }
+
+    fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+        let [one, other] = [one, other].map(|colour| luminance(colour) + 0.05);
+        f64::max(one / other, other / one)
+    }
+
+    #[test]
+    fn every_cell_of_the_matrix_is_readable_on_a_light_page_and_on_a_dark_one() {
+        // (the page, its text, the shade), as in the style.
+        let light = ([255.0; 3], [26.0; 3], [0.0, 82.0, 130.0]);
+        let dark = ([22.0, 24.0, 29.0], [221.0; 3], [40.0, 110.0, 175.0]);
+        assert!(STYLE.contains("--text:#1a1a1a;--page:#fff;") && STYLE.contains("--shade:0,82,130}"));
+        assert!(STYLE.contains("--text:#ddd;--page:#16181d;") && STYLE.contains("--shade:40,110,175}"));
+        for (page, text, shade) in [light, dark] {
+            for percent in 0..=100 {
+                let share = f64::from(percent) / 100.0;
+                let cell = [0, 1, 2].map(|i| page[i] + (shade[i] - page[i]) * share);
+                let text = if share > DARK { [255.0; 3] } else { text };
+                assert!(contrast(text, cell) >= 4.0, "{percent} %: {}", contrast(text, cell));
+            }
+        }
+    }
+
+    #[test]
+    fn cells_have_class_names_and_light_text_where_they_are_dark() {
+        let classes = ["a<b".to_string(), "c".to_string()];
+        let table = confusion_table(&classes, &[vec![9, 1], vec![0, 0]]);
+        assert!(table.contains("<th><span title=\"0 a&lt;b\">0 a&lt;b</span></th>"), "{table}");
+        assert!(table.contains("<td class=\"dark\" style=\"background:rgba(var(--shade),0.900)\">9</td>"), "{table}");
+        assert!(table.contains("<td style=\"background:rgba(var(--shade),0.100)\">1</td><td>90.00 %</td>"), "{table}");
+        assert!(table.contains("<th>1 c</th><td style=\"background:rgba(var(--shade),0.000)\">0</td>"), "{table}");
+    }
 }
