@@ -59,6 +59,7 @@ codes! {
     Misaligned = 23, "tensor is not aligned in memory";
     NotFinite = 24, "value is NaN or infinite";
     Rank = 25, "number of dimensions is not the network's";
+    EntrySyntax = 26, "header is not of the form of safetensors in a tensor's entry or behind it";
     PackedMisaligned = 100, "packed weights are not aligned to 64 bytes";
     NotPacked = 101, "not packed weights";
     PackedVersion = 102, "packed by another version of this crate";

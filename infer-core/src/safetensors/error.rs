@@ -178,6 +178,13 @@ pub enum WeightsError {
         /// Byte of the header where it is wrong.
         offset: usize,
     },
+    /// The header is not JSON of that form in the entry of a tensor or behind it, before the next one's name.
+    EntrySyntax {
+        /// The tensor.
+        tensor: TensorName<22>,
+        /// Byte of the header where it is wrong.
+        offset: u32,
+    },
     /// A name, of a tensor or of metadata, stands twice in the header.
     Duplicate {
         /// The name.
@@ -326,6 +333,7 @@ impl WeightsError {
             Self::HeaderTruncated { .. } => Code::HeaderTruncated,
             Self::HeaderNotUtf8 { .. } => Code::HeaderNotUtf8,
             Self::HeaderSyntax { .. } => Code::HeaderSyntax,
+            Self::EntrySyntax { .. } => Code::EntrySyntax,
             Self::Duplicate { .. } => Code::Duplicate,
             Self::TooManyTensors { .. } => Code::TooManyTensors,
             Self::TooManyDimensions { .. } => Code::TooManyDimensions,
@@ -380,6 +388,12 @@ impl fmt::Display for WeightsError {
             }
             Self::HeaderNotUtf8 { offset } => write!(f, "the header is not UTF-8 at byte {offset}"),
             Self::HeaderSyntax { offset } => write!(f, "the header is not a safetensors header at byte {offset}"),
+            Self::EntrySyntax { tensor, offset } => {
+                write!(
+                    f,
+                    "tensor {tensor}: the header is not a safetensors header at byte {offset}, in this entry or behind it"
+                )
+            }
             Self::Duplicate { name } => write!(f, "the header names {name} twice"),
             Self::TooManyTensors { limit } => write!(f, "more than {limit} tensors"),
             Self::TooManyDimensions { tensor } => {

@@ -54,7 +54,7 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
         let (header, data) = split(file)?;
         let mut this = Self { tensors: Vec::new(), metadata: None, scanned: true };
         let mut cursor = Cursor::new(header);
-        cursor.object(|cursor, name| {
+        let read = cursor.object(|cursor, name| {
             if name.is("__metadata__") {
                 if this.metadata.replace(*cursor).is_some() {
                     return Err(WeightsError::Duplicate { name: name.into() });
@@ -64,10 +64,14 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
             if this.tensors.iter().any(|tensor| tensor.name.same(name)) {
                 return Err(WeightsError::Duplicate { name: name.into() });
             }
-            let tensor = entry(cursor, name)?;
+            let tensor = entry(cursor, name).map_err(|error| named(error, name))?;
             this.tensors.push(tensor).map_err(|_| WeightsError::TooManyTensors { limit: CAPACITY })
+        });
+        // What is wrong behind an entry is told with its tensor: that is where to look.
+        read.and_then(|()| Ok(cursor.end()?)).map_err(|error| match this.tensors.last() {
+            Some(tensor) => named(error, tensor.name),
+            None => error,
         })?;
-        cursor.end()?;
 
         sort(&mut this.tensors);
         let mut expected = 0;
@@ -184,6 +188,17 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
             Some(tensor) => Err(WeightsError::Unexpected { tensor: tensor.name.into() }),
             None => Ok(()),
         }
+    }
+}
+
+/// An error of the header's syntax, with the tensor in whose entry or behind whose entry it is.
+fn named(error: WeightsError, tensor: JsonStr<'_>) -> WeightsError {
+    match error {
+        // A header has at most 100 MB.
+        WeightsError::HeaderSyntax { offset } => {
+            WeightsError::EntrySyntax { tensor: tensor.into(), offset: u32::try_from(offset).unwrap_or(u32::MAX) }
+        }
+        other => other,
     }
 }
 

@@ -92,7 +92,19 @@ fn refuses_a_bad_start() {
 
 #[test]
 fn refuses_a_header_of_another_form() {
-    let syntax = |header: &str| assert!(matches!(refusal(header, 4), WeightsError::HeaderSyntax { .. }), "{header}");
+    let syntax = |header: &str| {
+        let error = refusal(header, 4);
+        assert!(matches!(error, WeightsError::HeaderSyntax { .. } | WeightsError::EntrySyntax { .. }), "{header}");
+    };
+    // A fault within an entry or behind it is told with the tensor.
+    let told = |header: &str| format!("{}", refusal(header, 4));
+    let (good, bad) = (tensor("a", "F32", "[1]", "[0,4]"), tensor("b", "F32", "[1]\"", "[4,8]"));
+    assert!(
+        told(&format!("{{{good},{bad}}}")).starts_with("tensor b: the header is not a safetensors header at byte ")
+    );
+    assert!(told(&format!("{{{good} x")).starts_with("tensor a: the header is not a safetensors header at byte "));
+    assert!(told(&format!("{{{good}}} x")).starts_with("tensor a: the header is not"));
+    assert!(told("{x").starts_with("the header is not a safetensors header at byte 1"));
     for header in ["{", "[]", "{} {}", "{\"a\"}", "{\"a\":1}", "{\"a\":{\"dtype\":5}}", "{\"__metadata__\":{\"a\":1}}"]
     {
         syntax(header);

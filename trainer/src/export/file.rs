@@ -56,6 +56,9 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Tensors up to which a file that is refused is looked at again for a better reason.
+const MOST_TENSORS: usize = 256;
+
 /// A safetensors file in memory.
 #[derive(Debug)]
 pub(crate) struct StoredFile {
@@ -73,7 +76,12 @@ impl StoredFile {
     /// It cannot be read, is no valid safetensors file, or has a tensor twice.
     pub(crate) fn open(path: &Path) -> Result<Self, ExportError> {
         let bytes = fs::read(path).map_err(|source| ExportError::Read { path: path.to_owned(), source })?;
-        let format = |reason: String| ExportError::Format { path: path.to_owned(), reason };
+        // infer-core's reader names the tensor where the safetensors crate names a column of the header.
+        let format = |reason: String| {
+            let ours = infer_core::safetensors::SafeTensors::<MOST_TENSORS>::parse(&bytes).err();
+            let reason = ours.map_or(reason, |error| error.to_string());
+            ExportError::Format { path: path.to_owned(), reason }
+        };
         if let Some(kind) = image_files::weights::other_kind(&bytes) {
             return Err(format(format!("expected a safetensors file, found {kind}")));
         }
