@@ -10,7 +10,10 @@ use std::{
 };
 
 use image_files::header::{Entry, header};
-use infer_core::describe::{CLASSES, Description};
+use infer_core::{
+    describe::{CLASSES, Description},
+    safetensors::{SafeTensors as Reader, WeightsError},
+};
 use safetensors::{Dtype, SafeTensors};
 use serde::{
     Deserialize, Deserializer,
@@ -78,7 +81,8 @@ impl StoredFile {
         let bytes = fs::read(path).map_err(|source| ExportError::Read { path: path.to_owned(), source })?;
         // infer-core's reader names the tensor where the safetensors crate names a column of the header.
         let format = |reason: String| {
-            let ours = infer_core::safetensors::SafeTensors::<MOST_TENSORS>::parse(&bytes).err();
+            let ours = Reader::<MOST_TENSORS>::parse(&bytes).err();
+            let ours = ours.filter(|error| matches!(error, WeightsError::EntrySyntax { .. }));
             let reason = ours.map_or(reason, |error| error.to_string());
             ExportError::Format { path: path.to_owned(), reason }
         };
