@@ -1,6 +1,6 @@
 //! The command line: what can be asked for, and the help that explains it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use anyhow::{bail, ensure};
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
@@ -209,9 +209,7 @@ impl Classify {
         let output = output.display();
         match (self.format, named, extension) {
             (Some(given), Some(named), _) if given != named => bail!(
-                "--output {output}: the name is one of a file in the format {}, and --format is {}; change one of them",
-                named.name(),
-                given.name()
+                "--output {output}: the name is one of a file in the format {named}, and --format is {given}; change one of them"
             ),
             (None, None, Some(extension)) => bail!(
                 "--output {output}: .{extension} is no format that is written; name a file .csv, .jsonl or .txt (a table), or say \
@@ -271,14 +269,10 @@ pub enum Format {
     Csv,
 }
 
-impl Format {
-    /// Its name on the command line.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Jsonl => "jsonl",
-            Self::Csv => "csv",
-        }
+impl fmt::Display for Format {
+    /// Writes its name on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
     }
 }
 

@@ -7,13 +7,12 @@ use std::{
 };
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets};
 use infer_core::{
     packed::{Backend, NETWORKS, Network},
     safetensors::{SafeTensors, WeightsError},
     weights::Weights,
 };
-use reporting::words::grouped;
+use reporting::{table::plain, words::grouped};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -136,9 +135,7 @@ impl Contents {
     }
 
     fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["TENSOR", "DTYPE", "SHAPE", "VALUES", "BYTES"]);
+        let mut table = plain(["TENSOR", "DTYPE", "SHAPE", "VALUES", "BYTES"], 3);
         for tensor in &self.tensors {
             let (values, bytes) = (grouped(tensor.values()), grouped(tensor.bytes));
             let shape = format!("{:?}", tensor.shape);
@@ -147,10 +144,6 @@ impl Contents {
         let (values, bytes) = self.totals();
         let count = counted(self.tensors.len() as u64, "tensor");
         table.add_row([count, String::new(), String::new(), grouped(values), grouped(bytes)]);
-        for (i, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
-            column.set_cell_alignment(if i < 3 { CellAlignment::Left } else { CellAlignment::Right });
-        }
         let mut text = table.trim_fmt() + "\n";
         if !self.metadata.is_empty() {
             text += "\nMetadata\n";

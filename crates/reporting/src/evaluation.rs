@@ -2,10 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use crate::{
     confusion::{ClassTotal, Confusion},
+    table::plain,
     words::{counted, grouped, loss, percent, printable, shortened},
 };
 
@@ -83,7 +82,7 @@ impl Evaluation<'_> {
 
     /// Precision, recall and F1 by class as a table.
     fn class_table(&self) -> String {
-        let mut table = plain(["class", "images", "precision", "recall", "F1"].map(String::from).to_vec());
+        let mut table = plain(["class", "images", "precision", "recall", "F1"], 1);
         for (class, total) in self.totals().into_iter().enumerate() {
             let scores = [total.precision(), total.recall(), total.f1()];
             let scores = scores.map(|score| score.map_or("-".to_string(), percent));
@@ -112,8 +111,8 @@ impl Evaluation<'_> {
             }
             return text;
         }
-        let columns = (0..self.classes.len()).map(|class| class.to_string());
-        let mut table = plain(std::iter::once(String::new()).chain(columns).collect());
+        let columns: Vec<String> = (0..self.classes.len()).map(|class| class.to_string()).collect();
+        let mut table = plain(std::iter::once("").chain(columns.iter().map(String::as_str)), 1);
         let mut matrix = self.confusion.matrix();
         matrix.resize(self.classes.len(), vec![0; self.classes.len()]);
         for (class, row) in matrix.iter().enumerate() {
@@ -142,18 +141,6 @@ impl fmt::Display for Evaluation<'_> {
         }
         write!(f, "\n{}\n\n{}", self.class_table(), self.confusions())
     }
-}
-
-/// A table without lines, its first column to the left, the others to the right.
-fn plain(header: Vec<String>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header);
-    for (i, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        column.set_cell_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right });
-    }
-    table
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
 use infer_core::packed::Cost;
-use reporting::words::counted;
+use reporting::{table::plain, words::counted};
 use serde_json::{Value, json};
 
 use super::{Limits, Passes, Results};
@@ -46,7 +45,7 @@ impl Results<'_> {
         let mut text = String::new();
         let (backend, linear) = (self.network.backend(), self.network.linear_weights());
         let _ = writeln!(text, "{}, kernel {backend}, linear weights {linear}\n", self.network.description().title);
-        let mut table = plain(["THREADS", "LATENCY", "THROUGHPUT", "ARITHMETIC", "MEMORY"]);
+        let mut table = plain(["THREADS", "LATENCY", "THROUGHPUT", "ARITHMETIC", "MEMORY"], 1);
         for &i in self.indices() {
             let limits = self.limits[i];
             table.add_row([
@@ -76,7 +75,7 @@ impl Results<'_> {
     }
 
     fn layers(&self, passes: &Passes, limits: Limits) -> String {
-        let mut table = plain(["LAYER", "MS", "SHARE", "GFLOP/S", "BOUND MS", "OF BOUND"]);
+        let mut table = plain(["LAYER", "MS", "SHARE", "GFLOP/S", "BOUND MS", "OF BOUND"], 1);
         let total = passes.total / passes.batch as f64;
         let mut bounds = 0.0;
         for Row { cost: Cost { layer, .. }, seconds, bound } in self.rows(passes, limits) {
@@ -136,18 +135,6 @@ impl Results<'_> {
             "measured": self.indices().iter().map(|&i| measured(i)).collect::<Vec<_>>(),
         })
     }
-}
-
-/// A table without lines, numbers to the right.
-fn plain<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header);
-    for (i, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        column.set_cell_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right });
-    }
-    table
 }
 
 fn milliseconds(seconds: f64) -> String {

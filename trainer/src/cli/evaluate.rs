@@ -1,19 +1,15 @@
 //! `evaluate`: how well a weights file does on the test images.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use dfdx::tensor::Cpu;
-use safetensors::SafeTensors;
 use serde::Serialize;
 
 use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, print};
 use crate::{
-    export,
+    export::{self, StoredFile},
     model::{AlexNet, Initialisation, LeNet5, Network},
     training::{
         self,
@@ -102,17 +98,18 @@ impl EvaluateArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         self.threads.apply(None)?;
         let weights = image_files::weights::named(&self.weights)?;
-        match network_of(&weights)? {
-            NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(&weights),
-            NetworkName::Lenet5 => self.evaluate::<LeNet5<Cpu>>(&weights),
+        let file = export::open(&weights)?;
+        match network_of(&weights, &file)? {
+            NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(&weights, file),
+            NetworkName::Lenet5 => self.evaluate::<LeNet5<Cpu>>(&weights, file),
         }
     }
 
-    fn evaluate<N: Network<Cpu>>(&self, weights: &Path) -> anyhow::Result<()> {
-        let classes = export::classes(weights, N::DESCRIPTION)?;
+    fn evaluate<N: Network<Cpu>>(&self, weights: &Path, file: StoredFile) -> anyhow::Result<()> {
+        let classes = file.classes(N::DESCRIPTION, "")?;
         let mut network =
             N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).context("cannot make the network")?;
-        let metadata = export::load(weights, &mut network)?;
+        let metadata = export::load_opened(file, &mut network)?;
         let path = weights.display();
         let normalisation = start::stored_normalisation(weights, &metadata, N::DESCRIPTION)?.flatten();
         if let Some(folder) = output::data_folder(&metadata).filter(|_| self.data.data.is_none()) {
@@ -179,15 +176,10 @@ impl Report {
 }
 
 /// The network that a weights file is for; see [`infer_core::describe::network_of`].
-fn network_of(path: &Path) -> anyhow::Result<NetworkName> {
-    export::metadata(path)?;
-    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-    let (_, header) =
-        SafeTensors::read_metadata(&bytes).with_context(|| format!("{}: not a safetensors file", path.display()))?;
-    let architecture = header.metadata().as_ref().and_then(|metadata| metadata.get("architecture"));
+fn network_of(path: &Path, file: &StoredFile) -> anyhow::Result<NetworkName> {
+    let architecture = file.metadata.get("architecture");
     let networks = || NetworkName::value_variants().iter().map(|network| network.description());
-    let has = |name: &str| header.info(name).is_some();
-    let found = infer_core::describe::network_of(networks(), architecture.map(String::as_str), has);
+    let found = infer_core::describe::network_of(networks(), architecture.map(String::as_str), |name| file.has(name));
     let name = found.and_then(|found| NetworkName::value_variants().iter().find(|name| name.description() == found));
     let known: Vec<_> = networks().map(|network| network.name).collect();
     let (path, known) = (path.display(), known.join(" or "));

@@ -100,6 +100,11 @@ impl StoredFile {
         Ok(Self { path: path.to_owned(), bytes, names, metadata })
     }
 
+    /// Whether there is a tensor of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+
     /// The values of a tensor of this shape.
     ///
     /// # Errors

@@ -159,7 +159,7 @@ pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
     path: &Path,
     network: &mut M,
 ) -> Result<BTreeMap<String, String>, ExportError> {
-    load_chosen(path, network, |_| true)
+    load_opened(open(path)?, network)
 }
 
 /// Like [`load`], but the last layer of `description` stays as it is, and may be for other classes in the file.
@@ -172,11 +172,11 @@ pub fn load_all_but_last<D: Device<f32>, M: TensorCollection<f32, D>>(
     description: &Description,
 ) -> Result<BTreeMap<String, String>, ExportError> {
     let last = description.layers.last().and_then(|layer| layer.tensors).unwrap_or_default();
-    load_chosen(path, network, |tensor| !last.contains(&tensor))
+    load_chosen(open(path)?, network, |tensor| !last.contains(&tensor))
 }
 
 /// A weights file, which a checkpoint is not.
-fn open(path: &Path) -> Result<StoredFile, ExportError> {
+pub(crate) fn open(path: &Path) -> Result<StoredFile, ExportError> {
     let file = StoredFile::open(path)?;
     if file.metadata.contains_key(CHECKPOINT) {
         let reason = format!("expected weights, found {IS_CHECKPOINT}");
@@ -185,12 +185,19 @@ fn open(path: &Path) -> Result<StoredFile, ExportError> {
     Ok(file)
 }
 
+/// Like [`load`], from a file that is open already.
+pub(crate) fn load_opened<D: Device<f32>, M: TensorCollection<f32, D>>(
+    file: StoredFile,
+    network: &mut M,
+) -> Result<Metadata, ExportError> {
+    load_chosen(file, network, |_| true)
+}
+
 fn load_chosen<D: Device<f32>, M: TensorCollection<f32, D>>(
-    path: &Path,
+    file: StoredFile,
     network: &mut M,
     chosen: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, String>, ExportError> {
-    let file = open(path)?;
     let mut weights = HashMap::new();
     let shapes = shapes(network);
     for (name, shape) in shapes.iter().filter(|(name, _)| chosen(name)) {

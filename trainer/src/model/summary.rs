@@ -3,6 +3,7 @@
 use std::fmt;
 
 use infer_core::describe::{Description, Kind, Maps};
+use reporting::words::grouped;
 use serde::Serialize;
 
 /// Bytes of one value.
@@ -123,8 +124,8 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "{line}")?;
         let mega = |value: usize| value as f64 / 1e6;
-        writeln!(f, "Total params: {}", thousands(self.parameters()))?;
-        writeln!(f, "Trainable params: {}", thousands(self.parameters()))?;
+        writeln!(f, "Total params: {}", grouped(self.parameters() as u64))?;
+        writeln!(f, "Trainable params: {}", grouped(self.parameters() as u64))?;
         writeln!(f, "Non-trainable params: 0")?;
         writeln!(f, "Total mult-adds (M): {:.2}", mega(self.multiply_adds()))?;
         writeln!(f, "{line}")?;
@@ -145,18 +146,5 @@ fn shape(sizes: &[usize]) -> String {
 
 /// A number, or `--` for none.
 fn count(value: usize) -> String {
-    if value == 0 { "--".to_owned() } else { thousands(value) }
-}
-
-/// A number with commas, as `46,764,746`.
-fn thousands(value: usize) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    if value == 0 { "--".to_owned() } else { grouped(value as u64) }
 }

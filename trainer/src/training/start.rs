@@ -320,9 +320,7 @@ fn first_network<D: TrainDevice, N: Network<D>>(
 ) -> Result<(N, Option<String>), StartError> {
     let (options, classes) = (&config.options, dataset.classes.len());
     let Some(init) = &config.init else { return Ok((random(device, classes, options)?, None)) };
-    if DataFile::of(&init.path)?.sha256 != init.sha256 {
-        return Err(StartError::InitChanged { path: init.path.clone() });
-    }
+    init_unchanged(init)?;
     let (outputs, metadata) = export::classes_and_metadata(&init.path, N::DESCRIPTION)?;
     let names = output::class_names(&metadata);
     let agrees = match &names {
@@ -371,8 +369,22 @@ fn not_replaced(init: &Path, weights: &Path) -> Result<(), StartError> {
     if same { Err(StartError::InitReplaced { path: init.to_path_buf() }) } else { Ok(()) }
 }
 
+/// Refuses weights to start from that are not those that were named before.
+///
+/// # Errors
+/// [`StartError::InitChanged`], or the file cannot be read.
+pub fn init_unchanged(init: &DataFile) -> Result<(), StartError> {
+    if DataFile::of(&init.path)?.sha256 == init.sha256 {
+        return Ok(());
+    }
+    Err(StartError::InitChanged { path: init.path.clone() })
+}
+
 /// Refuses data that are not those the run began with.
-fn same_data(began: &[DataFile], found: &[DataFile]) -> Result<(), StartError> {
+///
+/// # Errors
+/// [`StartError::DataChanged`].
+pub fn same_data(began: &[DataFile], found: &[DataFile]) -> Result<(), StartError> {
     if began.len() == found.len() && began.iter().zip(found).all(|(a, b)| a.sha256 == b.sha256) {
         return Ok(());
     }

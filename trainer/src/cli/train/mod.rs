@@ -318,15 +318,9 @@ impl TrainArgs {
     ) -> anyhow::Result<RunConfig> {
         let saved = base.map(|config| config.options.validation).filter(|_| dataset.validation.is_none());
         let init = base.and_then(|config| config.init.as_ref());
-        if let Some(init) = init.filter(|_| self.recipe.init.is_none())
-            && DataFile::of(&init.path)?.sha256 != init.sha256
-        {
-            return Err(StartError::InitChanged { path: init.path.clone() }.into());
-        }
-        if base.is_some_and(|config| {
-            let digests = |files: &[DataFile]| files.iter().map(|file| file.sha256.clone()).collect::<Vec<_>>();
-            self.data.data.is_none() && digests(&config.data) != digests(&dataset.files)
-        }) {
+        init.filter(|_| self.recipe.init.is_none()).map(start::init_unchanged).transpose()?;
+        let same_data = base.is_none_or(|config| start::same_data(&config.data, &dataset.files).is_ok());
+        if self.data.data.is_none() && !same_data {
             say("warning: --config: the data are not those of that run");
         }
         let run = NewRun {
