@@ -124,7 +124,7 @@ fn it_learns() {
     let targets: Vec<f32> =
         (0..batch * classes).map(|i| f32::from(u8::from(i % classes == i / classes % classes))).collect();
     let mut loss = |step| {
-        let key = StepKey { seed: 0, epoch: 1, step };
+        let key = StepKey { seed: 0, epoch: 1, step, drop_features: false };
         let logits = network.logits_traced(&images, batch, network.alloc_grads(), key).expect("logits");
         let targets: Logits<Cpu> = device.tensor_from_vec(targets.clone(), (batch, classes.into()));
         let loss = cross_entropy_with_logits_loss(logits, targets);

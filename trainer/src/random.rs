@@ -14,7 +14,7 @@ pub fn generator(seed: u64, purpose: &[u8; 8], moment: u64, position: u64) -> St
     StdRng::from_seed(bytes)
 }
 
-/// A training step, as far as random numbers follow from it.
+/// A training step, as far as a network's dropout follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepKey {
     /// The run's seed.
@@ -23,6 +23,8 @@ pub struct StepKey {
     pub epoch: usize,
     /// The step of the epoch, from 1.
     pub step: usize,
+    /// Whether half of the features are dropped, too: the inputs of the first linear layer.
+    pub drop_features: bool,
 }
 
 impl StepKey {

@@ -10,7 +10,7 @@ use trainer::{
     random::StepKey,
 };
 
-const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1 };
+const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1, drop_features: false };
 
 type Traced = OwnedTape<f32, Cpu>;
 
@@ -145,6 +145,7 @@ fn dropout_is_for_training_only() {
     let first = traced(KEY);
     assert_eq!(first, traced(KEY));
     assert_ne!(first, traced(StepKey { step: 2, ..KEY }));
+    assert_ne!(first, traced(StepKey { drop_features: true, ..KEY }));
     assert_ne!(first, network.logits(&images, 1).unwrap().as_vec());
 }
 

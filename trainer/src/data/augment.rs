@@ -10,7 +10,11 @@ use crate::random;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
-    /// Whether half of the images are mirrored, left to right.
+    /// Whether images are mirrored, left to right, each in every second epoch: half of them in the odd ones, the others in the even
+    /// ones.
+    ///
+    /// Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, section 3.6: a network learns more from both sides of
+    /// each image by turns than from sides drawn at random.
     pub flip: bool,
     /// The most pixels by which an image is moved in each direction; black comes in from the border. The same as padding by
     /// so many pixels and cropping at random.
@@ -37,8 +41,9 @@ impl Augmentation {
     /// Draws the changes in `epoch` to the image at `position` of the data set, which has `width` × `height` pixels.
     pub fn draw(&self, seed: u64, epoch: usize, position: usize, (width, height): (usize, usize)) -> Changes {
         let mut random = random::generator(seed, b"augments", epoch as u64, position as u64);
+        let flip =
+            self.flip && random::generator(seed, b"mirrored", 0, position as u64).r#gen::<bool>() ^ (epoch % 2 == 1);
         // Everything is drawn, used or not, so that one option does not change what another does.
-        let flip = random.r#gen::<bool>() && self.flip;
         let mut offset = || random.gen_range(-1.0_f64..1.0);
         let [right, down] = [offset(), offset()].map(|offset| (offset * (self.shift as f64 + 0.5)).round() as i32);
         let brightness = self.brightness * 255.0 * random.gen_range(-1.0..1.0);
@@ -198,12 +203,18 @@ mod tests {
         }
     }
 
+    fn mirrored_image() -> Vec<u8> {
+        image().chunks(6).flat_map(|row| row.iter().rev().copied()).collect()
+    }
+
     #[test]
-    fn half_of_the_images_are_mirrored_and_every_shift_comes_about() {
-        let mirrored: Vec<u8> = image().chunks(6).flat_map(|row| row.iter().rev().copied()).collect();
+    fn half_of_the_images_are_mirrored_by_turns_and_every_shift_comes_about() {
         let flip = Augmentation { flip: true, ..Augmentation::default() };
-        let flips = (0..1000).filter(|position| changed(flip, 3, 1, *position) == mirrored).count();
-        assert!((420..580).contains(&flips), "{flips}");
+        let flips = |epoch| (0..1000).map(move |position| changed(flip, 3, epoch, position) == mirrored_image());
+        let count = flips(1).filter(|mirrored| *mirrored).count();
+        assert!((420..580).contains(&count), "{count}");
+        assert!(flips(1).zip(flips(2)).all(|(odd, even)| odd != even));
+        assert!(flips(1).eq(flips(3)));
         let shift = Augmentation { shift: 1, ..Augmentation::default() };
         let mut shifts = std::collections::BTreeMap::<_, usize>::new();
         (0..900).for_each(|position| *shifts.entry(changed(shift, 3, 1, position)).or_default() += 1);

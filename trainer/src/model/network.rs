@@ -90,7 +90,8 @@ macro_rules! network {
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(
                 &$crate::nn::Flatten::<
                     { LAYERS[$i].input.channels }, { LAYERS[$i].input.side }, { LAYERS[$i].input.values() },
-                >, $x.try_forward()?)?; }
+                >, $x.try_forward()?)?;
+                let $x = $crate::nn::DropHalf::<0>.try_forward($x, $key.filter(|key| key.drop_features))?; }
             $layer: linear $($rest)* }
     };
 

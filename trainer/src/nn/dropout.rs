@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    const KEY: StepKey = StepKey { seed: 1, epoch: 2, step: 3 };
+    const KEY: StepKey = StepKey { seed: 1, epoch: 2, step: 3, drop_features: false };
 
     fn mask(key: StepKey, layer: u8, batch: usize, length: usize) -> Vec<f32> {
         Cpu::default().mask(&coins(key, layer, batch, length), (batch, length)).unwrap().as_vec()

@@ -43,8 +43,12 @@ pub struct Options {
     pub label_smoothing: f64,
     /// Normalisation of the inputs, by mean and standard deviation; none where absent.
     pub normalisation: Option<Normalisation>,
+    /// Dropout of half of the features, the inputs of the first linear layer, beside that of the network's description.
+    pub drop_features: bool,
     /// Augmentation of training images.
     pub augmentation: Augmentation,
+    /// Last epochs in which images are at most mirrored.
+    pub plain_epochs: usize,
     /// Epochs without a better one after which the run ends; all epochs are made where absent.
     pub patience: Option<usize>,
     /// Seed of initial weights, division, order, dropout and augmentation.
@@ -69,7 +73,9 @@ impl Default for Options {
             optimiser: OptimiserOptions::default(),
             label_smoothing: 0.0,
             normalisation: None,
+            drop_features: false,
             augmentation: Augmentation::default(),
+            plain_epochs: 0,
             patience: None,
             seed: 0,
             validation: 6000,
@@ -80,10 +86,18 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether a run by these options goes on as one by `other`: where all are the same, but for the number of epochs where the
-    /// learning rate does not depend on it.
+    /// Augmentation in an epoch, counted from 1; none where images stay as they are.
+    pub fn augmentation_of(&self, epoch: usize) -> Option<Augmentation> {
+        let plain = epoch.saturating_add(self.plain_epochs) > self.epochs;
+        let mirrored = Augmentation { flip: self.augmentation.flip, ..Augmentation::default() };
+        Some(if plain { mirrored } else { self.augmentation }).filter(|augmentation| !augmentation.is_none())
+    }
+
+    /// Whether a run by these options goes on as one by `other`: where all are the same, but for the number of epochs where
+    /// neither the learning rate nor augmentation depends on it.
     pub fn go_on_as(&self, other: &Self) -> bool {
-        let epochs = if self.schedule.depends_on_epochs() { self.epochs } else { other.epochs };
+        let fixed = self.schedule.depends_on_epochs() || self.plain_epochs > 0;
+        let epochs = if fixed { self.epochs } else { other.epochs };
         *other == Self { epochs, ..self.clone() }
     }
 
@@ -215,6 +229,9 @@ impl RunConfig {
         if epochs > before && self.options.schedule.depends_on_epochs() {
             return Err(ExtensionError::Schedule { before, course: self.options.schedule.course });
         }
+        if epochs > before && self.options.plain_epochs > 0 {
+            return Err(ExtensionError::PlainEpochs { before });
+        }
         self.options.epochs = epochs;
         // The command that makes such a run at once.
         let mut follows = false;
@@ -248,6 +265,14 @@ pub enum ExtensionError {
         before: usize,
         /// The schedule.
         course: Course,
+    },
+    /// Augmentation depends on the number of epochs.
+    #[error(
+        "--epochs: augmentation of this run ended before its {before} epochs did; start a new run from its weights by --init"
+    )]
+    PlainEpochs {
+        /// Epochs of the run.
+        before: usize,
     },
 }
 
@@ -321,7 +346,20 @@ mod tests {
         assert!(constant.go_on_as(&more) && constant.go_on_as(&constant));
         assert!(!constant.go_on_as(&Options { seed: 1, ..more.clone() }));
         let schedule = Schedule { course: Course::Cosine, ..Schedule::default() };
+        let plain = |options: &Options| Options { plain_epochs: 1, ..options.clone() };
+        assert!(!plain(&constant).go_on_as(&plain(&more)));
         assert!(!Options { schedule, ..constant }.go_on_as(&Options { schedule, ..more }));
+    }
+
+    #[test]
+    fn images_are_at_most_mirrored_in_the_last_epochs() {
+        let augmentation = Augmentation { flip: true, shift: 2, erase: 0.5, ..Augmentation::default() };
+        let options = Options { epochs: 5, plain_epochs: 2, augmentation, ..Options::default() };
+        assert!((1..=3).all(|epoch| options.augmentation_of(epoch) == Some(augmentation)));
+        let mirrored = Augmentation { flip: true, ..Augmentation::default() };
+        assert!((4..=5).all(|epoch| options.augmentation_of(epoch) == Some(mirrored)));
+        let options = Options { augmentation: Augmentation { shift: 2, ..Augmentation::default() }, ..options };
+        assert_eq!(options.augmentation_of(4), None);
     }
 
     #[test]

@@ -216,8 +216,9 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         }
         self.setting.observer.phase(self.state.epoch, Phase::Train, order.len());
         let data = &self.setting.dataset.train;
-        let Options { normalisation, augmentation, .. } = *self.setting.options;
-        let augmentation = Some((augmentation, seed, self.state.epoch)).filter(|(what, ..)| !what.is_none());
+        let normalisation = self.setting.options.normalisation;
+        let augmentation = self.setting.options.augmentation_of(self.state.epoch);
+        let augmentation = augmentation.map(|augmentation| (augmentation, seed, self.state.epoch));
         let way = self.setting.device.way().map_err(TrainError::device)?;
         let preparation = Preparation::<D> { way, data, normalisation, augmentation };
         let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
@@ -240,7 +241,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let learning_rate =
             options.learning_rate * options.schedule.factor(self.state.total_steps, epoch_steps, options.epochs);
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
-        let key = StepKey { seed: options.seed, epoch, step };
+        let key = StepKey { seed: options.seed, epoch, step, drop_features: options.drop_features };
         let recorded = mem::replace(gradients, Gradients::leaky());
         let inputs = self.setting.device.inputs(batch.images, batch.labels.len(), N::SIDE);
         let inputs = inputs.map_err(TrainError::device)?;

@@ -11,7 +11,7 @@ use trainer::{
 
 use crate::{assert_close, gpu, tensors, values, with_all_kernels};
 
-const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1 };
+const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1, drop_features: false };
 
 /// Images whose neighbouring values differ clearly, so that few windows of a pooling have two largest values between which
 /// rounding decides.

@@ -42,6 +42,9 @@ pub(in crate::cli) struct RecipeArgs {
     /// Label smoothing: share of the target that is spread over all classes, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = RECIPE, hide_short_help = true)]
     label_smoothing: Option<f64>,
+    /// Dropout of half of the features, the inputs of the first linear layer, beside the network's other dropout
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = RECIPE, hide_short_help = true)]
+    drop_features: Option<bool>,
     /// Early stopping: end the run after N epochs without a better one [default: off]
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE, hide_short_help = true)]
     patience: Option<usize>,
@@ -63,7 +66,7 @@ pub(in crate::cli) struct RecipeArgs {
     #[arg(long, value_name = "FILE", help_heading = RECIPE, hide_short_help = true)]
     pub(super) init: Option<PathBuf>,
 
-    /// Augmentation: mirror half of the training images
+    /// Augmentation: mirror each training image in every second epoch
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES, hide_short_help = true)]
     flip: Option<bool>,
     /// Augmentation: move training images by up to N pixels in each direction, before the resize [default: 0]
@@ -78,6 +81,9 @@ pub(in crate::cli) struct RecipeArgs {
     /// Augmentation: erase a rectangle in this share of the training images, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES, hide_short_help = true)]
     erase: Option<f64>,
+    /// Augmentation: leave images as they are, but for mirroring, in the last N epochs [default: 0]
+    #[arg(long, value_name = "N", value_parser = number(0, 100_000), help_heading = IMAGES, hide_short_help = true)]
+    plain_epochs: Option<usize>,
     /// Normalise inputs to mean 0 and standard deviation 1 over the training images. The weights' metadata record both numbers
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES, hide_short_help = true)]
     normalise: Option<bool>,
@@ -168,6 +174,8 @@ impl RecipeArgs {
             label_smoothing: self.label_smoothing.unwrap_or(preset.label_smoothing),
             // Of a new run, it is worked out from the data.
             normalisation: base.and_then(|config| config.options.normalisation),
+            drop_features: self.drop_features.unwrap_or(preset.drop_features),
+            plain_epochs: self.plain_epochs.unwrap_or(preset.plain_epochs),
             augmentation: Augmentation {
                 flip: self.flip.unwrap_or(preset.augmentation.flip),
                 shift: self.shift.unwrap_or(preset.augmentation.shift),
