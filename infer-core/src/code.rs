@@ -88,7 +88,7 @@ impl fmt::Display for Code {
     }
 }
 
-#[cfg(all(test, target_has_atomic = "ptr"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::packed::PackedError;

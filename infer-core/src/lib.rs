@@ -37,8 +37,6 @@ pub mod describe;
 pub mod layers;
 pub mod lenet5;
 mod network;
-// Threads share its tasks by an atomic counter, which the smallest CPUs (Cortex-M0) lack.
-#[cfg(target_has_atomic = "ptr")]
 pub mod packed;
 pub mod preprocess;
 pub mod safetensors;

@@ -7,7 +7,7 @@
 ///   `TENSORS`, the tensors of its weights file,
 /// - `Workspace`, the memory of a forward pass,
 /// - `LAYERS` and `DESCRIPTION`, the [tables](crate::describe) of its layers,
-/// - `PLAN`, how [`packed`](crate::packed) runs it (where the target has atomic operations).
+/// - `PLAN`, how [`packed`](crate::packed) runs it.
 ///
 /// The list is the network, read from top to bottom: sizes of outputs follow from those of inputs, so that they stand
 /// nowhere. ReLU follows each convolution and each linear layer but the last.
@@ -154,7 +154,6 @@ macro_rules! network {
 
         /// Plan of the packed network.
         #[allow(dead_code, reason = "not every program uses all that is derived")]
-        #[cfg(target_has_atomic = "ptr")]
         pub static PLAN: $crate::packed::Plan = $crate::packed::Plan::new(&DESCRIPTION);
 
         $(#[$doc])*

@@ -31,7 +31,6 @@ mod gemm;
 mod layout;
 mod line;
 mod max_pool;
-#[cfg(target_has_atomic = "ptr")]
 mod parallel;
 mod peak;
 mod scalar;
@@ -53,7 +52,6 @@ pub use gemm::Gemm;
 pub use layout::{BLOCK, LANES, Misfit, PAD};
 pub use line::{Line, Number, numbers, numbers_mut};
 pub use max_pool::PoolRow;
-#[cfg(target_has_atomic = "ptr")]
 pub use parallel::{Parallel, Serial, for_each_chunk};
 pub use table::Kernels;
 pub use winograd::forward::{InputTile, OutputTiles};

@@ -1,8 +1,5 @@
 //! Work split into tasks, for as many threads as the caller has.
 
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 /// Runs independent tasks, on several threads or on one. Threads are the caller's: this crate knows none.
 ///
 /// ```
@@ -40,15 +37,10 @@ impl Parallel for Serial {
     }
 }
 
-/// Memory of which each task gets a part of its own.
-struct Shared<T>(NonNull<T>);
-
-// SAFETY: it is a `&mut [T]` taken apart, and no part is handed out twice (see `for_each_chunk`), so sharing it between
-// threads only ever moves a `&mut T` to one of them.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
 /// Calls `work` with each chunk of `length` values of `data` and its number; the last one may be shorter. Values behind
 /// `tasks` chunks are left alone.
+///
+/// Threads share the chunks by an atomic counter. The smallest CPUs (Cortex-M0) have none: there, the calling thread does all.
 pub fn for_each_chunk<T: Send>(
     parallel: &impl Parallel,
     data: &mut [T],
@@ -56,28 +48,60 @@ pub fn for_each_chunk<T: Send>(
     tasks: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let total = data.len();
-    let tasks = if length == 0 { 0 } else { tasks.min(total.div_ceil(length)) };
-    let parts = Shared(NonNull::from(data).cast::<T>());
-    let parts = &parts;
-    let next = AtomicUsize::new(0);
-    // Takes the next task and does it; whether there was one.
-    let step = || {
-        let Ok(number) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < tasks).then_some(n + 1))
-        else {
-            return false;
+    let tasks = if length == 0 { 0 } else { tasks.min(data.len().div_ceil(length)) };
+    #[cfg(target_has_atomic = "ptr")]
+    shared::for_each_chunk(parallel, data, length, tasks, work);
+    #[cfg(not(target_has_atomic = "ptr"))]
+    {
+        let _ = parallel;
+        data.chunks_mut(length.max(1)).take(tasks).enumerate().for_each(|(number, chunk)| work(number, chunk));
+    }
+}
+
+#[cfg(target_has_atomic = "ptr")]
+mod shared {
+    use super::Parallel;
+    use core::ptr::NonNull;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Memory of which each task gets a part of its own.
+    struct Shared<T>(NonNull<T>);
+
+    // SAFETY: it is a `&mut [T]` taken apart, and no part is handed out twice (see `for_each_chunk`), so sharing it between
+    // threads only ever moves a `&mut T` to one of them.
+    unsafe impl<T: Send> Sync for Shared<T> {}
+
+    /// `tasks` chunks for the caller's threads, no more than there are.
+    pub(super) fn for_each_chunk<T: Send>(
+        parallel: &impl Parallel,
+        data: &mut [T],
+        length: usize,
+        tasks: usize,
+        work: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let total = data.len();
+        let parts = Shared(NonNull::from(data).cast::<T>());
+        let parts = &parts;
+        let next = AtomicUsize::new(0);
+        // Takes the next task and does it; whether there was one.
+        let step = || {
+            let Ok(number) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < tasks).then_some(n + 1))
+            else {
+                return false;
+            };
+            let start = number * length;
+            // SAFETY: `start < total`, as the number is below `⌈total / length⌉`, so the chunk lies within `data`, which is
+            // borrowed exclusively until this function returns. The counter gives each number once: no two chunks overlap.
+            let chunk =
+                unsafe { core::slice::from_raw_parts_mut(parts.0.as_ptr().add(start), length.min(total - start)) };
+            work(number, chunk);
+            true
         };
-        let start = number * length;
-        // SAFETY: `start < total`, as the number is below `⌈total / length⌉`, so the chunk lies within `data`, which is
-        // borrowed exclusively until this function returns. The counter gives each number once: no two chunks overlap.
-        let chunk = unsafe { core::slice::from_raw_parts_mut(parts.0.as_ptr().add(start), length.min(total - start)) };
-        work(number, chunk);
-        true
-    };
-    parallel.for_each(tasks, &|_| {
-        step();
-    });
-    while step() {}
+        parallel.for_each(tasks, &|_| {
+            step();
+        });
+        while step() {}
+    }
 }
 
 #[cfg(test)]
