@@ -60,6 +60,14 @@ unsafe impl Number for f32 {}
 unsafe impl Number for F16 {}
 // SAFETY: 4 bytes, every pattern valid.
 unsafe impl Number for u32 {}
+// SAFETY: 4 bytes, every pattern valid.
+unsafe impl Number for i32 {}
+// SAFETY: 2 bytes, every pattern valid.
+unsafe impl Number for i16 {}
+// SAFETY: 1 byte, every pattern valid.
+unsafe impl Number for u8 {}
+// SAFETY: 1 byte, every pattern valid.
+unsafe impl Number for i8 {}
 
 /// Lines viewed as numbers.
 pub fn numbers<T: Number>(lines: &[Line]) -> &[T] {

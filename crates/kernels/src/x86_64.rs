@@ -14,6 +14,10 @@ pub(crate) struct Features {
     pub(crate) avx2: bool,
     /// AVX-512 F, with the state of 512-bit registers kept.
     pub(crate) avx512: bool,
+    /// AVX2's and AVX-VNNI's.
+    pub(crate) avx_vnni: bool,
+    /// AVX-512 F, BW and VNNI, with the state of 512-bit registers kept.
+    pub(crate) avx512_vnni: bool,
 }
 
 /// Asks CPUID and XGETBV (Intel SDM volume 1, sections 14.3, 14.7.1 and 15.2).
@@ -21,7 +25,7 @@ pub(crate) fn detect() -> Features {
     const fn bit(register: u32, number: u32) -> bool {
         register >> number & 1 == 1
     }
-    let none = Features { avx2: false, avx512: false };
+    let none = Features { avx2: false, avx512: false, avx_vnni: false, avx512_vnni: false };
     if cfg!(miri) || __cpuid(0).eax < 7 {
         return none;
     }
@@ -34,7 +38,10 @@ pub(crate) fn detect() -> Features {
     let (ymm, zmm) = (state & 0b110 == 0b110, state & 0b1110_0110 == 0b1110_0110);
     // F16C is bit 29, FMA 12.
     let avx2 = ymm && bit(one.ecx, 29) && bit(one.ecx, 12) && bit(seven.ebx, 5);
-    Features { avx2, avx512: avx2 && zmm && bit(seven.ebx, 16) }
+    let avx512 = avx2 && zmm && bit(seven.ebx, 16);
+    // The largest subleaf of leaf 7 is in EAX of the first.
+    let avx_vnni = avx2 && seven.eax >= 1 && bit(__cpuid_count(7, 1).eax, 4);
+    Features { avx2, avx512, avx_vnni, avx512_vnni: avx512 && bit(seven.ebx, 30) && bit(seven.ecx, 11) }
 }
 
 /// The register states that the operating system keeps: XCR0.

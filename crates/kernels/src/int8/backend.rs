@@ -1,0 +1,93 @@
+//! The names of the int8 backends, and which of them this CPU has.
+
+#[cfg(target_arch = "aarch64")]
+use super::aarch64;
+use super::portable;
+use super::table::Int8Kernels;
+#[cfg(target_arch = "x86_64")]
+use super::x86_64;
+use crate::backend::Backend;
+use core::fmt;
+
+/// The instructions that int8 kernels are compiled for. Results do not depend on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Int8Backend {
+    /// Those that every CPU of the target has: plain Rust.
+    Scalar,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// x86-64 with AVX-VNNI, dot products of 256 bits: Intel since Alder Lake (2021), AMD since Zen 5.
+    AvxVnni,
+    /// x86-64 with AVX-512 F, BW and VNNI: Intel servers since Cascade Lake (2019), AMD since Zen 4.
+    Avx512Vnni,
+    /// aarch64 with NEON: all of them.
+    Neon,
+    /// aarch64 with NEON's dot products: since Armv8.4, and most of Armv8.2.
+    NeonDot,
+}
+
+impl Int8Backend {
+    /// All of them, the fastest first. Most machines have only some.
+    pub const ALL: &'static [Self] =
+        &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon, Self::Scalar];
+
+    /// Whether this CPU has the instructions.
+    #[must_use]
+    pub fn available(self) -> bool {
+        self.kernels().is_some()
+    }
+
+    /// The fastest one that is available.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::of(Backend::best())
+    }
+
+    /// The fastest one that is available and whose vectors are no wider than a backend's of floats.
+    #[must_use]
+    pub fn of(backend: Backend) -> Self {
+        let allowed: &[Self] = match backend {
+            Backend::Scalar => &[],
+            Backend::Avx2 => &[Self::AvxVnni, Self::Avx2],
+            Backend::Avx512 => &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2],
+            Backend::Neon => &[Self::NeonDot, Self::Neon],
+        };
+        allowed.iter().copied().find(|backend| backend.available()).unwrap_or(Self::Scalar)
+    }
+
+    /// Its functions, where the CPU has the instructions.
+    #[must_use]
+    pub fn kernels(self) -> Option<&'static Int8Kernels> {
+        match self {
+            Self::Scalar => Some(&portable::SCALAR),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => crate::x86_64::detect().avx2.then_some(&x86_64::AVX2),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => crate::x86_64::detect().avx_vnni.then_some(&x86_64::AVX_VNNI),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => crate::x86_64::detect().avx512_vnni.then_some(&x86_64::AVX512_VNNI),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Some(&aarch64::NEON),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => aarch64::has_dot_products().then_some(&aarch64::NEON_DOT),
+            _ => None,
+        }
+    }
+}
+
+/// Writes the name, as `avx512-vnni`.
+impl fmt::Display for Int8Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Neon => "neon",
+            Self::NeonDot => "neon-dot",
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! Kernels of 8-bit integers: products of activations and weights, summed exactly, and brought back to 7 or 14 bits. All
+//! backends give the same bits.
+//!
+//! ```text
+//! row, pool      written once over vectors of any width
+//!    │
+//! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)
+//!    │
+//! Int8Kernels    a table of functions, had from `Int8Backend::kernels` only where the CPU has the instructions
+//! ```
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod backend;
+mod pool;
+mod portable;
+mod row;
+mod table;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(test)]
+mod tests;
+
+pub use backend::Int8Backend;
+pub use pool::Int8PoolRow;
+pub use row::{Int8Output, Int8Row, Scaling};
+pub use table::Int8Kernels;
+pub use vector::Activation;
+
+/// Outputs that are computed together and whose weights lie together.
+pub const INT8_PANEL: usize = 16;

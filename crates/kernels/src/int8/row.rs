@@ -1,0 +1,334 @@
+//! A row of a direct convolution, or the vectors of a linear layer: the products, and what becomes of their sums.
+
+use super::INT8_PANEL;
+use super::vector::{Activation, Sums};
+
+/// A row of outputs of a direct convolution, or those of a batch of vectors of a linear layer.
+///
+/// An output is `bias + Σ over r < rows, i < run of input[position · step + r · between + i] · weight`, in 32 bits.
+#[derive(Debug)]
+pub struct Int8Row<'a, A> {
+    /// Activations: bytes from 0 to 127, or 16-bit integers.
+    pub input: &'a [A],
+    /// Rows of a window, 1 for a linear layer.
+    pub rows: usize,
+    /// From one row of a window to the next.
+    pub between: usize,
+    /// Activations of a row of a window.
+    pub run: usize,
+    /// From one position to the next.
+    pub step: usize,
+    /// Positions, at least one.
+    pub positions: usize,
+    /// `[panels][rows][⌈run / g⌉][16][g]`, where `g` is 4 for bytes and 2 for 16-bit integers. Those that fill up are zero.
+    pub weights: &'a [i8],
+    /// Outputs of a position.
+    pub outputs: usize,
+    /// A value for each output, filled up to whole panels.
+    pub bias: &'a [i32],
+    /// Where outputs go.
+    pub output: Int8Output<'a>,
+}
+
+/// Where the outputs of a row go: those of a position beside each other, `pixel` from one position to the next.
+#[derive(Debug)]
+pub enum Int8Output<'a> {
+    /// Bytes from 0 to 127: `min((u · multiplier + 2ᵗ⁻¹) >> t, 127)` with `u = clamp(sum, 0, 2¹⁶⁺ˢ − 1) >> s`.
+    Activations {
+        /// The outputs.
+        values: &'a mut [u8],
+        /// From one position to the next.
+        pixel: usize,
+        /// Factor of the sums.
+        scaling: Scaling<'a>,
+    },
+    /// 16-bit integers within ±8191: `clamp((u · multiplier + 2ᵗ⁻¹) >> t, −8191, 8191)` with
+    /// `u = clamp(sum, −(2¹⁵⁺ˢ − 1), 2¹⁵⁺ˢ − 1) >> s`.
+    Hidden {
+        /// The outputs.
+        values: &'a mut [i16],
+        /// From one position to the next.
+        pixel: usize,
+        /// Factor of the sums.
+        scaling: Scaling<'a>,
+    },
+    /// The sums themselves.
+    Sums {
+        /// The outputs.
+        values: &'a mut [i32],
+        /// From one position to the next.
+        pixel: usize,
+    },
+}
+
+/// Factor of a layer's sums: a multiplier for each output, and two shifts.
+#[derive(Debug, Clone, Copy)]
+pub struct Scaling<'a> {
+    /// From 0 to 32,767, filled up to whole panels. (No more is lost of negative ones than their meaning.)
+    pub multipliers: &'a [i16],
+    /// `s`, from 0 to 15.
+    pub shift1: u32,
+    /// `t`, from 1 to 30.
+    pub shift2: u32,
+}
+
+impl Scaling<'_> {
+    pub(super) fn fits(&self, padded: usize) -> bool {
+        self.shift1 <= 15 && (1..=30).contains(&self.shift2) && padded <= self.multipliers.len()
+    }
+}
+
+impl<A: Activation> Int8Row<'_, A> {
+    /// Activations of a row of a window, filled up to whole groups.
+    fn filled(&self) -> usize {
+        self.run.saturating_add(A::GROUP - 1) / A::GROUP * A::GROUP
+    }
+
+    /// Whether the input holds all windows, filled up, and all else as many values as there are outputs.
+    #[inline]
+    pub(crate) fn fits(&self) -> bool {
+        let padded = self.outputs.checked_next_multiple_of(INT8_PANEL).unwrap_or(usize::MAX);
+        let last = |count: usize, step: usize| count.checked_sub(1).and_then(|last| last.checked_mul(step));
+        let ends = last(self.positions, self.step).zip(last(self.rows, self.between));
+        let input = ends.and_then(|(position, row)| position.checked_add(row)?.checked_add(self.filled()));
+        let weights = self.rows.checked_mul(self.filled()).and_then(|depth| depth.checked_mul(padded));
+        let (length, pixel, scaled) = match &self.output {
+            Int8Output::Activations { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
+            Int8Output::Hidden { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
+            Int8Output::Sums { values, pixel } => (values.len(), *pixel, true),
+        };
+        let output = last(self.positions, pixel).and_then(|last| last.checked_add(self.outputs));
+        scaled
+            && self.run > 0
+            && self.outputs > 0
+            && padded <= self.bias.len()
+            && input.is_some_and(|needed| needed <= self.input.len())
+            && weights.is_some_and(|needed| needed <= self.weights.len())
+            && output.is_some_and(|needed| needed <= length)
+    }
+}
+
+/// Computes a row, see [`Int8Row`]: `PANELS` panels of up to `ROWS` positions at once, each of them `VECTORS` vectors wide, so that
+/// a register holds each sum.
+///
+/// # Safety
+/// The sizes of `row` hold (see [`Int8Row::fits`]), and the CPU has the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn row<V: Sums, A: Activation, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+    row: Int8Row<'_, A>,
+) {
+    const { assert!(VECTORS * V::LANES == INT8_PANEL) };
+    let filled = row.filled();
+    let Int8Row { input, rows, between, step, positions, weights, outputs, bias, mut output, .. } = row;
+    let panels = outputs.div_ceil(INT8_PANEL);
+    let depth = rows * filled;
+    // Groups of positions as equal as can be: 3 + 2 + 2 rather than 3 + 3 + 1, as a single one waits for its own sums.
+    let groups = positions.div_ceil(ROWS).max(1);
+    let (small, larger) = (positions / groups, positions % groups);
+    let mut panel = 0;
+    while panel < panels {
+        let taken = PANELS.min(panels - panel);
+        let mut position = 0;
+        for group in 0..groups {
+            let count = small + usize::from(group < larger);
+            // SAFETY: `fits` says that the windows of all positions and the weights of all panels can be read, and `count`
+            // positions from `position` and `taken` panels from `panel` on are among them.
+            unsafe {
+                let window = Window {
+                    input: input.as_ptr().add(position * step),
+                    step,
+                    rows,
+                    between,
+                    groups: filled / A::GROUP,
+                    weights: weights.as_ptr().add(panel * INT8_PANEL * depth),
+                    panel: INT8_PANEL * depth,
+                };
+                let place = Place { position, panel, outputs };
+                if taken == PANELS {
+                    window.positions::<V, VECTORS, PANELS, ROWS>(count, bias, &place, &mut output);
+                } else {
+                    for last in 0..taken {
+                        let window = Window { weights: window.weights.add(last * window.panel), ..window };
+                        let place = Place { panel: panel + last, ..place };
+                        window.positions::<V, VECTORS, 1, ROWS>(count, bias, &place, &mut output);
+                    }
+                }
+            }
+            position += count;
+        }
+        panel += taken;
+    }
+}
+
+/// The most positions that are computed at once.
+const MOST_ROWS: usize = 8;
+
+/// Operands of some positions and panels.
+#[derive(Clone, Copy)]
+struct Window<A> {
+    input: *const A,
+    step: usize,
+    rows: usize,
+    between: usize,
+    /// Groups of a row of the window.
+    groups: usize,
+    weights: *const i8,
+    /// From one panel of weights to the next.
+    panel: usize,
+}
+
+/// Which outputs are computed.
+#[derive(Clone, Copy)]
+struct Place {
+    position: usize,
+    panel: usize,
+    /// Outputs of a position.
+    outputs: usize,
+}
+
+impl<A: Activation> Window<A> {
+    /// The outputs of `count` positions, at most `ROWS`, which are at most 8, and `PANELS` panels.
+    ///
+    /// # Safety
+    /// As [`Window::compute`], for `count` positions.
+    #[inline(always)]
+    unsafe fn positions<V: Sums, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+        self,
+        count: usize,
+        bias: &[i32],
+        place: &Place,
+        output: &mut Int8Output<'_>,
+    ) {
+        const { assert!(ROWS <= MOST_ROWS) };
+        let mut sums = [[[0; INT8_PANEL]; PANELS]; MOST_ROWS];
+        // SAFETY: as the caller says.
+        unsafe {
+            match count {
+                1 => self.compute::<V, VECTORS, PANELS, 1>(&mut sums),
+                2 if ROWS >= 2 => self.compute::<V, VECTORS, PANELS, 2>(&mut sums),
+                3 if ROWS >= 3 => self.compute::<V, VECTORS, PANELS, 3>(&mut sums),
+                4 if ROWS >= 4 => self.compute::<V, VECTORS, PANELS, 4>(&mut sums),
+                5 if ROWS >= 5 => self.compute::<V, VECTORS, PANELS, 5>(&mut sums),
+                6 if ROWS >= 6 => self.compute::<V, VECTORS, PANELS, 6>(&mut sums),
+                7 if ROWS >= 7 => self.compute::<V, VECTORS, PANELS, 7>(&mut sums),
+                8 if ROWS >= 8 => self.compute::<V, VECTORS, PANELS, 8>(&mut sums),
+                _ => (),
+            }
+        }
+        for (r, sums) in sums.iter().enumerate().take(count) {
+            for (p, sums) in sums.iter().enumerate() {
+                let place = Place { position: place.position + r, panel: place.panel + p, ..*place };
+                finish(sums, bias, &place, output);
+            }
+        }
+    }
+
+    /// The sums of `ROWS` positions and `PANELS` panels.
+    ///
+    /// # Safety
+    /// The windows of `ROWS` positions, `step` apart, and `PANELS` panels of weights can be read; the CPU has the instructions
+    /// of `V`; `ROWS` is at most 8.
+    #[inline(always)]
+    unsafe fn compute<V: Sums, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+        self,
+        output: &mut [[[i32; INT8_PANEL]; PANELS]; MOST_ROWS],
+    ) {
+        // SAFETY: all offsets are within what the caller says can be read; the sums of a panel fill an array of its size.
+        unsafe {
+            let mut sums = [[[V::zero(); VECTORS]; PANELS]; ROWS];
+            let mut weights = self.weights;
+            for row in 0..self.rows {
+                let mut input = self.input.add(row * self.between);
+                for _ in 0..self.groups {
+                    let mut lanes = [[A::weights::<V>(weights); VECTORS]; PANELS];
+                    for (p, lanes) in lanes.iter_mut().enumerate() {
+                        for (v, lanes) in lanes.iter_mut().enumerate() {
+                            *lanes = A::weights::<V>(weights.add(p * self.panel + v * V::LANES * A::GROUP));
+                        }
+                    }
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let activations = A::splat::<V>(input.add(r * self.step));
+                        for (sums, lanes) in sums.as_flattened_mut().iter_mut().zip(lanes.as_flattened()) {
+                            *sums = A::dot(*sums, activations, *lanes);
+                        }
+                    }
+                    input = input.add(A::GROUP);
+                    weights = weights.add(INT8_PANEL * A::GROUP);
+                }
+            }
+            for (sums, output) in sums.as_flattened().iter().zip(output.as_flattened_mut()) {
+                for (v, sums) in sums.iter().enumerate() {
+                    sums.store(output.as_mut_ptr().add(v * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// Adds the bias to a panel of sums, and writes what becomes of them.
+#[inline(always)]
+fn finish(sums: &[i32; INT8_PANEL], bias: &[i32], place: &Place, output: &mut Int8Output<'_>) {
+    let first = place.panel * INT8_PANEL;
+    let mut sums = *sums;
+    for (sum, bias) in sums.iter_mut().zip(panel(bias, first)) {
+        *sum = sum.wrapping_add(bias);
+    }
+    let count = place.outputs.saturating_sub(first).min(INT8_PANEL);
+    match output {
+        Int8Output::Activations { values, pixel, scaling } => {
+            let scaled = activations(&sums, &panel(scaling.multipliers, first), scaling);
+            write(values, place.position * *pixel + first, count, &scaled);
+        }
+        Int8Output::Hidden { values, pixel, scaling } => {
+            let scaled = hidden(&sums, &panel(scaling.multipliers, first), scaling);
+            write(values, place.position * *pixel + first, count, &scaled);
+        }
+        Int8Output::Sums { values, pixel } => write(values, place.position * *pixel + first, count, &sums),
+    }
+}
+
+/// The values of a panel; zeros where there are none.
+#[inline(always)]
+fn panel<T: Copy + Default>(values: &[T], first: usize) -> [T; INT8_PANEL] {
+    values.get(first..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([T::default(); INT8_PANEL])
+}
+
+/// Writes the first `count` values of a panel.
+#[inline(always)]
+fn write<T: Copy>(values: &mut [T], start: usize, count: usize, panel: &[T; INT8_PANEL]) {
+    let target = values.get_mut(start..).unwrap_or_default();
+    if let (INT8_PANEL, Some(target)) = (count, target.first_chunk_mut()) {
+        *target = *panel;
+    } else {
+        target.iter_mut().zip(panel).take(count).for_each(|(target, value)| *target = *value);
+    }
+}
+
+/// Outputs of a ReLU: bytes from 0 to 127.
+#[inline(always)]
+fn activations(sums: &[i32; INT8_PANEL], multipliers: &[i16; INT8_PANEL], scaling: &Scaling<'_>) -> [u8; INT8_PANEL] {
+    let Scaling { shift1, shift2, .. } = *scaling;
+    // Both shifts are in range, which the compiler cannot see.
+    let (shift1, shift2) = (shift1 & 15, shift2 & 31);
+    let limit = ((1_u32 << (16 + shift1)) - 1) as i32;
+    let half = (1_u32 << shift2) >> 1;
+    core::array::from_fn(|i| {
+        let clipped = (sums[i].max(0) as u32).min(limit as u32) >> shift1;
+        let product = clipped.wrapping_mul(multipliers[i] as u16 as u32);
+        ((product.wrapping_add(half)) >> shift2).min(127) as u8
+    })
+}
+
+/// Outputs without ReLU: 16-bit integers within ±8191.
+#[inline(always)]
+fn hidden(sums: &[i32; INT8_PANEL], multipliers: &[i16; INT8_PANEL], scaling: &Scaling<'_>) -> [i16; INT8_PANEL] {
+    let Scaling { shift1, shift2, .. } = *scaling;
+    let (shift1, shift2) = (shift1 & 15, shift2 & 31);
+    let limit = ((1_u32 << (15 + shift1)) - 1) as i32;
+    let half = ((1_u32 << shift2) >> 1) as i32;
+    core::array::from_fn(|i| {
+        let clipped = sums[i].max(-limit).min(limit) >> shift1;
+        let product = clipped.wrapping_mul(i32::from(multipliers[i]));
+        (product.wrapping_add(half) >> shift2).clamp(-8191, 8191) as i16
+    })
+}

@@ -1,0 +1,93 @@
+//! The int8 kernels of a backend as a table of functions, safe to call, and the macro that makes the tables.
+
+use super::{Int8Backend, Int8PoolRow, Int8Row};
+use crate::layout::Misfit;
+use core::fmt;
+
+/// The int8 functions of a backend. To have a reference to one is the proof that the CPU has its instructions.
+pub struct Int8Kernels {
+    pub(super) backend: Int8Backend,
+    pub(super) row: unsafe fn(Int8Row<'_, u8>),
+    pub(super) wide_row: unsafe fn(Int8Row<'_, i16>),
+    pub(super) max_pool: unsafe fn(Int8PoolRow<'_, u8>),
+    pub(super) wide_max_pool: unsafe fn(Int8PoolRow<'_, i16>),
+}
+
+impl fmt::Debug for Int8Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Int8Kernels").field(&self.backend).finish()
+    }
+}
+
+/// Makes a method of a function of the table.
+macro_rules! method {
+    ($(#[doc = $doc:literal] $name:ident($type:ty);)*) => {
+        impl Int8Kernels {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// [`Misfit`] where the sizes do not fit each other.
+                #[inline]
+                pub fn $name(&self, call: $type) -> Result<(), Misfit> {
+                    if !call.fits() {
+                        return Err(Misfit);
+                    }
+                    // SAFETY: the sizes hold, and the CPU has the instructions.
+                    unsafe { (self.$name)(call) };
+                    Ok(())
+                }
+            )*
+        }
+    };
+}
+
+method! {
+    #[doc = "A row of a convolution or a linear layer, of bytes."]
+    row(Int8Row<'_, u8>);
+    #[doc = "A row of a convolution or a linear layer, of 16-bit integers."]
+    wide_row(Int8Row<'_, i16>);
+    #[doc = "A row of a max pool of bytes."]
+    max_pool(Int8PoolRow<'_, u8>);
+    #[doc = "A row of a max pool of 16-bit integers."]
+    wide_max_pool(Int8PoolRow<'_, i16>);
+}
+
+impl Int8Kernels {
+    /// The backend whose functions these are.
+    #[must_use]
+    #[inline]
+    pub fn backend(&self) -> Int8Backend {
+        self.backend
+    }
+}
+
+/// Makes a module of the generic int8 kernels, compiled for the instructions named: `KERNELS` is their table.
+macro_rules! int8_kernels {
+    ($name:ident: $backend:ident, $vector:ty, panels: $panels:literal, rows: $rows:literal $(, $features:literal)?) => {
+        mod $name {
+            use super::*;
+            use $crate::int8::vector::Sums;
+            use $crate::int8::{INT8_PANEL, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, pool, row};
+            use $crate::table::compiled;
+
+            const VECTORS: usize = INT8_PANEL / <$vector as Sums>::LANES;
+
+            compiled! { [$($features)?]
+                fn bytes(call: Int8Row<'_, u8>) = row::row::<$vector, u8, { VECTORS }, $panels, $rows>;
+                fn wide(call: Int8Row<'_, i16>) = row::row::<$vector, i16, { VECTORS }, $panels, $rows>;
+                fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
+                fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
+            }
+
+            pub(super) const KERNELS: Int8Kernels = Int8Kernels {
+                backend: Int8Backend::$backend,
+                row: bytes,
+                wide_row: wide,
+                max_pool,
+                wide_max_pool,
+            };
+        }
+    };
+}
+pub(super) use int8_kernels;

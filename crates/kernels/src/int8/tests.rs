@@ -1,0 +1,250 @@
+//! Every int8 backend against the definition, in 64 bits, bit by bit.
+
+use super::*;
+use crate::backend::Backend;
+use crate::layout::Misfit;
+use proptest::prelude::*;
+use std::vec::Vec;
+use std::{format, println, vec};
+
+/// Sizes and values of a row, before they become slices.
+#[derive(Debug, Clone)]
+struct Case {
+    rows: usize,
+    run: usize,
+    positions: usize,
+    step: usize,
+    gap: usize,
+    outputs: usize,
+    pixel: usize,
+    shift1: u32,
+    shift2: u32,
+    seed: u64,
+    extreme: bool,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let sizes = (1_usize..4, 1_usize..40, 1_usize..20, 1_usize..9, 0_usize..5, 1_usize..100, 0_usize..4);
+    (sizes, 0_u32..=15, 1_u32..=30, any::<u64>(), any::<bool>()).prop_map(|(sizes, shift1, shift2, seed, extreme)| {
+        let (rows, run, positions, step, gap, outputs, more) = sizes;
+        Case { rows, run, positions, step, gap, outputs, pixel: outputs + more, shift1, shift2, seed, extreme }
+    })
+}
+
+/// Numbers from `least` to `most`; of an extreme case, only those two and zero.
+fn numbers(seed: u64, extreme: bool, least: i64, most: i64) -> impl FnMut() -> i64 {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let random = (state >> 20) as i64;
+        if extreme { [least, most, most, 0][(random & 3) as usize] } else { least + random % (most - least + 1) }
+    }
+}
+
+/// Quantities of a case in the format `A`, and its sums by the definition.
+struct Data<A> {
+    between: usize,
+    input: Vec<A>,
+    weights: Vec<i8>,
+    bias: Vec<i32>,
+    multipliers: Vec<i16>,
+    /// `[position][output]`
+    sums: Vec<i64>,
+}
+
+fn data<A: Activation>(case: &Case, least: i64, most: i64, convert: impl Fn(i64) -> A) -> Data<A> {
+    let group = A::GROUP;
+    let filled = case.run.next_multiple_of(group);
+    let between = case.run + case.gap;
+    let length = (case.positions - 1) * case.step + (case.rows - 1) * between + filled;
+    let mut next = numbers(case.seed, case.extreme, least, most);
+    let values: Vec<i64> = (0..length).map(|_| next()).collect();
+    let padded = case.outputs.next_multiple_of(INT8_PANEL);
+    let mut next = numbers(case.seed ^ 1, case.extreme, -127, 127);
+    let filter: Vec<i64> = (0..case.outputs * case.rows * case.run).map(|_| next()).collect();
+    let mut weights = vec![0; padded * case.rows * filled];
+    for output in 0..case.outputs {
+        for (row, i) in (0..case.rows * case.run).map(|k| (k / case.run, k % case.run)) {
+            let depth = row * filled + i;
+            let panel = output / INT8_PANEL * (INT8_PANEL * case.rows * filled);
+            let place = panel + depth / group * INT8_PANEL * group + output % INT8_PANEL * group + depth % group;
+            weights[place] = filter[(output * case.rows + row) * case.run + i] as i8;
+        }
+    }
+    let mut next = numbers(case.seed ^ 2, case.extreme, -(1 << 30), 1 << 30);
+    let divisor = if case.seed % 3 == 0 { 1 } else { 1 << 12 };
+    let bias: Vec<i32> = (0..padded).map(|o| if o < case.outputs { (next() / divisor) as i32 } else { 0 }).collect();
+    let mut next = numbers(case.seed ^ 3, case.extreme, 0, 32_767);
+    let multipliers = (0..padded).map(|_| next() as i16).collect();
+    let mut sums = Vec::new();
+    for position in 0..case.positions {
+        for output in 0..case.outputs {
+            let products = (0..case.rows * case.run).map(|k| (k / case.run, k % case.run)).map(|(row, i)| {
+                values[position * case.step + row * between + i] * filter[(output * case.rows + row) * case.run + i]
+            });
+            sums.push(products.sum::<i64>() + i64::from(bias[output]));
+        }
+    }
+    Data { between, input: values.into_iter().map(convert).collect(), weights, bias, multipliers, sums }
+}
+
+/// `q` by the definition, in 64 bits.
+fn scaled(sum: i64, multiplier: i16, case: &Case, relu: bool) -> i64 {
+    let limit = (1_i64 << (if relu { 16 } else { 15 } + case.shift1)) - 1;
+    let u = sum.clamp(if relu { 0 } else { -limit }, limit) >> case.shift1;
+    let v = (u * i64::from(multiplier) + (1 << (case.shift2 - 1))) >> case.shift2;
+    if relu { v.min(127) } else { v.clamp(-8191, 8191) }
+}
+
+/// Runs a case in all three formats of outputs, and compares every value, those between the outputs included.
+fn check<A: Activation>(
+    case: &Case,
+    data: &Data<A>,
+    run: impl Fn(Int8Row<'_, A>) -> Result<(), Misfit>,
+) -> Result<(), TestCaseError> {
+    let Case { rows, run: length, positions, step, outputs, pixel, shift1, shift2, .. } = *case;
+    let room = (positions - 1) * pixel + outputs;
+    let scaling = Scaling { multipliers: &data.multipliers, shift1, shift2 };
+    let call = |output| {
+        run(Int8Row {
+            input: &data.input,
+            rows,
+            between: data.between,
+            run: length,
+            step,
+            positions,
+            weights: &data.weights,
+            outputs,
+            bias: &data.bias,
+            output,
+        })
+    };
+    let (mut bytes, mut hidden, mut sums) = (vec![201_u8; room], vec![-30_000_i16; room], vec![i32::MIN; room]);
+    prop_assert_eq!(call(Int8Output::Activations { values: &mut bytes, pixel, scaling }), Ok(()));
+    prop_assert_eq!(call(Int8Output::Hidden { values: &mut hidden, pixel, scaling }), Ok(()));
+    prop_assert_eq!(call(Int8Output::Sums { values: &mut sums, pixel }), Ok(()));
+    for place in 0..room {
+        let (position, output) = (place / pixel, place % pixel);
+        if output >= outputs {
+            prop_assert_eq!((bytes[place], hidden[place], sums[place]), (201, -30_000, i32::MIN));
+            continue;
+        }
+        let sum = data.sums[position * outputs + output];
+        prop_assert_eq!(i64::from(sums[place]), sum);
+        prop_assert_eq!(i64::from(bytes[place]), scaled(sum, data.multipliers[output], case, true));
+        prop_assert_eq!(i64::from(hidden[place]), scaled(sum, data.multipliers[output], case, false));
+    }
+    Ok(())
+}
+
+/// The backends of this CPU.
+fn available() -> Vec<&'static Int8Kernels> {
+    Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
+
+    #[test]
+    fn rows_equal_the_definition_in_every_bit(case in cases()) {
+        let bytes = data(&case, 0, 127, |value| value as u8);
+        let wide = data(&case, -8191, 8191, |value| value as i16);
+        for kernels in available() {
+            check(&case, &bytes, |row| kernels.row(row))?;
+            check(&case, &wide, |row| kernels.wide_row(row))?;
+        }
+    }
+
+    #[test]
+    fn pools_are_the_greatest_of_their_windows(
+        (columns, channels, kernel, stride) in (1_usize..6, 1_usize..70, 1_usize..4, 1_usize..4), seed: u64,
+    ) {
+        let width = (columns - 1) * stride + kernel;
+        let mut next = numbers(seed, false, 0, 127);
+        let input: Vec<u8> = (0..kernel * width * channels).map(|_| next() as u8).collect();
+        let wide: Vec<i16> = input.iter().map(|value| i16::from(*value) * 129 - 8191).collect();
+        let expected: Vec<u8> = (0..columns * channels)
+            .map(|place| {
+                let (column, channel) = (place / channels, place % channels);
+                let taps = (0..kernel * kernel).map(|k| (k / kernel, k % kernel));
+                taps.map(|(y, x)| input[(y * width + column * stride + x) * channels + channel]).max().unwrap()
+            })
+            .collect();
+        for kernels in available() {
+            let (mut output, mut wide_output) = (vec![0; columns * channels], vec![0; columns * channels]);
+            let row = Int8PoolRow { input: &input, width, channels, kernel, stride, output: &mut output };
+            prop_assert_eq!(kernels.max_pool(row), Ok(()));
+            let row = Int8PoolRow { input: &wide, width, channels, kernel, stride, output: &mut wide_output };
+            prop_assert_eq!(kernels.wide_max_pool(row), Ok(()));
+            prop_assert_eq!(&output, &expected);
+            prop_assert!(wide_output.iter().zip(&expected).all(|(wide, value)| *wide == i16::from(*value) * 129 - 8191));
+        }
+    }
+}
+
+/// Backends that `ALEXNET_EXPECT_INT8_BACKENDS` names, as `avx2,avx512-vnni`, must be there.
+#[test]
+fn int8_backends_are_there_where_the_cpu_has_them() {
+    assert!(Int8Backend::Scalar.available() && Int8Backend::best().available());
+    let names = |available: bool| -> Vec<_> {
+        let backends = Int8Backend::ALL.iter().filter(|backend| backend.available() == available);
+        backends.map(|backend| format!("{backend}")).collect()
+    };
+    println!("int8 backends tested: {}; this CPU lacks: {}", names(true).join(", "), names(false).join(", "));
+    let expected = std::env::var("ALEXNET_EXPECT_INT8_BACKENDS").unwrap_or_default();
+    for name in expected.split(',').filter(|name| !name.is_empty()) {
+        assert!(names(true).iter().any(|found| found == name), "there is no {name}");
+    }
+    assert_eq!(Int8Backend::of(Backend::Scalar), Int8Backend::Scalar);
+    if let (true, Ok(cpu)) = (cfg!(target_arch = "x86_64"), std::fs::read_to_string("/proc/cpuinfo")) {
+        let listed = |name: &str| cpu.split_whitespace().any(|flag| flag == name);
+        assert_eq!(Int8Backend::Avx2.available(), listed("avx2"));
+        assert_eq!(Int8Backend::AvxVnni.available(), listed("avx_vnni"));
+        assert_eq!(Int8Backend::Avx512Vnni.available(), listed("avx512_vnni") && listed("avx512bw"));
+    }
+}
+
+/// Kernels are safe to call because of these checks.
+#[test]
+fn sizes_that_do_not_hold_are_seen() {
+    let (input, weights, bias, multipliers) = ([0_u8; 24], [0_i8; 2 * 16 * 8], [0; 32], [0; 32]);
+    let mut values = [0_u8; 60];
+    // Two rows of three values, filled up to four each; two positions of 20 outputs.
+    let fits =
+        |input: &[u8], weights: &[i8], bias: &[i32], multipliers: &[i16], values: &mut [u8], change: [usize; 6]| {
+            let [rows, between, run, step, positions, pixel] = change;
+            let scaling = Scaling { multipliers, shift1: 15, shift2: 30 };
+            let output = Int8Output::Activations { values, pixel, scaling };
+            Int8Row { input, rows, between, run, step, positions, weights, outputs: 20, bias, output }.fits()
+        };
+    let right = [2, 12, 3, 8, 2, 40];
+    assert!(fits(&input, &weights, &bias, &multipliers, &mut values, right));
+    assert!(!fits(&input[1..], &weights, &bias, &multipliers, &mut values, right));
+    assert!(!fits(&input, &weights[1..], &bias, &multipliers, &mut values, right));
+    assert!(!fits(&input, &weights, &bias[1..], &multipliers, &mut values, right));
+    assert!(!fits(&input, &weights, &bias, &multipliers[1..], &mut values, right));
+    assert!(!fits(&input, &weights, &bias, &multipliers, &mut values[1..], right));
+    for (place, value) in [(0, 3), (0, 0), (0, usize::MAX), (1, 13), (1, usize::MAX), (2, 5), (2, 0), (2, usize::MAX)] {
+        let mut change = right;
+        change[place] = value;
+        assert!(!fits(&input, &weights, &bias, &multipliers, &mut values, change), "{change:?}");
+    }
+    for (place, value) in [(3, 9), (3, usize::MAX), (4, 3), (4, 0), (4, usize::MAX), (5, 41), (5, usize::MAX)] {
+        let mut change = right;
+        change[place] = value;
+        assert!(!fits(&input, &weights, &bias, &multipliers, &mut values, change), "{change:?}");
+    }
+    for (shift1, shift2) in [(16, 30), (15, 31), (15, 0), (u32::MAX, 1)] {
+        let scaling = Scaling { multipliers: &multipliers, shift1, shift2 };
+        assert!(!scaling.fits(32));
+    }
+    let mut output = [0_u8; 6];
+    let mut pool = |width, channels, kernel, stride| {
+        Int8PoolRow { input: &input, width, channels, kernel, stride, output: &mut output }.fits()
+    };
+    assert!(pool(4, 3, 2, 2) && pool(12, 1, 2, 2));
+    assert!(!pool(3, 3, 2, 2) && !pool(5, 3, 2, 2) && !pool(4, 0, 2, 2) && !pool(4, 4, 2, 2) && !pool(4, 3, 0, 2));
+    assert!(!pool(4, 3, 2, usize::MAX) && !pool(usize::MAX, 3, 2, 2));
+}

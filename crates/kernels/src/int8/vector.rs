@@ -1,0 +1,105 @@
+//! The operations that int8 kernels are written in: a vector of 32-bit sums, whatever its width.
+
+/// A number format of activations.
+#[allow(private_bounds, reason = "nobody else adds a format")]
+pub trait Activation: Format + Copy + Ord + Send + Sync + 'static {}
+
+impl Activation for u8 {}
+impl Activation for i16 {}
+
+/// What kernels do with activations of a format.
+pub(crate) trait Format: Sized {
+    /// Products that are summed at once; as many weights of an output lie side by side.
+    const GROUP: usize;
+
+    /// Reads the weights of a group for a vector's worth of outputs.
+    ///
+    /// # Safety
+    /// `GROUP · LANES` weights can be read; the CPU has the instructions of `V`.
+    unsafe fn weights<V: Sums>(pointer: *const i8) -> V::Operand;
+
+    /// Reads a group of activations into every lane.
+    ///
+    /// # Safety
+    /// `GROUP` activations can be read; the CPU has the instructions of `V`.
+    unsafe fn splat<V: Sums>(pointer: *const Self) -> V::Operand;
+
+    /// `sums + Σ over the group of activations · weights`
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    unsafe fn dot<V: Sums>(sums: V, activations: V::Operand, weights: V::Operand) -> V;
+}
+
+/// A vector of [`LANES`](Self::LANES) sums of 32 bits.
+///
+/// # Safety
+/// Each method may use instructions that not every CPU has, so all are unsafe: the caller is a kernel of a backend whose
+/// instructions were found on this CPU. Pointers need no alignment beyond their type's.
+pub(crate) trait Sums: Copy {
+    /// Sums in a vector; divides 16.
+    const LANES: usize;
+    /// Activations or weights of a group, in each lane.
+    type Operand: Copy;
+
+    /// Zero in every lane.
+    unsafe fn zero() -> Self;
+    /// Writes the sums to `pointer`, where as many can be written.
+    unsafe fn store(self, pointer: *mut i32);
+    /// Reads 4 weights for each lane.
+    unsafe fn load_quads(pointer: *const i8) -> Self::Operand;
+    /// Reads 4 activations, from 0 to 127, into every lane.
+    unsafe fn splat_quad(pointer: *const u8) -> Self::Operand;
+    /// Adds the products of 4 activations and 4 weights in each lane.
+    unsafe fn dot_quads(self, activations: Self::Operand, weights: Self::Operand) -> Self;
+    /// Reads 2 weights for each lane.
+    unsafe fn load_pairs(pointer: *const i8) -> Self::Operand;
+    /// Reads 2 activations into every lane.
+    unsafe fn splat_pair(pointer: *const i16) -> Self::Operand;
+    /// Adds the products of 2 activations and 2 weights in each lane.
+    unsafe fn dot_pairs(self, activations: Self::Operand, weights: Self::Operand) -> Self;
+}
+
+impl Format for u8 {
+    const GROUP: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights<V: Sums>(pointer: *const i8) -> V::Operand {
+        // SAFETY: the caller's promise is the same.
+        unsafe { V::load_quads(pointer) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<V: Sums>(pointer: *const Self) -> V::Operand {
+        // SAFETY: the caller's promise is the same.
+        unsafe { V::splat_quad(pointer) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<V: Sums>(sums: V, activations: V::Operand, weights: V::Operand) -> V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { sums.dot_quads(activations, weights) }
+    }
+}
+
+impl Format for i16 {
+    const GROUP: usize = 2;
+
+    #[inline(always)]
+    unsafe fn weights<V: Sums>(pointer: *const i8) -> V::Operand {
+        // SAFETY: the caller's promise is the same.
+        unsafe { V::load_pairs(pointer) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<V: Sums>(pointer: *const Self) -> V::Operand {
+        // SAFETY: the caller's promise is the same.
+        unsafe { V::splat_pair(pointer) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<V: Sums>(sums: V, activations: V::Operand, weights: V::Operand) -> V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { sums.dot_pairs(activations, weights) }
+    }
+}

@@ -1,0 +1,151 @@
+//! AVX2, AVX-VNNI and AVX-512 VNNI: vectors of 8 and 16 sums.
+
+use super::table::{Int8Kernels, int8_kernels};
+use super::vector::Sums;
+use core::arch::x86_64::*;
+
+/// Eight sums; products of bytes by pairs in 16 bits (at most 2 · 127 · 127, which fits), then by pairs in 32.
+#[derive(Clone, Copy)]
+struct Avx2(__m256i);
+
+/// Eight sums, and instructions that add four products of bytes at once.
+#[derive(Clone, Copy)]
+struct AvxVnni(__m256i);
+
+/// Sixteen sums, and instructions that add four products of bytes at once.
+#[derive(Clone, Copy)]
+struct Avx512Vnni(__m512i);
+
+macro_rules! sums {
+    ($type:ident, $lanes:literal, $register:ty, $zero:ident, $store:ident, $load:ident, $splat:ident, $widen:expr,
+     |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr) => {
+        impl Sums for $type {
+            const LANES: usize = $lanes;
+            type Operand = $register;
+
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                Self(unsafe { $zero() })
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, pointer: *mut i32) {
+                // SAFETY: the caller knows that the CPU has the instruction, and the sums can be written.
+                unsafe { $store(pointer.cast(), self.0) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_quads(pointer: *const i8) -> $register {
+                // SAFETY: the caller knows that the CPU has the instruction, and the weights can be read.
+                unsafe { $load(pointer.cast()) }
+            }
+
+            #[inline(always)]
+            unsafe fn splat_quad(pointer: *const u8) -> $register {
+                // SAFETY: the caller knows that the CPU has the instruction, and four bytes can be read.
+                unsafe { $splat(pointer.cast::<i32>().read_unaligned()) }
+            }
+
+            #[inline(always)]
+            unsafe fn dot_quads(self, $activations: $register, $weights: $register) -> Self {
+                let $sums = self.0;
+                // SAFETY: the caller knows that the CPU has the instructions.
+                Self(unsafe { $quads })
+            }
+
+            #[inline(always)]
+            unsafe fn load_pairs(pointer: *const i8) -> $register {
+                // SAFETY: the caller knows that the CPU has the instruction, and the weights can be read.
+                unsafe { $widen(pointer) }
+            }
+
+            #[inline(always)]
+            unsafe fn splat_pair(pointer: *const i16) -> $register {
+                // SAFETY: the caller knows that the CPU has the instruction, and two activations can be read.
+                unsafe { $splat(pointer.cast::<i32>().read_unaligned()) }
+            }
+
+            #[inline(always)]
+            unsafe fn dot_pairs(self, $activations: $register, $weights: $register) -> Self {
+                let $sums = self.0;
+                // SAFETY: the caller knows that the CPU has the instructions.
+                Self(unsafe { $pairs })
+            }
+        }
+    };
+}
+
+/// Sixteen weights widened to 16 bits.
+///
+/// # Safety
+/// The CPU has AVX2, and sixteen weights can be read.
+#[inline(always)]
+unsafe fn widen16(pointer: *const i8) -> __m256i {
+    // SAFETY: as the caller says.
+    unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(pointer.cast())) }
+}
+
+/// Thirty-two weights widened to 16 bits.
+///
+/// # Safety
+/// The CPU has AVX-512 BW, and thirty-two weights can be read.
+#[inline(always)]
+unsafe fn widen32(pointer: *const i8) -> __m512i {
+    // SAFETY: as the caller says.
+    unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(pointer.cast())) }
+}
+
+sums!(
+    Avx2,
+    8,
+    __m256i,
+    _mm256_setzero_si256,
+    _mm256_storeu_si256,
+    _mm256_loadu_si256,
+    _mm256_set1_epi32,
+    widen16,
+    |sums, activations, weights| {
+        let pairs = _mm256_maddubs_epi16(activations, weights);
+        _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    },
+    _mm256_add_epi32(sums, _mm256_madd_epi16(activations, weights))
+);
+sums!(
+    AvxVnni,
+    8,
+    __m256i,
+    _mm256_setzero_si256,
+    _mm256_storeu_si256,
+    _mm256_loadu_si256,
+    _mm256_set1_epi32,
+    widen16,
+    |sums, activations, weights| _mm256_dpbusd_avx_epi32(sums, activations, weights),
+    _mm256_dpwssd_avx_epi32(sums, activations, weights)
+);
+sums!(
+    Avx512Vnni,
+    16,
+    __m512i,
+    _mm512_setzero_si512,
+    _mm512_storeu_si512,
+    _mm512_loadu_si512,
+    _mm512_set1_epi32,
+    widen32,
+    |sums, activations, weights| _mm512_dpbusd_epi32(sums, activations, weights),
+    _mm512_dpwssd_epi32(sums, activations, weights)
+);
+
+// 16 registers: 2 · 4 sums, 2 vectors of weights, 1 input, 2 products, ones.
+int8_kernels!(avx2: Avx2, Avx2, panels: 1, rows: 4, "avx2");
+// 16 registers: 2 · 6 sums, 2 vectors of weights, 1 input.
+int8_kernels!(avx_vnni: AvxVnni, AvxVnni, panels: 1, rows: 6, "avx2,avxvnni");
+// 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
+int8_kernels!(avx512_vnni: Avx512Vnni, Avx512Vnni, panels: 4, rows: 6, "avx512f,avx512bw,avx512vnni");
+
+/// The kernels of AVX2.
+pub(super) static AVX2: Int8Kernels = avx2::KERNELS;
+/// The kernels of AVX-VNNI.
+pub(super) static AVX_VNNI: Int8Kernels = avx_vnni::KERNELS;
+/// The kernels of AVX-512 VNNI.
+pub(super) static AVX512_VNNI: Int8Kernels = avx512_vnni::KERNELS;

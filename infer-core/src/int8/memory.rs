@@ -1,0 +1,161 @@
+//! Packed memory: the header line, and a section for each layer with weights.
+//!
+//! The header's 16 words of 32 bits: `InferI8` and a zero, the version of this layout, the number of classes, the fingerprint of
+//! the plan, the network's name in 20 bytes, the factor of pixels (`f32`); the rest are zeros.
+
+use super::plan::{Plan, Step};
+use super::{Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL};
+use crate::describe::CLASSES;
+use kernels::{Line, Number, numbers, numbers_mut};
+
+/// Beginning of the header line.
+const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"Infe"), u32::from_le_bytes(*b"rI8\0")];
+
+/// The version of this layout.
+const VERSION: u32 = 1;
+
+/// Words of the network's name.
+const NAME: usize = 5;
+
+/// The network's name, filled up with zeros, in words.
+fn name(plan: &Plan) -> impl Iterator<Item = u32> {
+    let mut bytes = plan.description().name.bytes().chain(core::iter::repeat(0));
+    let mut byte = move || bytes.next().unwrap_or_default();
+    (0..NAME).map(move |_| u32::from_le_bytes([byte(), byte(), byte(), byte()]))
+}
+
+/// Writes the header line.
+pub(super) fn write_header(line: &mut [Line], plan: &Plan, classes: usize, factor: f32) {
+    let header = MAGIC.into_iter().chain([VERSION, classes as u32, plan.fingerprint()]);
+    let header = header.chain(name(plan)).chain([factor.to_bits()]).chain(core::iter::repeat(0));
+    for (field, value) in numbers_mut(line).iter_mut().zip(header) {
+        *field = value;
+    }
+}
+
+/// Reads the header line: the number of classes, and the factor of pixels.
+pub(super) fn read_header(lines: &[Line], plan: &Plan) -> Result<(usize, f32), Int8Error> {
+    let (header, _) = lines.split_at_checked(1).ok_or(Int8Error::NotInt8)?;
+    let Some((&[a, b, version, classes, fingerprint], rest)) = numbers::<u32>(header).split_first_chunk() else {
+        return Err(Int8Error::NotInt8);
+    };
+    if [a, b] != MAGIC {
+        return Err(Int8Error::NotInt8);
+    }
+    if version != VERSION {
+        return Err(Int8Error::Version { expected: VERSION, found: version });
+    }
+    let (found_name, rest) = rest.split_at_checked(NAME).ok_or(Int8Error::NotInt8)?;
+    if !found_name.iter().copied().eq(name(plan)) {
+        return Err(Int8Error::Network { expected: plan.description().name });
+    }
+    let Some(([factor], rest)) = rest.split_first_chunk() else { return Err(Int8Error::NotInt8) };
+    if fingerprint != plan.fingerprint() || rest.iter().any(|word| *word != 0) {
+        return Err(Int8Error::Plan { network: plan.description().name });
+    }
+    let classes = check_classes(classes as usize)?;
+    let factor = f32::from_bits(*factor);
+    if is_scale(factor) { Ok((classes, factor)) } else { Err(Int8Error::Factor) }
+}
+
+/// Checks that there are neither too few classes nor too many.
+pub(super) fn check_classes(classes: usize) -> Result<usize, Int8Error> {
+    if CLASSES.contains(&classes) { Ok(classes) } else { Err(Int8Error::Classes { found: classes }) }
+}
+
+/// Whether a value is a number greater than zero.
+pub(super) fn is_scale(value: f32) -> bool {
+    value > 0.0 && value.is_finite()
+}
+
+/// Factors of a layer's sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Factors<'w> {
+    /// Multipliers of outputs that are integers.
+    Multipliers(&'w [i16]),
+    /// Scales of logits.
+    Scales(&'w [f32]),
+}
+
+/// Section of a layer with weights; of a pool, an empty one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Section<'w> {
+    pub(super) shift1: u32,
+    pub(super) shift2: u32,
+    pub(super) bias: &'w [i32],
+    pub(super) factors: Factors<'w>,
+    pub(super) weights: &'w [i8],
+}
+
+impl<'w> Section<'w> {
+    /// Takes the section of a layer off the front of packed memory, and checks all but its weights.
+    pub(super) fn take(lines: &mut &'w [Line], step: &Step, classes: usize) -> Result<Self, Int8Error> {
+        let layer = step.layer.name;
+        let (outputs, padded) = (step.outputs(classes), step.padded(classes));
+        if padded == 0 {
+            return Ok(Self { shift1: 0, shift2: 1, bias: &[], factors: Factors::Multipliers(&[]), weights: &[] });
+        }
+        let shifts = part::<u32>(lines, 2);
+        let (shift1, shift2) = match shifts {
+            [a, b] if *a <= MOST_SHIFT && (1..=MOST_SECOND_SHIFT).contains(b) => (*a, *b),
+            _ => return Err(Int8Error::Parameter { layer }),
+        };
+        let bias = part::<i32>(lines, padded);
+        let in_range = bias.iter().all(|bias| bias.unsigned_abs() as usize <= LARGEST_SUM);
+        let factors = if step.last {
+            let scales = part::<f32>(lines, padded);
+            if !scales.iter().take(outputs).all(|scale| is_scale(*scale)) {
+                return Err(Int8Error::Factor);
+            }
+            Factors::Scales(scales)
+        } else {
+            Factors::Multipliers(part(lines, padded))
+        };
+        let negative = matches!(factors, Factors::Multipliers(factors) if factors.iter().any(|factor| *factor < 0));
+        if !in_range || negative {
+            return Err(Int8Error::Parameter { layer });
+        }
+        Ok(Self { shift1, shift2, bias, factors, weights: part(lines, step.weights_len(classes)) })
+    }
+
+    /// Checks that each weight is within ±127, and those that fill up are zero. Reads all of them.
+    pub(super) fn check_weights(&self, step: &Step, classes: usize) -> Result<(), Int8Error> {
+        let refused = Err(Int8Error::Weight { layer: step.layer.name });
+        // A block is looked at as a whole, which the compiler turns into vector instructions.
+        if self.weights.chunks(1024).any(|block| block.iter().fold(false, |any, weight| any | (*weight == i8::MIN))) {
+            return refused;
+        }
+        let (outputs, depth, group) = (step.outputs(classes), step.depth(), step.input.format.group());
+        let (_, run) = step.window();
+        let filled = run.next_multiple_of(group).max(1);
+        for (panel, weights) in self.weights.chunks_exact((PANEL * depth).max(1)).enumerate() {
+            let real = outputs.saturating_sub(panel * PANEL).min(PANEL);
+            if real == PANEL && filled == run {
+                continue;
+            }
+            for (number, weights) in weights.chunks_exact(PANEL * group).enumerate() {
+                let first = (number * group).checked_rem(filled).unwrap_or_default();
+                for (output, weights) in weights.chunks_exact(group).enumerate() {
+                    let kept = if output < real { run.saturating_sub(first) } else { 0 };
+                    if weights.iter().skip(kept).any(|weight| *weight != 0) {
+                        return refused;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The next `count` numbers; none where there is not enough memory, which was checked as a whole.
+fn part<'w, T: Number>(lines: &mut &'w [Line], count: usize) -> &'w [T] {
+    let (taken, rest) = lines.split_at_checked(Line::count(count * size_of::<T>())).unwrap_or_default();
+    *lines = rest;
+    numbers(taken).get(..count).unwrap_or_default()
+}
+
+/// The same, to be written.
+pub(super) fn part_mut<'w, T: Number>(lines: &mut &'w mut [Line], count: usize) -> &'w mut [T] {
+    let taken = lines.split_off_mut(..Line::count(count * size_of::<T>())).unwrap_or_default();
+    numbers_mut(taken).get_mut(..count).unwrap_or_default()
+}

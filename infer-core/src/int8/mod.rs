@@ -1,0 +1,84 @@
+//! Networks in 8-bit integers: a quarter of the memory, and the same answers, to the last bit, on every CPU.
+//!
+//! ```text
+//! f32 weights, ranges of activations ── pack ─▶ packed memory (or a file, or flash) ── from_packed ─▶ Network ── forward ─▶ logits
+//! ```
+//!
+//! # Definition
+//!
+//! A network is quantised as follows. All arithmetic is that of integers, but for two multiplications by constants, of pixels
+//! and of logits, in IEEE 754 single precision; so a scalar loop, a vector unit and a microcontroller without floats agree in
+//! every bit.
+//!
+//! **Activations** behind a ReLU are bytes `q` from 0 to 127, which stand for `scale · q`. The image, and the outputs of a
+//! linear layer without ReLU, are 16-bit integers within ±8,191. **Weights** are 8-bit integers within ±127, with a scale for
+//! each output. Zero is 0 in all of them.
+//!
+//! **The image**: `q = round(pixel · factor)`, within ±`limit`. Ties are rounded to even. `limit` is 8,191, or less where the
+//! first layer sums so many products that they could exceed 2³⁰.
+//!
+//! **A layer** sums `acc = Σ a · w + bias` in 32 bits, which cannot overflow. Its output, with two shifts of the layer and a
+//! `multiplier` from 0 to 32,767 of each output, is
+//!
+//! | | behind a ReLU | without one |
+//! |---|---|---|
+//! | `u` | `clamp(acc, 0, 2¹⁶⁺ˢ − 1) >> s` | `clamp(acc, −(2¹⁵⁺ˢ − 1), 2¹⁵⁺ˢ − 1) >> s` |
+//! | `v` | `(u · multiplier + 2ᵗ⁻¹) >> t` | `(u · multiplier + 2ᵗ⁻¹) >> t` |
+//! | `q` | `min(v, 127)` | `clamp(v, −8191, 8191)` |
+//!
+//! with `s` from 0 to 15, `t` from 1 to 30, and shifts that keep the sign. **Max pools** take the greatest of such outputs.
+//! **Logits** are `acc as f32 · scale`, with a scale for each class.
+//!
+//! # Packed memory
+//!
+//! A header line of 64 bytes, then a section for each layer with weights, each part of which begins a line: `s` and `t`, 32 bits
+//! each; biases, 32 bits; multipliers, 16 bits (of the last layer scales, `f32`); weights. Outputs come in panels of 16, the
+//! last one filled up with zeros. A panel is `[depth / g][16][g]`, where `g` is 4, or 2 where the layer's inputs are 16 bits wide,
+//! and depth runs over the rows of a window, each `[column][channel]` and filled up to a multiple of `g`; in a linear layer
+//! behind feature maps, over `[row][column][channel]`. Numbers are little-endian.
+//!
+//! The scheme is that of Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+//! inference", 2018, with scales for each output, and factors of 15 bits so that 32-bit arithmetic is enough.
+
+mod error;
+mod forward;
+mod memory;
+mod network;
+mod pack;
+mod plan;
+
+pub use error::Int8Error;
+pub use kernels::{Int8Backend, Line, Parallel, Serial};
+pub use network::Network;
+pub use pack::Ranges;
+pub use plan::Plan;
+
+/// The int8 networks that come with this crate.
+pub static NETWORKS: &[&Plan] = &[&crate::alexnet::INT8_PLAN, &crate::lenet5::INT8_PLAN];
+
+/// Outputs of a panel of weights.
+const PANEL: usize = 16;
+
+/// Outputs that a task computes of a layer.
+const GROUP: usize = 64;
+
+/// The greatest magnitude of a pixel.
+const INPUT: i16 = 8191;
+
+/// The greatest magnitude of an output of a linear layer without ReLU.
+const HIDDEN: i16 = 8191;
+
+/// The greatest output of a ReLU.
+const ACTIVATION: u8 = 127;
+
+/// The greatest magnitude of a weight.
+const WEIGHT: i8 = 127;
+
+/// Bound of a sum of products, and of a bias.
+const LARGEST_SUM: usize = 1 << 30;
+
+/// Bound of the first shift.
+const MOST_SHIFT: u32 = 15;
+
+/// Bound of the second shift.
+const MOST_SECOND_SHIFT: u32 = 30;

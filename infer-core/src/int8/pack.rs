@@ -1,0 +1,207 @@
+//! Quantisation: from f32 weights and ranges of activations to packed memory. Done once, ahead of time; what runs a network
+//! reads its result alone.
+
+use super::memory::{check_classes, is_scale, part_mut, write_header};
+use super::plan::{Format, How, Plan, Step};
+use super::{ACTIVATION, HIDDEN, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL, WEIGHT};
+use crate::weights::Weights;
+use kernels::Line;
+
+/// Ranges of activations: values beyond them are clipped to them.
+#[derive(Debug, Clone, Copy)]
+pub struct Ranges<'a> {
+    /// The greatest magnitude of the network's input, normalised where the network wants it so.
+    pub input: f32,
+    /// The greatest magnitude of the outputs of each layer, in order, behind its ReLU where it has one. Those of pools and of
+    /// the last layer are not looked at.
+    pub outputs: &'a [f32],
+}
+
+/// The greatest multiplier.
+const MULTIPLIER: f64 = 32_767.0;
+
+/// Quantises `weights` into `lines`, which are as many as the plan says.
+pub(super) fn pack(
+    plan: &Plan,
+    weights: &Weights<'_>,
+    ranges: Ranges<'_>,
+    lines: &mut [Line],
+) -> Result<(), Int8Error> {
+    let classes = check_classes(weights.classes())?;
+    let (expected, found) = (plan.packed_len(classes), lines.len());
+    if found != expected {
+        return Err(Int8Error::Length { expected, found });
+    }
+    if ranges.outputs.len() != plan.steps().len() || !is_scale(ranges.input) {
+        return Err(Int8Error::Ranges { found: ranges.outputs.len() });
+    }
+    let factor = f32::from(plan.input_limit) / ranges.input;
+    if !is_scale(factor) {
+        return Err(Int8Error::Factor);
+    }
+    let mut rest = lines;
+    let header = rest.split_off_mut(..1).unwrap_or_default();
+    let mut sources = weights.layers().iter();
+    let mut scale = 1.0 / f64::from(factor);
+    for (number, (step, range)) in plan.steps().iter().zip(ranges.outputs).enumerate() {
+        let layer = step.layer.name;
+        if matches!(step.how, How::MaxPool { .. }) {
+            continue;
+        }
+        if !step.last && !is_scale(*range) {
+            return Err(Int8Error::Ranges { found: number });
+        }
+        let &(weight, bias) = sources.next().ok_or(Int8Error::NotFinite { layer })?;
+        if weight.iter().chain(bias).any(|value| !value.is_finite()) {
+            return Err(Int8Error::NotFinite { layer });
+        }
+        let greatest = match step.output.format {
+            Format::U7 => f64::from(ACTIVATION),
+            Format::I16 => f64::from(HIDDEN),
+        };
+        let output = f64::from(*range) / greatest;
+        let layer = Layer { step, classes, weight, bias, input: scale };
+        layer.write(output, greatest, &mut rest)?;
+        scale = output;
+    }
+    write_header(header, plan, classes, factor);
+    Ok(())
+}
+
+/// A layer that is quantised.
+struct Layer<'a> {
+    step: &'a Step,
+    classes: usize,
+    /// Row-major, as in the f32 network.
+    weight: &'a [f32],
+    bias: &'a [f32],
+    /// Scale of its inputs.
+    input: f64,
+}
+
+impl Layer<'_> {
+    /// The weights of an output, in the order of the f32 network.
+    fn filter(&self, output: usize) -> &[f32] {
+        let fan_in = self.step.layer.fan_in();
+        self.weight.get(output * fan_in..).and_then(|rest| rest.get(..fan_in)).unwrap_or_default()
+    }
+
+    /// Scale of an output's weights: that of the greatest, but no less than what keeps the bias within its bound.
+    fn weight_scale(&self, output: usize) -> f64 {
+        let greatest = self.filter(output).iter().fold(0.0_f32, |greatest, weight| greatest.max(weight.abs()));
+        let bias = self.bias.get(output).copied().unwrap_or_default().abs();
+        let scale = (f64::from(greatest) / f64::from(WEIGHT)).max(f64::from(bias) / self.input / (LARGEST_SUM / 2) as f64);
+        if scale > 0.0 { scale } else { 1.0 }
+    }
+
+    /// The place of a weight in a filter of the f32 network, by its place in the window; none where it fills up.
+    fn place(&self, row: usize, at: usize) -> Option<usize> {
+        let (_, run) = self.step.window();
+        let channels = self.step.input.channels;
+        let column = at.checked_div(channels)?;
+        let channel = at.checked_rem(channels)?;
+        let place = match self.step.how {
+            How::Conv { kernel, .. } => (channel * kernel + row) * kernel + column,
+            // The position is counted over the rows of the maps.
+            _ => {
+                let side = self.step.input.side;
+                channel * side * side + column
+            }
+        };
+        (at < run).then_some(place)
+    }
+
+    fn write(&self, output_scale: f64, greatest: f64, rest: &mut &mut [Line]) -> Result<(), Int8Error> {
+        let Self { step, classes, .. } = *self;
+        let (outputs, padded) = (step.outputs(classes), step.padded(classes));
+        let (shifts, bias) = (part_mut::<u32>(rest, 2), part_mut::<i32>(rest, padded));
+        let (mut multipliers, mut scales): (&mut [i16], &mut [f32]) = (&mut [], &mut []);
+        if step.last {
+            scales = part_mut(rest, padded);
+        } else {
+            multipliers = part_mut(rest, padded);
+        }
+        let weights = part_mut::<i8>(rest, step.weights_len(classes));
+        weights.fill(0);
+        bias.fill(0);
+        multipliers.fill(0);
+        scales.fill(0.0);
+        self.write_weights(weights);
+
+        // From a sum to an output, exactly.
+        let factor = |output| self.input * self.weight_scale(output) / output_scale;
+        // The first shift leaves 16 bits, or 15 and a sign, of the sums that are told apart.
+        let needed = (0..outputs).map(|output| ((greatest + 0.5) / factor(output)).min(self.bound(output)));
+        let needed = needed.fold(0.0, f64::max);
+        let bits = if step.output.format == Format::U7 { 16 } else { 15 };
+        let shift1 = (0..MOST_SHIFT).find(|shift| needed < f64::from(1_u32 << (bits + shift))).unwrap_or(MOST_SHIFT);
+        let largest = (0..outputs).map(factor).fold(0.0, f64::max) * f64::from(1_u32 << shift1);
+        let fits = |shift: &u32| largest * f64::from(1_u32 << shift) <= MULTIPLIER;
+        let shift2 = (1..=MOST_SECOND_SHIFT).rev().find(fits).unwrap_or(1);
+        if let [first, second] = shifts {
+            (*first, *second) = if step.last { (0, 1) } else { (shift1, shift2) };
+        }
+        for (output, bias) in bias.iter_mut().enumerate().take(outputs) {
+            let real = f64::from(self.bias.get(output).copied().unwrap_or_default());
+            // What the first shift cuts off is rounded.
+            let half = if step.last || shift1 == 0 { 0 } else { 1 << (shift1 - 1) };
+            *bias = round(real / (self.input * self.weight_scale(output))) as i32 + half;
+        }
+        for (output, multiplier) in multipliers.iter_mut().enumerate().take(outputs) {
+            *multiplier = round((factor(output) * f64::from(1_u32 << shift1) * f64::from(1_u32 << shift2)).min(MULTIPLIER)) as i16;
+        }
+        for (output, scale) in scales.iter_mut().enumerate().take(outputs) {
+            *scale = (self.input * self.weight_scale(output)) as f32;
+            if !is_scale(*scale) {
+                return Err(Int8Error::Factor);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_weights(&self, weights: &mut [i8]) {
+        let step = self.step;
+        let (_, run) = step.window();
+        let (depth, group) = (step.depth(), step.input.format.group());
+        let filled = run.next_multiple_of(group);
+        for (panel, weights) in weights.chunks_exact_mut((PANEL * depth).max(1)).enumerate() {
+            for lane in 0..PANEL {
+                let output = panel * PANEL + lane;
+                if output >= step.outputs(self.classes) {
+                    continue;
+                }
+                let (filter, scale) = (self.filter(output), self.weight_scale(output));
+                for (number, weights) in weights.chunks_exact_mut(PANEL * group).enumerate() {
+                    for (i, weight) in weights.iter_mut().skip(lane * group).take(group).enumerate() {
+                        let (row, at) = divide(number * group + i, filled);
+                        let value = self.place(row, at).and_then(|place| filter.get(place)).copied().unwrap_or_default();
+                        let limit = f64::from(WEIGHT);
+                        *weight = round(f64::from(value) / scale).clamp(-limit, limit) as i8;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bound of an output's sum.
+    fn bound(&self, output: usize) -> f64 {
+        let scale = self.weight_scale(output);
+        let weights: f64 = self.filter(output).iter().map(|weight| f64::from(weight.abs()) / scale + 0.5).sum();
+        let input = match self.step.input.format {
+            Format::U7 => f64::from(ACTIVATION),
+            Format::I16 => f64::from(HIDDEN),
+        };
+        let bias = f64::from(self.bias.get(output).copied().unwrap_or_default().abs());
+        weights * input + bias / (self.input * scale) + 1.0
+    }
+}
+
+/// The nearest integer, ties away from zero.
+fn round(value: f64) -> f64 {
+    libm::round(value)
+}
+
+/// Quotient and remainder. No divisor is zero here, but that is not for the compiler to see, which would keep a panic.
+fn divide(value: usize, divisor: usize) -> (usize, usize) {
+    (value.checked_div(divisor).unwrap_or_default(), value.checked_rem(divisor).unwrap_or_default())
+}

@@ -1,0 +1,342 @@
+//! Plan of an int8 network: formats, layouts and sizes of each layer, settled by the compiler from the table of layers.
+
+use super::{HIDDEN, INPUT, LARGEST_SUM, PANEL};
+use crate::describe::{Description, Kind, Layer, MAX_LAYERS};
+use kernels::Line;
+
+/// Number format of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Bytes from 0 to 127: what a ReLU passes.
+    U7,
+    /// 16-bit integers of either sign: the image, and what a linear layer without ReLU puts out.
+    I16,
+}
+
+impl Format {
+    /// Bytes of a value.
+    const fn size(self) -> usize {
+        match self {
+            Self::U7 => 1,
+            Self::I16 => 2,
+        }
+    }
+
+    /// Products that kernels sum at once: as many weights of an output lie side by side.
+    pub(super) const fn group(self) -> usize {
+        match self {
+            Self::U7 => 4,
+            Self::I16 => 2,
+        }
+    }
+}
+
+/// Layout of feature maps in memory: `[rows][rows][channels]`, of which the outermost `border` rows and columns are zeros. A
+/// vector has one row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grid {
+    pub(super) channels: usize,
+    /// Rows and columns without the border.
+    pub(super) side: usize,
+    pub(super) border: usize,
+    pub(super) format: Format,
+}
+
+impl Grid {
+    /// Rows, those of the border included.
+    pub(super) const fn rows(&self) -> usize {
+        self.side + 2 * self.border
+    }
+
+    /// Values of a row.
+    pub(super) const fn row_len(&self) -> usize {
+        self.rows() * self.channels
+    }
+
+    /// Values in all.
+    pub(super) const fn len(&self) -> usize {
+        self.rows() * self.row_len()
+    }
+
+    /// Lines for the maps of some images one behind the other, with room for what kernels read beyond the last value.
+    const fn lines(&self, images: usize) -> usize {
+        let values = self.len().saturating_mul(images).saturating_add(self.format.group());
+        Line::count(values.saturating_mul(self.format.size()))
+    }
+}
+
+/// Algorithm of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum How {
+    Conv { kernel: usize, stride: usize },
+    MaxPool { kernel: usize, stride: usize },
+    Linear,
+}
+
+/// A layer, and how it is computed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) layer: Layer,
+    pub(super) how: How,
+    pub(super) input: Grid,
+    /// Layout of its output; of the last layer's sums, which are 32 bits wide, only the number counts.
+    pub(super) output: Grid,
+    /// Whether it is the last one, whose outputs are the classes.
+    pub(super) last: bool,
+}
+
+impl Step {
+    /// Outputs, where there are `classes`.
+    pub(super) const fn outputs(&self, classes: usize) -> usize {
+        if self.last { classes } else { self.layer.output.channels }
+    }
+
+    /// Outputs, filled up to whole panels.
+    pub(super) const fn padded(&self, classes: usize) -> usize {
+        match self.how {
+            How::MaxPool { .. } => 0,
+            How::Conv { .. } | How::Linear => self.outputs(classes).next_multiple_of(PANEL),
+        }
+    }
+
+    /// Rows of a window, and the values of each.
+    pub(super) const fn window(&self) -> (usize, usize) {
+        match self.how {
+            How::Conv { kernel, .. } | How::MaxPool { kernel, .. } => (kernel, kernel * self.input.channels),
+            How::Linear => (1, self.input.len()),
+        }
+    }
+
+    /// Weights of an output: each row of its window is filled up to whole groups.
+    pub(super) const fn depth(&self) -> usize {
+        let (rows, run) = self.window();
+        rows * run.next_multiple_of(self.input.format.group())
+    }
+
+    /// Weights in all, one byte each.
+    pub(super) const fn weights_len(&self, classes: usize) -> usize {
+        self.padded(classes).saturating_mul(self.depth())
+    }
+
+    /// Lines of its section of packed memory: shifts, biases, multipliers or scales, weights.
+    pub(super) const fn section_len(&self, classes: usize) -> usize {
+        let padded = self.padded(classes);
+        if padded == 0 {
+            return 0;
+        }
+        let factor = if self.last { size_of::<f32>() } else { size_of::<i16>() };
+        let numbers = 1 + Line::count(padded * size_of::<i32>()) + Line::count(padded * factor);
+        numbers.saturating_add(Line::count(self.weights_len(classes)))
+    }
+
+    /// Bytes of its output as the kernels of a linear layer write it.
+    const fn output_size(&self) -> usize {
+        if self.last { size_of::<i32>() } else { self.output.format.size() }
+    }
+}
+
+/// Plan of an int8 network: how it is packed and run, for any number of classes.
+///
+/// It is made by the compiler: a network that could not be run would not compile.
+#[derive(Debug)]
+pub struct Plan {
+    description: &'static Description,
+    /// Layout of the image.
+    pub(super) image: Grid,
+    /// The greatest magnitude of a pixel.
+    pub(super) input_limit: i16,
+    steps: [Step; MAX_LAYERS],
+    length: usize,
+    /// The first linear layer.
+    pub(super) linear: usize,
+}
+
+impl Plan {
+    /// The plan of a network.
+    #[must_use]
+    pub const fn new(description: &'static Description) -> Self {
+        let layers = description.layers;
+        assert!(description.name.len() <= 20, "the name of a network has 20 bytes at most");
+        let input = description.input();
+        let flat = matches!(layers[0].kind, Kind::Linear { .. });
+        let image = Grid {
+            channels: if flat { input.values() } else { input.channels },
+            side: if flat { 1 } else { input.side },
+            border: layers[0].padding(),
+            format: Format::I16,
+        };
+        let nothing = Step { layer: layers[0], how: How::Linear, input: image, output: image, last: false };
+        let mut steps = [nothing; MAX_LAYERS];
+        let mut grid = image;
+        let mut linear = layers.len();
+        let mut i = 0;
+        while i < layers.len() {
+            let layer = layers[i];
+            let border = if i + 1 < layers.len() { layers[i + 1].padding() } else { 0 };
+            let mut format = Format::U7;
+            let how = match layer.kind {
+                Kind::Conv { kernel, stride, .. } => How::Conv { kernel, stride },
+                Kind::MaxPool { kernel, stride } => {
+                    format = grid.format;
+                    How::MaxPool { kernel, stride }
+                }
+                Kind::Linear { relu, .. } => {
+                    if linear == layers.len() {
+                        linear = i;
+                    }
+                    if !relu {
+                        format = Format::I16;
+                    }
+                    How::Linear
+                }
+            };
+            let output = Grid { channels: layer.output.channels, side: computed_side(layers, i), border, format };
+            let last = i + 1 == layers.len();
+            steps[i] = Step { layer, how, input: grid, output, last };
+            let largest = match grid.format {
+                Format::U7 => 127,
+                Format::I16 if i == 0 => 1,
+                Format::I16 => HIDDEN as usize,
+            };
+            assert!(
+                layer.fan_in() <= LARGEST_SUM / (127 * largest),
+                "an int8 layer behind one without ReLU has at most 1,032 inputs, and any other at most 66,571"
+            );
+            grid = output;
+            i += 1;
+        }
+        assert!(linear < layers.len(), "the last layer of a network is a linear one");
+        Self { description, image, input_limit: input_limit(layers), steps, length: layers.len(), linear }
+    }
+
+    /// The network.
+    #[must_use]
+    pub const fn description(&self) -> &'static Description {
+        self.description
+    }
+
+    pub(super) const fn steps(&self) -> &[Step] {
+        match self.steps.split_at_checked(self.length) {
+            Some((steps, _)) => steps,
+            None => &self.steps,
+        }
+    }
+
+    /// Lines of packed weights.
+    #[must_use]
+    pub const fn packed_len(&self, classes: usize) -> usize {
+        let mut lines = 1_usize;
+        let mut steps = self.steps();
+        while let [step, rest @ ..] = steps {
+            lines = lines.saturating_add(step.section_len(classes));
+            steps = rest;
+        }
+        lines
+    }
+
+    /// Lines of workspace that a batch of that many images needs.
+    #[must_use]
+    pub const fn workspace_len(&self, classes: usize, batch: usize) -> usize {
+        let Parts { image, even, odd, features, products } = self.parts(classes, batch);
+        let maps = image.saturating_add(even).saturating_add(odd);
+        maps.saturating_add(features).saturating_add(products)
+    }
+
+    /// Layout of what the linear layers begin with.
+    pub(super) const fn features(&self) -> Grid {
+        match self.steps().split_at_checked(self.linear) {
+            Some((_, [first, ..])) => first.input,
+            _ => self.image,
+        }
+    }
+
+    /// The parts of the workspace, each as large as its largest tenant.
+    pub(super) const fn parts(&self, classes: usize, batch: usize) -> Parts {
+        let features = self.features().lines(batch);
+        let mut parts = Parts { image: self.image.lines(1), even: 0, odd: 0, features, products: 0 };
+        let mut steps = self.steps();
+        let mut i = 0;
+        while let [step, rest @ ..] = steps {
+            // Maps and vectors lie in `even` and `odd` by turns; the last maps are the features.
+            let images = if i < self.linear { 1 } else { batch };
+            let lines = if i + 1 == self.linear || step.last { 0 } else { step.output.lines(images) };
+            if i.is_multiple_of(2) {
+                parts.even = greater(parts.even, lines);
+            } else {
+                parts.odd = greater(parts.odd, lines);
+            }
+            if i >= self.linear {
+                let groups = step.outputs(classes).next_multiple_of(super::GROUP);
+                let bytes = groups.saturating_mul(batch).saturating_mul(step.output_size());
+                parts.products = greater(parts.products, Line::count(bytes));
+            }
+            steps = rest;
+            i += 1;
+        }
+        parts
+    }
+
+    /// A number that another layout, or a network of the same name with other sizes, most likely does not have.
+    pub(super) const fn fingerprint(&self) -> u32 {
+        let mut hash = 0x811C_9DC5_u32;
+        let mut steps = self.steps();
+        while let [step, rest @ ..] = steps {
+            let (kind, kernel, stride) = match step.how {
+                How::Conv { kernel, stride } => (1, kernel, stride),
+                How::MaxPool { kernel, stride } => (2, kernel, stride),
+                How::Linear => (3, 0, 0),
+            };
+            // The classes have a field of their own.
+            let outputs = if step.last { 0 } else { step.output.channels };
+            let numbers = [kind, kernel, stride, step.input.channels, step.input.rows(), step.input.format.size(), outputs];
+            let mut numbers: &[usize] = &numbers;
+            while let [number, more @ ..] = numbers {
+                hash = (hash ^ *number as u32).wrapping_mul(0x0100_0193);
+                numbers = more;
+            }
+            steps = rest;
+        }
+        hash
+    }
+}
+
+/// The parts of the workspace, in lines.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts {
+    /// The image, quantised.
+    pub(super) image: usize,
+    pub(super) even: usize,
+    pub(super) odd: usize,
+    /// What the linear layers begin with, of the whole batch.
+    pub(super) features: usize,
+    /// Outputs of a linear layer as its kernels write them.
+    pub(super) products: usize,
+}
+
+const fn greater(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+/// Rows and columns that must be computed of a layer's output: of a convolution before a pool, those that the pool looks at.
+const fn computed_side(layers: &[Layer], i: usize) -> usize {
+    if i + 1 < layers.len()
+        && let Kind::MaxPool { kernel, stride } = layers[i + 1].kind
+    {
+        return (layers[i + 1].output.side - 1) * stride + kernel;
+    }
+    layers[i].output.side
+}
+
+/// The greatest magnitude of a pixel for which no sum of the first layer with weights can overflow.
+const fn input_limit(layers: &[Layer]) -> i16 {
+    let mut i = 0;
+    while i < layers.len() {
+        if layers[i].fan_in() > 0 {
+            let limit = LARGEST_SUM / (127 * layers[i].fan_in());
+            assert!(limit > 0, "the first int8 layer has too many inputs");
+            return if limit < INPUT as usize { limit as i16 } else { INPUT };
+        }
+        i += 1;
+    }
+    INPUT
+}
