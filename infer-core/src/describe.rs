@@ -46,8 +46,11 @@ pub enum Kind {
         /// Step from one position to the next.
         stride: usize,
     },
-    /// [`Linear`](crate::layers::Linear), then ReLU, except behind the last layer, which tells the classes apart.
+    /// [`Linear`](crate::layers::Linear), and ReLU behind most.
     Linear {
+        /// Whether ReLU follows: not behind the last layer, which tells the classes apart, nor behind the first factor of a
+        /// low-rank pair.
+        relu: bool,
         /// Whether half of the outputs are dropped in training.
         dropout: bool,
     },
@@ -93,6 +96,16 @@ impl Layer {
         match self.kind {
             Kind::Conv { padding, .. } => padding,
             Kind::MaxPool { .. } | Kind::Linear { .. } => 0,
+        }
+    }
+
+    /// Whether ReLU follows.
+    #[must_use]
+    pub const fn has_relu(&self) -> bool {
+        match self.kind {
+            Kind::Conv { .. } => true,
+            Kind::MaxPool { .. } => false,
+            Kind::Linear { relu, .. } => relu,
         }
     }
 
@@ -151,6 +164,8 @@ pub struct Description {
     pub title: &'static str,
     /// The tensor of a safetensors file that holds its packed weights, as `alexnet.packed`.
     pub packed_tensor: &'static str,
+    /// The tensor of a safetensors file that holds its int8 weights, as `alexnet.int8`.
+    pub int8_tensor: &'static str,
     /// The tensors of its weights file.
     pub tensors: &'static [&'static str],
     /// Its layers, the last one for the default number of classes.
@@ -240,7 +255,7 @@ pub struct Line {
 #[must_use]
 pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] {
     assert!(0 < N && N <= MAX_LAYERS, "a network has 1 to 32 layers");
-    let nothing = Layer { name: "", tensors: None, kind: Kind::Linear { dropout: false }, input, output: input };
+    let nothing = Layer { name: "", tensors: None, kind: Kind::Linear { relu: false, dropout: false }, input, output: input };
     let mut layers = [nothing; N];
     let mut maps = input;
     let mut flat = false;

@@ -34,6 +34,7 @@ pub mod alexnet;
 pub mod classify;
 pub mod code;
 pub mod describe;
+pub mod int8;
 pub mod layers;
 pub mod lenet5;
 mod network;

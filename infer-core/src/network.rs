@@ -7,7 +7,7 @@
 ///   `TENSORS`, the tensors of its weights file,
 /// - `Workspace`, the memory of a forward pass,
 /// - `LAYERS` and `DESCRIPTION`, the [tables](crate::describe) of its layers,
-/// - `PLAN`, how [`packed`](crate::packed) runs it.
+/// - `PLAN` and `INT8_PLAN`, how [`packed`](crate::packed) and [`int8`](crate::int8) run it.
 ///
 /// The list is the network, read from top to bottom: sizes of outputs follow from those of inputs, so that they stand
 /// nowhere. ReLU follows each convolution and each linear layer but the last.
@@ -29,7 +29,8 @@
 /// ```
 ///
 /// Between the sizes, `stride` is 1 and `padding` is 0 where they are not named; `dropout` says that half of the layer's
-/// outputs are dropped in training, and nothing for a forward pass.
+/// outputs are dropped in training, and nothing for a forward pass. `no_relu` makes a linear layer that only multiplies and adds,
+/// as the first of two layers that are one of low rank together.
 ///
 /// A layer that does not fit behind those before it does not compile, and the message names it:
 /// ```compile_fail
@@ -133,13 +134,7 @@ macro_rules! network {
         /// The layers, in order.
         pub const LAYERS: &[$crate::describe::Layer] = &$crate::describe::chain(
             $crate::describe::Maps { channels: $channels, side: $side },
-            [$($lines)* $crate::describe::Line {
-                name: stringify!($layer),
-                tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
-                outputs: Some(CLASSES),
-                kind: $crate::describe::Kind::Linear { dropout: false },
-                misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
-            }],
+            [$($lines)* $crate::network!(@line $layer, CLASSES, false, false)],
         );
 
         /// The network as a table.
@@ -148,6 +143,7 @@ macro_rules! network {
             name: $id,
             title: stringify!($name),
             packed_tensor: concat!($id, ".packed"),
+            int8_tensor: concat!($id, ".int8"),
             tensors: TENSORS,
             layers: LAYERS,
         };
@@ -155,6 +151,10 @@ macro_rules! network {
         /// Plan of the packed network.
         #[allow(dead_code, reason = "not every program uses all that is derived")]
         pub static PLAN: $crate::packed::Plan = $crate::packed::Plan::new(&DESCRIPTION);
+
+        /// Plan of the network in 8-bit integers.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub static INT8_PLAN: $crate::int8::Plan = $crate::int8::Plan::new(&DESCRIPTION);
 
         $(#[$doc])*
         ///
@@ -242,24 +242,43 @@ macro_rules! network {
         }
     };
 
+    // A linear layer without ReLU.
+    (@vector $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
+        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident: linear $outputs:tt, no_relu; $($rest:tt)*
+    ) => {
+        $crate::network! { @vector $head [$network $x $even $odd] [$there $here] [$i + 1]
+            { $($lines)* $crate::network!(@line $layer, $outputs, false, false), }
+            { $($fields)*
+                #[doc = concat!("Linear layer, ", $outputs, " outputs, without ReLU.")]
+                $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
+            { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
+            { $($steps)* let $x = &*$network.$layer.forward($x, $here.vector()); }
+            $($rest)* }
+    };
+
     // Another linear layer.
     (@vector $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
         {$($tensors:tt)*} {$($steps:tt)*} $layer:ident: linear $outputs:tt $(, $dropout:ident)?; $($rest:tt)*
     ) => {
         $crate::network! { @vector $head [$network $x $even $odd] [$there $here] [$i + 1]
-            { $($lines)* $crate::describe::Line {
-                name: stringify!($layer),
-                tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
-                outputs: Some($outputs),
-                kind: $crate::describe::Kind::Linear { dropout: $crate::network!(@dropout $($dropout)?) },
-                misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
-            }, }
+            { $($lines)* $crate::network!(@line $layer, $outputs, true, $crate::network!(@dropout $($dropout)?)), }
             { $($fields)*
                 #[doc = concat!("Linear layer, ", $outputs, " outputs; ReLU.")]
                 $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
             { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
             { $($steps)* let $x = $crate::layers::relu($network.$layer.forward($x, $here.vector())); }
             $($rest)* }
+    };
+
+    // The line of a linear layer.
+    (@line $layer:ident, $outputs:tt, $relu:expr, $dropout:expr) => {
+        $crate::describe::Line {
+            name: stringify!($layer),
+            tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
+            outputs: Some($outputs),
+            kind: $crate::describe::Kind::Linear { relu: $relu, dropout: $dropout },
+            misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
+        }
     };
 
     (@dropout) => { false };

@@ -257,9 +257,9 @@ impl Plan {
         let mut steps = self.steps();
         let mut i = 0;
         while let [step, rest @ ..] = steps {
-            // Maps and vectors lie in `even` and `odd` by turns; the last maps are the features.
+            // Maps and vectors lie in `even` and `odd` by turns.
             let images = if i < self.linear { 1 } else { batch };
-            let lines = if i + 1 == self.linear || step.last { 0 } else { step.output.lines(images) };
+            let lines = if step.last { 0 } else { step.output.lines(images) };
             if i.is_multiple_of(2) {
                 parts.even = greater(parts.even, lines);
             } else {

@@ -37,7 +37,7 @@ use crate::safetensors::{Dtype, SafeTensors, WeightsError};
 use crate::weights::Weights;
 use core::fmt;
 use core::ops::Range;
-use forward::{Engine, LayerWeights, finish, store};
+use forward::{Engine, LayerWeights, finish, relu, store};
 use heapless::Vec;
 use kernels::{BLOCK, Kernels, numbers_mut};
 use memory::{Sections, check_classes, read_header};
@@ -412,7 +412,10 @@ impl<P: Parallel, D: FnMut(usize)> Pass<'_, '_, P, D> {
                 });
             } else {
                 let stride = step.output_len(*classes);
-                finish(self.products, bias, batch, |row, block, values| store(target, stride, row, block, values));
+                let has_relu = step.layer.has_relu();
+                finish(self.products, bias, batch, |row, block, values| {
+                    store(target, stride, row, block, if has_relu { values.map(relu) } else { values });
+                });
             }
             (self.done)(number);
             place = next;

@@ -1,0 +1,380 @@
+//! The forward pass: the steps of a layer, each split into tasks that write memory of their own.
+
+use super::memory::{Factors, Section};
+use super::plan::{Format, Grid, How, Parts, Step};
+use super::{GROUP, Network};
+use core::sync::atomic::{AtomicBool, Ordering};
+use kernels::{
+    Activation, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Line, Misfit, Number, Parallel, Scaling, for_each_chunk,
+    numbers, numbers_mut,
+};
+
+/// Rows of feature maps that a task computes, so that weights are read once for all of them.
+const ROWS: usize = 4;
+
+/// Kernels that run the steps.
+pub(super) struct Engine<'p, P> {
+    kernels: &'static Int8Kernels,
+    parallel: &'p P,
+    /// Whether a kernel was given memory that does not fit its sizes, in any task.
+    misfit: AtomicBool,
+}
+
+/// A number format of activations, and the kernels for it.
+trait Input: Activation + Number + Default {
+    fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit>;
+    fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit>;
+}
+
+impl Input for u8 {
+    fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit> {
+        kernels.row(row)
+    }
+
+    fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
+        kernels.max_pool(row)
+    }
+}
+
+impl Input for i16 {
+    fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit> {
+        kernels.wide_row(row)
+    }
+
+    fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
+        kernels.wide_max_pool(row)
+    }
+}
+
+/// Some outputs of a layer, the first one at the beginning of a panel.
+struct Outputs<'w> {
+    weights: &'w [i8],
+    bias: &'w [i32],
+    scaling: Scaling<'w>,
+    count: usize,
+}
+
+impl<'w> Outputs<'w> {
+    /// The group of that number.
+    fn of(section: &Section<'w>, step: &Step, outputs: usize, group: usize) -> Self {
+        let first = group * GROUP;
+        let multipliers = match section.factors {
+            Factors::Multipliers(multipliers) => multipliers.get(first..).unwrap_or_default(),
+            Factors::Scales(_) => &[],
+        };
+        Self {
+            weights: section.weights.get(first * step.depth()..).unwrap_or_default(),
+            bias: section.bias.get(first..).unwrap_or_default(),
+            scaling: Scaling { multipliers, shift1: section.shift1, shift2: section.shift2 },
+            count: outputs.saturating_sub(first).min(GROUP),
+        }
+    }
+}
+
+impl<'p, P: Parallel> Engine<'p, P> {
+    pub(super) fn new(kernels: &'static Int8Kernels, parallel: &'p P) -> Self {
+        Self { kernels, parallel, misfit: AtomicBool::new(false) }
+    }
+
+    /// Whether all kernels were given memory that fits their sizes.
+    pub(super) fn finish(self) -> Result<(), Misfit> {
+        if self.misfit.into_inner() { Err(Misfit) } else { Ok(()) }
+    }
+
+    /// An image in channel, row, column order as integers in the layout of `grid`.
+    fn enter<T: Copy + Sync>(&self, grid: &Grid, image: &[T], pixel: &(impl Fn(T) -> i16 + Sync), output: &mut [i16]) {
+        let Grid { channels, side, border, .. } = *grid;
+        for_each_chunk(self.parallel, output, grid.row_len(), grid.rows(), |row, output| {
+            let y = row.checked_sub(border).filter(|y| *y < side);
+            for (column, position) in output.chunks_exact_mut(channels.max(1)).enumerate() {
+                let x = column.checked_sub(border).filter(|x| *x < side);
+                for (channel, value) in position.iter_mut().enumerate() {
+                    let source = y.zip(x).and_then(|(y, x)| image.get((channel * side + y) * side + x));
+                    *value = source.map_or(0, |source| pixel(*source));
+                }
+            }
+        });
+    }
+
+    /// A layer of one image that is no vector.
+    fn maps(&self, step: &Step, section: &Section<'_>, input: &[Line], output: &mut [Line]) {
+        match (step.how, step.input.format) {
+            (How::MaxPool { kernel, stride }, Format::U7) => {
+                self.max_pool::<u8>(step, (kernel, stride), numbers(input), numbers_mut(output));
+            }
+            (How::MaxPool { kernel, stride }, Format::I16) => {
+                self.max_pool::<i16>(step, (kernel, stride), numbers(input), numbers_mut(output));
+            }
+            (How::Conv { kernel, stride }, Format::U7) => {
+                self.conv::<u8>(step, section, (kernel, stride), numbers(input), numbers_mut(output));
+            }
+            (How::Conv { kernel, stride }, Format::I16) => {
+                self.conv::<i16>(step, section, (kernel, stride), numbers(input), numbers_mut(output));
+            }
+            (How::Linear, _) => self.note(Err(Misfit)),
+        }
+    }
+
+    /// A convolution and ReLU.
+    fn conv<A: Input>(
+        &self,
+        step: &Step,
+        section: &Section<'_>,
+        (kernel, stride): (usize, usize),
+        input: &[A],
+        output: &mut [u8],
+    ) {
+        let (misfit, kernels) = (&self.misfit, self.kernels);
+        let Grid { channels, side, border, .. } = step.output;
+        let (row_len, between) = (step.output.row_len(), step.input.row_len());
+        let groups = channels.div_ceil(GROUP);
+        let rows = step.output.rows();
+        let output = output.get_mut(..step.output.len()).unwrap_or_default();
+        for_each_chunk(self.parallel, output, ROWS * row_len, rows.div_ceil(ROWS), |number, output| {
+            for group in 0..groups {
+                let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, channels, group);
+                for (row, output) in output.chunks_exact_mut(row_len.max(1)).enumerate() {
+                    let Some(y) = (number * ROWS + row).checked_sub(border).filter(|y| *y < side) else {
+                        output.fill(0);
+                        continue;
+                    };
+                    let (left, inner) = output.split_at_mut_checked(border * channels).unwrap_or_default();
+                    let (inner, right) = inner.split_at_mut_checked(side * channels).unwrap_or_default();
+                    left.fill(0);
+                    right.fill(0);
+                    let values = inner.get_mut(group * GROUP..).unwrap_or_default();
+                    let row = Int8Row {
+                        input: input.get(y * stride * between..).unwrap_or_default(),
+                        rows: kernel,
+                        between,
+                        run: kernel * step.input.channels,
+                        step: stride * step.input.channels,
+                        positions: side,
+                        weights,
+                        outputs: count,
+                        bias,
+                        output: Int8Output::Activations { values, pixel: channels, scaling },
+                    };
+                    note(misfit, A::row(kernels, row));
+                }
+            }
+        });
+    }
+
+    /// A max pool.
+    fn max_pool<A: Input>(&self, step: &Step, (kernel, stride): (usize, usize), input: &[A], output: &mut [A]) {
+        let (misfit, kernels) = (&self.misfit, self.kernels);
+        let Grid { channels, side, border, .. } = step.output;
+        let (row_len, between) = (step.output.row_len(), step.input.row_len());
+        let output = output.get_mut(..step.output.len()).unwrap_or_default();
+        for_each_chunk(self.parallel, output, row_len, step.output.rows(), |row, output| {
+            let Some(y) = row.checked_sub(border).filter(|y| *y < side) else {
+                output.fill(A::default());
+                return;
+            };
+            let (left, inner) = output.split_at_mut_checked(border * channels).unwrap_or_default();
+            let (inner, right) = inner.split_at_mut_checked(side * channels).unwrap_or_default();
+            left.fill(A::default());
+            right.fill(A::default());
+            let input = input.get(y * stride * between..).unwrap_or_default();
+            let width = step.input.side;
+            note(misfit, A::max_pool(kernels, Int8PoolRow { input, width, channels, kernel, stride, output: inner }));
+        });
+    }
+
+    /// The outputs of a linear layer for a batch of vectors: `[groups][batch][64]`.
+    fn products<A: Input, T: Send>(
+        &self,
+        step: &Step,
+        section: &Section<'_>,
+        (outputs, batch): (usize, usize),
+        input: &[A],
+        products: &mut [T],
+        output: impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o> + Sync,
+    ) {
+        let (misfit, kernels) = (&self.misfit, self.kernels);
+        let run = step.input.len();
+        for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
+            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, group);
+            let output = output(products, scaling);
+            let row = Int8Row {
+                input,
+                rows: 1,
+                between: 0,
+                run,
+                step: run,
+                positions: batch,
+                weights,
+                outputs: count,
+                bias,
+                output,
+            };
+            note(misfit, A::row(kernels, row));
+        });
+    }
+
+    fn note(&self, result: Result<(), Misfit>) {
+        note(&self.misfit, result);
+    }
+}
+
+/// Keeps in mind that a kernel did not run. (Tasks share this rather than the engine, which only threads that share `P` can.)
+fn note(misfit: &AtomicBool, result: Result<(), Misfit>) {
+    if result.is_err() {
+        misfit.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Passes each output of each vector to `write(vector, output, value)`.
+fn scatter<T: Copy>(products: &[T], outputs: usize, batch: usize, mut write: impl FnMut(usize, usize, &[T])) {
+    for (group, products) in products.chunks_exact((GROUP * batch).max(1)).enumerate() {
+        let count = outputs.saturating_sub(group * GROUP).min(GROUP);
+        for (vector, products) in products.chunks_exact(GROUP).enumerate() {
+            write(vector, group * GROUP, products.get(..count).unwrap_or_default());
+        }
+    }
+}
+
+/// Writes some outputs of a vector among the vectors of a batch.
+fn place<T: Copy>(vectors: &mut [T], length: usize, vector: usize, first: usize, values: &[T]) {
+    let target = vectors.get_mut(vector * length + first..).unwrap_or_default();
+    target.iter_mut().zip(values).for_each(|(target, value)| *target = *value);
+}
+
+/// A forward pass: its memory, and what runs it. Outputs of layers lie in `even` and `odd` by turns.
+pub(super) struct Pass<'a, 'w, P, D> {
+    network: &'a Network<'w>,
+    engine: &'a Engine<'a, P>,
+    image: &'a mut [Line],
+    even: &'a mut [Line],
+    odd: &'a mut [Line],
+    features: &'a mut [Line],
+    products: &'a mut [Line],
+    done: &'a mut D,
+}
+
+impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
+    pub(super) fn new(
+        network: &'a Network<'w>,
+        engine: &'a Engine<'a, P>,
+        batch: usize,
+        mut workspace: &'a mut [Line],
+        done: &'a mut D,
+    ) -> Self {
+        let Parts { image, even, odd, features, products } = network.plan.parts(network.classes, batch);
+        let mut part = |length| workspace.split_off_mut(..length).unwrap_or_default();
+        let (image, even, odd) = (part(image), part(even), part(odd));
+        let (features, products) = (part(features), part(products));
+        Self { network, engine, image, even, odd, features, products, done }
+    }
+
+    /// The layers before the linear ones, image by image.
+    pub(super) fn maps<'i, T: Copy + Sync + 'i>(
+        &mut self,
+        images: impl Iterator<Item = &'i [T]>,
+        pixel: impl Fn(T) -> i16 + Sync,
+    ) {
+        let Network { plan, sections, .. } = self.network;
+        let features = plan.features();
+        for (number, image) in images.enumerate() {
+            if plan.linear == 0 {
+                let length = features.len();
+                let target = numbers_mut(self.features).get_mut(number * length..).unwrap_or_default();
+                self.engine.enter(&plan.image, image, &pixel, target);
+                continue;
+            }
+            self.engine.enter(&plan.image, image, &pixel, numbers_mut(self.image));
+            for (layer, (step, section)) in plan.steps().iter().zip(sections).take(plan.linear).enumerate() {
+                // The first layer reads the image, each other one what the layer before it wrote. The features are then
+                // copied, since those of an image need not begin a line.
+                let (input, output): (&[Line], &mut [Line]) = match (layer, layer.is_multiple_of(2)) {
+                    (0, _) => (self.image, self.even),
+                    (_, true) => (self.odd, self.even),
+                    (_, false) => (self.even, self.odd),
+                };
+                self.engine.maps(step, section, input, output);
+                (self.done)(layer);
+            }
+            let last: &[Line] = if plan.linear.is_multiple_of(2) { self.odd } else { self.even };
+            let length = features.len();
+            match features.format {
+                Format::U7 => place::<u8>(numbers_mut(self.features), length, number, 0, values(last, length)),
+                Format::I16 => place::<i16>(numbers_mut(self.features), length, number, 0, values(last, length)),
+            }
+        }
+    }
+
+    /// The linear layers of the whole batch.
+    pub(super) fn linears(&mut self, batch: usize, logits: &mut [f32]) {
+        let Network { plan, sections, classes, .. } = self.network;
+        let steps = plan.steps().iter().zip(sections).enumerate();
+        for (number, (step, section)) in steps.skip(plan.linear) {
+            let (input, output): (&[Line], &mut [Line]) = match (number == plan.linear, number.is_multiple_of(2)) {
+                (true, true) => (self.features, self.even),
+                (true, false) => (self.features, self.odd),
+                (false, true) => (self.odd, self.even),
+                (false, false) => (self.even, self.odd),
+            };
+            let call = Vectors { engine: self.engine, step, section, outputs: step.outputs(*classes), batch };
+            match step.input.format {
+                Format::U7 => call.run::<u8>(numbers(input), self.products, output, logits),
+                Format::I16 => call.run::<i16>(numbers(input), self.products, output, logits),
+            }
+            (self.done)(number);
+        }
+    }
+}
+
+/// The first values of lines.
+fn values<T: Number>(lines: &[Line], length: usize) -> &[T] {
+    numbers(lines).get(..length).unwrap_or_default()
+}
+
+/// A linear layer of a batch.
+struct Vectors<'a, 'w, P> {
+    engine: &'a Engine<'a, P>,
+    step: &'a Step,
+    section: &'a Section<'w>,
+    outputs: usize,
+    batch: usize,
+}
+
+impl<P: Parallel> Vectors<'_, '_, P> {
+    fn run<A: Input>(&self, input: &[A], products: &mut [Line], output: &mut [Line], logits: &mut [f32]) {
+        let Self { engine, step, section, outputs, batch } = *self;
+        let sizes = (outputs, batch);
+        match (section.factors, step.output.format) {
+            (Factors::Scales(scales), _) => {
+                let sums = numbers_mut::<i32>(products);
+                engine.products(step, section, sizes, input, sums, |values, _| Int8Output::Sums { values, pixel: GROUP });
+                scatter(sums, outputs, batch, |vector, first, sums| {
+                    let logits = logits.get_mut(vector * outputs + first..).unwrap_or_default();
+                    let scales = scales.get(first..).unwrap_or_default();
+                    for (logit, (sum, scale)) in logits.iter_mut().zip(sums.iter().zip(scales)) {
+                        *logit = *sum as f32 * scale;
+                    }
+                });
+            }
+            (Factors::Multipliers(_), Format::U7) => {
+                let values = numbers_mut::<u8>(products);
+                engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Activations {
+                    values,
+                    pixel: GROUP,
+                    scaling,
+                });
+                let output = numbers_mut(output);
+                scatter(values, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
+            }
+            (Factors::Multipliers(_), Format::I16) => {
+                let values = numbers_mut::<i16>(products);
+                engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Hidden {
+                    values,
+                    pixel: GROUP,
+                    scaling,
+                });
+                let output = numbers_mut(output);
+                scatter(values, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
+            }
+        }
+    }
+}
