@@ -255,7 +255,8 @@ pub struct Line {
 #[must_use]
 pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] {
     assert!(0 < N && N <= MAX_LAYERS, "a network has 1 to 32 layers");
-    let nothing = Layer { name: "", tensors: None, kind: Kind::Linear { relu: false, dropout: false }, input, output: input };
+    let nothing =
+        Layer { name: "", tensors: None, kind: Kind::Linear { relu: false, dropout: false }, input, output: input };
     let mut layers = [nothing; N];
     let mut maps = input;
     let mut flat = false;

@@ -36,10 +36,32 @@ fn main() {
                         let (between, run, positions) = (row, kernel * channels, side);
                         let done = if bytes {
                             let (input, step) = (&input[..], channels);
-                            kernels.row(Int8Row { input, rows: kernel, between, run, step, positions, weights, outputs: count, bias, output })
+                            kernels.row(Int8Row {
+                                input,
+                                rows: kernel,
+                                between,
+                                run,
+                                step,
+                                positions,
+                                weights,
+                                outputs: count,
+                                bias,
+                                output,
+                            })
                         } else {
                             let (input, step) = (&wide[..], channels);
-                            kernels.wide_row(Int8Row { input, rows: kernel, between, run, step, positions, weights, outputs: count, bias, output })
+                            kernels.wide_row(Int8Row {
+                                input,
+                                rows: kernel,
+                                between,
+                                run,
+                                step,
+                                positions,
+                                weights,
+                                outputs: count,
+                                bias,
+                                output,
+                            })
                         };
                         assert_eq!(done, Ok(()));
                     }

@@ -346,7 +346,8 @@ impl<P: Parallel> Vectors<'_, '_, P> {
         match (section.factors, step.output.format) {
             (Factors::Scales(scales), _) => {
                 let sums = numbers_mut::<i32>(products);
-                engine.products(step, section, sizes, input, sums, |values, _| Int8Output::Sums { values, pixel: GROUP });
+                engine
+                    .products(step, section, sizes, input, sums, |values, _| Int8Output::Sums { values, pixel: GROUP });
                 scatter(sums, outputs, batch, |vector, first, sums| {
                     let logits = logits.get_mut(vector * outputs + first..).unwrap_or_default();
                     let scales = scales.get(first..).unwrap_or_default();

@@ -35,7 +35,8 @@
 //! each; biases, 32 bits; multipliers, 16 bits (of the last layer scales, `f32`); weights. Outputs come in panels of 16, the
 //! last one filled up with zeros. A panel is `[depth / g][16][g]`, where `g` is 4, or 2 where the layer's inputs are 16 bits wide,
 //! and depth runs over the rows of a window, each `[column][channel]` and filled up to a multiple of `g`; in a linear layer
-//! behind feature maps, over `[row][column][channel]`. Numbers are little-endian.
+//! behind feature maps, over `[row][column][channel]`; in one that reads the image, over `[channel][row][column]`. Numbers are
+//! little-endian.
 //!
 //! The scheme is that of Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
 //! inference", 2018, with scales for each output, and factors of 15 bits so that 32-bit arithmetic is enough.

@@ -90,7 +90,8 @@ impl Layer<'_> {
     fn weight_scale(&self, output: usize) -> f64 {
         let greatest = self.filter(output).iter().fold(0.0_f32, |greatest, weight| greatest.max(weight.abs()));
         let bias = self.bias.get(output).copied().unwrap_or_default().abs();
-        let scale = (f64::from(greatest) / f64::from(WEIGHT)).max(f64::from(bias) / self.input / (LARGEST_SUM / 2) as f64);
+        let scale =
+            (f64::from(greatest) / f64::from(WEIGHT)).max(f64::from(bias) / self.input / (LARGEST_SUM / 2) as f64);
         if scale > 0.0 { scale } else { 1.0 }
     }
 
@@ -148,7 +149,9 @@ impl Layer<'_> {
             *bias = round(real / (self.input * self.weight_scale(output))) as i32 + half;
         }
         for (output, multiplier) in multipliers.iter_mut().enumerate().take(outputs) {
-            *multiplier = round((factor(output) * f64::from(1_u32 << shift1) * f64::from(1_u32 << shift2)).min(MULTIPLIER)) as i16;
+            *multiplier =
+                round((factor(output) * f64::from(1_u32 << shift1) * f64::from(1_u32 << shift2)).min(MULTIPLIER))
+                    as i16;
         }
         for (output, scale) in scales.iter_mut().enumerate().take(outputs) {
             *scale = (self.input * self.weight_scale(output)) as f32;
@@ -174,7 +177,8 @@ impl Layer<'_> {
                 for (number, weights) in weights.chunks_exact_mut(PANEL * group).enumerate() {
                     for (i, weight) in weights.iter_mut().skip(lane * group).take(group).enumerate() {
                         let (row, at) = divide(number * group + i, filled);
-                        let value = self.place(row, at).and_then(|place| filter.get(place)).copied().unwrap_or_default();
+                        let value =
+                            self.place(row, at).and_then(|place| filter.get(place)).copied().unwrap_or_default();
                         let limit = f64::from(WEIGHT);
                         *weight = round(f64::from(value) / scale).clamp(-limit, limit) as i8;
                     }

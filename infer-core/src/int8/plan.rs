@@ -288,7 +288,8 @@ impl Plan {
             };
             // The classes have a field of their own.
             let outputs = if step.last { 0 } else { step.output.channels };
-            let numbers = [kind, kernel, stride, step.input.channels, step.input.rows(), step.input.format.size(), outputs];
+            let numbers =
+                [kind, kernel, stride, step.input.channels, step.input.rows(), step.input.format.size(), outputs];
             let mut numbers: &[usize] = &numbers;
             while let [number, more @ ..] = numbers {
                 hash = (hash ^ *number as u32).wrapping_mul(0x0100_0193);

@@ -1,0 +1,514 @@
+//! Int8 networks against the definition in `infer_core::int8`, written out in 64-bit integers, bit by bit; and against the f32
+//! networks that they were made of.
+
+use infer_core::code::Code;
+use infer_core::describe::{Description, Kind, Layer};
+use infer_core::int8::{Int8Backend, Int8Error, Line, Network, Parallel, Plan, Ranges, Serial};
+use infer_core::weights::Weights;
+use infer_core::{alexnet, lenet5};
+use proptest::prelude::*;
+
+mod mixed {
+    infer_core::network! {
+        /// A network with every kind of layer: colour, stride, no padding, two pools in a row, a layer without ReLU.
+        Mixed "mixed": 3 x 23;
+        conv1: conv 5, kernel 3, stride 2, padding 1;
+        conv2: conv 70, kernel 2, padding 1;
+        pool1: max_pool kernel 3, stride 2;
+        pool2: max_pool kernel 2, stride 1;
+        conv3: conv 19, kernel 3, padding 1;
+        linear1: linear 21, no_relu;
+        linear2: linear 66, dropout;
+        linear3: linear 7 classes;
+    }
+}
+
+mod pooled {
+    infer_core::network! {
+        /// A network that begins with a pool.
+        Pooled "pooled": 2 x 9;
+        pool1: max_pool kernel 2, stride 2;
+        linear1: linear 3 classes;
+    }
+}
+
+mod flat {
+    infer_core::network! {
+        /// A network of linear layers alone, the first with more inputs than 16-bit values fit into sums.
+        Flat "flat": 3 x 32;
+        linear1: linear 30;
+        linear2: linear 3 classes;
+    }
+}
+
+/// `count` values, uniform from −`scale` to `scale`.
+fn values(seed: u64, count: usize, scale: f64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (((state >> 40) as f64 / f64::from(1 << 23) - 1.0) * scale) as f32
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// The f32 weights of a network, by which activations keep their size.
+struct Model {
+    plan: &'static Plan,
+    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    classes: usize,
+}
+
+impl Model {
+    fn new(plan: &'static Plan, classes: usize, seed: u64) -> Self {
+        let layers = plan.description().layers(classes).filter(|layer| layer.tensors.is_some()).enumerate();
+        let layers = layers.map(|(number, layer)| {
+            let (fan_in, outputs) = (layer.fan_in(), layer.output.channels);
+            let scale = (6.0 / fan_in as f64).sqrt();
+            let seed = seed.wrapping_add(2 * number as u64);
+            (values(seed, fan_in * outputs, scale), values(seed + 1, outputs, 0.1))
+        });
+        Self { plan, layers: layers.collect(), classes }
+    }
+
+    fn weights(&self) -> Weights<'_> {
+        let layers: Vec<(&[f32], &[f32])> = self.layers.iter().map(|(weight, bias)| (&weight[..], &bias[..])).collect();
+        Weights::new(self.plan.description(), self.classes, &layers)
+    }
+
+    /// Outputs of each layer in f64, ReLU applied: `[channel][row][column]`.
+    fn outputs(&self, image: &[f32]) -> Vec<Vec<f64>> {
+        let mut input: Vec<f64> = image.iter().map(|value| f64::from(*value)).collect();
+        let mut weights = self.layers.iter();
+        let mut outputs = Vec::new();
+        for layer in self.plan.description().layers(self.classes) {
+            let output: Vec<f64> = match layer.tensors {
+                None => positions(&layer)
+                    .map(|(channel, taps)| {
+                        let greatest = taps.map(|(y, x)| input[place(&layer, channel, y, x).unwrap()]);
+                        greatest.fold(f64::NEG_INFINITY, f64::max)
+                    })
+                    .collect(),
+                Some(_) => {
+                    let (weight, bias) = weights.next().unwrap();
+                    let sums = products(&layer).map(|(output, products)| {
+                        let sum: f64 =
+                            products.map(|(at, k)| input[at] * f64::from(weight[output * layer.fan_in() + k])).sum();
+                        sum + f64::from(bias[output])
+                    });
+                    sums.map(|sum| if layer.has_relu() { sum.max(0.0) } else { sum }).collect()
+                }
+            };
+            outputs.push(output.clone());
+            input = output;
+        }
+        outputs
+    }
+
+    /// The network in int8, for the ranges that these images have.
+    fn pack(&self, images: &[Vec<f32>]) -> Vec<Line> {
+        self.pack_for(images, &images.iter().map(|image| self.outputs(image)).collect::<Vec<_>>())
+    }
+
+    /// The same, with the outputs at hand.
+    fn pack_for(&self, images: &[Vec<f32>], outputs: &[Vec<Vec<f64>>]) -> Vec<Line> {
+        let greatest = |number: usize| {
+            let values = outputs.iter().flat_map(|outputs| &outputs[number]);
+            values.fold(0.0, |greatest: f64, value| greatest.max(value.abs())) as f32
+        };
+        let ranges: Vec<f32> = (0..outputs[0].len()).map(greatest).collect();
+        let input = images.iter().flatten().fold(0.0, |greatest: f32, value| greatest.max(value.abs()));
+        let mut packed = vec![Line::ZERO; self.plan.packed_len(self.classes)];
+        let ranges = Ranges { input, outputs: &ranges };
+        Network::pack(self.plan, &self.weights(), ranges, &mut packed).unwrap();
+        packed
+    }
+
+    fn images(&self, seed: u64, count: usize) -> Vec<Vec<f32>> {
+        let length = self.plan.description().input().values();
+        (0..count).map(|i| values(seed + i as u64, length, 2.0)).collect()
+    }
+}
+
+/// Index of a value of a layer's input, in channel, row, column order; none in the padding.
+fn place(layer: &Layer, channel: usize, y: usize, x: usize) -> Option<usize> {
+    let (side, padding) = (layer.input.side, layer.padding());
+    let (y, x) = (y.checked_sub(padding)?, x.checked_sub(padding)?);
+    (y < side && x < side).then_some((channel * side + y) * side + x)
+}
+
+/// For each output of a pool, its channel and the positions of its window.
+fn positions(layer: &Layer) -> impl Iterator<Item = (usize, impl Iterator<Item = (usize, usize)> + use<>)> + use<'_> {
+    let (side, kernel, stride) = (layer.output.side, layer.kernel(), layer.stride());
+    (0..layer.output.values()).map(move |output| {
+        let (channel, y, x) = (output / (side * side), output / side % side, output % side);
+        (channel, (0..kernel * kernel).map(move |tap| (y * stride + tap / kernel, x * stride + tap % kernel)))
+    })
+}
+
+/// For each output of a layer with weights, its channel, and the products that it sums: the places of input and weight.
+fn products(layer: &Layer) -> impl Iterator<Item = (usize, impl Iterator<Item = (usize, usize)> + use<'_>)> + use<'_> {
+    let (side, kernel, stride) = (layer.output.side, layer.kernel(), layer.stride());
+    (0..layer.output.values()).map(move |output| {
+        let (channel, y, x) = (output / (side * side), output / side % side, output % side);
+        let products = (0..layer.fan_in()).filter_map(move |k| match layer.kind {
+            Kind::Conv { .. } => {
+                let (input, row, column) = (k / (kernel * kernel), k / kernel % kernel, k % kernel);
+                Some((place(layer, input, y * stride + row, x * stride + column)?, k))
+            }
+            _ => Some((k, k)),
+        });
+        (channel, products)
+    })
+}
+
+/// A layer of packed memory.
+struct Section {
+    shift1: u32,
+    shift2: u32,
+    bias: Vec<i64>,
+    multipliers: Vec<i64>,
+    scales: Vec<f32>,
+    /// `[output][fan_in]` in the order of the f32 weights.
+    weights: Vec<i64>,
+}
+
+/// Reads packed memory as its documentation says.
+fn sections(description: &Description, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut at = 64;
+    let mut take = |length: usize| {
+        let start = at;
+        at += length.next_multiple_of(64);
+        start
+    };
+    let count = description.layers.len();
+    let mut sections = Vec::new();
+    let mut wide = true;
+    for (number, layer) in description.layers(classes).enumerate() {
+        if layer.tensors.is_some() {
+            let outputs = layer.output.channels;
+            let padded = outputs.next_multiple_of(16);
+            let last = number + 1 == count;
+            let shifts = take(8);
+            let bias = take(4 * padded);
+            let factors = take(if last { 4 } else { 2 } * padded);
+            let group = if wide { 2 } else { 4 };
+            let (kernel, channels) = (layer.kernel(), layer.input.channels);
+            let (rows, run) = match layer.kind {
+                Kind::Conv { .. } => (kernel, kernel * channels),
+                _ => (1, layer.input.values()),
+            };
+            let filled = run.next_multiple_of(group);
+            let weights = take(padded * rows * filled);
+            let weight = |output: usize, k: usize| {
+                // From channel, row, column to rows of `[column][channel]`.
+                let (row, i) = match layer.kind {
+                    Kind::Conv { .. } => {
+                        let (input, row, column) = (k / (kernel * kernel), k / kernel % kernel, k % kernel);
+                        (row, column * channels + input)
+                    }
+                    _ if number == 0 => (0, k),
+                    _ => {
+                        let side = layer.input.side * layer.input.side;
+                        (0, k % side * channels + k / side)
+                    }
+                };
+                let depth = row * filled + i;
+                let panel = output / 16 * 16 * rows * filled;
+                let place = panel + depth / group * 16 * group + output % 16 * group + depth % group;
+                i64::from(bytes[weights + place] as i8)
+            };
+            let fan_in = layer.fan_in();
+            sections.push(Section {
+                shift1: word(shifts),
+                shift2: word(shifts + 4),
+                bias: (0..outputs).map(|o| i64::from(word(bias + 4 * o) as i32)).collect(),
+                multipliers: (0..if last { 0 } else { outputs })
+                    .map(|o| i64::from(u16::from_le_bytes([bytes[factors + 2 * o], bytes[factors + 2 * o + 1]]) as i16))
+                    .collect(),
+                scales: (0..if last { outputs } else { 0 }).map(|o| f32::from_bits(word(factors + 4 * o))).collect(),
+                weights: (0..outputs * fan_in).map(|k| weight(k / fan_in, k % fan_in)).collect(),
+            });
+            wide = !layer.has_relu();
+        }
+    }
+    assert_eq!(at, bytes.len());
+    (f32::from_bits(word(40)), sections)
+}
+
+/// Logits by the definition.
+fn definition(description: &Description, classes: usize, packed: &[Line], image: &[f32]) -> Vec<f32> {
+    let (factor, sections) = sections(description, classes, Line::bytes(packed));
+    let fan_in = description.layers(classes).map(|layer| layer.fan_in()).find(|fan_in| *fan_in > 0).unwrap();
+    let limit = ((1_usize << 30) / (127 * fan_in)).min(8191) as f64;
+    let pixel = |value: &f32| f64::from(value * factor).round_ties_even().clamp(-limit, limit) as i64;
+    let mut input: Vec<i64> = image.iter().map(pixel).collect();
+    let mut sections = sections.into_iter();
+    for layer in description.layers(classes) {
+        input = if layer.tensors.is_none() {
+            let windows = positions(&layer);
+            windows.map(|(c, taps)| taps.map(|(y, x)| input[place(&layer, c, y, x).unwrap()]).max().unwrap()).collect()
+        } else {
+            let Section { shift1, shift2, bias, multipliers, scales, weights } = sections.next().unwrap();
+            let sums: Vec<(usize, i64)> = products(&layer)
+                .map(|(output, products)| {
+                    let sum: i64 = products.map(|(at, k)| input[at] * weights[output * layer.fan_in() + k]).sum();
+                    (output, sum + bias[output])
+                })
+                .collect();
+            assert!(sums.iter().all(|(_, sum)| i32::try_from(*sum).is_ok()));
+            if !scales.is_empty() {
+                return sums.iter().map(|(output, sum)| *sum as f32 * scales[*output]).collect();
+            }
+            let scaled = |(output, sum): &(usize, i64)| {
+                let relu = layer.has_relu();
+                let limit = (1_i64 << (if relu { 16 } else { 15 } + shift1)) - 1;
+                let u = sum.clamp(&if relu { 0 } else { -limit }, &limit) >> shift1;
+                let v = (u * multipliers[*output] + (1 << (shift2 - 1))) >> shift2;
+                if relu { v.min(127) } else { v.clamp(-8191, 8191) }
+            };
+            sums.iter().map(scaled).collect()
+        };
+    }
+    unreachable!("the last layer has scales")
+}
+
+/// The backends of this CPU.
+fn backends() -> impl Iterator<Item = Int8Backend> {
+    Int8Backend::ALL.iter().copied().filter(|backend| backend.available())
+}
+
+/// As many threads as tasks, at most four.
+struct Threads;
+
+impl Parallel for Threads {
+    fn for_each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        std::thread::scope(|scope| {
+            for thread in 0..tasks.min(4) {
+                scope.spawn(move || (thread..tasks).step_by(4).for_each(task));
+            }
+        });
+    }
+}
+
+/// Bits of the logits of some images, from a workspace full of ones.
+fn forward(network: &Network<'_>, images: &[Vec<f32>], parallel: &impl Parallel) -> Vec<u32> {
+    let mut workspace = vec![Line::ZERO; network.workspace_len(images.len())];
+    Line::bytes_mut(&mut workspace).fill(0xFF);
+    let mut logits = vec![f32::NAN; images.len() * network.classes()];
+    network.forward(&images.concat(), &mut logits, &mut workspace, parallel).unwrap();
+    let pixels: Vec<i16> = images.iter().flatten().map(|pixel| network.quantise(*pixel)).collect();
+    let mut again = vec![f32::NAN; logits.len()];
+    network.forward_quantised(&pixels, &mut again, &mut workspace, parallel).unwrap();
+    let bits = |logits: Vec<f32>| logits.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let logits = bits(logits);
+    assert_eq!(logits, bits(again));
+    logits
+}
+
+/// Runs a network of random weights on every backend, and compares with the definition, and with the f32 network within
+/// `tolerance` of the greatest logit.
+fn check(plan: &'static Plan, classes: usize, seed: u64, count: usize, tolerance: f64) {
+    let model = Model::new(plan, classes, seed);
+    let images = model.images(seed ^ 77, count);
+    let outputs: Vec<_> = images.iter().map(|image| model.outputs(image)).collect();
+    let packed = model.pack_for(&images, &outputs);
+    let expected: Vec<Vec<f32>> =
+        images.iter().map(|image| definition(plan.description(), classes, &packed, image)).collect();
+    let bits: Vec<u32> = expected.iter().flatten().map(|logit| logit.to_bits()).collect();
+    for backend in backends() {
+        let network = Network::from_packed(plan, &packed, backend).unwrap();
+        assert_eq!(network.check_weights(), Ok(()));
+        assert_eq!(forward(&network, &images, &Serial), bits, "{backend}");
+        assert_eq!(forward(&network, &images, &Threads), bits, "{backend}, threads");
+        assert_eq!(forward(&network, &images[..1], &Serial), bits[..classes], "{backend}, one image");
+    }
+    for (logits, outputs) in expected.into_iter().zip(&outputs) {
+        let real = outputs.last().unwrap();
+        let greatest = real.iter().fold(0.0, |greatest: f64, value| greatest.max(value.abs()));
+        for (logit, real) in logits.iter().zip(real) {
+            let error = (f64::from(*logit) - real).abs() / greatest;
+            assert!(error < tolerance, "{} is {error} of the greatest logit off", plan.description().name);
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_layer_equals_the_definition_in_every_bit() {
+    for seed in 0..6 {
+        check(&mixed::INT8_PLAN, 7, seed, 3, 0.06);
+        check(&mixed::INT8_PLAN, 40, seed, 2, 0.06);
+        check(&pooled::INT8_PLAN, 3, seed, 4, 0.02);
+        check(&flat::INT8_PLAN, 3, seed, 2, 0.06);
+    }
+}
+
+#[test]
+fn lenet5_equals_the_definition_in_every_bit() {
+    check(&lenet5::INT8_PLAN, 10, 1, 9, 0.06);
+    check(&lenet5::INT8_PLAN, 2, 2, 2, 0.06);
+}
+
+#[test]
+fn alexnet_equals_the_definition_in_every_bit() {
+    check(&alexnet::INT8_PLAN, 10, 3, 1, 0.08);
+}
+
+#[test]
+fn pixels_are_rounded_to_even_and_clipped() {
+    let model = Model::new(&pooled::INT8_PLAN, 3, 0);
+    let outputs = [1.0; 2];
+    let mut packed = vec![Line::ZERO; model.plan.packed_len(3)];
+    // A factor of one.
+    let ranges = Ranges { input: 8191.0, outputs: &outputs };
+    Network::pack(model.plan, &model.weights(), ranges, &mut packed).unwrap();
+    let network = Network::from_packed(model.plan, &packed, Int8Backend::Scalar).unwrap();
+    let cases = [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (-2.5, -2), (8190.5, 8190), (0.499_999_97, 0)];
+    let ends = [(8192.0, 8191), (-1e9, -8191), (f32::INFINITY, 8191), (f32::NEG_INFINITY, -8191), (f32::NAN, 0)];
+    for (pixel, expected) in cases.into_iter().chain(ends) {
+        assert_eq!(network.quantise(pixel), expected, "{pixel}");
+    }
+}
+
+/// Packed LeNet-5, and its classes.
+fn lenet5_packed() -> Vec<Line> {
+    let model = Model::new(&lenet5::INT8_PLAN, 10, 5);
+    model.pack(&model.images(9, 2))
+}
+
+#[test]
+fn what_is_not_right_is_refused_by_name() {
+    let plan = &lenet5::INT8_PLAN;
+    let packed = lenet5_packed();
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut packed = packed.clone();
+        Line::bytes_mut(&mut packed)[at..at + bytes.len()].copy_from_slice(bytes);
+        let network = Network::from_packed(plan, &packed, Int8Backend::Scalar);
+        network.and_then(|network| network.check_weights()).unwrap_err()
+    };
+    assert_eq!(changed(0, b"X"), Int8Error::NotInt8);
+    assert_eq!(changed(8, &[2]), Int8Error::Version { expected: 1, found: 2 });
+    assert_eq!(changed(12, &[1]), Int8Error::Classes { found: 1 });
+    assert!(matches!(changed(12, &[200]), Int8Error::Length { .. }));
+    assert_eq!(changed(16, &[0x55]), Int8Error::Plan { network: "lenet5" });
+    assert_eq!(changed(20, b"m"), Int8Error::Network { expected: "lenet5" });
+    assert_eq!(changed(40, &f32::NAN.to_le_bytes()), Int8Error::Factor);
+    assert_eq!(changed(40, &0.0_f32.to_le_bytes()), Int8Error::Factor);
+    assert_eq!(changed(63, &[1]), Int8Error::Plan { network: "lenet5" });
+    // The first section: shifts, then biases, multipliers and weights of 6 outputs, filled up to 16.
+    let conv1 = Int8Error::Parameter { layer: "conv1" };
+    assert_eq!(changed(64, &[16]), conv1);
+    assert_eq!(changed(68, &[0]), conv1);
+    assert_eq!(changed(68, &[31]), conv1);
+    assert_eq!(changed(128, &(1_i32 << 30 | 1).to_le_bytes()), conv1);
+    assert_eq!(changed(128, &i32::MIN.to_le_bytes()), conv1);
+    assert_eq!(changed(192, &(-1_i16).to_le_bytes()), conv1);
+    let weight = Int8Error::Weight { layer: "conv1" };
+    assert_eq!(changed(256, &[0x80]), weight);
+    // The seventh output, and the sixth column of a row of five.
+    assert_eq!(changed(256 + 12, &[1]), weight);
+    assert_eq!(changed(256 + 2 * 32 + 1, &[1]), weight);
+    assert_eq!(Network::from_packed(plan, &[], Int8Backend::Scalar).unwrap_err(), Int8Error::NotInt8);
+    let short = Network::from_packed(plan, &packed[1..], Int8Backend::Scalar).unwrap_err();
+    assert_eq!(short.kind(), Code::NotPacked);
+    for backend in Int8Backend::ALL.iter().copied().filter(|backend| !backend.available()) {
+        let found = Network::from_packed(plan, &packed, backend).unwrap_err();
+        assert_eq!(found, Int8Error::Unavailable { backend });
+    }
+}
+
+#[test]
+fn memory_of_the_wrong_size_is_refused() {
+    let packed = lenet5_packed();
+    let network = Network::from_packed(&lenet5::INT8_PLAN, &packed, Int8Backend::best()).unwrap();
+    let mut workspace = vec![Line::ZERO; network.workspace_len(2)];
+    let run = |image: usize, logits: usize, lines: &mut [Line]| {
+        network.forward(&vec![0.0; image], &mut vec![0.0; logits], lines, &Serial)
+    };
+    let length = workspace.len();
+    assert_eq!(run(2 * 784, 20, &mut workspace), Ok(()));
+    assert_eq!(run(0, 0, &mut []), Ok(()));
+    assert_eq!(run(785, 10, &mut workspace), Err(Int8Error::Images { image: 784, found: 785 }));
+    assert_eq!(run(784, 9, &mut workspace), Err(Int8Error::Logits { expected: 10, found: 9 }));
+    let found = run(2 * 784, 20, &mut workspace[1..]);
+    assert_eq!(found, Err(Int8Error::Workspace { expected: length, found: length - 1 }));
+}
+
+#[test]
+fn what_cannot_be_quantised_is_refused() {
+    let plan = &lenet5::INT8_PLAN;
+    let mut model = Model::new(plan, 10, 5);
+    let pack = |model: &Model, input: f32, outputs: &[f32], lines: usize| {
+        let mut packed = vec![Line::ZERO; lines];
+        Network::pack(plan, &model.weights(), Ranges { input, outputs }, &mut packed)
+    };
+    let (lines, ranges) = (plan.packed_len(10), [1.0; 7]);
+    assert_eq!(pack(&model, 1.0, &ranges, lines), Ok(()));
+    assert_eq!(pack(&model, 1.0, &ranges, lines - 1), Err(Int8Error::Length { expected: lines, found: lines - 1 }));
+    assert_eq!(pack(&model, 1.0, &ranges[1..], lines), Err(Int8Error::Ranges { found: 6 }));
+    assert_eq!(pack(&model, f32::NAN, &ranges, lines), Err(Int8Error::Ranges { found: 7 }));
+    assert_eq!(pack(&model, 1e-45, &ranges, lines), Err(Int8Error::Factor));
+    assert_eq!(pack(&model, 1.0, &[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0], lines), Err(Int8Error::Ranges { found: 2 }));
+    // Ranges of pools and of the last layer are not looked at.
+    assert_eq!(pack(&model, 1.0, &[1.0, 0.0, 1.0, f32::NAN, 1.0, 1.0, -1.0], lines), Ok(()));
+    model.layers[2].1[3] = f32::INFINITY;
+    assert_eq!(pack(&model, 1.0, &ranges, lines), Err(Int8Error::NotFinite { layer: "linear1" }));
+    let other = Model::new(&mixed::INT8_PLAN, 7, 0);
+    let mut packed = vec![Line::ZERO; lines];
+    let found = Network::pack(plan, &other.weights(), Ranges { input: 1.0, outputs: &ranges }, &mut packed);
+    assert_eq!(found, Err(Int8Error::Network { expected: "lenet5" }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn damaged_memory_is_refused_or_gives_the_same_bits_everywhere(seed: u64, damages in 1_usize..6) {
+        let mut packed = lenet5_packed();
+        let length = packed.len() * Line::SIZE;
+        let places = values(seed, 2 * damages, 1.0);
+        for damage in places.chunks(2) {
+            // Half of them where the header and the first sections are.
+            let end = if seed % 2 == 0 { length } else { 4096 };
+            let at = ((f64::from(damage[0]) + 1.0) / 2.0 * (end - 1) as f64) as usize;
+            Line::bytes_mut(&mut packed)[at] = (f64::from(damage[1]) * 127.0) as i8 as u8;
+        }
+        let image = values(seed, 784, 2.0);
+        let mut all = Vec::new();
+        for backend in backends() {
+            let Ok(network) = Network::from_packed(&lenet5::INT8_PLAN, &packed, backend) else { continue };
+            if network.check_weights().is_ok() {
+                all.push(forward(&network, std::slice::from_ref(&image), &Serial));
+            }
+        }
+        prop_assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn any_weights_and_ranges_make_a_network_that_opens(seed: u64, exponent in -30_i32..30, spread in -8_i32..8) {
+        let mut model = Model::new(&mixed::INT8_PLAN, 7, seed);
+        // Some outputs far larger or smaller than the others, and some that are zero.
+        for (weight, bias) in &mut model.layers {
+            let fan_in = weight.len() / bias.len();
+            for (output, bias) in bias.iter_mut().enumerate() {
+                let factor = [1.0, 2.0_f32.powi(spread), 0.0][output % 3];
+                weight[output * fan_in..(output + 1) * fan_in].iter_mut().for_each(|value| *value *= factor);
+                *bias *= [1.0, 0.0, 1e6][output % 5 % 3];
+            }
+        }
+        let ranges = [2.0_f32.powi(exponent); 8];
+        let mut packed = vec![Line::ZERO; model.plan.packed_len(7)];
+        let packing = Network::pack(model.plan, &model.weights(), Ranges { input: 2.0, outputs: &ranges }, &mut packed);
+        prop_assert_eq!(packing, Ok(()));
+        let image = values(seed, 3 * 23 * 23, 2.0);
+        let expected = definition(model.plan.description(), 7, &packed, &image);
+        let bits: Vec<u32> = expected.iter().map(|logit| logit.to_bits()).collect();
+        for backend in backends() {
+            let network = Network::from_packed(model.plan, &packed, backend).unwrap();
+            prop_assert_eq!(network.check_weights(), Ok(()));
+            prop_assert_eq!(&forward(&network, std::slice::from_ref(&image), &Serial), &bits);
+        }
+    }
+}
