@@ -8,12 +8,16 @@ use std::{
 };
 
 use anyhow::Context;
-use infer_core::packed::{Backend, Line, Network, Parallel, Serial};
+use infer_core::{
+    int8::Int8Backend,
+    packed::{Backend, Line, Parallel, Serial},
+};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use crate::{
     answer::BATCH,
     args::Bench,
+    model::Model,
     network::{self, Classifier},
     stdout,
     worker::{self, Threads},
@@ -41,7 +45,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
 
     let results = Results {
         threads,
-        limits: [Limits::measure(backend, &one), Limits::measure(backend, &pool)],
+        limits: [Limits::measure(&network, backend, &one), Limits::measure(&network, backend, &pool)],
         latency: [passes(&network, 1, &Serial, args.time)?, passes(&network, 1, &Threads(&pool), args.time)?],
         batches: [passes(&network, BATCH, &Serial, args.time)?, passes(&network, BATCH, &Threads(&pool), args.time)?],
         throughput: [throughput(&network, &one, args.time)?, throughput(&network, &pool, args.time)?],
@@ -55,7 +59,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
 
 /// All measurements, each by one thread and by all of them.
 struct Results<'w> {
-    network: Network<'w>,
+    network: Model<'w>,
     threads: usize,
     limits: [Limits; 2],
     latency: [Passes; 2],
@@ -74,17 +78,20 @@ struct Limits {
 }
 
 impl Limits {
-    fn measure(backend: Backend, pool: &ThreadPool) -> Self {
+    fn measure(network: &Model<'_>, backend: Backend, pool: &ThreadPool) -> Self {
         const COUNT: u32 = 100_000_000;
+        let multiply_adds = || match network {
+            Model::Floats(_) => backend.multiply_adds(COUNT),
+            Model::Int8(_) => Int8Backend::of(backend).multiply_adds(COUNT),
+        };
         let buffer = vec![1_u64; 32 << 20];
         let share = buffer.len() / pool.current_num_threads();
         let threads = 0..pool.current_num_threads();
         let mut limits = Self { multiply_adds: 0.0, bytes: 0.0 };
         for _ in 0..5 {
             let start = Instant::now();
-            let count: u64 = pool.install(|| {
-                threads.clone().into_par_iter().map(|_| backend.multiply_adds(COUNT).unwrap_or_default()).sum()
-            });
+            let count: u64 =
+                pool.install(|| threads.clone().into_par_iter().map(|_| multiply_adds().unwrap_or_default()).sum());
             limits.multiply_adds = limits.multiply_adds.max(count as f64 / start.elapsed().as_secs_f64());
 
             let start = Instant::now();
@@ -114,7 +121,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn new(network: &Network<'_>, batch: usize) -> Self {
+    fn new(network: &Model<'_>, batch: usize) -> Self {
         let values = batch * network.description().input().values();
         Self {
             images: (0..values).map(|i| (i % 251) as f32 / 250.0).collect(),
@@ -125,7 +132,7 @@ impl Buffers {
 
     fn forward(
         &mut self,
-        network: &Network<'_>,
+        network: &Model<'_>,
         parallel: &impl Parallel,
         mut done: impl FnMut(usize),
     ) -> anyhow::Result<()> {
@@ -137,7 +144,7 @@ impl Buffers {
 }
 
 /// Measures passes over a batch.
-fn passes(network: &Network<'_>, batch: usize, parallel: &impl Parallel, time: Duration) -> anyhow::Result<Passes> {
+fn passes(network: &Model<'_>, batch: usize, parallel: &impl Parallel, time: Duration) -> anyhow::Result<Passes> {
     let mut memory = Buffers::new(network, batch);
     let mut totals = Vec::new();
     let mut layers = vec![Vec::new(); network.description().layers.len()];
@@ -163,7 +170,7 @@ fn passes(network: &Network<'_>, batch: usize, parallel: &impl Parallel, time: D
 }
 
 /// Images a second where each thread of the pool works on batches of its own.
-fn throughput(network: &Network<'_>, pool: &ThreadPool, time: Duration) -> anyhow::Result<f64> {
+fn throughput(network: &Model<'_>, pool: &ThreadPool, time: Duration) -> anyhow::Result<f64> {
     let rates: Vec<anyhow::Result<f64>> = pool.broadcast(|_| {
         let mut memory = Buffers::new(network, BATCH);
         memory.forward(network, &Serial, |_| ())?;

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use infer_core::{
+    int8::{self, Int8Backend},
     packed::{Backend, NETWORKS, Network},
     safetensors::{SafeTensors, WeightsError},
     weights::Weights,
@@ -95,10 +96,16 @@ impl Contents {
                 .flat_map(|plan| {
                     let network = plan.description();
                     let packed = Network::from_safetensors(plan, file, Backend::Scalar);
-                    [
+                    let int8 =
+                        int8::NETWORKS.iter().filter(|plan| plan.description().name == network.name).map(|plan| {
+                            let int8 = int8::Network::from_safetensors(plan, file, Int8Backend::Scalar);
+                            (format!("{}_int8", network.name), format!("{} in int8", network.title), reason(int8))
+                        });
+                    let floats = [
                         (network.name.into(), network.title.into(), reason(Weights::from_safetensors(network, file))),
                         (format!("{}_packed", network.name), format!("packed {}", network.title), reason(packed)),
-                    ]
+                    ];
+                    floats.into_iter().chain(int8)
                 })
                 .collect(),
         })

@@ -16,6 +16,7 @@ mod evaluate;
 mod inspect;
 mod interrupt;
 mod list;
+mod model;
 mod network;
 mod output;
 mod pack;

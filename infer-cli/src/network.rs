@@ -13,11 +13,13 @@ use image_files::{
 };
 use infer_core::{
     describe::{CLASSES, Description, MAX_LAYERS, network_of},
+    int8::{self, Int8Backend},
     packed::{self, Backend, Line, LinearWeights, NETWORKS, Plan},
     safetensors::SafeTensors,
     weights::Weights,
 };
 
+use crate::model::Model;
 pub use crate::weights::map;
 
 /// Where weights are looked for if none are named: here, and where the trainer writes them.
@@ -49,8 +51,32 @@ pub fn weights_path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 pub enum Network<'w> {
     /// Made when the program started, and for which CPU.
     Made(&'static Plan, Vec<Line>, Backend),
-    /// Made by `infer-cli pack`.
-    Mapped(Box<packed::Network<'w>>),
+    /// Made by `infer-cli pack`, or in 8-bit integers by `trainer compress`.
+    Mapped(Model<'w>),
+}
+
+/// What a file holds of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Its weights as they were trained.
+    Trained,
+    /// Packed by `infer-cli pack`.
+    Packed,
+    /// In 8-bit integers.
+    Int8,
+}
+
+impl Form {
+    /// The form of a network's weights in a file.
+    fn of(header: &Header<'_>, network: &Description) -> Self {
+        if header.tensor(network.packed_tensor).is_some() {
+            Self::Packed
+        } else if header.tensor(network.int8_tensor).is_some() {
+            Self::Int8
+        } else {
+            Self::Trained
+        }
+    }
 }
 
 /// Weights, packed.
@@ -63,16 +89,16 @@ pub fn pack(plan: &'static Plan, weights: &Weights<'_>, linear: LinearWeights) -
     Ok(lines)
 }
 
-/// The network that a file is for (see [`network_of`]), and whether its weights are packed.
+/// The network that a file is for (see [`network_of`]), and the form of its weights.
 ///
 /// # Errors
 /// There is no such network.
-pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, bool)> {
+pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, Form)> {
     let has = |name: &str| header.tensor(name).is_some();
-    let packed = |network: &Description| has(network.packed_tensor);
+    let alone = |network: &Description| Form::of(header, network) != Form::Trained;
     let architecture = header.metadata("architecture").map(|name| name.to_string());
     let networks = || NETWORKS.iter().copied().map(Plan::description);
-    let found = match networks().find(|network| architecture.is_none() && packed(network)) {
+    let found = match networks().find(|network| architecture.is_none() && alone(network)) {
         Some(network) => Some(network),
         None => network_of(networks(), architecture.as_deref(), has),
     };
@@ -84,7 +110,7 @@ pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, bool)> {
         }
         None => none_of_its_tensors(header),
     })?;
-    Ok((plan, packed(plan.description())))
+    Ok((plan, Form::of(header, plan.description())))
 }
 
 /// The weights of a file that are not packed.
@@ -99,21 +125,32 @@ pub fn weights<'w>(plan: &'static Plan, file: &'w [u8]) -> anyhow::Result<Weight
 impl<'w> Network<'w> {
     /// The network of a file.
     fn new(file: &'w [u8], header: &Header<'w>, backend: Backend) -> anyhow::Result<Self> {
-        let (plan, packed) = plan_of(header)?;
-        if packed {
-            return Ok(Self::Mapped(Box::new(packed::Network::from_safetensors(plan, file, backend)?)));
-        }
-        Ok(Self::Made(plan, pack(plan, &weights(plan, file)?, LinearWeights::F32)?, backend))
+        let (plan, form) = plan_of(header)?;
+        let mapped = match form {
+            Form::Trained => {
+                return Ok(Self::Made(plan, pack(plan, &weights(plan, file)?, LinearWeights::F32)?, backend));
+            }
+            Form::Packed => Model::Floats(Box::new(packed::Network::from_safetensors(plan, file, backend)?)),
+            Form::Int8 => {
+                let name = plan.description().name;
+                let plan = int8::NETWORKS.iter().find(|plan| plan.description().name == name);
+                let plan = plan.with_context(|| format!("there is no int8 network {name}"))?;
+                Model::Int8(Box::new(int8::Network::from_safetensors(plan, file, Int8Backend::of(backend))?))
+            }
+        };
+        Ok(Self::Mapped(mapped))
     }
 
     /// The network of these weights.
     ///
     /// # Errors
     /// The packed weights are not valid; those that were opened by [`Network::new`] are.
-    pub fn network(&self) -> anyhow::Result<packed::Network<'_>> {
+    pub fn network(&self) -> anyhow::Result<Model<'_>> {
         Ok(match self {
-            Self::Made(plan, lines, backend) => packed::Network::from_packed(plan, lines, *backend)?,
-            Self::Mapped(network) => network.as_ref().clone(),
+            Self::Made(plan, lines, backend) => {
+                Model::Floats(Box::new(packed::Network::from_packed(plan, lines, *backend)?))
+            }
+            Self::Mapped(network) => network.clone(),
         })
     }
 }

@@ -9,7 +9,7 @@ use infer_core::packed::{Line, LinearWeights, Plan};
 use crate::{
     args::Pack,
     interrupt::Interrupt,
-    network::{self, Header, pack, plan_of},
+    network::{self, Form, Header, pack, plan_of},
     output::{Destination, refuse_input},
 };
 
@@ -30,9 +30,14 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
     let linear = args.linear_weights.into();
     let contents = || -> anyhow::Result<(Vec<u8>, Vec<Line>)> {
         let header = Header::parse(&file)?;
-        let (plan, packed) = plan_of(&header)?;
-        if packed {
-            bail!("expected {}'s weights as they were trained, found packed ones", plan.description().title);
+        let (plan, form) = plan_of(&header)?;
+        let found = match form {
+            Form::Trained => None,
+            Form::Packed => Some("packed ones"),
+            Form::Int8 => Some("int8 ones, which are used as they are"),
+        };
+        if let Some(found) = found {
+            bail!("expected {}'s weights as they were trained, found {found}", plan.description().title);
         }
         let lines = pack(plan, &network::weights(plan, &file)?, linear)?;
         Ok((packed_header(plan, &header, linear, size_of_val(&lines[..]))?, lines))

@@ -6,13 +6,14 @@ use anyhow::{Context, bail};
 use image_files::{decode, gray::preprocess, preprocessing::Normalisation};
 use infer_core::{
     alexnet, lenet5,
-    packed::{Line, Network, Parallel, Serial},
+    packed::{Line, Parallel, Serial},
     preprocess::normalise,
 };
 use rayon::prelude::*;
 
 use crate::{
     answer::{Answer, BATCH},
+    model::Model,
     network::Classifier,
     pipeline,
 };
@@ -33,7 +34,7 @@ impl Parallel for Threads<'_> {
 
 /// A network with memory of its own for a batch.
 pub struct Worker<'n> {
-    network: Network<'n>,
+    network: Model<'n>,
     /// Values of the images, one behind the other.
     images: Vec<f32>,
     logits: Vec<f32>,

@@ -24,12 +24,7 @@ impl Results<'_> {
             let memory = cost.weight_bytes as f64 / limits.bytes / readers as f64;
             Row { cost, seconds: seconds / passes.batch as f64, bound: arithmetic.max(memory) }
         };
-        self.costs().zip(&passes.layers).map(row).collect()
-    }
-
-    /// Costs of each layer.
-    fn costs(&self) -> impl Iterator<Item = Cost> {
-        self.network.plan().costs(self.network.classes(), self.network.linear_weights())
+        self.network.costs().into_iter().zip(&passes.layers).map(row).collect()
     }
 
     /// One thread and all, unless that is the same.
@@ -43,7 +38,7 @@ impl Results<'_> {
 
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        let (backend, linear) = (self.network.backend(), self.network.linear_weights());
+        let (backend, linear) = (self.network.kernel(), self.network.linear_weights());
         let _ = writeln!(text, "{}, kernel {backend}, linear weights {linear}\n", self.network.description().title);
         let mut table = plain(["THREADS", "LATENCY", "THROUGHPUT", "ARITHMETIC", "MEMORY"], 1);
         for &i in self.indices() {
@@ -130,8 +125,8 @@ impl Results<'_> {
         };
         json!({
             "network": self.network.description().name,
-            "kernel": self.network.backend().to_string(),
-            "linear_weights": self.network.linear_weights().to_string(),
+            "kernel": self.network.kernel(),
+            "linear_weights": self.network.linear_weights(),
             "measured": self.indices().iter().map(|&i| measured(i)).collect::<Vec<_>>(),
         })
     }

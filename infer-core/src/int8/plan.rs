@@ -2,6 +2,7 @@
 
 use super::{HIDDEN, INPUT, LARGEST_SUM, PANEL};
 use crate::describe::{Description, Kind, Layer, MAX_LAYERS};
+use crate::packed::Cost;
 use kernels::Line;
 
 /// Number format of activations.
@@ -232,6 +233,17 @@ impl Plan {
             steps = rest;
         }
         lines
+    }
+
+    /// Costs of the layers, in order.
+    pub fn costs(&self, classes: usize) -> impl Iterator<Item = Cost> + use<'_> {
+        let layers = self.description.layers(classes);
+        self.steps().iter().zip(layers).enumerate().map(move |(i, (step, layer))| Cost {
+            layer,
+            products: step.weights_len(classes) * step.output.side * step.output.side,
+            weight_bytes: step.weights_len(classes),
+            shared_by: if i < self.linear { 1 } else { usize::MAX },
+        })
     }
 
     /// Lines of workspace that a batch of that many images needs.

@@ -171,7 +171,7 @@ impl Step {
     }
 }
 
-/// Cost of a layer of a packed network for one image.
+/// Cost of a layer of a packed or int8 network for one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
     /// The layer.

@@ -332,3 +332,31 @@ fn hidden(sums: &[i32; INT8_PANEL], multipliers: &[i16; INT8_PANEL], scaling: &S
         (product.wrapping_add(half) >> shift2).clamp(-8191, 8191) as i16
     })
 }
+
+/// Does at least 64 multiply-adds of bytes a round, in registers, and returns how many.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn multiply_adds<V: Sums>(rounds: usize) -> u64 {
+    /// Enough sums that none waits for itself.
+    const SUMS: usize = 12;
+    let rounds = rounds / SUMS * INT8_PANEL / V::LANES + 1;
+    // SAFETY: the caller has the instructions; both arrays hold as much as is read, and the last one as much as is written.
+    unsafe {
+        let weights = V::load_quads(core::hint::black_box(&[1_i8; 4 * INT8_PANEL]).as_ptr());
+        let activations = V::splat_quad(core::hint::black_box(&[1_u8; 4]).as_ptr());
+        let mut sums = [V::zero(); SUMS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = sum.dot_quads(activations, weights);
+            }
+        }
+        let mut values = [0; INT8_PANEL];
+        for sum in sums {
+            sum.store(values.as_mut_ptr());
+            core::hint::black_box(&values);
+        }
+    }
+    (rounds * SUMS * V::LANES * 4) as u64
+}

@@ -11,6 +11,7 @@ pub struct Int8Kernels {
     pub(super) wide_row: unsafe fn(Int8Row<'_, i16>),
     pub(super) max_pool: unsafe fn(Int8PoolRow<'_, u8>),
     pub(super) wide_max_pool: unsafe fn(Int8PoolRow<'_, i16>),
+    pub(super) multiply_adds: unsafe fn(usize) -> u64,
 }
 
 impl fmt::Debug for Int8Kernels {
@@ -78,6 +79,7 @@ macro_rules! int8_kernels {
                 fn wide(call: Int8Row<'_, i16>) = row::row::<$vector, i16, { VECTORS }, $panels, $rows>;
                 fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
+                fn multiply_adds(rounds: usize) -> u64 = row::multiply_adds::<$vector>;
             }
 
             pub(super) const KERNELS: Int8Kernels = Int8Kernels {
@@ -86,6 +88,7 @@ macro_rules! int8_kernels {
                 wide_row: wide,
                 max_pool,
                 wide_max_pool,
+                multiply_adds,
             };
         }
     };

@@ -74,7 +74,7 @@ fn data<A: Activation>(case: &Case, least: i64, most: i64, convert: impl Fn(i64)
         }
     }
     let mut next = numbers(case.seed ^ 2, case.extreme, -(1 << 30), 1 << 30);
-    let divisor = if case.seed % 3 == 0 { 1 } else { 1 << 12 };
+    let divisor = if case.seed.is_multiple_of(3) { 1 } else { 1 << 12 };
     let bias: Vec<i32> = (0..padded).map(|o| if o < case.outputs { (next() / divisor) as i32 } else { 0 }).collect();
     let mut next = numbers(case.seed ^ 3, case.extreme, 0, 32_767);
     let multipliers = (0..padded).map(|_| next() as i16).collect();
