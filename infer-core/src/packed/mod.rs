@@ -41,7 +41,7 @@ use forward::{Engine, LayerWeights, finish, relu, store};
 use heapless::Vec;
 use kernels::{BLOCK, Kernels, numbers_mut};
 use memory::{Sections, check_classes, read_header};
-use plan::{CHUNK, Entry, Step};
+use plan::{CHUNK, Entry, Grid, Step};
 
 /// The networks that come with this crate.
 pub static NETWORKS: &[&Plan] = &[&crate::alexnet::PLAN, &crate::lenet5::PLAN];
@@ -296,6 +296,23 @@ impl<'w> Network<'w> {
         parallel: &impl Parallel,
         done: &mut impl FnMut(usize),
     ) -> Result<(), PackedError> {
+        self.forward_with_outputs(images, logits, workspace, parallel, &mut |layer, _| done(layer))
+    }
+
+    /// The same as [`forward`](Self::forward), and passes the outputs of each layer but the last on, with the layer's number, to find
+    /// their range, say. They are in the layout of the kernels, with zeros that fill channels up: feature maps image by image,
+    /// vectors all at once.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_with_outputs(
+        &self,
+        images: &[f32],
+        logits: &mut [f32],
+        workspace: &mut [Line],
+        parallel: &impl Parallel,
+        done: &mut impl FnMut(usize, &[f32]),
+    ) -> Result<(), PackedError> {
         let Self { plan, classes, .. } = *self;
         let image = plan.image_len();
         // The sizes of a network are not zero, but that is not for the compiler to see.
@@ -363,7 +380,7 @@ struct Pass<'a, 'w, P, D> {
     done: &'a mut D,
 }
 
-impl<P: Parallel, D: FnMut(usize)> Pass<'_, '_, P, D> {
+impl<P: Parallel, D: FnMut(usize, &[f32])> Pass<'_, '_, P, D> {
     /// Some layers of `count` images that are no vectors, from `input` to `output`.
     fn maps(&mut self, layers: Range<usize>, count: usize, input: &[f32], output: &mut [f32]) {
         let Network { plan, layers: weights, .. } = self.network;
@@ -385,7 +402,10 @@ impl<P: Parallel, D: FnMut(usize)> Pass<'_, '_, P, D> {
                 (Place::Odd, true) => (self.odd, output, Place::Elsewhere),
             };
             self.engine.maps(step, weights, count, input, scratch, target);
-            (self.done)(number);
+            let Grid { side, pixel, len, .. } = step.output;
+            for image in target.chunks(len.max(1)).take(count) {
+                (self.done)(number, image.get(..side * side * pixel).unwrap_or_default());
+            }
             place = next;
         }
     }
@@ -403,21 +423,23 @@ impl<P: Parallel, D: FnMut(usize)> Pass<'_, '_, P, D> {
             };
             let Step { input: grid, last, .. } = step;
             self.engine.linear(*weights, grid, batch, input, self.products);
-            if *last {
+            let outputs: &[f32] = if *last {
                 finish(self.products, bias, batch, |row, block, values| {
                     // What fills the last block up belongs to no class.
                     let row = logits.get_mut(row * classes..(row + 1) * classes).unwrap_or_default();
                     let logits = row.get_mut(block * BLOCK..).unwrap_or_default();
                     logits.iter_mut().zip(values).for_each(|(logit, value)| *logit = value);
                 });
+                &[]
             } else {
                 let stride = step.output_len(*classes);
                 let has_relu = step.layer.has_relu();
                 finish(self.products, bias, batch, |row, block, values| {
                     store(target, stride, row, block, if has_relu { values.map(relu) } else { values });
                 });
-            }
-            (self.done)(number);
+                target.get(..stride * batch).unwrap_or_default()
+            };
+            (self.done)(number, outputs);
             place = next;
         }
     }

@@ -176,7 +176,7 @@ impl Report {
 }
 
 /// The network that a weights file is for; see [`infer_core::describe::network_of`].
-fn network_of(path: &Path, file: &StoredFile) -> anyhow::Result<NetworkName> {
+pub(super) fn network_of(path: &Path, file: &StoredFile) -> anyhow::Result<NetworkName> {
     let architecture = file.metadata.get("architecture");
     let networks = || NetworkName::value_variants().iter().map(|network| network.description());
     let found = infer_core::describe::network_of(networks(), architecture.map(String::as_str), |name| file.has(name));

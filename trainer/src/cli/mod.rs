@@ -2,6 +2,7 @@
 //! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a run that learnt nothing, 2 what
 //! could not be done, 130 a run that Ctrl-C interrupted (143 by SIGTERM, 129 by SIGHUP).
 
+mod compress;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod evaluate;
@@ -80,6 +81,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Evaluate a weights file on the test images: loss, accuracy, precision, recall, F1, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
+    /// Compress trained weights: to 8-bit integers, a quarter of their size
+    Compress(compress::CompressArgs),
     /// Plot the curves of a run, or of several runs in one picture
     Plot(plot::PlotArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
@@ -182,6 +185,7 @@ pub fn run() -> ExitCode {
         None => cli.train.run(),
         Some(Command::Train(arguments)) => arguments.run(),
         Some(Command::Evaluate(arguments)) => arguments.run(),
+        Some(Command::Compress(arguments)) => arguments.run(),
         Some(Command::Plot(arguments)) => arguments.run(),
         Some(Command::Summary(arguments)) => arguments.run(),
         Some(Command::Samples(arguments)) => arguments.run(),

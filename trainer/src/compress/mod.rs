@@ -1,0 +1,3 @@
+//! Smaller networks: what is made of trained weights.
+
+pub mod int8;
