@@ -3,6 +3,8 @@
 use anyhow::bail;
 use infer_core::classify::{Prediction, softmax_in_place};
 
+use crate::checks::Doubt;
+
 /// Images that a thread classifies together: enough for each weight read from memory to serve many images, few enough that
 /// results keep coming.
 pub const BATCH: usize = 16;
@@ -14,6 +16,8 @@ pub struct Answer {
     pub ranking: Vec<Prediction>,
     /// The network's outputs, one a class.
     pub logits: Vec<f32>,
+    /// Reason to doubt the answer, where the weights say when.
+    pub doubt: Option<Doubt>,
 }
 
 impl Answer {
@@ -32,7 +36,7 @@ impl Answer {
         let mut ranking: Vec<_> = predictions.map(|(class, probability)| Prediction { class, probability }).collect();
         // A stable sort: of equals the one with the lower index comes first. (Both zeros are the same.)
         ranking.sort_by(|a, b| (logits[b.class] + 0.0).total_cmp(&(logits[a.class] + 0.0)));
-        Ok(Self { ranking, logits })
+        Ok(Self { ranking, logits, doubt: None })
     }
 }
 
@@ -43,8 +47,8 @@ mod tests {
     #[test]
     fn outputs_without_a_class_count_for_nothing() {
         let outputs = [1.0, 3.0, 2.0, 9.0, 9.0, 9.0, 9.0, f32::INFINITY, f32::NAN, 9.0];
-        let Answer { ranking, logits } = Answer::new(&outputs, 3).unwrap();
-        assert_eq!(logits, [1.0, 3.0, 2.0]);
+        let Answer { ranking, logits, doubt } = Answer::new(&outputs, 3).unwrap();
+        assert_eq!((logits, doubt), (vec![1.0, 3.0, 2.0], None));
         assert_eq!(ranking.iter().map(|best| best.class).collect::<Vec<_>>(), [1, 2, 0]);
         assert!((ranking.iter().map(|best| best.probability).sum::<f32>() - 1.0).abs() < 1e-6);
         assert!((ranking[0].probability - 0.665_240_94).abs() < 1e-6);

@@ -69,6 +69,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         top_k: usize::from(args.top_k).min(labels.len()),
         labels,
         logits: args.logits,
+        doubts: classifier.checks.is_some(),
         null: args.null_output,
         csv_safe: args.csv_safe && format == Format::Csv,
     };

@@ -112,7 +112,11 @@ mod tests {
     }
 
     fn record(path: &str, class: Option<usize>) -> Record {
-        let answer = |class| Answer { ranking: vec![Prediction { class, probability: 1.0 }], logits: vec![0.0; 10] };
+        let answer = |class| Answer {
+            ranking: vec![Prediction { class, probability: 1.0 }],
+            logits: vec![0.0; 10],
+            doubt: None,
+        };
         Record { path: path.into(), outcome: class.map(answer).ok_or_else(String::new) }
     }
 

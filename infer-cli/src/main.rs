@@ -11,6 +11,7 @@
 mod answer;
 mod args;
 mod bench;
+mod checks;
 mod classify;
 mod evaluate;
 mod inspect;

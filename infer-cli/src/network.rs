@@ -19,8 +19,11 @@ use infer_core::{
     weights::Weights,
 };
 
-use crate::model::Model;
 pub use crate::weights::map;
+use crate::{
+    checks::{self, Checks},
+    model::Model,
+};
 
 /// Where weights are looked for if none are named: here, and where the trainer writes them.
 const DEFAULT_WEIGHTS: [&str; 2] = ["alexnet.safetensors", "runs/alexnet/alexnet.safetensors"];
@@ -166,6 +169,8 @@ pub struct Classifier<'w> {
     pub normalisation: Option<Normalisation>,
     /// The folder of the images that it was trained on, if the file says so.
     pub data: Option<PathBuf>,
+    /// Limits that images like those it was trained on keep, if the file states some.
+    pub checks: Option<Checks>,
 }
 
 impl<'w> Classifier<'w> {
@@ -196,7 +201,8 @@ impl<'w> Classifier<'w> {
             (None, None) => (0..outputs).map(|class| class.to_string()).collect(),
         };
         let data = header.metadata("data").map(|folder| PathBuf::from(folder.to_string()));
-        Ok(Self { network, labels, normalisation: normalisation.flatten(), data })
+        let checks = header.metadata(checks::KEY).map(|text| Checks::read(&text.to_string())).transpose()?;
+        Ok(Self { network, labels, normalisation: normalisation.flatten(), data, checks })
     }
 }
 

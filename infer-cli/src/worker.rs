@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use crate::{
     answer::{Answer, BATCH},
+    checks::{Checks, border},
     model::Model,
     network::Classifier,
     pipeline,
@@ -42,6 +43,9 @@ pub struct Worker<'n> {
     classes: usize,
     invert: bool,
     normalisation: Option<Normalisation>,
+    checks: Option<Checks>,
+    /// Means of the images' outermost pixels, where they are checked.
+    borders: Vec<f32>,
     decoding: decode::Options,
     threads: &'n rayon::ThreadPool,
 }
@@ -67,6 +71,8 @@ impl<'n> Worker<'n> {
             classes: classifier.labels.len(),
             invert,
             normalisation: classifier.normalisation,
+            checks: classifier.checks,
+            borders: vec![0.0; BATCH],
             decoding,
             threads,
         })
@@ -85,6 +91,9 @@ impl pipeline::Worker for Worker<'_> {
             (1, lenet5::SIDE) => preprocess::<{ lenet5::SIDE }>(&image, self.invert, values.as_chunks_mut().0)?,
             (channels, side) => bail!("images of {channels}×{side}×{side} cannot be made of files"),
         }
+        if let (Some(_), Some(mean)) = (self.checks, self.borders.get_mut(place)) {
+            *mean = border(values, input.side);
+        }
         if let Some(Normalisation { mean, std }) = self.normalisation {
             normalise(values, mean, std);
         }
@@ -100,6 +109,12 @@ impl pipeline::Worker for Worker<'_> {
         } else {
             self.network.forward(images, logits, &mut self.workspace, &Serial)?;
         }
-        Ok(logits.chunks_exact(outputs).map(|logits| Answer::new(logits, self.classes)).collect())
+        let answers = logits.chunks_exact(outputs).zip(&self.borders).map(|(logits, border)| {
+            let mut answer = Answer::new(logits, self.classes)?;
+            let probability = answer.ranking.first().map_or(0.0, |best| best.probability);
+            answer.doubt = self.checks.and_then(|checks| checks.doubt(*border, probability));
+            Ok(answer)
+        });
+        Ok(answers.collect())
     }
 }

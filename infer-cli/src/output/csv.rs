@@ -1,7 +1,7 @@
 //! Comma-separated values (RFC 4180) under a header.
 //!
 //! Columns: `path,class,label,probability`, for each further class `class_2,label_2,probability_2,…`, with logits
-//! `logit_0,logit_1,…`, and `error`, which is empty where the image was classified as the others are where it was not.
+//! `logit_0,logit_1,…`, with weights that state checks `doubt`, and `error`, which is empty where the image was classified as the others are where it was not.
 
 use std::{
     borrow::Cow,
@@ -37,6 +37,9 @@ pub fn header(layout: &OutputOptions) -> ByteRecord {
     }
     for class in 0..layout.logits() {
         row.push_field(format!("logit_{class}").as_bytes());
+    }
+    if layout.doubts {
+        row.push_field(b"doubt");
     }
     row.push_field(b"error");
     row
@@ -82,10 +85,13 @@ impl<W: Write> Writer for Csv<W> {
                 for logit in answer.logits.iter().filter(|_| self.layout.logits) {
                     row.push_field(logit.to_string().as_bytes());
                 }
+                if self.layout.doubts {
+                    row.push_field(answer.doubt.map_or(String::new(), |doubt| doubt.to_string()).as_bytes());
+                }
                 row.push_field(b"");
             }
             Err(error) => {
-                let empty = 3 * self.layout.top_k + self.layout.logits();
+                let empty = 3 * self.layout.top_k + self.layout.logits() + usize::from(self.layout.doubts);
                 row.extend(std::iter::repeat_n(b"", empty));
                 row.push_field(&self.cell(error.as_bytes()));
             }
@@ -130,18 +136,24 @@ mod tests {
     #[test]
     fn cells_are_no_formulas_where_that_is_wanted() {
         let labels: Vec<String> = vec!["@label".into(); 10];
-        let layout = OutputOptions { labels, top_k: 1, logits: true, null: false, csv_safe: true };
+        let layout = OutputOptions { labels, top_k: 1, logits: true, doubts: true, null: false, csv_safe: true };
         let text = written_by(layout, Format::Csv, false, "=1+1.png");
         let row = text.split("\r\n").nth(1).unwrap();
         assert!(row.starts_with("'=1+1.png,9,'@label,0.39"), "{row}");
-        assert!(row.ends_with(",0,0.5,1,1.5,2,2.5,3,3.5,4,4.5,"), "{row}");
+        assert!(row.ends_with(",0,0.5,1,1.5,2,2.5,3,3.5,4,4.5,unsure,"), "{row}");
         assert!(written_with(Format::Csv, 1, false, false, "=1.png", vec!["+".into(); 10]).contains("\r\n=1.png,9,+,"));
     }
 
     #[test]
     fn records_may_end_with_a_nul() {
-        let layout =
-            OutputOptions { labels: vec!["x".into(); 10], top_k: 1, logits: false, null: true, csv_safe: false };
+        let layout = OutputOptions {
+            labels: vec!["x".into(); 10],
+            top_k: 1,
+            logits: false,
+            doubts: false,
+            null: true,
+            csv_safe: false,
+        };
         let text = written_by(layout, Format::Csv, false, "a.png");
         assert!(
             text.starts_with("path,class,label,probability,error\0a.png,9,x,0.39") && text.ends_with('\0'),

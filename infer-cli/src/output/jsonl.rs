@@ -24,6 +24,8 @@ enum Line<'a> {
         top: Vec<Class<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         logits: Option<&'a [f32]>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        doubt: Option<String>,
     },
     Failure {
         path: &'a str,
@@ -55,7 +57,8 @@ impl<W: Write> Writer for Jsonl<W> {
         let line = match &record.outcome {
             Ok(answer) => {
                 let top: Vec<_> = answer.ranking.iter().take(self.layout.top_k).map(class).collect();
-                Line::Answer { path, best: top[0], logits: self.layout.logits.then_some(&answer.logits), top }
+                let doubt = answer.doubt.filter(|_| self.layout.doubts).map(|doubt| doubt.to_string());
+                Line::Answer { path, best: top[0], logits: self.layout.logits.then_some(&answer.logits), doubt, top }
             }
             Err(error) => Line::Failure { path, error },
         };

@@ -25,6 +25,8 @@ pub struct OutputOptions {
     pub top_k: usize,
     /// The logits too.
     pub logits: bool,
+    /// Reasons to doubt answers, which the weights give limits for.
+    pub doubts: bool,
     /// Paths are their bytes, and records end with a NUL instead of a line end.
     pub null: bool,
     /// Cells of CSV that could be formulas are escaped.
@@ -85,7 +87,7 @@ mod testing {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::answer::Answer;
+    use crate::{answer::Answer, checks::Doubt};
     use infer_core::classify::top_k;
 
     const CLASSES: usize = 10;
@@ -117,7 +119,12 @@ mod testing {
         path: &str,
         labels: Vec<String>,
     ) -> String {
-        written_by(OutputOptions { labels, top_k, logits, null: false, csv_safe: false }, format, color, path)
+        written_by(
+            OutputOptions { labels, top_k, logits, doubts: false, null: false, csv_safe: false },
+            format,
+            color,
+            path,
+        )
     }
 
     pub fn written_by(layout: OutputOptions, format: Format, color: bool, path: &str) -> String {
@@ -132,6 +139,10 @@ mod testing {
 
     pub fn answer() -> Answer {
         let logits = std::array::from_fn(|class| class as f32 * 0.5);
-        Answer { ranking: top_k::<CLASSES, CLASSES>(&logits).into_iter().collect(), logits: logits.to_vec() }
+        Answer {
+            ranking: top_k::<CLASSES, CLASSES>(&logits).into_iter().collect(),
+            logits: logits.to_vec(),
+            doubt: Some(Doubt::Unsure),
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 
 const BOLD: &str = "\u{1b}[1m";
 const RED: &str = "\u{1b}[31m";
+const YELLOW: &str = "\u{1b}[33m";
 const RESET: &str = "\u{1b}[0m";
 
 /// Stands in the place of the label where an image failed.
@@ -104,7 +105,10 @@ impl<W: Write> Writer for Table<W> {
             return self.line_of_bytes(&line, bytes);
         }
         line += &path;
-        self.line("", &line)
+        match answer.doubt.filter(|_| self.layout.doubts) {
+            None => self.line("", &line),
+            Some(doubt) => self.line(YELLOW, &format!("{line} ({doubt})")),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
