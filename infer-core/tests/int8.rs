@@ -17,7 +17,7 @@ mod mixed {
         pool1: max_pool kernel 3, stride 2;
         pool2: max_pool kernel 2, stride 1;
         conv3: conv 19, kernel 3, padding 1;
-        linear1: linear 21, no_relu;
+        linear1: linear 21, no relu;
         linear2: linear 66, dropout;
         linear3: linear 7 classes;
     }
@@ -97,7 +97,7 @@ impl Model {
                             products.map(|(at, k)| input[at] * f64::from(weight[output * layer.fan_in() + k])).sum();
                         sum + f64::from(bias[output])
                     });
-                    sums.map(|sum| if layer.has_relu() { sum.max(0.0) } else { sum }).collect()
+                    sums.map(|sum| if layer.relu() { sum.max(0.0) } else { sum }).collect()
                 }
             };
             outputs.push(output.clone());
@@ -231,7 +231,7 @@ fn sections(description: &Description, classes: usize, bytes: &[u8]) -> (f32, Ve
                 scales: (0..if last { outputs } else { 0 }).map(|o| f32::from_bits(word(factors + 4 * o))).collect(),
                 weights: (0..outputs * fan_in).map(|k| weight(k / fan_in, k % fan_in)).collect(),
             });
-            wide = !layer.has_relu();
+            wide = !layer.relu();
         }
     }
     assert_eq!(at, bytes.len());
@@ -263,7 +263,7 @@ fn definition(description: &Description, classes: usize, packed: &[Line], image:
                 return sums.iter().map(|(output, sum)| *sum as f32 * scales[*output]).collect();
             }
             let scaled = |(output, sum): &(usize, i64)| {
-                let relu = layer.has_relu();
+                let relu = layer.relu();
                 let limit = (1_i64 << (if relu { 16 } else { 15 } + shift1)) - 1;
                 let u = sum.clamp(&if relu { 0 } else { -limit }, &limit) >> shift1;
                 let v = (u * multipliers[*output] + (1 << (shift2 - 1))) >> shift2;

@@ -55,7 +55,13 @@ pub use pack::Ranges;
 pub use plan::Plan;
 
 /// The int8 networks that come with this crate.
-pub static NETWORKS: &[&Plan] = &[&crate::alexnet::INT8_PLAN, &crate::lenet5::INT8_PLAN];
+pub static NETWORKS: &[&Plan] = &[
+    &crate::alexnet::INT8_PLAN,
+    &crate::alexnet_low_rank::rank64::INT8_PLAN,
+    &crate::alexnet_low_rank::rank128::INT8_PLAN,
+    &crate::alexnet_low_rank::rank256::INT8_PLAN,
+    &crate::lenet5::INT8_PLAN,
+];
 
 /// Outputs of a panel of weights.
 const PANEL: usize = 16;

@@ -170,6 +170,7 @@ impl Plan {
         let mut steps = [nothing; MAX_LAYERS];
         let mut grid = image;
         let mut linear = layers.len();
+        let mut weighted = false;
         let mut i = 0;
         while i < layers.len() {
             let layer = layers[i];
@@ -196,13 +197,15 @@ impl Plan {
             steps[i] = Step { layer, how, input: grid, output, last };
             let largest = match grid.format {
                 Format::U7 => 127,
-                Format::I16 if i == 0 => 1,
+                // The image's values are limited by what the first sums can hold.
+                Format::I16 if !weighted => 1,
                 Format::I16 => HIDDEN as usize,
             };
             assert!(
                 layer.fan_in() <= LARGEST_SUM / (127 * largest),
                 "an int8 layer behind one without ReLU has at most 1,032 inputs, and any other at most 66,571"
             );
+            weighted = weighted || layer.fan_in() > 0;
             grid = output;
             i += 1;
         }

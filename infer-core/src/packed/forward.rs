@@ -337,9 +337,9 @@ pub(super) fn finish(products: &[f32], bias: &[f32], rows: usize, mut store: imp
     }
 }
 
-/// ReLU of a value.
-pub(super) fn relu(value: f32) -> f32 {
-    if value < 0.0 { 0.0 } else { value }
+/// ReLU of a block.
+pub(super) fn rectified(values: [f32; BLOCK]) -> [f32; BLOCK] {
+    values.map(|value| if value < 0.0 { 0.0 } else { value })
 }
 
 /// Stores a block of a row of `[rows][stride]`; what is behind the row's end is left out.

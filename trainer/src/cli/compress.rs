@@ -18,7 +18,7 @@ use crate::{
     compress::int8,
     data::Dataset,
     export::{self, Metadata, StoredFile},
-    model::{AlexNet, LeNet5, Network},
+    model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     random,
     training::{self, config::PRODUCER, output, start},
 };
@@ -69,6 +69,9 @@ impl CompressArgs {
         let file = export::open(&weights)?;
         match network_of(&weights, &file)? {
             NetworkName::Alexnet => self.compress::<AlexNet<Cpu>>(&weights, &file),
+            NetworkName::AlexnetRank64 => self.compress::<AlexNetRank64<Cpu>>(&weights, &file),
+            NetworkName::AlexnetRank128 => self.compress::<AlexNetRank128<Cpu>>(&weights, &file),
+            NetworkName::AlexnetRank256 => self.compress::<AlexNetRank256<Cpu>>(&weights, &file),
             NetworkName::Lenet5 => self.compress::<LeNet5<Cpu>>(&weights, &file),
         }
     }

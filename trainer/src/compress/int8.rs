@@ -110,7 +110,7 @@ pub fn quantise(weights: &Weights<'_>, inputs: &[f32]) -> Result<Vec<Line>, Comp
     let layers = weights.description().layers;
     let outputs = layers.iter().zip(&histograms).map(|(layer, histogram)| {
         // Where no ReLU follows, outputs have 14 bits: enough for twice the range that was seen.
-        if layer.has_relu() { histogram.best_range() } else { 2.0 * histogram.greatest }
+        if layer.relu() { histogram.best_range() } else { 2.0 * histogram.greatest }
     });
     let outputs: Vec<f32> = outputs.map(|range| if range > 0.0 { range } else { 1.0 }).collect();
     let input = inputs.iter().fold(0.0_f32, |greatest, value| greatest.max(value.abs()));

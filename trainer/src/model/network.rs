@@ -211,9 +211,9 @@ macro_rules! network {
             $($rest)* }
     };
 
-    // A linear layer without ReLU.
+    // The first factor of a linear layer: without ReLU.
     (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
-        $layer:ident: linear $outputs:tt, no_relu; $($rest:tt)*
+        $layer:ident: linear $outputs:tt, no relu; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
             { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<

@@ -60,7 +60,7 @@ impl Summary {
                 parameters,
                 multiply_adds: parameters * layer.output.side * layer.output.side,
             });
-            if layer.has_relu() {
+            if layer.relu() {
                 layers.push(plain("ReLU", &output));
             }
             if matches!(layer.kind, Kind::Linear { dropout: true, .. }) {
