@@ -18,6 +18,8 @@ use infer_core::{
     weights::Weights,
 };
 
+use reporting::words::alternatives;
+
 pub use crate::weights::map;
 
 /// Where weights are looked for if none are named: here, and where the trainer writes them.
@@ -68,19 +70,18 @@ pub fn pack(plan: &'static Plan, weights: &Weights<'_>, linear: LinearWeights) -
 /// # Errors
 /// There is no such network.
 pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, bool)> {
-    let has = |name: &str| header.tensor(name).is_some();
-    let packed = |network: &Description| has(network.packed_tensor);
+    let packed = |network: &Description| header.tensor(network.packed_tensor).is_some();
+    let length = |name: &str| Some(header.tensor(name)?.shape.sizes().iter().map(|size| *size as usize).product());
     let architecture = header.metadata("architecture").map(|name| name.to_string());
     let networks = || NETWORKS.iter().copied().map(Plan::description);
     let found = match networks().find(|network| architecture.is_none() && packed(network)) {
         Some(network) => Some(network),
-        None => network_of(networks(), architecture.as_deref(), has),
+        None => network_of(networks(), architecture.as_deref(), length),
     };
     let plan = found.and_then(|found| NETWORKS.iter().copied().find(|plan| plan.description() == found));
     let plan = plan.ok_or_else(|| match &architecture {
         Some(name) => {
-            let names = NETWORKS.iter().map(|plan| plan.description().name).collect::<Vec<_>>().join(" or ");
-            anyhow!("expected the metadata `architecture` to be {names}, found {name:?}")
+            anyhow!("expected the metadata `architecture` to be {}, found {name:?}", known())
         }
         None => none_of_its_tensors(header),
     })?;
@@ -163,13 +164,17 @@ impl<'w> Classifier<'w> {
     }
 }
 
+/// Names of the networks, in words.
+fn known() -> String {
+    alternatives(&NETWORKS.iter().map(|plan| plan.description().name).collect::<Vec<_>>())
+}
+
 /// Why a file is none of the networks: by its first tensor's name, and what is before that if it is more.
 fn none_of_its_tensors(header: &Header<'_>) -> anyhow::Error {
     if header.metadata(CHECKPOINT).is_some() {
         return anyhow!("expected weights, found {IS_CHECKPOINT}");
     }
-    let known = NETWORKS.iter().map(|plan| plan.description().name).collect::<Vec<_>>().join(" or ");
-    let expected = format!("expected the tensors of {known}: tensor conv1.weight is missing");
+    let expected = format!("expected the tensors of {}: tensor conv1.weight is missing", known());
     let names = || header.tensors().iter().map(|tensor| tensor.name.to_string());
     let prefix = names().find_map(|name| name.strip_suffix("conv1.weight").map(str::to_owned));
     match (prefix, names().next()) {

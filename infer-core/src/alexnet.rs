@@ -31,12 +31,25 @@
 //! ```
 
 /// AlexNet's layers, handed to a macro that makes something of them: [`network!`](crate::network), or the trainer's.
+///
+/// With a name and other linear layers, those of a network that has AlexNet's convolutions, as
+/// [`alexnet_low_rank!`](crate::alexnet_low_rank!) has.
 #[macro_export]
 macro_rules! alexnet {
     ($then:path) => {
-        $then! {
+        $crate::alexnet! {
+            $then,
             /// AlexNet: see the table of its module.
-            AlexNet "alexnet": 1 x 224;
+            AlexNet "alexnet";
+            linear1: linear 4096, dropout;
+            linear2: linear 4096, dropout;
+            linear3: linear 10 classes;
+        }
+    };
+    ($then:path, $(#[$doc:meta])* $name:ident $id:literal; $($linear:tt)*) => {
+        $then! {
+            $(#[$doc])*
+            $name $id: 1 x 224;
             conv1: conv 96, kernel 11, stride 4, padding 1;
             pool1: max_pool kernel 3, stride 2;
             conv2: conv 256, kernel 5, padding 2;
@@ -45,9 +58,7 @@ macro_rules! alexnet {
             conv4: conv 384, kernel 3, padding 1;
             conv5: conv 256, kernel 3, padding 1;
             pool5: max_pool kernel 3, stride 2;
-            linear1: linear 4096, dropout;
-            linear2: linear 4096, dropout;
-            linear3: linear 10 classes;
+            $($linear)*
         }
     };
 }

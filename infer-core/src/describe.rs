@@ -46,8 +46,11 @@ pub enum Kind {
         /// Step from one position to the next.
         stride: usize,
     },
-    /// [`Linear`](crate::layers::Linear), then ReLU, except behind the last layer, which tells the classes apart.
+    /// [`Linear`](crate::layers::Linear).
     Linear {
+        /// Whether ReLU follows. None follows the last layer, which tells the classes apart, and the first factor of a
+        /// weight of low rank, which is a product of two matrices.
+        relu: bool,
         /// Whether half of the outputs are dropped in training.
         dropout: bool,
     },
@@ -93,6 +96,16 @@ impl Layer {
         match self.kind {
             Kind::Conv { padding, .. } => padding,
             Kind::MaxPool { .. } | Kind::Linear { .. } => 0,
+        }
+    }
+
+    /// Whether ReLU follows.
+    #[must_use]
+    pub const fn relu(&self) -> bool {
+        match self.kind {
+            Kind::Conv { .. } => true,
+            Kind::MaxPool { .. } => false,
+            Kind::Linear { relu, .. } => relu,
         }
     }
 
@@ -202,24 +215,29 @@ impl Description {
 }
 
 /// Finds the network that a weights file is for: the one that its metadata `architecture` name, or, where they name none, the one
-/// of which the file has the most tensors, and of equals the one of which it lacks the fewest.
+/// of which the file has the most tensors, of equals the one of which it lacks the fewest, and of those, which differ in sizes
+/// alone, the one of which the most tensors are as long as the file's. `length` is the number of values of a tensor of the file.
 ///
 /// `None` where no network has that name, or the file has no tensor of any.
 pub fn network_of<'n>(
     networks: impl IntoIterator<Item = &'n Description>,
     architecture: Option<&str>,
-    has_tensor: impl Fn(&str) -> bool,
+    length: impl Fn(&str) -> Option<usize>,
 ) -> Option<&'n Description> {
     let mut networks = networks.into_iter();
     if let Some(name) = architecture {
         return networks.find(|network| network.name == name);
     }
     let ranked = networks.map(|network| {
-        let present = network.tensors.iter().filter(|name| has_tensor(name)).count();
-        (present, core::cmp::Reverse(network.tensors.len()), network)
+        let present = network.tensors.iter().filter(|name| length(name).is_some()).count();
+        let fits = |layer: &&Layer| {
+            layer.tensors.is_some_and(|[weight, _]| length(weight) == Some(layer.output.channels * layer.fan_in()))
+        };
+        let fitting = network.layers.iter().filter(fits).count();
+        ((present, core::cmp::Reverse(network.tensors.len()), fitting), network)
     });
-    let best = ranked.max_by_key(|(present, all, _)| (*present, *all));
-    best.filter(|(present, ..)| *present > 0).map(|(.., network)| network)
+    let best = ranked.max_by_key(|(rank, _)| *rank);
+    best.filter(|((present, ..), _)| *present > 0).map(|(_, network)| network)
 }
 
 /// One line of a network's list, before its sizes are known.
@@ -240,7 +258,8 @@ pub struct Line {
 #[must_use]
 pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] {
     assert!(0 < N && N <= MAX_LAYERS, "a network has 1 to 32 layers");
-    let nothing = Layer { name: "", tensors: None, kind: Kind::Linear { dropout: false }, input, output: input };
+    let nothing =
+        Layer { name: "", tensors: None, kind: Kind::Linear { relu: false, dropout: false }, input, output: input };
     let mut layers = [nothing; N];
     let mut maps = input;
     let mut flat = false;

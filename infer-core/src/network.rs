@@ -10,7 +10,7 @@
 /// - `PLAN`, how [`packed`](crate::packed) runs it (where the target has atomic operations).
 ///
 /// The list is the network, read from top to bottom: sizes of outputs follow from those of inputs, so that they stand
-/// nowhere. ReLU follows each convolution and each linear layer but the last.
+/// nowhere. ReLU follows each convolution and each linear layer but the last, and those that say `no relu`.
 ///
 /// ```
 /// mod small {
@@ -20,16 +20,18 @@
 ///         conv1: conv 16, kernel 5, stride 2, padding 2;
 ///         pool1: max_pool kernel 2, stride 2;
 ///         conv2: conv 32, kernel 3, padding 1;
-///         linear1: linear 64, dropout;
+///         linear1a: linear 16, no relu;
+///         linear1b: linear 64, dropout;
 ///         linear2: linear 4 classes;
 ///     }
 /// }
 /// assert_eq!(small::LAYERS[2].output.values(), 32 * 8 * 8);
-/// assert_eq!(small::DESCRIPTION.parameters(4), 16 * 76 + 32 * 145 + 64 * 2049 + 4 * 65);
+/// assert_eq!(small::DESCRIPTION.parameters(4), 16 * 76 + 32 * 145 + 16 * 2049 + 64 * 17 + 4 * 65);
 /// ```
 ///
 /// Between the sizes, `stride` is 1 and `padding` is 0 where they are not named; `dropout` says that half of the layer's
-/// outputs are dropped in training, and nothing for a forward pass.
+/// outputs are dropped in training, and nothing for a forward pass. `no relu` is for the first of two linear layers that are
+/// factors of one: 16 vectors of 2048 values and 64 of 16 are fewer weights than 64 of 2048.
 ///
 /// A layer that does not fit behind those before it does not compile, and the message names it:
 /// ```compile_fail
@@ -137,7 +139,7 @@ macro_rules! network {
                 name: stringify!($layer),
                 tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
                 outputs: Some(CLASSES),
-                kind: $crate::describe::Kind::Linear { dropout: false },
+                kind: $crate::describe::Kind::Linear { relu: false, dropout: false },
                 misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
             }],
         );
@@ -243,6 +245,26 @@ macro_rules! network {
         }
     };
 
+    // The first factor of a linear layer: without ReLU.
+    (@vector $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
+        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident: linear $outputs:tt, no relu; $($rest:tt)*
+    ) => {
+        $crate::network! { @vector $head [$network $x $even $odd] [$there $here] [$i + 1]
+            { $($lines)* $crate::describe::Line {
+                name: stringify!($layer),
+                tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
+                outputs: Some($outputs),
+                kind: $crate::describe::Kind::Linear { relu: false, dropout: false },
+                misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
+            }, }
+            { $($fields)*
+                #[doc = concat!("Linear layer, ", $outputs, " outputs, without ReLU.")]
+                $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
+            { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
+            { $($steps)* let $x = $network.$layer.forward($x, $here.vector()); }
+            $($rest)* }
+    };
+
     // Another linear layer.
     (@vector $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
         {$($tensors:tt)*} {$($steps:tt)*} $layer:ident: linear $outputs:tt $(, $dropout:ident)?; $($rest:tt)*
@@ -252,7 +274,7 @@ macro_rules! network {
                 name: stringify!($layer),
                 tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
                 outputs: Some($outputs),
-                kind: $crate::describe::Kind::Linear { dropout: $crate::network!(@dropout $($dropout)?) },
+                kind: $crate::describe::Kind::Linear { relu: true, dropout: $crate::network!(@dropout $($dropout)?) },
                 misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
             }, }
             { $($fields)*

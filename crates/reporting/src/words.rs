@@ -27,6 +27,14 @@ pub fn counted(count: u64, thing: &str) -> String {
     format!("{} {thing}{plural}", grouped(count))
 }
 
+/// Alternatives: `a`, `a or b`, `a, b or c`.
+pub fn alternatives(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        names => names.concat(),
+    }
+}
+
 /// A share, 0 to 1, in percent: `85.12 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
@@ -134,6 +142,12 @@ mod tests {
     fn numbers_agree_with_what_they_count() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "image")), ["0 images", "1 image", "2 images"]);
         assert_eq!([1, 10_000].map(|count| counted(count, "class")), ["1 class", "10,000 classes"]);
+    }
+
+    #[test]
+    fn alternatives_are_a_sentence() {
+        let of = |count| alternatives(&["a", "b", "c", "d"][..count]);
+        assert_eq!([0, 1, 2, 3, 4].map(of), ["", "a", "a or b", "a, b or c", "a, b, c or d"]);
     }
 
     #[test]

@@ -337,11 +337,16 @@ pub(super) fn finish(products: &[f32], bias: &[f32], rows: usize, mut store: imp
     }
 }
 
-/// Stores a block of a row of `[rows][stride]` after ReLU; what is behind the row's end is left out.
+/// ReLU of a block.
+pub(super) fn rectified(values: [f32; BLOCK]) -> [f32; BLOCK] {
+    values.map(|value| if value < 0.0 { 0.0 } else { value })
+}
+
+/// Stores a block of a row of `[rows][stride]`; what is behind the row's end is left out.
 pub(super) fn store(output: &mut [f32], stride: usize, row: usize, block: usize, values: [f32; BLOCK]) {
     let start = row * stride + block * BLOCK;
     let end = (start + BLOCK).min((row + 1) * stride);
     if let Some(output) = output.get_mut(start..end) {
-        copy(output, &values.map(|value| if value < 0.0 { 0.0 } else { value }));
+        copy(output, &values);
     }
 }

@@ -36,14 +36,20 @@ use crate::safetensors::{Dtype, SafeTensors, WeightsError};
 use crate::weights::Weights;
 use core::fmt;
 use core::ops::Range;
-use forward::{Engine, LayerWeights, finish, store};
+use forward::{Engine, LayerWeights, finish, rectified, store};
 use heapless::Vec;
 use kernels::{BLOCK, Kernels, Misfit, numbers_mut};
 use memory::{Sections, check_classes, read_header};
 use plan::{CHUNK, Entry, Step};
 
 /// The networks that come with this crate.
-pub static NETWORKS: &[&Plan] = &[&crate::alexnet::PLAN, &crate::lenet5::PLAN];
+pub static NETWORKS: &[&Plan] = &[
+    &crate::alexnet::PLAN,
+    &crate::alexnet_low_rank::rank64::PLAN,
+    &crate::alexnet_low_rank::rank128::PLAN,
+    &crate::alexnet_low_rank::rank256::PLAN,
+    &crate::lenet5::PLAN,
+];
 
 /// Number format of the stored weights of linear layers. Arithmetic is f32 in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -597,8 +603,11 @@ impl<P: Parallel, D: FnMut(usize)> Pass<'_, '_, P, D> {
                     logits.iter_mut().zip(values).for_each(|(logit, value)| *logit = value);
                 });
             } else {
-                let stride = step.output_len(*classes);
-                finish(self.products, bias, batch, |row, block, values| store(target, stride, row, block, values));
+                let (stride, relu) = (step.output_len(*classes), step.layer.relu());
+                finish(self.products, bias, batch, |row, block, values| {
+                    let values = if relu { rectified(values) } else { values };
+                    store(target, stride, row, block, values);
+                });
             }
             (self.done)(number);
             place = next;

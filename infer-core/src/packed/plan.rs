@@ -419,7 +419,16 @@ impl Plan {
                 How::Direct(direct) => [2, direct.kernel, step.input.channels, step.output.channels, direct.stride],
                 How::MaxPool { kernel, stride } => [3, kernel, step.output.side, step.output.pixel, stride],
                 // The classes have a field of their own.
-                How::Linear => [4, step.input.side, step.input.pixel, step.input.channels, step.last as usize],
+                How::Linear => {
+                    let behind = if step.last {
+                        1
+                    } else if step.layer.relu() {
+                        0
+                    } else {
+                        2
+                    };
+                    [4, step.input.side, step.input.pixel, step.input.channels, behind]
+                }
             };
             let mut numbers: &[usize] = &numbers;
             while let [number, more @ ..] = numbers {

@@ -7,10 +7,12 @@ use clap::{Args, ValueEnum};
 use dfdx::tensor::Cpu;
 use serde::Serialize;
 
+use reporting::words::alternatives;
+
 use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, print};
 use crate::{
     export::{self, StoredFile},
-    model::{AlexNet, Initialisation, LeNet5, Network},
+    model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, Initialisation, LeNet5, Network},
     training::{
         self,
         config::ImageCounts,
@@ -101,6 +103,9 @@ impl EvaluateArgs {
         let file = export::open(&weights)?;
         match network_of(&weights, &file)? {
             NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(&weights, file),
+            NetworkName::AlexnetRank64 => self.evaluate::<AlexNetRank64<Cpu>>(&weights, file),
+            NetworkName::AlexnetRank128 => self.evaluate::<AlexNetRank128<Cpu>>(&weights, file),
+            NetworkName::AlexnetRank256 => self.evaluate::<AlexNetRank256<Cpu>>(&weights, file),
             NetworkName::Lenet5 => self.evaluate::<LeNet5<Cpu>>(&weights, file),
         }
     }
@@ -179,10 +184,11 @@ impl Report {
 fn network_of(path: &Path, file: &StoredFile) -> anyhow::Result<NetworkName> {
     let architecture = file.metadata.get("architecture");
     let networks = || NetworkName::value_variants().iter().map(|network| network.description());
-    let found = infer_core::describe::network_of(networks(), architecture.map(String::as_str), |name| file.has(name));
+    let found =
+        infer_core::describe::network_of(networks(), architecture.map(String::as_str), |name| file.length(name));
     let name = found.and_then(|found| NetworkName::value_variants().iter().find(|name| name.description() == found));
     let known: Vec<_> = networks().map(|network| network.name).collect();
-    let (path, known) = (path.display(), known.join(" or "));
+    let (path, known) = (path.display(), alternatives(&known));
     name.copied().ok_or_else(|| match architecture {
         Some(other) => anyhow!("{path}: unknown architecture {other:?}, expected {known}"),
         None => anyhow!("{path}: it has no tensor of {known}"),

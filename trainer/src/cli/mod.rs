@@ -97,6 +97,10 @@ enum NetworkName {
     // Comments and no documentation, which would blow `--help` up into its long form.
     // AlexNet of "Dive into Deep Learning" on 1×224×224.
     Alexnet,
+    // AlexNet with linear layers of low rank.
+    AlexnetRank64,
+    AlexnetRank128,
+    AlexnetRank256,
     // LeNet-5 on 1×28×28.
     Lenet5,
 }
@@ -106,6 +110,9 @@ impl NetworkName {
     fn description(self) -> &'static Description {
         match self {
             Self::Alexnet => &infer_core::alexnet::DESCRIPTION,
+            Self::AlexnetRank64 => &infer_core::alexnet_low_rank::rank64::DESCRIPTION,
+            Self::AlexnetRank128 => &infer_core::alexnet_low_rank::rank128::DESCRIPTION,
+            Self::AlexnetRank256 => &infer_core::alexnet_low_rank::rank256::DESCRIPTION,
             Self::Lenet5 => &infer_core::lenet5::DESCRIPTION,
         }
     }

@@ -100,9 +100,10 @@ impl StoredFile {
         Ok(Self { path: path.to_owned(), bytes, names, metadata })
     }
 
-    /// Whether there is a tensor of that name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.names.iter().any(|known| known == name)
+    /// Number of values of a tensor, if there is one of that name.
+    pub(crate) fn length(&self, name: &str) -> Option<usize> {
+        let file = SafeTensors::deserialize(&self.bytes).ok()?;
+        Some(file.tensor(name).ok()?.shape().iter().product())
     }
 
     /// The values of a tensor of this shape.

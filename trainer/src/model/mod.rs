@@ -19,6 +19,7 @@ use infer_core::{
 };
 
 pub use alexnet::AlexNet;
+pub use alexnet_low_rank::{rank64::AlexNetRank64, rank128::AlexNetRank128, rank256::AlexNetRank256};
 pub use initialise::{Initialisation, initialise};
 pub use lenet5::LeNet5;
 pub use summary::{Row, Summary};
@@ -34,6 +35,30 @@ pub mod alexnet {
     use infer_core::alexnet::{DESCRIPTION, LAYERS};
 
     infer_core::alexnet!(crate::network);
+}
+
+/// AlexNet with linear layers of low rank: see [`infer_core::alexnet_low_rank`](mod@infer_core::alexnet_low_rank).
+pub mod alexnet_low_rank {
+    /// Rank 64.
+    pub mod rank64 {
+        use infer_core::alexnet_low_rank::rank64::{DESCRIPTION, LAYERS};
+
+        infer_core::alexnet_low_rank!(64, crate::network);
+    }
+
+    /// Rank 128.
+    pub mod rank128 {
+        use infer_core::alexnet_low_rank::rank128::{DESCRIPTION, LAYERS};
+
+        infer_core::alexnet_low_rank!(128, crate::network);
+    }
+
+    /// Rank 256.
+    pub mod rank256 {
+        use infer_core::alexnet_low_rank::rank256::{DESCRIPTION, LAYERS};
+
+        infer_core::alexnet_low_rank!(256, crate::network);
+    }
 }
 
 /// LeNet-5 for gray images of 28×28: see [`infer_core::lenet5`](mod@infer_core::lenet5).

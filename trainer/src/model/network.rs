@@ -210,6 +210,18 @@ macro_rules! network {
             $($rest)* }
     };
 
+    // The first factor of a linear layer: without ReLU.
+    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+        $layer:ident: linear $outputs:tt, no relu; $($rest:tt)*
+    ) => {
+        $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
+            { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
+                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
+            >, }
+            { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?; }
+            $($rest)* }
+    };
+
     // A linear layer.
     (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
         $layer:ident: linear $outputs:tt; $($rest:tt)*

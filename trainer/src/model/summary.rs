@@ -41,7 +41,7 @@ impl Summary {
     pub fn of(network: &Description, classes: usize) -> Self {
         let maps = |maps: Maps| vec![maps.channels, maps.side, maps.side];
         let mut layers: Vec<Row> = Vec::new();
-        for (index, layer) in network.layers(classes).enumerate() {
+        for layer in network.layers(classes) {
             let (kind, output) = match layer.kind {
                 Kind::Conv { .. } => ("Conv2d", maps(layer.output)),
                 Kind::MaxPool { .. } => ("MaxPool2d", maps(layer.output)),
@@ -60,10 +60,10 @@ impl Summary {
                 parameters,
                 multiply_adds: parameters * layer.output.side * layer.output.side,
             });
-            if layer.tensors.is_some() && index + 1 < network.layers.len() {
+            if layer.relu() {
                 layers.push(plain("ReLU", &output));
             }
-            if layer.kind == (Kind::Linear { dropout: true }) {
+            if matches!(layer.kind, Kind::Linear { dropout: true, .. }) {
                 layers.push(plain("Dropout", &output));
             }
         }

@@ -10,6 +10,9 @@ use super::{config::RunConfig, state::State};
 pub fn title(architecture: &str) -> &str {
     match architecture {
         "alexnet" => "AlexNet",
+        "alexnet-rank64" => "AlexNet of rank 64",
+        "alexnet-rank128" => "AlexNet of rank 128",
+        "alexnet-rank256" => "AlexNet of rank 256",
         "lenet5" => "LeNet-5",
         other => other,
     }

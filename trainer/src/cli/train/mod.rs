@@ -19,7 +19,7 @@ use super::{DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, 
 use crate::{
     data::{DataFile, Dataset},
     device::{CudaKernels, DeviceChoice, Precision},
-    model::{AlexNet, LeNet5, Network},
+    model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     training::{
         self, Selected, TrainDevice, Verdict,
         config::{CheckpointOptions, Difference, RunConfig},
@@ -175,6 +175,9 @@ impl TrainArgs {
     ) -> anyhow::Result<()> {
         match network {
             NetworkName::Alexnet => self.train::<D, AlexNet<D>>(device, name, base),
+            NetworkName::AlexnetRank64 => self.train::<D, AlexNetRank64<D>>(device, name, base),
+            NetworkName::AlexnetRank128 => self.train::<D, AlexNetRank128<D>>(device, name, base),
+            NetworkName::AlexnetRank256 => self.train::<D, AlexNetRank256<D>>(device, name, base),
             NetworkName::Lenet5 => self.train::<D, LeNet5<D>>(device, name, base),
         }
     }

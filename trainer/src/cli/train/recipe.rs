@@ -205,8 +205,9 @@ impl RecipeArgs {
         match (self.quick, self.recipe, network) {
             (false, Recipe::Reference, _) => Options::default(),
             (false, Recipe::Best, _) => best,
-            // Small batches: so few images must make many steps to leave the plateau that this network starts on.
-            (true, _, NetworkName::Alexnet) => Options {
+            (true, _, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, ..best },
+            // Small batches: so few images must make many steps to leave the plateau that AlexNet starts on.
+            (true, ..) => Options {
                 epochs: 1,
                 batch_size: 32,
                 learning_rate: 0.0005,
@@ -215,7 +216,6 @@ impl RecipeArgs {
                 test_limit: Some(1000),
                 ..best
             },
-            (true, _, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, ..best },
         }
     }
 }
@@ -229,8 +229,8 @@ fn best(network: NetworkName) -> Options {
     Options {
         batch_size: 128,
         learning_rate: match network {
-            NetworkName::Alexnet => 0.001,
             NetworkName::Lenet5 => 0.005,
+            _ => 0.001,
         },
         schedule: Schedule { course: Course::OneCycle, ..Schedule::default() },
         optimiser: OptimiserOptions {

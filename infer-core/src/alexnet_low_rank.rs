@@ -1,0 +1,103 @@
+//! AlexNet with linear layers of low rank: [AlexNet](mod@crate::alexnet)'s convolutions, and each of its two large linear layers
+//! as two small ones, `linear1a` and `linear1b`, `linear2a` and `linear2b`.
+//!
+//! A linear layer from n to m values has a weight of m·n values. The values that it gives for real images vary in a few
+//! directions only, so that a matrix of low rank does nearly the same: a product of two factors, one of r·n values and one of
+//! m·r. The first factor gives r values and has no ReLU; the second one has that of the layer. The rank r is what a network is
+//! chosen by:
+//!
+//! | layer | output | parameters: rank 64 | rank 128 | rank 256 |
+//! |---|---|---|---|---|
+//! | `conv1` to `pool5` | 256×5×5 | 3,723,968 | 3,723,968 | 3,723,968 |
+//! | `linear1a`, no ReLU | r | 409,664 | 819,328 | 1,638,656 |
+//! | `linear1b`, ReLU | 4096 | 266,240 | 528,384 | 1,052,672 |
+//! | `linear2a`, no ReLU | r | 262,208 | 524,416 | 1,048,832 |
+//! | `linear2b`, ReLU | 4096 | 266,240 | 528,384 | 1,052,672 |
+//! | `linear3` | 10 | 40,970 | 40,970 | 40,970 |
+//! | all, of AlexNet's 46,764,746 | | 4,969,290 | 6,165,450 | 8,557,770 |
+//! | a file of f32, of AlexNet's 187 MB | | 19.9 MB | 24.7 MB | 34.2 MB |
+//!
+//! Their weights come from AlexNet's, by `trainer compress`, or from training, as any network's.
+//!
+//! Denil et al. 2013, *Predicting Parameters in Deep Learning*, section 3, write weights as such a product.
+
+/// The layers of an AlexNet of low rank, 64, 128 or 256, handed to a macro that makes something of them:
+/// [`network!`](crate::network), or the trainer's.
+#[macro_export]
+macro_rules! alexnet_low_rank {
+    (64, $then:path) => {
+        $crate::alexnet_low_rank! { $then, AlexNetRank64 "alexnet-rank64", 64 }
+    };
+    (128, $then:path) => {
+        $crate::alexnet_low_rank! { $then, AlexNetRank128 "alexnet-rank128", 128 }
+    };
+    (256, $then:path) => {
+        $crate::alexnet_low_rank! { $then, AlexNetRank256 "alexnet-rank256", 256 }
+    };
+    ($then:path, $name:ident $id:literal, $rank:tt) => {
+        $crate::alexnet! {
+            $then,
+            #[doc = concat!("AlexNet with linear layers of rank ", $rank, ": see the table of its module.")]
+            $name $id;
+            linear1a: linear $rank, no relu;
+            linear1b: linear 4096, dropout;
+            linear2a: linear $rank, no relu;
+            linear2b: linear 4096, dropout;
+            linear3: linear 10 classes;
+        }
+    };
+}
+
+/// AlexNet with linear layers of rank 64.
+pub mod rank64 {
+    alexnet_low_rank!(64, crate::network);
+}
+
+/// AlexNet with linear layers of rank 128.
+pub mod rank128 {
+    alexnet_low_rank!(128, crate::network);
+}
+
+/// AlexNet with linear layers of rank 256.
+pub mod rank256 {
+    alexnet_low_rank!(256, crate::network);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{rank64, rank128, rank256};
+    use crate::alexnet;
+    use crate::describe::{Description, Kind};
+
+    #[test]
+    fn they_are_alexnet_but_for_the_factors() {
+        let networks: [(&Description, usize); 3] =
+            [(&rank64::DESCRIPTION, 64), (&rank128::DESCRIPTION, 128), (&rank256::DESCRIPTION, 256)];
+        for (network, rank) in networks {
+            assert_eq!(network.layers[..8], alexnet::LAYERS[..8]);
+            let [a1, b1, a2, b2, last] = &network.layers[8..] else { panic!("{network:?}") };
+            let whole = |number: usize| alexnet::LAYERS[8 + number];
+            for (a, b, layer) in [(a1, b1, whole(0)), (a2, b2, whole(1))] {
+                assert_eq!((a.input, b.output, b.kind), (layer.input, layer.output, layer.kind));
+                assert_eq!((a.output.channels, b.input.channels), (rank, rank));
+                assert_eq!(a.kind, Kind::Linear { relu: false, dropout: false });
+            }
+            assert_eq!((last.input, last.output, last.kind), (whole(2).input, whole(2).output, whole(2).kind));
+        }
+    }
+
+    #[test]
+    fn the_table_is_right() {
+        let parameters = |network: &Description| network.parameters(network.classes());
+        assert_eq!(parameters(&rank64::DESCRIPTION), 4_969_290);
+        assert_eq!(parameters(&rank128::DESCRIPTION), 6_165_450);
+        assert_eq!(parameters(&rank256::DESCRIPTION), 8_557_770);
+        let each = [&rank64::DESCRIPTION, &rank128::DESCRIPTION, &rank256::DESCRIPTION].map(|network| {
+            let [a1, b1, a2, b2] = [8, 9, 10, 11].map(|number| network.layers[number].parameters());
+            [a1, b1, a2, b2]
+        });
+        assert_eq!(each[0], [409_664, 266_240, 262_208, 266_240]);
+        assert_eq!(each[1], [819_328, 528_384, 524_416, 528_384]);
+        assert_eq!(each[2], [1_638_656, 1_052_672, 1_048_832, 1_052_672]);
+    }
+}
