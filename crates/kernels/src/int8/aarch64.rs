@@ -25,6 +25,12 @@ macro_rules! sums {
             }
 
             #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has NEON.
+                Self(unsafe { vaddq_s32(self.0, other.0) })
+            }
+
+            #[inline(always)]
             unsafe fn store(self, pointer: *mut i32) {
                 // SAFETY: the caller knows that the CPU has NEON, and the sums can be written.
                 unsafe { vst1q_s32(pointer, self.0) }
@@ -109,9 +115,9 @@ pub(super) fn has_dot_products() -> bool {
 }
 
 // 32 registers: 4 · 5 sums, 4 vectors of weights, 1 input, 3 products.
-int8_kernels!(neon: Neon, Neon, panels: 1, rows: 5, "neon");
+int8_kernels!(neon: Neon, Neon, panels: 1, rows: 5, unroll: 2, split: 2, "neon");
 // 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
-int8_kernels!(neon_dot: NeonDot, NeonDot, panels: 1, rows: 6, "neon,dotprod");
+int8_kernels!(neon_dot: NeonDot, NeonDot, panels: 1, rows: 6, unroll: 2, split: 2, "neon,dotprod");
 
 /// The kernels of NEON.
 pub(super) static NEON: Int8Kernels = neon::KERNELS;

@@ -2,7 +2,7 @@
 //! backends give the same bits.
 //!
 //! ```text
-//! row, pool      written once over vectors of any width
+//! row, pool, peak   written once over vectors of any width
 //!    │
 //! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)
 //!    │
@@ -12,6 +12,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod backend;
+mod peak;
 mod pool;
 mod portable;
 mod row;

@@ -7,13 +7,23 @@ use super::vector::Sums;
 #[derive(Clone, Copy)]
 pub(super) struct Portable<const LANES: usize>([i32; LANES]);
 
+/// Two activations or weights of each lane.
+type Pairs<const LANES: usize> = [[i16; 2]; LANES];
+
 impl<const LANES: usize> Sums for Portable<LANES> {
     const LANES: usize = LANES;
-    type Operand = [[i16; LANES]; 4];
+    /// The first and third of four, and the second and fourth. There are no others of two, and the compiler leaves zeros out.
+    type Operand = [Pairs<LANES>; 2];
 
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0; LANES])
+    }
+
+    #[inline(always)]
+    unsafe fn add(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, other)| *sum = sum.wrapping_add(other));
+        self
     }
 
     #[inline(always)]
@@ -25,57 +35,61 @@ impl<const LANES: usize> Sums for Portable<LANES> {
     #[inline(always)]
     unsafe fn load_quads(pointer: *const i8) -> Self::Operand {
         // SAFETY: the caller says that 4 weights for each lane can be read.
-        let weights = unsafe { pointer.cast::<[[i8; 4]; LANES]>().read() };
-        core::array::from_fn(|i| core::array::from_fn(|lane| i16::from(weights[lane][i])))
+        let pairs = unsafe { pointer.cast::<Pairs<LANES>>().read_unaligned() }.map(|pairs| pairs.map(i16::from_le));
+        // Halves of 16 bits are told apart by shifts, which every CPU with vectors has for all of them at once.
+        [pairs.map(|pairs| pairs.map(|pair| pair << 8 >> 8)), pairs.map(|pairs| pairs.map(|pair| pair >> 8))]
     }
 
     #[inline(always)]
     unsafe fn splat_quad(pointer: *const u8) -> Self::Operand {
         // SAFETY: the caller says that 4 activations can be read.
-        let activations = unsafe { pointer.cast::<[u8; 4]>().read() };
-        activations.map(|activation| [i16::from(activation); LANES])
+        let [first, second, third, fourth] = unsafe { pointer.cast::<[u8; 4]>().read() }.map(i16::from);
+        [[[first, third]; LANES], [[second, fourth]; LANES]]
     }
 
     #[inline(always)]
-    unsafe fn dot_quads(mut self, activations: Self::Operand, weights: Self::Operand) -> Self {
-        for (activations, weights) in activations.iter().zip(&weights) {
-            add_products(&mut self.0, activations, weights);
-        }
-        self
+    unsafe fn dot_quads(self, activations: Self::Operand, weights: Self::Operand) -> Self {
+        self.add_products(&activations[0], &weights[0]).add_products(&activations[1], &weights[1])
     }
 
     #[inline(always)]
     unsafe fn load_pairs(pointer: *const i8) -> Self::Operand {
         // SAFETY: the caller says that 2 weights for each lane can be read.
         let weights = unsafe { pointer.cast::<[[i8; 2]; LANES]>().read() };
-        let [first, second] = core::array::from_fn(|i| core::array::from_fn(|lane| i16::from(weights[lane][i])));
-        [first, second, [0; LANES], [0; LANES]]
+        [weights.map(|weights| weights.map(i16::from)), [[0; 2]; LANES]]
     }
 
     #[inline(always)]
     unsafe fn splat_pair(pointer: *const i16) -> Self::Operand {
         // SAFETY: the caller says that 2 activations can be read.
-        let [first, second] = unsafe { pointer.cast::<[i16; 2]>().read() };
-        [[first; LANES], [second; LANES], [0; LANES], [0; LANES]]
+        [[unsafe { pointer.cast::<[i16; 2]>().read() }; LANES], [[0; 2]; LANES]]
     }
 
     #[inline(always)]
-    unsafe fn dot_pairs(mut self, activations: Self::Operand, weights: Self::Operand) -> Self {
-        for (activations, weights) in activations.iter().zip(&weights).take(2) {
-            add_products(&mut self.0, activations, weights);
+    unsafe fn dot_pairs(self, activations: Self::Operand, weights: Self::Operand) -> Self {
+        self.add_products(&activations[0], &weights[0])
+    }
+}
+
+impl<const LANES: usize> Portable<LANES> {
+    /// Adds two products in each lane, in a form of which the compiler makes an instruction where there is one for it.
+    #[inline(always)]
+    fn add_products(mut self, activations: &Pairs<LANES>, weights: &Pairs<LANES>) -> Self {
+        for (sum, (a, w)) in self.0.iter_mut().zip(activations.iter().zip(weights)) {
+            let products = (i32::from(a[0]) * i32::from(w[0])).wrapping_add(i32::from(a[1]) * i32::from(w[1]));
+            *sum = sum.wrapping_add(products);
         }
         self
     }
 }
 
-#[inline(always)]
-fn add_products<const LANES: usize>(sums: &mut [i32; LANES], activations: &[i16; LANES], weights: &[i16; LANES]) {
-    for (sum, (activation, weight)) in sums.iter_mut().zip(activations.iter().zip(weights)) {
-        *sum = sum.wrapping_add(i32::from(*activation) * i32::from(*weight));
-    }
-}
-
-int8_kernels!(scalar: Scalar, Portable<4>, panels: 1, rows: 1);
+// Vectors that every CPU of the target has: a panel's sums are an array that the compiler makes some of, and four positions use
+// widened weights.
+#[cfg(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"))]
+int8_kernels!(scalar: Scalar, Portable<16>, panels: 1, rows: 4, unroll: 1, split: 1);
+// Otherwise few registers, and little memory for code.
+#[cfg(not(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128")))]
+int8_kernels!(scalar: Scalar, Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
 
 /// The kernels of any CPU.
 pub(super) static SCALAR: Int8Kernels = scalar::KERNELS;

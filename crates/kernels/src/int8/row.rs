@@ -109,15 +109,24 @@ impl<A: Activation> Int8Row<'_, A> {
 }
 
 /// Computes a row, see [`Int8Row`]: `PANELS` panels of up to `ROWS` positions at once, each of them `VECTORS` vectors wide, so that
-/// a register holds each sum.
+/// a register holds each sum. The loop does `UNROLL` groups at a time, and the sums of a single position are `SPLIT` in parts.
 ///
 /// # Safety
 /// The sizes of `row` hold (see [`Int8Row::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
-pub(crate) unsafe fn row<V: Sums, A: Activation, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+pub(crate) unsafe fn row<
+    V: Sums,
+    A: Activation,
+    const VECTORS: usize,
+    const PANELS: usize,
+    const ROWS: usize,
+    const SUMS: usize,
+    const UNROLL: usize,
+    const SPLIT: usize,
+>(
     row: Int8Row<'_, A>,
 ) {
-    const { assert!(VECTORS * V::LANES == INT8_PANEL) };
+    const { assert!(VECTORS * V::LANES == INT8_PANEL && PANELS * ROWS == SUMS && ROWS <= 12) };
     let filled = row.filled();
     let Int8Row { input, rows, between, step, positions, weights, outputs, bias, mut output, .. } = row;
     let panels = outputs.div_ceil(INT8_PANEL);
@@ -125,14 +134,15 @@ pub(crate) unsafe fn row<V: Sums, A: Activation, const VECTORS: usize, const PAN
     // Groups of positions as equal as can be: 3 + 2 + 2 rather than 3 + 3 + 1, as a single one waits for its own sums.
     let groups = positions.div_ceil(ROWS).max(1);
     let (small, larger) = (positions / groups, positions % groups);
+    let mut sums = [[0; INT8_PANEL]; SUMS];
     let mut panel = 0;
     while panel < panels {
-        let taken = PANELS.min(panels - panel);
+        let taken = if panels - panel < PANELS { 1 } else { PANELS };
         let mut position = 0;
         for group in 0..groups {
             let count = small + usize::from(group < larger);
             // SAFETY: `fits` says that the windows of all positions and the weights of all panels can be read, and `count`
-            // positions from `position` and `taken` panels from `panel` on are among them.
+            // positions from `position` and `taken` panels from `panel` on are among them. `sums` has room for as many.
             unsafe {
                 let window = Window {
                     input: input.as_ptr().add(position * step),
@@ -143,25 +153,21 @@ pub(crate) unsafe fn row<V: Sums, A: Activation, const VECTORS: usize, const PAN
                     weights: weights.as_ptr().add(panel * INT8_PANEL * depth),
                     panel: INT8_PANEL * depth,
                 };
-                let place = Place { position, panel, outputs };
                 if taken == PANELS {
-                    window.positions::<V, VECTORS, PANELS, ROWS>(count, bias, &place, &mut output);
+                    window.positions::<V, VECTORS, PANELS, ROWS, UNROLL, SPLIT>(count, &mut sums);
                 } else {
-                    for last in 0..taken {
-                        let window = Window { weights: window.weights.add(last * window.panel), ..window };
-                        let place = Place { panel: panel + last, ..place };
-                        window.positions::<V, VECTORS, 1, ROWS>(count, bias, &place, &mut output);
-                    }
+                    window.positions::<V, VECTORS, 1, ROWS, UNROLL, SPLIT>(count, &mut sums);
                 }
+            }
+            for (place, sums) in sums.iter().enumerate().take(count * taken) {
+                let place = Place { position: position + place / taken, panel: panel + place % taken, outputs };
+                finish(sums, bias, &place, &mut output);
             }
             position += count;
         }
         panel += taken;
     }
 }
-
-/// The most positions that are computed at once.
-const MOST_ROWS: usize = 8;
 
 /// Operands of some positions and panels.
 #[derive(Clone, Copy)]
@@ -187,79 +193,124 @@ struct Place {
 }
 
 impl<A: Activation> Window<A> {
-    /// The outputs of `count` positions, at most `ROWS`, which are at most 8, and `PANELS` panels.
+    /// The sums of `count` positions, at most `ROWS`, which are at most 12, and `PANELS` panels.
     ///
     /// # Safety
     /// As [`Window::compute`], for `count` positions.
     #[inline(always)]
-    unsafe fn positions<V: Sums, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+    unsafe fn positions<
+        V: Sums,
+        const VECTORS: usize,
+        const PANELS: usize,
+        const ROWS: usize,
+        const UNROLL: usize,
+        const SPLIT: usize,
+    >(
         self,
         count: usize,
-        bias: &[i32],
-        place: &Place,
-        output: &mut Int8Output<'_>,
+        sums: &mut [[i32; INT8_PANEL]],
     ) {
-        const { assert!(ROWS <= MOST_ROWS) };
-        let mut sums = [[[0; INT8_PANEL]; PANELS]; MOST_ROWS];
         // SAFETY: as the caller says.
         unsafe {
             match count {
-                1 => self.compute::<V, VECTORS, PANELS, 1>(&mut sums),
-                2 if ROWS >= 2 => self.compute::<V, VECTORS, PANELS, 2>(&mut sums),
-                3 if ROWS >= 3 => self.compute::<V, VECTORS, PANELS, 3>(&mut sums),
-                4 if ROWS >= 4 => self.compute::<V, VECTORS, PANELS, 4>(&mut sums),
-                5 if ROWS >= 5 => self.compute::<V, VECTORS, PANELS, 5>(&mut sums),
-                6 if ROWS >= 6 => self.compute::<V, VECTORS, PANELS, 6>(&mut sums),
-                7 if ROWS >= 7 => self.compute::<V, VECTORS, PANELS, 7>(&mut sums),
-                8 if ROWS >= 8 => self.compute::<V, VECTORS, PANELS, 8>(&mut sums),
+                1 => self.compute::<V, VECTORS, PANELS, 1, UNROLL, SPLIT>(sums),
+                2 if ROWS >= 2 => self.compute::<V, VECTORS, PANELS, 2, UNROLL, 1>(sums),
+                3 if ROWS >= 3 => self.compute::<V, VECTORS, PANELS, 3, UNROLL, 1>(sums),
+                4 if ROWS >= 4 => self.compute::<V, VECTORS, PANELS, 4, UNROLL, 1>(sums),
+                5 if ROWS >= 5 => self.compute::<V, VECTORS, PANELS, 5, UNROLL, 1>(sums),
+                6 if ROWS >= 6 => self.compute::<V, VECTORS, PANELS, 6, UNROLL, 1>(sums),
+                7 if ROWS >= 7 => self.compute::<V, VECTORS, PANELS, 7, UNROLL, 1>(sums),
+                8 if ROWS >= 8 => self.compute::<V, VECTORS, PANELS, 8, UNROLL, 1>(sums),
+                9 if ROWS >= 9 => self.compute::<V, VECTORS, PANELS, 9, UNROLL, 1>(sums),
+                10 if ROWS >= 10 => self.compute::<V, VECTORS, PANELS, 10, UNROLL, 1>(sums),
+                11 if ROWS >= 11 => self.compute::<V, VECTORS, PANELS, 11, UNROLL, 1>(sums),
+                12 if ROWS >= 12 => self.compute::<V, VECTORS, PANELS, 12, UNROLL, 1>(sums),
                 _ => (),
-            }
-        }
-        for (r, sums) in sums.iter().enumerate().take(count) {
-            for (p, sums) in sums.iter().enumerate() {
-                let place = Place { position: place.position + r, panel: place.panel + p, ..*place };
-                finish(sums, bias, &place, output);
             }
         }
     }
 
-    /// The sums of `ROWS` positions and `PANELS` panels.
+    /// The sums of `ROWS` positions and `PANELS` panels: `[ROWS][PANELS]`.
     ///
     /// # Safety
     /// The windows of `ROWS` positions, `step` apart, and `PANELS` panels of weights can be read; the CPU has the instructions
-    /// of `V`; `ROWS` is at most 8.
+    /// of `V`.
     #[inline(always)]
-    unsafe fn compute<V: Sums, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+    unsafe fn compute<
+        V: Sums,
+        const VECTORS: usize,
+        const PANELS: usize,
+        const ROWS: usize,
+        const UNROLL: usize,
+        const SPLIT: usize,
+    >(
         self,
-        output: &mut [[[i32; INT8_PANEL]; PANELS]; MOST_ROWS],
+        output: &mut [[i32; INT8_PANEL]],
     ) {
+        const { assert!(UNROLL.is_multiple_of(SPLIT)) };
         // SAFETY: all offsets are within what the caller says can be read; the sums of a panel fill an array of its size.
         unsafe {
-            let mut sums = [[[V::zero(); VECTORS]; PANELS]; ROWS];
+            let mut sums = [[[[V::zero(); VECTORS]; PANELS]; ROWS]; SPLIT];
             let mut weights = self.weights;
             for row in 0..self.rows {
                 let mut input = self.input.add(row * self.between);
-                for _ in 0..self.groups {
-                    let mut lanes = [[A::weights::<V>(weights); VECTORS]; PANELS];
-                    for (p, lanes) in lanes.iter_mut().enumerate() {
-                        for (v, lanes) in lanes.iter_mut().enumerate() {
-                            *lanes = A::weights::<V>(weights.add(p * self.panel + v * V::LANES * A::GROUP));
-                        }
+                for _ in 0..self.groups / UNROLL {
+                    for group in 0..UNROLL {
+                        let weights = weights.add(group * INT8_PANEL * A::GROUP);
+                        add_products(
+                            &mut sums[group % SPLIT],
+                            input.add(group * A::GROUP),
+                            self.step,
+                            weights,
+                            self.panel,
+                        );
                     }
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let activations = A::splat::<V>(input.add(r * self.step));
-                        for (sums, lanes) in sums.as_flattened_mut().iter_mut().zip(lanes.as_flattened()) {
-                            *sums = A::dot(*sums, activations, *lanes);
-                        }
-                    }
+                    input = input.add(UNROLL * A::GROUP);
+                    weights = weights.add(UNROLL * INT8_PANEL * A::GROUP);
+                }
+                for _ in 0..self.groups % UNROLL {
+                    add_products(&mut sums[0], input, self.step, weights, self.panel);
                     input = input.add(A::GROUP);
                     weights = weights.add(INT8_PANEL * A::GROUP);
                 }
             }
-            for (sums, output) in sums.as_flattened().iter().zip(output.as_flattened_mut()) {
+            let [sums, others @ ..] = &mut sums[..] else { return };
+            let sums = sums.as_flattened_mut();
+            for other in others.iter() {
+                for (sums, other) in sums.as_flattened_mut().iter_mut().zip(other.as_flattened().as_flattened()) {
+                    *sums = sums.add(*other);
+                }
+            }
+            for (sums, output) in sums.iter().zip(output) {
                 for (v, sums) in sums.iter().enumerate() {
                     sums.store(output.as_mut_ptr().add(v * V::LANES));
                 }
+            }
+        }
+    }
+}
+
+/// Adds the products of one group of each position's activations.
+///
+/// # Safety
+/// As [`Window::compute`], for one group.
+#[inline(always)]
+unsafe fn add_products<V: Sums, A: Activation, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+    sums: &mut [[[V; VECTORS]; PANELS]; ROWS],
+    input: *const A,
+    step: usize,
+    weights: *const i8,
+    panel: usize,
+) {
+    // SAFETY: the caller says that the activations and weights of this group can be read.
+    unsafe {
+        let lanes: [[V::Operand; VECTORS]; PANELS] = core::array::from_fn(|p| {
+            core::array::from_fn(|v| A::weights::<V>(weights.add(p * panel + v * V::LANES * A::GROUP)))
+        });
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let activations = A::splat::<V>(input.add(r * step));
+            for (sums, lanes) in sums.as_flattened_mut().iter_mut().zip(lanes.as_flattened()) {
+                *sums = A::dot(*sums, activations, *lanes);
             }
         }
     }
@@ -331,32 +382,4 @@ fn hidden(sums: &[i32; INT8_PANEL], multipliers: &[i16; INT8_PANEL], scaling: &S
         let product = clipped.wrapping_mul(i32::from(multipliers[i]));
         (product.wrapping_add(half) >> shift2).clamp(-8191, 8191) as i16
     })
-}
-
-/// Does at least 64 multiply-adds of bytes a round, in registers, and returns how many.
-///
-/// # Safety
-/// The CPU has the instructions of `V`.
-#[inline(always)]
-pub(crate) unsafe fn multiply_adds<V: Sums>(rounds: usize) -> u64 {
-    /// Enough sums that none waits for itself.
-    const SUMS: usize = 12;
-    let rounds = rounds / SUMS * INT8_PANEL / V::LANES + 1;
-    // SAFETY: the caller has the instructions; both arrays hold as much as is read, and the last one as much as is written.
-    unsafe {
-        let weights = V::load_quads(core::hint::black_box(&[1_i8; 4 * INT8_PANEL]).as_ptr());
-        let activations = V::splat_quad(core::hint::black_box(&[1_u8; 4]).as_ptr());
-        let mut sums = [V::zero(); SUMS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = sum.dot_quads(activations, weights);
-            }
-        }
-        let mut values = [0; INT8_PANEL];
-        for sum in sums {
-            sum.store(values.as_mut_ptr());
-            core::hint::black_box(&values);
-        }
-    }
-    (rounds * SUMS * V::LANES * 4) as u64
 }

@@ -65,21 +65,25 @@ impl Int8Kernels {
 
 /// Makes a module of the generic int8 kernels, compiled for the instructions named: `KERNELS` is their table.
 macro_rules! int8_kernels {
-    ($name:ident: $backend:ident, $vector:ty, panels: $panels:literal, rows: $rows:literal $(, $features:literal)?) => {
+    ($name:ident: $backend:ident, $vector:ty, panels: $panels:literal, rows: $rows:literal, unroll: $unroll:literal,
+     split: $split:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
             use $crate::int8::vector::Sums;
-            use $crate::int8::{INT8_PANEL, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, pool, row};
+            use $crate::int8::{INT8_PANEL, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, peak, pool, row};
             use $crate::table::compiled;
 
             const VECTORS: usize = INT8_PANEL / <$vector as Sums>::LANES;
+            const SUMS: usize = $panels * $rows;
 
             compiled! { [$($features)?]
-                fn bytes(call: Int8Row<'_, u8>) = row::row::<$vector, u8, { VECTORS }, $panels, $rows>;
-                fn wide(call: Int8Row<'_, i16>) = row::row::<$vector, i16, { VECTORS }, $panels, $rows>;
+                fn bytes(call: Int8Row<'_, u8>)
+                    = row::row::<$vector, u8, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
+                fn wide(call: Int8Row<'_, i16>)
+                    = row::row::<$vector, i16, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
                 fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
-                fn multiply_adds(rounds: usize) -> u64 = row::multiply_adds::<$vector>;
+                fn multiply_adds(rounds: usize) -> u64 = peak::multiply_adds::<$vector>;
             }
 
             pub(super) const KERNELS: Int8Kernels = Int8Kernels {

@@ -1,5 +1,7 @@
 //! Every int8 backend against the definition, in 64 bits, bit by bit.
 
+use super::portable::Portable;
+use super::table::int8_kernels;
 use super::*;
 use crate::backend::Backend;
 use crate::layout::Misfit;
@@ -139,9 +141,17 @@ fn check<A: Activation>(
     Ok(())
 }
 
-/// The backends of this CPU.
+// Plain Rust as CPUs without vectors run it, on any CPU.
+int8_kernels!(narrow: Scalar, Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
+static NARROW: Int8Kernels = narrow::KERNELS;
+
+// Sums of several panels, and those of a single position split, as they are with AVX-512, on any CPU.
+int8_kernels!(wide: Scalar, Portable<16>, panels: 2, rows: 12, unroll: 4, split: 4);
+static WIDE: Int8Kernels = wide::KERNELS;
+
+/// The backends of this CPU, and plain Rust in the ways of others.
 fn available() -> Vec<&'static Int8Kernels> {
-    Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).collect()
+    Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).chain([&NARROW, &WIDE]).collect()
 }
 
 proptest! {

@@ -44,6 +44,8 @@ pub(crate) trait Sums: Copy {
 
     /// Zero in every lane.
     unsafe fn zero() -> Self;
+    /// `self + other`
+    unsafe fn add(self, other: Self) -> Self;
     /// Writes the sums to `pointer`, where as many can be written.
     unsafe fn store(self, pointer: *mut i32);
     /// Reads 4 weights for each lane.

@@ -17,7 +17,7 @@ struct AvxVnni(__m256i);
 struct Avx512Vnni(__m512i);
 
 macro_rules! sums {
-    ($type:ident, $lanes:literal, $register:ty, $zero:ident, $store:ident, $load:ident, $splat:ident, $widen:expr,
+    ($type:ident, $lanes:literal, $register:ty, $zero:ident, $add:ident, $store:ident, $load:ident, $splat:ident, $widen:expr,
      |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr) => {
         impl Sums for $type {
             const LANES: usize = $lanes;
@@ -27,6 +27,12 @@ macro_rules! sums {
             unsafe fn zero() -> Self {
                 // SAFETY: the caller knows that the CPU has the instruction.
                 Self(unsafe { $zero() })
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                Self(unsafe { $add(self.0, other.0) })
             }
 
             #[inline(always)]
@@ -101,6 +107,7 @@ sums!(
     8,
     __m256i,
     _mm256_setzero_si256,
+    _mm256_add_epi32,
     _mm256_storeu_si256,
     _mm256_loadu_si256,
     _mm256_set1_epi32,
@@ -116,6 +123,7 @@ sums!(
     8,
     __m256i,
     _mm256_setzero_si256,
+    _mm256_add_epi32,
     _mm256_storeu_si256,
     _mm256_loadu_si256,
     _mm256_set1_epi32,
@@ -128,6 +136,7 @@ sums!(
     16,
     __m512i,
     _mm512_setzero_si512,
+    _mm512_add_epi32,
     _mm512_storeu_si512,
     _mm512_loadu_si512,
     _mm512_set1_epi32,
@@ -137,11 +146,11 @@ sums!(
 );
 
 // 16 registers: 2 · 4 sums, 2 vectors of weights, 1 input, 2 products, ones.
-int8_kernels!(avx2: Avx2, Avx2, panels: 1, rows: 4, "avx2");
+int8_kernels!(avx2: Avx2, Avx2, panels: 1, rows: 4, unroll: 4, split: 4, "avx2");
 // 16 registers: 2 · 6 sums, 2 vectors of weights, 1 input.
-int8_kernels!(avx_vnni: AvxVnni, AvxVnni, panels: 1, rows: 6, "avx2,avxvnni");
+int8_kernels!(avx_vnni: AvxVnni, AvxVnni, panels: 1, rows: 6, unroll: 4, split: 4, "avx2,avxvnni");
 // 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
-int8_kernels!(avx512_vnni: Avx512Vnni, Avx512Vnni, panels: 4, rows: 6, "avx512f,avx512bw,avx512vnni");
+int8_kernels!(avx512_vnni: Avx512Vnni, Avx512Vnni, panels: 2, rows: 12, unroll: 4, split: 4, "avx512f,avx512bw,avx512vnni");
 
 /// The kernels of AVX2.
 pub(super) static AVX2: Int8Kernels = avx2::KERNELS;
