@@ -22,8 +22,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     if env::var("CARGO_CFG_TARGET_OS")? == "none" {
-        println!("cargo:rerun-if-changed=memory.x");
-        fs::copy("memory.x", out.join("memory.x"))?;
+        let target = env::var("TARGET")?;
+        let board = if target.starts_with("thumbv8m") { "mps3-an547" } else { "mps2" };
+        let memories = format!("boards/{board}.x");
+        println!("cargo:rerun-if-changed={memories}");
+        fs::copy(memories, out.join("memory.x"))?;
         println!("cargo:rustc-link-search={}", out.display());
         // cortex-m-rt's script, which includes memory.x.
         println!("cargo:rustc-link-arg-bins=-Tlink.x");

@@ -1,9 +1,9 @@
 //! The board: what it prints goes to the debugger (here QEMU) by Arm semihosting, and so does the exit status. A module of
 //! each program, since a program has one panic handler.
+#![allow(dead_code)] // A program uses what it needs.
 
 use core::panic::PanicInfo;
-// Linked for its critical section, which printing needs.
-use cortex_m as _;
+use cortex_m::peripheral::{Peripherals, SYST, syst::SystClkSource};
 use cortex_m_rt::{ExceptionFrame, STACK_PAINT_VALUE, exception};
 use cortex_m_semihosting::{debug, hprintln};
 use infer_core::classify::top_k;
@@ -50,9 +50,36 @@ fn stop(status: debug::ExitStatus) -> ! {
     }
 }
 
+/// Counter of executed instructions: the system timer, where QEMU runs with `-icount shift=0` (an instruction is a nanosecond)
+/// and the board's clock is the 25 MHz of the MPS2 boards.
+pub struct Counter(SYST);
+
+impl Counter {
+    /// Instructions between two ticks of the timer, which is how exact a count is.
+    const TICK: u32 = 40;
+
+    /// Starts the timer; nothing if it was started before.
+    pub fn start() -> Option<Self> {
+        let mut timer = Peripherals::take()?.SYST;
+        timer.set_clock_source(SystClkSource::Core);
+        timer.set_reload(0x00ff_ffff);
+        timer.clear_current();
+        timer.enable_counter();
+        Some(Self(timer))
+    }
+
+    /// Instructions that `work` executes, at most 671 million, after which the timer begins again.
+    pub fn count<T>(&self, work: impl FnOnce() -> T) -> (u32, T) {
+        let start = SYST::get_current();
+        let result = work();
+        let ticks = start.wrapping_sub(SYST::get_current()) & 0x00ff_ffff;
+        (Self::TICK * ticks, result)
+    }
+}
+
 /// The most stack in use since the start, in bytes: from its lowest word that has lost the paint that cortex-m-rt puts
 /// on before `main`.
-fn stack_used() -> usize {
+pub fn stack_used() -> usize {
     unsafe extern "C" {
         // Of cortex-m-rt's linker script: one past the top of the stack, and the lowest word it may use.
         static _stack_start: u32;
