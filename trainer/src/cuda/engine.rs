@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -276,6 +277,8 @@ impl fmt::Display for EngineError {
         }
     }
 }
+
+impl Error for EngineError {}
 
 /// Blocks for a row of `count` elements.
 pub(crate) fn blocks(count: u32) -> u32 {

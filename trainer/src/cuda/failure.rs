@@ -76,6 +76,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+impl std::error::Error for Code {}
+
 impl Code {
     /// Whether nothing works on the GPU after this error, until the process ends.
     pub fn is_final(self) -> bool {
