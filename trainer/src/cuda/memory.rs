@@ -15,13 +15,17 @@ pub struct DeviceMemory {
     pub total: usize,
 }
 
+/// Makes an open device the current one of this thread, as allocating does. A failure shows in what comes after.
+pub(crate) fn make_current(device: &Cuda) {
+    let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
+}
+
 /// The memory of an open device.
 ///
 /// # Errors
 /// The driver's.
 pub fn of(device: &Cuda) -> Result<DeviceMemory, Code> {
-    // Allocating nothing makes the device the current one of this thread.
-    let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
+    make_current(device);
     let (mut free, mut total) = (0, 0);
     // SAFETY: both places are writable.
     check(unsafe { driver::cuMemGetInfo_v2(&mut free, &mut total) })?;

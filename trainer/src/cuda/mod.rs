@@ -27,7 +27,7 @@ use reporting::words::with_causes;
 use self::{
     compiler::{Compiler, Unit},
     failure::Code,
-    libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver, modules},
+    libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver},
 };
 use crate::device::{CudaKernels, DeviceError, LayerProducts, Precision};
 
@@ -236,6 +236,7 @@ pub fn open_with(
     products: impl FnOnce(&Gpu) -> LayerProducts,
     note: impl Fn(&str),
 ) -> Result<(Cuda, Gpu), CudaUnusable> {
+    failure::work_on(ordinal);
     failure::forget();
     let gpu = find(ordinal)?;
     keep_freed_memory(&gpu);
@@ -303,7 +304,7 @@ fn prepare(compiler: &Compiler, note: &impl Fn(&str)) -> Result<(), compiler::Co
 
 /// An error of dfdx' or cudarc's with what is known of it: the call that failed, the libraries, and what to try.
 fn explained(reason: &str) -> String {
-    let mut text = match (modules::take_reason(), failure::first()) {
+    let mut text = match (failure::take_kernel(), failure::first()) {
         (Some(compiler), _) => compiler.to_string(),
         // Unless the reason tells more than the code.
         (None, Some(failure)) if reason.contains("Error(") || reason == failure.to_string() => failure.to_string(),
@@ -382,8 +383,11 @@ pub fn guarded<E: AsRef<dyn Error + 'static> + From<GpuError>>(
     batch_size: usize,
     work: impl FnOnce() -> Result<(), E>,
 ) -> Result<(), E> {
+    failure::work_on(gpu.ordinal);
     failure::forget();
     let result = panics::caught(|| Ok(work())).unwrap_or_else(|message| Err(GpuError(message.to_string()).into()));
+    // The work may have turned to another device, and come back or not.
+    failure::work_on(gpu.ordinal);
     let result = result.and_then(|()| failure::check().map_err(|failure| GpuError(failure.to_string()).into()));
     result.map_err(|error| {
         let Some(failure) = failure::first() else { return error };

@@ -59,6 +59,7 @@ impl TrainDevice for dfdx::tensor::Cuda {
     }
 
     fn check(&self) -> Result<(), DeviceError> {
+        crate::cuda::memory::make_current(self);
         crate::cuda::failure::check().map_err(DeviceError::new)
     }
 }
