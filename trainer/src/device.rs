@@ -1,6 +1,67 @@
-//! Where to compute: what `--device` names, and the device behind it.
+//! Where to compute: what `--device` names, and the failures of the device behind it.
 
-use std::{fmt, str::FromStr};
+use std::{error::Error, fmt, str::FromStr};
+
+use dfdx::tensor::CpuError;
+
+/// Failure of a device. Its source is the error as dfdx or one of NVIDIA's libraries reported it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DeviceError(#[source] Box<dyn Error + Send + Sync>);
+
+impl DeviceError {
+    /// A failure that is described by another error.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<CpuError> for DeviceError {
+    fn from(error: CpuError) -> Self {
+        Self::new(error)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<dfdx::tensor::CudaError> for DeviceError {
+    fn from(error: dfdx::tensor::CudaError) -> Self {
+        use dfdx::tensor::CudaError;
+
+        // dfdx's error is none of the standard library's, those that it is made of are.
+        match error {
+            CudaError::Blas(error) => Self::new(error),
+            CudaError::Driver(error) => Self::new(error),
+            CudaError::Cpu(error) => Self::new(error),
+        }
+    }
+}
+
+/// Why a device cannot train with batches of some size.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// Its memory is too small.
+    #[error(
+        "the GPU's memory does not suffice: batches of {batch_size} images need about {} MiB, {} MiB are free; {}",
+        .needed >> 20, .free >> 20, smaller_batch(.largest)
+    )]
+    TooLittle {
+        /// Images of a batch.
+        batch_size: usize,
+        /// Bytes that training takes.
+        needed: usize,
+        /// Bytes that are free.
+        free: usize,
+        /// The largest batch that there is memory for, if there is one.
+        largest: Option<usize>,
+    },
+    /// The device does not tell how much it has.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+fn smaller_batch(largest: &Option<usize>) -> String {
+    largest.map_or("no batch is small enough".to_string(), |images| format!("--batch-size {images} would do"))
+}
 
 /// Value of `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -182,6 +243,36 @@ impl FromStr for CudaKernels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_has_the_devices_error_as_its_source() {
+        let error = DeviceError::from(CpuError::OutOfMemory);
+        assert_eq!(error.to_string(), "CpuError::OutOfMemory");
+        let source = error.source().and_then(|source| source.downcast_ref::<CpuError>());
+        assert!(matches!(source, Some(CpuError::OutOfMemory)), "{source:?}");
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn a_gpus_failure_has_the_librarys_error_as_its_source() {
+        use cudarc::driver::{DriverError, sys::CUresult};
+
+        let driver = DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        let error = DeviceError::from(dfdx::tensor::CudaError::Driver(driver));
+        let source = error.source().and_then(|source| source.downcast_ref::<DriverError>());
+        assert_eq!(source, Some(&driver));
+    }
+
+    #[test]
+    fn too_little_memory_names_the_batch_that_would_do() {
+        let error = |largest| MemoryError::TooLittle { batch_size: 512, needed: 9 << 30, free: 8 << 30, largest };
+        assert_eq!(
+            error(Some(400)).to_string(),
+            "the GPU's memory does not suffice: batches of 512 images need about 9216 MiB, 8192 MiB are free; \
+             --batch-size 400 would do"
+        );
+        assert!(error(None).to_string().ends_with("no batch is small enough"));
+    }
 
     #[test]
     fn devices_have_names() {

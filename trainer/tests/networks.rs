@@ -241,7 +241,7 @@ fn summaries_add_up() {
 #[test]
 fn batches_of_the_wrong_size_are_refused() {
     let network = LeNet5::init(&Cpu::default(), 10, Initialisation::PyTorch, 0).unwrap();
-    assert_eq!(network.logits([], 0).unwrap_err(), ModelError::EmptyBatch);
+    assert!(matches!(network.logits([], 0), Err(ModelError::EmptyBatch)));
     let error = network.logits(vec![0.0; 28 * 28], 2).unwrap_err();
     assert_eq!(error.to_string(), "a batch of images: expected 1568 values, found 784");
 }

@@ -1,8 +1,16 @@
 //! Numbers, durations and names as people read them.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{error::Error, fmt::Write as _, iter, time::Duration};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// An error with its causes, but for those that it already ends with.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = iter::successors(error.source(), |&cause| cause.source());
+    causes.map(ToString::to_string).fold(error.to_string(), |message, cause| {
+        if message.ends_with(&cause) { message } else { format!("{message}: {cause}") }
+    })
+}
 
 /// The number with a comma between groups of three digits: `12,345,678`.
 pub fn grouped(number: u64) -> String {
@@ -131,7 +139,32 @@ pub fn shortened(text: &str, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{fmt, io};
+
     use super::*;
+
+    #[test]
+    fn a_message_names_each_cause_once() {
+        /// Has a message, and a cause.
+        #[derive(Debug)]
+        struct Failure(&'static str, io::Error);
+
+        impl fmt::Display for Failure {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+
+        impl Error for Failure {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.1)
+            }
+        }
+
+        let full = |message| with_causes(&Failure(message, io::Error::other("the disk is full")));
+        assert_eq!(full("cannot write x"), "cannot write x: the disk is full");
+        assert_eq!(full("x: the disk is full"), "x: the disk is full");
+    }
 
     #[test]
     fn digits_are_grouped() {

@@ -1,23 +1,26 @@
 // The functions of libcuda.so.1 that the trainer calls.
 //
-// CUDA_EMULATOR_DEVICES     number of GPUs [1]
+// CUDA_EMULATOR_DEVICES     number of GPUs, at most 16 [1]
 // CUDA_EMULATOR_DRIVER      version of CUDA that the driver knows [13000]
 // CUDA_EMULATOR_CAPABILITY  compute capability of the GPUs [90]
 // CUDA_EMULATOR_LAUNCHES    file to which each kernel that is launched is written once, with the sizes of its parameters
 
 #include "driver.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <iterator>
 #include <set>
 
 namespace {
 
-std::size_t device_count() { return setting("CUDA_EMULATOR_DEVICES", 1); }
+std::size_t device_count() { return std::min<std::size_t>(setting("CUDA_EMULATOR_DEVICES", 1), 16); }
 std::size_t device_capability() { return setting("CUDA_EMULATOR_CAPABILITY", 90); }
 
 bool initialised = false;
-char primary_context, memory_pool;
+// A context for each GPU, whose address is all there is of it.
+char primary_contexts[16], memory_pool;
 std::size_t retained = 0;
 thread_local void *current_context = nullptr;
 
@@ -226,9 +229,11 @@ unsigned cuGetErrorName(unsigned code, const char **text) {
 // The real NVRTC asks for the driver's tables, and does without where there are none.
 unsigned cuGetExportTable(const void **table, const void *) { return *table = nullptr, NOT_FOUND; }
 
-unsigned cuDevicePrimaryCtxRetain(void **context, int) {
+unsigned cuDevicePrimaryCtxRetain(void **context, int device) {
     CALL("cuDevicePrimaryCtxRetain")
-    return retained++, *context = &primary_context, SUCCESS;
+    if (device < 0 || std::size_t(device) >= device_count())
+        return INVALID_DEVICE;
+    return retained++, *context = &primary_contexts[device], SUCCESS;
 }
 unsigned cuDevicePrimaryCtxRelease_v2(int) {
     CALL("cuDevicePrimaryCtxRelease_v2")
@@ -238,14 +243,16 @@ unsigned cuDevicePrimaryCtxRelease_v2(int) {
 }
 unsigned cuCtxSetCurrent(void *context) {
     CALL("cuCtxSetCurrent")
-    if (context && context != &primary_context)
+    const auto *device = static_cast<char *>(context);
+    if (context && (device < primary_contexts || device >= std::end(primary_contexts)))
         return INVALID_CONTEXT;
     return current_context = context, SUCCESS;
 }
-// All devices have one context, as the first one's.
 unsigned cuCtxGetDevice(int *device) {
     CALL("cuCtxGetDevice")
-    return current_context ? (*device = 0, SUCCESS) : INVALID_CONTEXT;
+    if (!current_context)
+        return INVALID_CONTEXT;
+    return *device = int(static_cast<char *>(current_context) - primary_contexts), SUCCESS;
 }
 unsigned cuCtxGetCurrent(void **context) {
     CALL("cuCtxGetCurrent")

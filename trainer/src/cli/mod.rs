@@ -35,6 +35,7 @@ use crate::{
     training::{TrainError, config::RunConfig, progress::say},
 };
 use image_files::atomic;
+use reporting::words::with_causes;
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
 const MAX_BATCH: u64 = 8192;
@@ -203,10 +204,10 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Some(TrainError::Interrupted { status, .. }) = error.downcast_ref() {
-                say(&message(&error));
+                say(&with_causes(error.as_ref()));
                 return ExitCode::from(*status);
             }
-            say(&format!("error: {}", message(&error)));
+            say(&format!("error: {}", with_causes(error.as_ref())));
             ExitCode::from(if error.is::<Failed>() { 1 } else { 2 })
         }
     }
@@ -345,13 +346,6 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// An error with its causes, but for those that it already ends with.
-fn message(error: &anyhow::Error) -> String {
-    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |message, cause| {
-        if message.ends_with(&cause) { message } else { format!("{message}: {cause}") }
-    })
-}
-
 /// A parser of whole numbers within a range, which it names where it refuses.
 fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
@@ -382,20 +376,10 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::data::DataError;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_message_names_each_cause_once() {
-        let cause = || io::Error::other("the disk is full");
-        let error = anyhow::Error::new(cause()).context("cannot write x");
-        assert_eq!(message(&error), "cannot write x: the disk is full");
-        let source = DataError::Open { path: "x".into(), source: cause() };
-        assert_eq!(message(&source.into()), "x: the disk is full");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -51,7 +52,8 @@ pub(crate) struct Engine {
     staging: Mutex<Staging>,
 }
 
-/// An engine for each device that has been used; kept until the program ends, as compiling the kernels takes a second.
+/// An engine for each device that was opened, with the settings of that device alone. An engine is kept until the program ends, as
+/// its device is ([`super::open_with`]); opened once more, a GPU gets another one.
 static ENGINES: Mutex<Vec<Arc<Engine>>> = Mutex::new(Vec::new());
 
 impl Engine {
@@ -276,6 +278,8 @@ impl fmt::Display for EngineError {
         }
     }
 }
+
+impl Error for EngineError {}
 
 /// Blocks for a row of `count` elements.
 pub(crate) fn blocks(count: u32) -> u32 {

@@ -4,7 +4,7 @@ use dfdx::tensor::Cuda;
 use infer_core::describe::{Description, Kind, Layer};
 
 use super::{check, engine::Engine, failure::Code, libraries::driver};
-use crate::device::CudaKernels;
+use crate::device::{CudaKernels, DeviceError, MemoryError};
 
 /// Bytes of memory on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,13 +15,17 @@ pub struct DeviceMemory {
     pub total: usize,
 }
 
+/// Makes an open device the current one of this thread, as allocating does. A failure shows in what comes after.
+pub(crate) fn make_current(device: &Cuda) {
+    let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
+}
+
 /// The memory of an open device.
 ///
 /// # Errors
 /// The driver's.
 pub fn of(device: &Cuda) -> Result<DeviceMemory, Code> {
-    // Allocating nothing makes the device the current one of this thread.
-    let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
+    make_current(device);
     let (mut free, mut total) = (0, 0);
     // SAFETY: both places are writable.
     check(unsafe { driver::cuMemGetInfo_v2(&mut free, &mut total) })?;
@@ -76,10 +80,10 @@ impl BytesPerImage {
 /// convolutions unfold where there is memory for that too.
 ///
 /// # Errors
-/// A message that names a batch size that would do, where there is one.
-pub fn check_batch(device: &Cuda, network: &Description, classes: usize, batch_size: usize) -> Result<(), String> {
-    let free = of(device).map_err(|error| error.to_string())?.free;
-    let engine = Engine::of(device).map_err(|error| error.to_string())?;
+/// The batch size that would do, where there is one; the driver's.
+pub fn check_batch(device: &Cuda, network: &Description, classes: usize, batch_size: usize) -> Result<(), MemoryError> {
+    let free = of(device).map_err(DeviceError::new)?.free;
+    let engine = Engine::of(device).map_err(DeviceError::new)?;
     let fixed = WEIGHT_COPIES * VALUE * network.parameters(classes) + LIBRARIES;
     let BytesPerImage { fused, windows, portable } = BytesPerImage::of(network);
     let needed = |per_image: usize| fixed.saturating_add(per_image.saturating_mul(batch_size));
@@ -91,15 +95,8 @@ pub fn check_batch(device: &Cuda, network: &Description, classes: usize, batch_s
         engine.keep_windows(needed(per_image + windows) <= free);
         return Ok(());
     }
-    let advice = match free.saturating_sub(fixed).checked_div(per_image) {
-        None | Some(0) => "no batch is small enough".to_string(),
-        Some(images) => format!("--batch-size {images} would do"),
-    };
-    Err(format!(
-        "the GPU's memory does not suffice: batches of {batch_size} images need about {} MiB, {} MiB are free; {advice}",
-        needed(per_image) >> 20,
-        free >> 20
-    ))
+    let largest = free.saturating_sub(fixed).checked_div(per_image).filter(|images| *images > 0);
+    Err(MemoryError::TooLittle { batch_size, needed: needed(per_image), free, largest })
 }
 
 #[cfg(test)]

@@ -16,18 +16,20 @@ pub mod timing;
 mod trial;
 
 use std::{
+    error::Error,
     ffi::{CStr, c_char, c_int, c_uint},
     fmt,
 };
 
 use dfdx::tensor::Cuda;
+use reporting::words::with_causes;
 
 use self::{
     compiler::{Compiler, Unit},
     failure::Code,
-    libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver, modules},
+    libraries::{CUBLAS, DRIVER, NVRTC, NvidiaLibrary, Version, cublas, driver},
 };
-use crate::device::{CudaKernels, LayerProducts, Precision};
+use crate::device::{CudaKernels, DeviceError, LayerProducts, Precision};
 
 /// Why a GPU cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -234,6 +236,7 @@ pub fn open_with(
     products: impl FnOnce(&Gpu) -> LayerProducts,
     note: impl Fn(&str),
 ) -> Result<(Cuda, Gpu), CudaUnusable> {
+    failure::work_on(ordinal);
     failure::forget();
     let gpu = find(ordinal)?;
     keep_freed_memory(&gpu);
@@ -301,7 +304,7 @@ fn prepare(compiler: &Compiler, note: &impl Fn(&str)) -> Result<(), compiler::Co
 
 /// An error of dfdx' or cudarc's with what is known of it: the call that failed, the libraries, and what to try.
 fn explained(reason: &str) -> String {
-    let mut text = match (modules::take_reason(), failure::first()) {
+    let mut text = match (failure::take_kernel(), failure::first()) {
         (Some(compiler), _) => compiler.to_string(),
         // Unless the reason tells more than the code.
         (None, Some(failure)) if reason.contains("Error(") || reason == failure.to_string() => failure.to_string(),
@@ -349,8 +352,8 @@ fn keep_freed_memory(gpu: &Gpu) {
 ///
 /// # Errors
 /// What NVRTC, the driver or cuBLAS reports where the device was not opened here.
-pub fn set_kernels(device: &Cuda, kernels: CudaKernels) -> Result<(), String> {
-    engine::Engine::of(device).map_err(|error| error.to_string())?.set_kernels(kernels);
+pub fn set_kernels(device: &Cuda, kernels: CudaKernels) -> Result<(), DeviceError> {
+    engine::Engine::of(device).map_err(DeviceError::new)?.set_kernels(kernels);
     Ok(())
 }
 
@@ -359,8 +362,8 @@ pub fn set_kernels(device: &Cuda, kernels: CudaKernels) -> Result<(), String> {
 ///
 /// # Errors
 /// What NVRTC, the driver or cuBLAS reports where the device was not opened here.
-pub fn keep_windows(device: &Cuda, keep: bool) -> Result<(), String> {
-    engine::Engine::of(device).map_err(|error| error.to_string())?.keep_windows(keep);
+pub fn keep_windows(device: &Cuda, keep: bool) -> Result<(), DeviceError> {
+    engine::Engine::of(device).map_err(DeviceError::new)?.keep_windows(keep);
     Ok(())
 }
 
@@ -374,19 +377,22 @@ pub struct GpuError(String);
 ///
 /// # Errors
 /// The work's own, or a failure that it was not told of.
-pub fn guarded<E: fmt::Display + From<GpuError>>(
+pub fn guarded<E: AsRef<dyn Error + 'static> + From<GpuError>>(
     device: &Cuda,
     gpu: &Gpu,
     batch_size: usize,
     work: impl FnOnce() -> Result<(), E>,
 ) -> Result<(), E> {
+    failure::work_on(gpu.ordinal);
     failure::forget();
     let result = panics::caught(|| Ok(work())).unwrap_or_else(|message| Err(GpuError(message.to_string()).into()));
+    // The work may have turned to another device, and come back or not.
+    failure::work_on(gpu.ordinal);
     let result = result.and_then(|()| failure::check().map_err(|failure| GpuError(failure.to_string()).into()));
     result.map_err(|error| {
         let Some(failure) = failure::first() else { return error };
         // Not every error comes from the GPU, even where there was a failure that was dealt with.
-        let message = format!("{error:#}");
+        let message = with_causes(error.as_ref());
         let of_gpu = ["CUDA_ERROR", "CUBLAS_STATUS", "CublasError", "NvrtcError"].iter().any(|name| message.contains(name));
         if failure.code.is_out_of_memory() && of_gpu {
             let total = memory::of(device).map_or(String::new(), |memory| format!(" of {} MiB", memory.total >> 20));

@@ -2,6 +2,10 @@
 //!
 //! It is measured where the driver's functions are called (`libraries`), and so dfdx's kernels are, too. As long as
 //! [`start`] was not called, nothing but a flag is looked at.
+//!
+//! The times are those of the process, not of a device or a run: [`start`] is called before anything is opened, as kernels get
+//! their names when they are loaded, and the program `trainer` uses one device only. The time between the first and the last
+//! event is known for events of one GPU.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},

@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use super::ModelError;
+use crate::ops::ConvDevice;
 
 /// Rule of the size of random weights. All are uniform around zero; biases are uniform within ±1/√`fan_in`, as PyTorch's.
 ///
@@ -59,7 +60,7 @@ impl Initialisation {
 ///
 /// # Errors
 /// A number of classes that is not among [`CLASSES`]; the device's own.
-pub fn initialise<D: Device<f32>, M: BuildModule<D, f32>>(
+pub fn initialise<D: ConvDevice, M: BuildModule<D, f32>>(
     device: &D,
     classes: usize,
     initialisation: Initialisation,

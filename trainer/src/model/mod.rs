@@ -25,6 +25,7 @@ pub use lenet5::LeNet5;
 pub use summary::{Row, Summary};
 
 use crate::{
+    device::DeviceError,
     nn::{FeatureMaps, Logits},
     ops::{ConvDevice, Images},
     random::StepKey,
@@ -144,7 +145,7 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
 }
 
 /// Why a network cannot do what was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A batch of no images.
     #[error("a batch needs at least one image")]
@@ -170,16 +171,16 @@ pub enum ModelError {
     },
     /// The image cannot be resized.
     #[error("the image cannot be preprocessed: {0}")]
-    Preprocess(PreprocessError),
+    Preprocess(#[source] PreprocessError),
     /// The device failed, as it does when it runs out of memory.
     #[error("the device failed: {0}")]
-    Device(String),
+    Device(#[from] DeviceError),
 }
 
 impl ModelError {
     /// Wraps an error of any dfdx device.
-    pub fn device(error: impl std::fmt::Display) -> Self {
-        Self::Device(error.to_string())
+    pub fn device(error: impl Into<DeviceError>) -> Self {
+        Self::Device(error.into())
     }
 
     pub(crate) fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Self> {

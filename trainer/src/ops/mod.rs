@@ -12,17 +12,21 @@ mod tower;
 
 use dfdx::{
     shapes::HasShape,
-    tensor::{Cpu, NoneTape, Tape, Tensor},
+    tensor::{Cpu, HasErr, NoneTape, Tape, Tensor},
     tensor_ops::Device,
 };
 
 pub use tower::{Stage, Tower};
 
+use crate::device::DeviceError;
+#[cfg(feature = "cuda")]
+use crate::{cuda::engine::Engine, device::CudaKernels};
+
 /// A batch of images or feature maps with sizes known at run time: batch × channels × height × width.
 pub type Images<D, T = NoneTape> = Tensor<(usize, usize, usize, usize), f32, D, T>;
 
 /// A dfdx device that can convolve and pool.
-pub trait ConvDevice: Device<f32> {
+pub trait ConvDevice: Device<f32> + HasErr<Err: Into<DeviceError>> {
     /// Two-dimensional convolution; see [`Conv2d`].
     ///
     /// # Errors
@@ -56,9 +60,6 @@ pub trait ConvDevice: Device<f32> {
         portable::mask(self, words, (rows, columns))
     }
 }
-
-#[cfg(feature = "cuda")]
-use crate::{cuda::engine::Engine, device::CudaKernels};
 
 #[cfg(feature = "cuda")]
 impl ConvDevice for dfdx::tensor::Cuda {

@@ -21,6 +21,7 @@ use super::{
     state::State,
 };
 use crate::{
+    device::DeviceError,
     export::{self, StoredFile, StoredTensor},
     model::Network,
     ops::ConvDevice,
@@ -136,7 +137,7 @@ impl<E> From<E> for Restore<E> {
     }
 }
 
-impl<E: std::fmt::Display> From<Restore<E>> for TrainError {
+impl<E: Into<DeviceError>> From<Restore<E>> for TrainError {
     fn from(error: Restore<E>) -> Self {
         match error {
             Restore::Values(error) => error.into(),

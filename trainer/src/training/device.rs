@@ -3,7 +3,12 @@
 use dfdx::tensor::Cpu;
 use infer_core::describe::Description;
 
-use crate::{device::DeviceChoice, inputs::InputDevice, optimiser::OptimiserDevice, times::Times};
+use crate::{
+    device::{DeviceChoice, DeviceError, MemoryError},
+    inputs::InputDevice,
+    optimiser::OptimiserDevice,
+    times::Times,
+};
 
 /// A device on which networks can be trained.
 pub trait TrainDevice: InputDevice + OptimiserDevice {
@@ -14,7 +19,7 @@ pub trait TrainDevice: InputDevice + OptimiserDevice {
     ///
     /// # Errors
     /// The device's own.
-    fn times(&self) -> Result<Option<Times>, String> {
+    fn times(&self) -> Result<Option<Times>, DeviceError> {
         Ok(None)
     }
 
@@ -22,7 +27,7 @@ pub trait TrainDevice: InputDevice + OptimiserDevice {
     ///
     /// # Errors
     /// How much there is, and what would do.
-    fn check_memory(&self, network: &Description, classes: usize, batch_size: usize) -> Result<(), String> {
+    fn check_memory(&self, network: &Description, classes: usize, batch_size: usize) -> Result<(), MemoryError> {
         let _ = (network, classes, batch_size);
         Ok(())
     }
@@ -31,7 +36,7 @@ pub trait TrainDevice: InputDevice + OptimiserDevice {
     ///
     /// # Errors
     /// What did not.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), DeviceError> {
         Ok(())
     }
 }
@@ -45,16 +50,17 @@ impl TrainDevice for Cpu {
 impl TrainDevice for dfdx::tensor::Cuda {
     const STEPS_AHEAD: usize = 15;
 
-    fn check_memory(&self, network: &Description, classes: usize, batch_size: usize) -> Result<(), String> {
+    fn check_memory(&self, network: &Description, classes: usize, batch_size: usize) -> Result<(), MemoryError> {
         crate::cuda::memory::check_batch(self, network, classes, batch_size)
     }
 
-    fn times(&self) -> Result<Option<Times>, String> {
-        crate::cuda::timing::take().map_err(|error| error.to_string())
+    fn times(&self) -> Result<Option<Times>, DeviceError> {
+        crate::cuda::timing::take().map_err(DeviceError::new)
     }
 
-    fn check(&self) -> Result<(), String> {
-        crate::cuda::failure::check().map_err(|failure| failure.to_string())
+    fn check(&self) -> Result<(), DeviceError> {
+        crate::cuda::memory::make_current(self);
+        crate::cuda::failure::check().map_err(DeviceError::new)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Why training stops, a run's files cannot be written, or a run cannot go on.
 
-use std::{fmt, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use super::config;
-use crate::export::ExportError;
+use crate::{device::DeviceError, export::ExportError, model::ModelError};
 
 /// Why a run's files cannot be written. Messages name the file.
 #[derive(Debug, thiserror::Error)]
@@ -97,9 +97,12 @@ pub enum TrainError {
         /// The weights exported by an earlier epoch of this run.
         best: Option<PathBuf>,
     },
-    /// The device, the network or its preprocessing failed.
-    #[error("{0}")]
-    Device(String),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The network or its preprocessing failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A file could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -133,9 +136,9 @@ impl TrainError {
         self
     }
 
-    /// From whatever error a device reports.
-    pub(super) fn device(error: impl fmt::Display) -> Self {
-        Self::Device(error.to_string())
+    /// From the error that a device reports.
+    pub(super) fn device(error: impl Into<DeviceError>) -> Self {
+        Self::Device(error.into())
     }
 }
 
@@ -153,4 +156,26 @@ fn how_to_go_on(folder: &Option<PathBuf>, weights: &Option<PathBuf>) -> String {
         let command = ["trainer", "--resume", &folder.to_string_lossy()].map(String::from);
         format!("{weights}; everything is saved, go on with: {}", config::shell_line(&command))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use dfdx::tensor::CpuError;
+
+    use super::*;
+
+    /// The device's error that is somewhere beneath another.
+    fn of_the_device<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CpuError> {
+        std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
+    }
+
+    #[test]
+    fn a_devices_failure_keeps_its_source() {
+        let memory = || CpuError::OutOfMemory;
+        for error in [TrainError::device(memory()), ModelError::device(memory()).into()] {
+            assert!(matches!(of_the_device(&error), Some(CpuError::OutOfMemory)), "{error:?}");
+        }
+    }
 }

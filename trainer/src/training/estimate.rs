@@ -45,10 +45,10 @@ pub fn estimate<D: TrainDevice, N: Network<D>>(
         let inputs = device.inputs(preparation.batch::<N>(positions)?, count, N::SIDE).map_err(TrainError::device)?;
         let gradients = network.try_alloc_grads().map_err(TrainError::device)?;
         let key = StepKey { seed, epoch: 1, step: 1, drop_features };
-        let logits = network.train(inputs, gradients, key).map_err(TrainError::device)?;
+        let logits = network.train(inputs, gradients, key)?;
         let loss = cross_entropy(device, logits, &labels, dataset.train.classes(), options.label_smoothing);
         loss.and_then(|loss| loss.try_backward()).map_err(TrainError::device)?;
-        device.check().map_err(TrainError::device)?;
+        device.check()?;
         Ok(started.elapsed())
     };
     let first = trial()?;

@@ -65,7 +65,7 @@ impl Examination {
 /// it had and the scores so far; where it returns an error, the pass ends with it.
 ///
 /// # Errors
-/// [`TrainError::Device`] where the network or its preprocessing fails, and those of `progress`.
+/// [`TrainError::Device`] and [`TrainError::Model`], and those of `progress`.
 pub fn evaluate<D: InputDevice, N: Network<D>>(
     network: &N,
     data: &LabelledImages,
@@ -82,7 +82,7 @@ pub fn evaluate<D: InputDevice, N: Network<D>>(
     loader::for_each_batch(data, positions, batch_size, prepare, |batch| {
         let count = batch.labels.len();
         let inputs = network.device().inputs(batch.images, count, N::SIDE).map_err(TrainError::device)?;
-        let logits = network.evaluate(inputs).map_err(TrainError::device)?.as_vec();
+        let logits = network.evaluate(inputs)?.as_vec();
         for ((logits, label), &position) in logits.chunks_exact(network.classes()).zip(batch.labels).zip(left.by_ref())
         {
             examination.add(position, label, logits, data.classes());

@@ -48,7 +48,7 @@ impl<D: InputDevice> Preparation<'_, D> {
             Picture { width, height, pixels: self.data.image(position), changes: self.augmentation.map(draw) }
         };
         let pictures: Vec<_> = positions.iter().map(picture).collect();
-        D::prepare::<N>(self.way, &pictures, self.normalisation).map_err(TrainError::device)
+        Ok(D::prepare::<N>(self.way, &pictures, self.normalisation)?)
     }
 }
 

@@ -224,11 +224,11 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
         let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
         // What was measured before belongs to no training pass.
-        self.setting.device.times().map_err(TrainError::device)?;
+        self.setting.device.times()?;
         self.clock = Instant::now();
         loader::for_each_batch(data, left, batch_size, prepare, |batch| self.step(batch, &mut gradients))?;
         self.read_steps()?;
-        if let Some(times) = self.setting.device.times().map_err(TrainError::device)? {
+        if let Some(times) = self.setting.device.times()? {
             self.setting.observer.times(self.state.epoch, &times);
             self.times.push((self.state.epoch, times));
         }
@@ -245,7 +245,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let recorded = mem::replace(gradients, Gradients::leaky());
         let inputs = self.setting.device.inputs(batch.images, batch.labels.len(), N::SIDE);
         let inputs = inputs.map_err(TrainError::device)?;
-        let logits = self.network.train(inputs, recorded, key).map_err(TrainError::device)?;
+        let logits = self.network.train(inputs, recorded, key)?;
         let unread = logits.retaped::<NoneTape>();
         let classes = self.setting.dataset.train.classes();
         *gradients = cross_entropy(self.setting.device, logits, &batch.labels, classes, options.label_smoothing)
@@ -349,7 +349,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
     /// Begins to write `files` and then a checkpoint, once it is sure that all steps so far are good.
     fn save(&mut self, mut files: Vec<Job>) -> Result<(), TrainError> {
         self.read_steps()?;
-        self.setting.device.check().map_err(TrainError::device)?;
+        self.setting.device.check()?;
         self.count_time(false);
         if let Some(folder) = self.setting.folder {
             files.push(folder.settle_checkpoint(&self.network, &self.optimiser, &self.state)?);

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     data::{DataError, DataFile, Dataset, Origin},
+    device::MemoryError,
     export::{self, ExportError},
     model::{ModelError, Network},
 };
@@ -88,8 +89,8 @@ pub enum StartError {
         reason: OtherPreprocessing,
     },
     /// The device has no memory for such batches.
-    #[error("{0}")]
-    Memory(String),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The network cannot be made.
     #[error("cannot make the network: {0}")]
     Model(#[from] ModelError),
@@ -339,7 +340,7 @@ fn first_network<D: TrainDevice, N: Network<D>>(
 
 /// A network with random weights, on a device that has memory to train it.
 fn random<D: TrainDevice, N: Network<D>>(device: &D, classes: usize, options: &Options) -> Result<N, StartError> {
-    device.check_memory(N::DESCRIPTION, classes, options.batch_size).map_err(StartError::Memory)?;
+    device.check_memory(N::DESCRIPTION, classes, options.batch_size)?;
     Ok(N::init(device, classes, options.initialisation, options.seed)?)
 }
 

@@ -156,7 +156,7 @@ impl TrainArgs {
                     };
                 let (products, note) = self.precision.on(gpu.capability);
                 note.iter().for_each(|note| self.messages.note(note));
-                cuda::set_kernels(&device, self.cuda_kernels).map_err(anyhow::Error::msg)?;
+                cuda::set_kernels(&device, self.cuda_kernels)?;
                 cuda::guarded(&device, &gpu, options.batch_size, || {
                     let name =
                         format!("{gpu}, precision {} ({products}), {} kernels", self.precision, self.cuda_kernels);

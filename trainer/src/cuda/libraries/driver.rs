@@ -60,7 +60,10 @@ forward! { mod calls of DRIVER, missing 303, reported;
     fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int);
     fn cuDeviceGetPCIBusId(name: *mut c_char, length: c_int, device: c_int);
     fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, device: c_int);
-    fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, device: c_int);
+    fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, device: c_int), during unsafe {
+        // SAFETY: the driver asks its callers for a writable place.
+        failure::Retained::new(context, device)
+    };
     fn cuDeviceGetDefaultMemPool(pool: *mut *mut c_void, device: c_int);
     fn cuMemPoolSetAttribute(pool: *mut c_void, attribute: c_uint, value: *mut c_void);
     fn cuCtxGetDevice(device: *mut c_int);
@@ -84,7 +87,7 @@ forward! { mod calls of DRIVER, missing 303, reported;
 
 // The calls of destructors.
 forward! { mod last_calls of DRIVER, missing 303, kept;
-    fn cuCtxSetCurrent(context: *mut c_void);
+    fn cuCtxSetCurrent(context: *mut c_void), during failure::work_in(context);
     fn cuDevicePrimaryCtxRelease_v2(device: c_int);
     fn cuEventDestroy_v2(event: *mut c_void);
     fn cuStreamDestroy_v2(stream: *mut c_void);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::cuda::{
     compiler::{self, CompilerError, sources},
-    timing,
+    failure, timing,
 };
 
 call! { mod calls of DRIVER, missing 303;
@@ -28,9 +28,6 @@ call! { mod calls of DRIVER, missing 303;
 type Empty = HashMap<usize, Vec<(&'static str, usize)>>;
 static EMPTY: Mutex<Option<Empty>> = Mutex::new(None);
 
-/// Why the last kernel could not be had, which the driver's codes cannot say.
-static REASON: Mutex<Option<CompilerError>> = Mutex::new(None);
-
 /// `CUDA_ERROR_INVALID_SOURCE`.
 const INVALID_SOURCE: c_uint = 300;
 /// `CUDA_ERROR_NOT_FOUND`.
@@ -38,11 +35,6 @@ const NOT_FOUND: c_uint = 500;
 
 fn with_empty<T>(work: impl FnOnce(&mut Empty) -> T) -> T {
     work(EMPTY.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
-}
-
-/// The reason why a kernel was not compiled, where that was so, once.
-pub(in crate::cuda) fn take_reason() -> Option<CompilerError> {
-    REASON.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Loads a module; an empty one is made here, and loaded when its kernels are asked for.
@@ -124,7 +116,7 @@ fn file_module(module: *mut c_void, kernel: &str) -> Result<*mut c_void, c_uint>
         return Ok(ptr::with_exposed_provenance_mut(loaded));
     }
     let refused = |error: CompilerError, code| {
-        *REASON.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        failure::record_kernel(error);
         code
     };
     let (path, source) = of_file.ok_or_else(|| refused(CompilerError::Kernel(kernel.to_string()), NOT_FOUND))?;
