@@ -74,7 +74,7 @@ pub fn inputs<D: ConvDevice, N: Network<D>>(
         if let Some(Normalisation { mean, std }) = normalisation {
             normalise(input, mean, std);
         }
-        Ok(())
+        Ok::<(), ModelError>(())
     })?;
     Ok(inputs)
 }
