@@ -84,7 +84,7 @@ pub struct Classify {
     pub paths: Vec<PathBuf>,
 
     /// Weights, as the trainer or PyTorch writes them [default: alexnet.safetensors, else
-    /// runs/alexnet/alexnet.safetensors]
+    /// runs/alexnet/alexnet.safetensors, else the model in the program, for clothing, light on black]
     ///
     /// The file's metadata say which network it is for, the names of the classes and the preprocessing. A file without
     /// metadata is known by its tensors' names. It is mapped into memory, so it must not be changed while in use.

@@ -82,7 +82,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Evaluate a weights file on the test images: loss, accuracy, precision, recall, F1, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
-    /// Compress trained weights: to 8-bit integers, a quarter of their size
+    /// Compress trained weights: layers of low rank, 8-bit integers
     Compress(compress::CompressArgs),
     /// Plot the curves of a run, or of several runs in one picture
     Plot(plot::PlotArgs),
