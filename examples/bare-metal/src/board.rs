@@ -1,6 +1,6 @@
 //! The board: what it prints goes to the debugger (here QEMU) by Arm semihosting, and so does the exit status. A module of
 //! each program, since a program has one panic handler.
-#![allow(dead_code)] // A program uses what it needs.
+#![allow(dead_code, unused_imports)] // A program uses what it needs.
 
 use core::panic::PanicInfo;
 use cortex_m::peripheral::{Peripherals, SYST, syst::SystClkSource};
