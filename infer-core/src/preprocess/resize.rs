@@ -34,6 +34,7 @@ const KEPT: usize = 256;
 ///
 /// # Errors
 /// An image without pixels, or with a side above [`MAX_SIDE`].
+#[inline(never)] // Else the stack of a caller has room for the weights as long as the caller runs.
 pub fn resize_bilinear<const W: usize>(
     width: usize,
     height: usize,
