@@ -276,7 +276,7 @@ fn without_a_name_folders_are_numbered() {
     let nameless: Vec<_> = NEW.into_iter().filter(|argument| !argument.starts_with("--out")).collect();
     for name in ["runs/lenet5", "runs/lenet5-2"] {
         let message = finish(folder.path(), &nameless);
-        assert!(message.contains(&format!("its weights are in {name}/lenet5.safetensors")), "{message}");
+        assert!(message.contains(&format!("Its weights are in {name}/lenet5.safetensors")), "{message}");
     }
     assert!(folder.path().join("runs/lenet5/lenet5.safetensors").exists());
 }

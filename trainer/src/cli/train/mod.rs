@@ -245,7 +245,7 @@ impl TrainArgs {
         drop(shown);
         let best = &outcome.epochs[outcome.best];
         note(&format!(
-            "Done: epoch {} is the best, with a test accuracy of {:.2} %; its weights are in {}",
+            "Done: epoch {} is the best, with a test accuracy of {:.2} %\nIts weights are in {}",
             best.epoch,
             100.0 * best.test.accuracy,
             weights.display()
@@ -300,7 +300,7 @@ impl TrainArgs {
     fn forecast(&self, time: Duration) -> String {
         let quick = match self.recipe.is_quick() || time < LONG {
             true => "",
-            false => "; for a first look, trainer --quick takes a few minutes",
+            false => "\nFor a first look, trainer --quick takes a few minutes",
         };
         format!(
             "That takes about {} on this machine{quick}",
