@@ -321,7 +321,7 @@ fn what_cannot_go_on_is_refused_by_name() {
         assert_eq!(output.status.code(), Some(status), "{errors}");
         assert!(errors.contains(message), "{errors}");
     };
-    refused(&ON, 2, "run/config.json: No such file");
+    refused(&ON, 2, "run: there is no run in this folder, it has no config.json");
     refused(&["--resume", "run", "--out", "other"], 2, "cannot be used with '--out <DIR>'");
     finish(folder.path(), &NEW);
     // An option that the run began with may be said again; another is refused by its name alone.
