@@ -187,6 +187,7 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
         let message = text(&output.stderr);
         assert!(message.contains("everything is saved, go on with: trainer --resume run"), "{message}");
         assert!(!message.contains("error:"), "{message}");
+        assert_eq!(message.matches("Saving the run; a second Ctrl-C ends it at once").count(), 1, "{message}");
         assert!(message.contains("the weights so far are in run/lenet5.safetensors"), "{message}");
         let weights = fs::read(folder.path().join("run/lenet5.safetensors")).unwrap();
         assert!(SafeTensors::deserialize(&weights).unwrap().tensor("linear3.bias").is_ok());
