@@ -22,7 +22,7 @@ use super::{
 use crate::{
     compress::{
         Trained,
-        compare::{Compared, Comparison, compare},
+        compare::{Compared, Comparison, compare, limits},
         inputs, int8,
         low_rank::{self, LowRank},
     },
@@ -50,6 +50,10 @@ pub(super) struct CompressArgs {
     /// Write the weights in 8-bit integers, by the ranges that activations have on the calibration images
     #[arg(long)]
     int8: bool,
+    /// Write limits into the metadata by which infer-cli marks images that look like none of the training images: how light their
+    /// border is, how likely the likeliest class
+    #[arg(long)]
+    checks: bool,
     /// Number of training images to calibrate on
     #[arg(long, value_name = "N", default_value = "1024", value_parser = number(1, 100_000))]
     calibration: usize,
@@ -161,7 +165,11 @@ impl CompressArgs {
         let test_inputs = |positions: &[usize]| inputs::<_, N>(test, positions, source.normalisation);
         let comparison = compare([before, after], test, &tested, test_inputs)?;
 
-        let metadata = self.metadata(&source.metadata, smaller.description(), positions.len(), &comparison);
+        let mut metadata = self.metadata(&source.metadata, smaller.description(), positions.len(), &comparison);
+        if self.checks {
+            let limits = limits(after, &calibration, source.normalisation)?;
+            metadata.insert("checks".to_string(), serde_json::to_string(&limits)?);
+        }
         let bytes = match &lines {
             Some(lines) => {
                 int8::save(&self.output, smaller.description(), lines, &metadata)?;

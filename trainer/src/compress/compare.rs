@@ -1,6 +1,8 @@
 //! A network beside the smaller one that was made of it, on the same images.
 
+use image_files::preprocessing::Normalisation;
 use infer_core::{
+    classify::softmax_in_place,
     int8::{self, Int8Backend},
     packed::Line,
 };
@@ -30,6 +32,56 @@ pub struct Comparison {
     pub same: u64,
     /// Images in all.
     pub images: u64,
+}
+
+/// Limits by which an image that looks like none of those that a network knows is told, for the metadata `checks`.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Limits {
+    /// The greatest mean of the outermost pixels, from 0, black, to 1, white: 99.9 % of the images have less.
+    pub border_at_most: f64,
+    /// The least probability of the likeliest class: it has more for 98 % of the images.
+    pub probability_at_least: f64,
+}
+
+/// Measures limits on the inputs of some images, each of one channel and `side` rows, as they are before normalisation.
+///
+/// # Errors
+/// [`CompressError`]; there is no image.
+pub fn limits(
+    network: Compared<'_>,
+    inputs: &[f32],
+    normalisation: Option<Normalisation>,
+) -> Result<Limits, CompressError> {
+    let (classes, maps) = (network.trained().classes, network.trained().description.input());
+    let mut classifier = network.classifier()?;
+    let (mut borders, mut probabilities) = (Vec::new(), Vec::new());
+    for inputs in inputs.chunks(BATCH * maps.values()) {
+        let mut logits = vec![0.0; inputs.len() / maps.values() * classes];
+        classifier(inputs, &mut logits)?;
+        borders.extend(inputs.chunks_exact(maps.values()).map(|image| border(image, maps.side, normalisation)));
+        for logits in logits.chunks_exact_mut(classes) {
+            softmax_in_place(logits);
+            probabilities.push(f64::from(logits.iter().copied().fold(0.0, f32::max)));
+        }
+    }
+    borders.sort_by(f64::total_cmp);
+    probabilities.sort_by(f64::total_cmp);
+    let at = |values: &[f64], share: f64| values.get((share * values.len() as f64) as usize).copied();
+    let limits = at(&borders, 0.999).zip(at(&probabilities, 0.02)).ok_or(CompressError::NoImages)?;
+    // Rounded outwards, to hundredths.
+    let (border, probability) = ((limits.0 * 100.0).ceil() / 100.0, (limits.1 * 100.0).floor() / 100.0);
+    Ok(Limits { border_at_most: border.clamp(0.0, 1.0), probability_at_least: probability.clamp(0.0, 1.0) })
+}
+
+/// Mean of the outermost pixels of an image before it was normalised.
+fn border(image: &[f32], side: usize, normalisation: Option<Normalisation>) -> f64 {
+    let edge = |place: &(usize, &f32)| {
+        let (y, x) = (place.0 / side, place.0 % side);
+        y == 0 || x == 0 || y + 1 == side || x + 1 == side
+    };
+    let values: Vec<f64> = image.iter().enumerate().filter(edge).map(|(_, value)| f64::from(*value)).collect();
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    normalisation.map_or(mean, |Normalisation { mean: centre, std }| mean * f64::from(std) + f64::from(centre))
 }
 
 /// Computes the logits of inputs.
@@ -95,4 +147,21 @@ pub fn compare(
         same += pairs.filter(|(before, after)| best(before) == best(after)).count() as u64;
     }
     Ok(Comparison { images: tallies[0].images(), scores: tallies.map(|tally| tally.scores()), same })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_border_is_that_of_the_image_before_normalisation() {
+        let mut image = [9.0; 16];
+        for inner in [5, 6, 9, 10] {
+            image[inner] = -3.0;
+        }
+        assert_eq!(border(&image, 4, None), 9.0);
+        assert_eq!(border(&image, 4, Some(Normalisation { mean: 0.5, std: 0.25 })), 2.75);
+        image[0] = 21.0;
+        assert_eq!(border(&image, 4, None), 10.0);
+    }
 }
