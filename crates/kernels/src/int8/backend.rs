@@ -65,7 +65,7 @@ impl Int8Backend {
         // As in `kernels`: a reference is the proof that the CPU has the instructions.
         let kernels = self.kernels()?;
         // SAFETY: the CPU has the instructions.
-        Some(unsafe { (kernels.multiply_adds)(least as usize / 16) })
+        Some(unsafe { (kernels.multiply_adds)(least as usize) })
     }
 
     /// Its functions, where the CPU has the instructions.

@@ -83,7 +83,7 @@ macro_rules! int8_kernels {
                     = row::row::<$vector, i16, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
                 fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
-                fn multiply_adds(rounds: usize) -> u64 = peak::multiply_adds::<$vector>;
+                fn multiply_adds(least: usize) -> u64 = peak::multiply_adds::<$vector, { VECTORS * $panels }, $rows>;
             }
 
             pub(super) const KERNELS: Int8Kernels = Int8Kernels {
