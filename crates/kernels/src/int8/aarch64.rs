@@ -37,6 +37,15 @@ macro_rules! sums {
             }
 
             #[inline(always)]
+            unsafe fn prefetch(pointer: *const i8) {
+                // SAFETY: a hint, which takes any address.
+                unsafe {
+                    core::arch::asm!("prfm pldl1keep, [{pointer}]", pointer = in(reg) pointer,
+                        options(readonly, nostack, preserves_flags));
+                }
+            }
+
+            #[inline(always)]
             unsafe fn load_quads(pointer: *const i8) -> int8x16_t {
                 // SAFETY: the caller knows that the CPU has NEON, and the weights can be read.
                 unsafe { vld1q_s8(pointer) }

@@ -31,6 +31,9 @@ impl<const LANES: usize> Sums for Portable<LANES> {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(_: *const i8) {}
+
+    #[inline(always)]
     unsafe fn load_quads(pointer: *const i8) -> Self::Operand {
         // SAFETY: the caller says that 4 weights for each lane can be read.
         let weights = unsafe { pointer.cast::<[[u8; 4]; LANES]>().read() };

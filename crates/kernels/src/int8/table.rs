@@ -61,6 +61,14 @@ impl Int8Kernels {
     pub fn backend(&self) -> Int8Backend {
         self.backend
     }
+
+    /// Does multiply-adds of bytes that lie in the first cache, and returns how many: at least `least`. How long they take says
+    /// what this CPU can do at most with these instructions.
+    #[must_use]
+    pub fn multiply_adds(&self, least: u32) -> u64 {
+        // SAFETY: the CPU has the instructions.
+        unsafe { (self.multiply_adds)(least as usize) }
+    }
 }
 
 /// Makes a module of the generic int8 kernels, compiled for the instructions named: `KERNELS` is their table.
