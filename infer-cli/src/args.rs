@@ -84,7 +84,7 @@ pub struct Classify {
     pub paths: Vec<PathBuf>,
 
     /// Weights, as the trainer or PyTorch writes them [default: alexnet.safetensors, else
-    /// runs/alexnet/alexnet.safetensors]
+    /// runs/alexnet/alexnet.safetensors, else the model in the program, for clothing, light on black]
     ///
     /// The file's metadata say which network it is for, the names of the classes and the preprocessing. A file without
     /// metadata is known by its tensors' names. It is mapped into memory, so it must not be changed while in use.
@@ -220,7 +220,7 @@ impl Classify {
     }
 }
 
-/// The instructions that AlexNet is computed with.
+/// The instructions that a network is computed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kernel {
     /// The fastest that this CPU has
@@ -308,11 +308,11 @@ Examples:
   infer-cli pack --weights alexnet.safetensors --linear-weights f16 --output alexnet.f16.safetensors
       Less memory, and single images in two thirds of the time; logits change by less than a thousandth of the largest.";
 
-/// Write AlexNet's weights the way its kernels read them
+/// Write weights packed, the way the kernels read them
 #[derive(Debug, Args)]
 #[command(after_long_help = PACK_NOTES)]
 pub struct Pack {
-    /// AlexNet's weights, as the trainer or PyTorch writes them [default: as classify]
+    /// Weights, as the trainer or PyTorch writes them [default: as classify]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub weights: Option<PathBuf>,
 
@@ -347,10 +347,10 @@ impl From<Linear> for LinearWeights {
     }
 }
 
-/// Measure AlexNet's speed on this machine, in all and layer by layer
+/// Measure a network's speed on this machine, in all and layer by layer
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Weights of AlexNet, packed or not [default: as classify]
+    /// Weights, packed or not [default: as classify]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub weights: Option<PathBuf>,
 

@@ -33,11 +33,11 @@ const PASSES: usize = 5;
 /// # Errors
 /// The weights cannot be used, or threads or output fail.
 pub fn run(args: &Bench) -> anyhow::Result<()> {
-    let path = network::weights_path(args.weights.as_deref())?;
-    let file = network::map(&path)?;
+    let source = network::Source::find(args.weights.as_deref())?;
+    let file = source.open()?;
     let backend = args.kernel.backend()?;
-    let classifier = Classifier::new(&file, None, backend)
-        .with_context(|| format!("cannot use the weights in {}", path.display()))?;
+    let classifier =
+        Classifier::new(&file, None, backend).with_context(|| format!("cannot use the weights in {source}"))?;
     let network = classifier.network.network()?;
     let threads = worker::threads(args.threads);
     let pool = ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;

@@ -26,7 +26,7 @@ use crate::{
     evaluate::Evaluation,
     interrupt::Interrupt,
     list::List,
-    network::{self, Classifier},
+    network::{Classifier, Source},
     output::{self, Destination, Earlier, OutputOptions, Writer, refuse_input},
     pipeline::{self, Consumer, Record},
     progress::{Progress, Sources},
@@ -39,17 +39,17 @@ use crate::{
 /// # Errors
 /// Wrong usage, no images, unusable weights, or output that cannot be written: exit status 2.
 pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
-    let weights = network::weights_path(args.weights.as_deref())?;
-    let file = network::map(&weights)?;
+    let source = Source::find(args.weights.as_deref())?;
+    let file = source.open()?;
     let classifier = Classifier::new(&file, args.labels.as_deref(), args.kernel.backend()?)
-        .with_context(|| format!("cannot use the weights in {}", weights.display()))?;
+        .with_context(|| format!("cannot use the weights in {source}"))?;
     let evaluation =
         args.evaluate.then(|| Evaluation::new(&classifier.labels, classifier.data.as_deref())).transpose()?;
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
     let threads = worker::threads(args.threads);
 
     if let Some(output) = &args.output {
-        let inputs = [Some(&weights), args.labels.as_ref(), args.files_from.as_ref()];
+        let inputs = [source.path(), args.labels.as_ref(), args.files_from.as_ref()];
         refuse_input(output, inputs.into_iter().flatten().chain(&args.paths).map(PathBuf::as_path))?;
         let is_image = is_image(output) && output.is_file();
         ensure!(!is_image, "--output {}: this file has an image's name, and is not replaced", output.display());
@@ -91,6 +91,12 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         progress: Progress::new(progress, earlier.len() as u64),
     };
 
+    if source == Source::BuiltIn && !args.quiet {
+        complain(&format!(
+            "{source} tells ten kinds of clothing apart, light on black: {}; --weights FILE for others",
+            classifier.labels.join(", ")
+        ));
+    }
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
     let decoding = decode::Options { accept_damaged: args.accept_damaged };

@@ -1,7 +1,7 @@
 //! The network: its weights mapped into memory, which one it is, and the names of its classes.
 
 use std::{
-    fs,
+    fmt, fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -36,19 +36,55 @@ const MOST_TENSORS: usize = 2 * MAX_LAYERS;
 /// The header of a weights file.
 pub type Header<'w> = SafeTensors<'w, MOST_TENSORS>;
 
-/// The weights file to use: the one that is named, else the first default that exists.
-///
-/// # Errors
-/// None is named and no default exists.
-pub fn weights_path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = named {
-        return Ok(image_files::weights::named(path)?);
+/// Where weights come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// The model in the program.
+    BuiltIn,
+}
+
+impl Source {
+    /// The file that is named, else the first default that exists, else the model in the program.
+    ///
+    /// # Errors
+    /// A folder is named that has no weights, or several.
+    pub fn find(named: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(path) = named {
+            return Ok(Self::File(image_files::weights::named(path)?));
+        }
+        let found = DEFAULT_WEIGHTS.into_iter().map(Path::new).find(|path| path.exists());
+        Ok(found.map_or(Self::BuiltIn, |path| Self::File(path.to_path_buf())))
     }
-    let found = DEFAULT_WEIGHTS.into_iter().map(Path::new).find(|path| path.exists());
-    found.map(Path::to_path_buf).with_context(|| {
-        let [here, trained] = DEFAULT_WEIGHTS;
-        format!("no weights: neither {here} nor {trained} exists; name a file with --weights, or train one")
-    })
+
+    /// The weights in memory.
+    ///
+    /// # Errors
+    /// As [`map`].
+    pub fn open(&self) -> anyhow::Result<crate::weights::Weights> {
+        match self {
+            Self::File(path) => map(path),
+            Self::BuiltIn => Ok(crate::weights::Weights::BuiltIn(fashion::FILE)),
+        }
+    }
+
+    /// The file, if it is one.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::BuiltIn => None,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::BuiltIn => f.write_str("the model in the program"),
+        }
+    }
 }
 
 /// A network's packed weights: made from a file's, or that file itself.

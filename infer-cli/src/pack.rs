@@ -9,7 +9,7 @@ use infer_core::packed::{Line, LinearWeights, Plan};
 use crate::{
     args::Pack,
     interrupt::Interrupt,
-    network::{self, Form, Header, pack, plan_of},
+    network::{self, Form, Header, Source, pack, plan_of},
     output::{Destination, refuse_input},
 };
 
@@ -18,7 +18,11 @@ use crate::{
 /// # Errors
 /// The weights are no network's or packed already, or the file cannot be written.
 pub fn run(args: &Pack) -> anyhow::Result<()> {
-    let path = network::weights_path(args.weights.as_deref())?;
+    let Source::File(path) = Source::find(args.weights.as_deref())? else {
+        bail!(
+            "no weights to pack: name a file with --weights, or train one; the model in the program needs no packing"
+        );
+    };
     refuse_input(&args.output, [&*path])?;
     let file = network::map(&path)?;
     let destination = Destination::whole(&args.output, args.force)?;

@@ -22,6 +22,8 @@ pub enum Weights {
     Mapped(Mmap),
     /// Changed in memory alone.
     Changed(MmapMut),
+    /// Compiled into the program.
+    BuiltIn(&'static [u8]),
 }
 
 impl Deref for Weights {
@@ -31,6 +33,7 @@ impl Deref for Weights {
         match self {
             Self::Mapped(file) => file,
             Self::Changed(file) => file,
+            Self::BuiltIn(file) => file,
         }
     }
 }

@@ -222,6 +222,9 @@ fn training_goes_on_from_a_file_and_its_network_is_known_without_metadata() {
     let (_, errors) =
         status(2, &["--network", "alexnet", "--init", utf8(&bare), "--out", utf8(&folder.path().join("x"))]);
     assert!(errors.contains("bare.safetensors"), "{errors}");
+    let (_, errors) =
+        status(2, &["--network", "alexnet", "--init", utf8(&weights), "--out", utf8(&folder.path().join("x"))]);
+    assert!(errors.contains("these are weights of \"lenet5\", and the run trains \"alexnet\""), "{errors}");
 }
 
 #[test]
@@ -373,15 +376,25 @@ fn what_is_taken_for_weights_is_named() {
     fs::create_dir(&empty).unwrap();
     let (_, errors) = status(2, &["evaluate", "-w", utf8(&empty)]);
     assert!(errors.contains("expected a weights file, found a folder"), "{errors}");
+    let (_, errors) = status(2, &["--resume", utf8(&empty)]);
+    assert!(errors.contains("empty: there is no run in this folder, it has no config.json"), "{errors}");
+    let (_, errors) = status(2, &["--network=lenet5", "--out", utf8(&image)]);
+    assert!(errors.contains("image.safetensors: expected a folder, found a file"), "{errors}");
     let (_, errors) = status(2, &["plot", utf8(&run), "--out", "curves.png"]);
     assert!(errors.contains("expected a name that ends in .svg"), "{errors}");
 }
 
 #[test]
 fn the_short_help_fits_a_screen() {
-    let short = status(0, &["-h"]).0;
+    // Where stdout is no terminal, lines are as long as COLUMNS says, or 100 columns.
+    let narrow = Command::new(env!("CARGO_BIN_EXE_trainer")).arg("-h").env("COLUMNS", "80").output().unwrap();
+    let short = String::from_utf8(narrow.stdout).unwrap();
     let long = status(0, &["--help"]).0;
-    assert!(short.lines().count() <= 45, "{}: {short}", short.lines().count());
+    assert!(short.lines().count() <= 32, "{}: {short}", short.lines().count());
+    assert!(short.lines().all(|line| line.chars().count() <= 80), "{short}");
+    for option in ["--data", "--network", "--quick", "--recipe", "--epochs", "--out", "--resume", "--device"] {
+        assert!(long.contains(option) && short.contains(option), "{option}");
+    }
     for option in ["--checkpoint-minutes", "--label-smoothing", "--test-share", "--ema"] {
         assert!(long.contains(option) && !short.contains(option), "{option}");
     }

@@ -178,7 +178,7 @@ fn a_run_is_chosen_by_the_validation_folder() {
         said.contains("33 images of 3 classes (bars, disc, other things), 6 to choose the best epoch by, 9 of them"),
         "{said}"
     );
-    assert!(said.contains("on the CPU: 18 training, 6 validation, 9 test images"), "{said}");
+    assert!(said.contains("Images: 18 training, 6 validation, 9 test\n"), "{said}");
     let metrics = fs::read_to_string(format!("{out}/metrics.csv")).unwrap();
     let cells: Vec<_> = metrics.lines().map(|line| line.split(',').collect::<Vec<_>>()).collect();
     let column = cells[0].iter().position(|name| *name == "validation_accuracy").unwrap();
@@ -424,7 +424,7 @@ fn a_run_on_a_folder_says_what_it_learnt_and_goes_on() {
         said.contains("shapes: 120 images of 3 classes (bars, disc, other things), 30 of them to test by"),
         "{said}"
     );
-    assert!(said.contains("on the CPU: 81 training, 9 validation, 30 test images"), "{said}");
+    assert!(said.contains("Images: 81 training, 9 validation, 30 test\n"), "{said}");
     let config = json(&fs::read_to_string(format!("{out}/config.json")).unwrap());
     assert_eq!(config["test_share"], serde_json::json!({"share": 0.25, "seed": 3}));
     assert_eq!((config["data"].as_array().unwrap().len(), &config["data"][0]["path"]), (1, &data.into()));

@@ -187,6 +187,7 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
         let message = text(&output.stderr);
         assert!(message.contains("everything is saved, go on with: trainer --resume run"), "{message}");
         assert!(!message.contains("error:"), "{message}");
+        assert_eq!(message.matches("Saving the run; a second Ctrl-C ends it at once").count(), 1, "{message}");
         assert!(message.contains("the weights so far are in run/lenet5.safetensors"), "{message}");
         let weights = fs::read(folder.path().join("run/lenet5.safetensors")).unwrap();
         assert!(SafeTensors::deserialize(&weights).unwrap().tensor("linear3.bias").is_ok());
@@ -276,7 +277,7 @@ fn without_a_name_folders_are_numbered() {
     let nameless: Vec<_> = NEW.into_iter().filter(|argument| !argument.starts_with("--out")).collect();
     for name in ["runs/lenet5", "runs/lenet5-2"] {
         let message = finish(folder.path(), &nameless);
-        assert!(message.contains(&format!("its weights are in {name}/lenet5.safetensors")), "{message}");
+        assert!(message.contains(&format!("Its weights are in {name}/lenet5.safetensors")), "{message}");
     }
     assert!(folder.path().join("runs/lenet5/lenet5.safetensors").exists());
 }
@@ -321,7 +322,7 @@ fn what_cannot_go_on_is_refused_by_name() {
         assert_eq!(output.status.code(), Some(status), "{errors}");
         assert!(errors.contains(message), "{errors}");
     };
-    refused(&ON, 2, "run/config.json: No such file");
+    refused(&ON, 2, "run: there is no run in this folder, it has no config.json");
     refused(&["--resume", "run", "--out", "other"], 2, "cannot be used with '--out <DIR>'");
     finish(folder.path(), &NEW);
     // An option that the run began with may be said again; another is refused by its name alone.

@@ -137,6 +137,24 @@ pub fn shortened(text: &str, columns: usize) -> String {
     format!("{}…", shortened.trim_end())
 }
 
+/// The text in lines of at most so many columns, which end between words. A longer word has a line of its own.
+pub fn wrapped(text: &str, columns: usize) -> String {
+    let (mut lines, mut taken) = (String::new(), 0);
+    for word in text.split(' ') {
+        let word_width = width(word);
+        if taken > 0 && taken + 1 + word_width > columns {
+            lines.push('\n');
+            taken = 0;
+        } else if taken > 0 {
+            lines.push(' ');
+            taken += 1;
+        }
+        lines.push_str(word);
+        taken += word_width;
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fmt, io};
@@ -164,6 +182,15 @@ mod tests {
         let full = |message| with_causes(&Failure(message, io::Error::other("the disk is full")));
         assert_eq!(full("cannot write x"), "cannot write x: the disk is full");
         assert_eq!(full("x: the disk is full"), "x: the disk is full");
+    }
+
+    #[test]
+    fn lines_end_between_words() {
+        assert_eq!(wrapped("one two three", 80), "one two three");
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("one two three", 6), "one\ntwo\nthree");
+        assert_eq!(wrapped("a/very/long/path is a word", 8), "a/very/long/path\nis a\nword");
+        assert_eq!(wrapped("größe größe", 11), "größe größe");
     }
 
     #[test]

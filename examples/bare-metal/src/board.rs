@@ -1,11 +1,13 @@
 //! The board: what it prints goes to the debugger (here QEMU) by Arm semihosting, and so does the exit status. A module of
 //! each program, since a program has one panic handler.
-#![allow(dead_code)] // A program uses what it needs.
+#![allow(dead_code, unused_imports)] // A program uses what it needs.
 
 use core::panic::PanicInfo;
 use cortex_m::peripheral::{Peripherals, SYST, syst::SystClkSource};
+pub use cortex_m_rt::entry;
 use cortex_m_rt::{ExceptionFrame, STACK_PAINT_VALUE, exception};
-use cortex_m_semihosting::{debug, hprintln};
+use cortex_m_semihosting::debug;
+pub use cortex_m_semihosting::hprintln;
 use infer_core::classify::top_k;
 
 /// Prints the logits, one a line and with all digits, the best classes and the stack used.
@@ -58,28 +60,51 @@ impl Counter {
     /// Instructions between two ticks of the timer, which is how exact a count is.
     const TICK: u32 = 40;
 
-    /// Starts the timer; nothing if it was started before.
-    pub fn start() -> Option<Self> {
-        let mut timer = Peripherals::take()?.SYST;
+    /// The timer's largest value, after which it begins again: 24 bits, 671 million instructions.
+    const LONGEST: u32 = (1 << 24) - 1;
+
+    /// Starts the timer.
+    ///
+    /// # Panics
+    /// Where it was started before.
+    pub fn start() -> Self {
+        let mut timer = Peripherals::take().expect("the timer is in use").SYST;
         timer.set_clock_source(SystClkSource::Core);
-        timer.set_reload(0x00ff_ffff);
+        timer.set_reload(Self::LONGEST);
         timer.clear_current();
         timer.enable_counter();
-        Some(Self(timer))
+        Self(timer)
     }
 
-    /// Instructions that `work` executes, at most 671 million, after which the timer begins again.
+    /// Instructions that `work` executes.
     pub fn count<T>(&self, work: impl FnOnce() -> T) -> (u32, T) {
         let start = SYST::get_current();
         let result = work();
-        let ticks = start.wrapping_sub(SYST::get_current()) & 0x00ff_ffff;
+        let ticks = start.wrapping_sub(SYST::get_current()) & Self::LONGEST;
         (Self::TICK * ticks, result)
     }
 }
 
+/// Bytes of flash and of statics that the program takes.
+pub fn flash_and_statics() -> (usize, usize) {
+    unsafe extern "C" {
+        // Of cortex-m-rt's linker script: the first byte of flash; where flash holds the values that statics begin with; the first
+        // static and one past those that begin with values, and one past all.
+        static __vector_table: u32;
+        static __sidata: u32;
+        static __sdata: u32;
+        static __edata: u32;
+        static __ebss: u32;
+    }
+    let (first, values) = ((&raw const __vector_table).addr(), (&raw const __sidata).addr());
+    let (statics, with_values, end) =
+        ((&raw const __sdata).addr(), (&raw const __edata).addr(), (&raw const __ebss).addr());
+    (values - first + with_values - statics, end - statics)
+}
+
 /// The most stack in use since the start, in bytes: from its lowest word that has lost the paint that cortex-m-rt puts
 /// on before `main`.
-pub fn stack_used() -> usize {
+fn stack_used() -> usize {
     unsafe extern "C" {
         // Of cortex-m-rt's linker script: one past the top of the stack, and the lowest word it may use.
         static _stack_start: u32;

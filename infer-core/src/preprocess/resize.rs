@@ -34,6 +34,7 @@ const KEPT: usize = 256;
 ///
 /// # Errors
 /// An image without pixels, or with a side above [`MAX_SIDE`].
+#[inline(never)] // Else the stack of a caller has room for the weights as long as the caller runs.
 pub fn resize_bilinear<const W: usize>(
     width: usize,
     height: usize,
@@ -201,7 +202,8 @@ struct Step {
 
 /// A walk along the finer grid of an axis. Distances are integers, so that windows and weights are exact at any size: in units
 /// of `1 / (2 · coarse)` of the finer grid's, centres of the coarser grid are `2 · fine` apart, which is also the distance at
-/// which a weight is 0. All distances from the centre below are `unit · offset + rest`.
+/// which a weight is 0. All distances from the centre below are `unit · offset + rest`. 32 bits hold them where addresses have 32
+/// bits, since an output in such a memory has less than 2²⁹ values.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     unit: usize,

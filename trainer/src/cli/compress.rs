@@ -1,7 +1,7 @@
 //! `compress`: smaller weights, made of trained ones.
 
 use std::{
-    borrow::Cow,
+    marker::PhantomData,
     path::{Path, PathBuf},
 };
 
@@ -9,13 +9,23 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use dfdx::tensor::Cpu;
 use image_files::preprocessing::Normalisation;
-use infer_core::weights::Weights;
+use infer_core::{alexnet_low_rank as low, describe::Description};
 use rand::seq::SliceRandom;
-use reporting::words::grouped;
+use reporting::{
+    table::plain,
+    words::{grouped, percent},
+};
 
-use super::{DataArgs, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, evaluate::network_of, number, print};
+use super::{
+    DataArgs, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, evaluate::network_of, number, print, real,
+};
 use crate::{
-    compress::int8,
+    compress::{
+        Trained,
+        compare::{Compared, Comparison, compare},
+        inputs, int8,
+        low_rank::{self, LowRank},
+    },
     data::Dataset,
     export::{self, Metadata, StoredFile},
     model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
@@ -31,16 +41,24 @@ pub(super) struct CompressArgs {
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Write the weights in 8-bit integers. The ranges of activations are measured on training images; at the end both networks
-    /// are compared on the test images
-    #[arg(long, required = true)]
+    /// Replace AlexNet's linear1 and linear2 by two factors each, of this rank; auto takes the smallest that keeps enough
+    #[arg(long, value_name = "RANK", value_parser = super::one_of(&Rank::NAMES), required_unless_present = "int8")]
+    rank: Option<Rank>,
+    /// With --rank auto: share of the variance of each layer's outputs that is to be kept, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value = "0.99", value_parser = share)]
+    keep: f64,
+    /// Write the weights in 8-bit integers, by the ranges that activations have on the calibration images
+    #[arg(long)]
     int8: bool,
-    /// Number of training images to measure ranges on
-    #[arg(long, value_name = "N", default_value = "512", value_parser = number(1, 100_000))]
+    /// Number of training images to calibrate on
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = number(1, 100_000))]
     calibration: usize,
     /// Seed of the choice of those images
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
+    /// Weights file to compare the result with, instead of the one that is compressed
+    #[arg(long, value_name = "FILE")]
+    parent: Option<PathBuf>,
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
@@ -55,7 +73,36 @@ pub(super) struct CompressArgs {
     messages: MessageArgs,
 }
 
-/// Metadata that describe a training run's result, which is not that of the compressed weights.
+/// Rank of the factors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    /// The smallest that keeps enough.
+    Auto,
+    /// The place in [`RANKS`].
+    Of(usize),
+}
+
+/// The networks of low rank, the smallest first.
+const RANKS: [&Description; 3] = [&low::rank64::DESCRIPTION, &low::rank128::DESCRIPTION, &low::rank256::DESCRIPTION];
+
+impl Rank {
+    const NAMES: [(&str, Self); 4] =
+        [("64", Self::Of(0)), ("128", Self::Of(1)), ("256", Self::Of(2)), ("auto", Self::Auto)];
+
+    /// The networks to try.
+    fn networks(self) -> &'static [&'static Description] {
+        match self {
+            Self::Auto => &RANKS,
+            Self::Of(place) => &RANKS[place..=place],
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    real(text, |share| (0.0..=1.0).contains(&share), "a number from 0 to 1")
+}
+
+/// Metadata of a training run's result, which is not that of the compressed weights.
 const RESULTS: [&str; 6] =
     ["test_accuracy", "test_loss", "train_accuracy", "train_loss", "validation_accuracy", "validation_loss"];
 
@@ -63,11 +110,20 @@ impl CompressArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         self.threads.apply(None)?;
         let weights = image_files::weights::named(&self.weights)?;
-        let (output, exists) = (self.output.display(), self.output.try_exists());
-        let exists = exists.with_context(|| format!("cannot look for {output}"))?;
+        let output = self.output.display();
+        let exists = self.output.try_exists().with_context(|| format!("cannot look for {output}"))?;
         ensure!(self.force || !exists, UsageError(format!("{output} exists; replace it with --force")));
         let file = export::open(&weights)?;
-        match network_of(&weights, &file)? {
+        let network = network_of(&weights, &file)?;
+        ensure!(
+            self.rank.is_none() || network == NetworkName::Alexnet,
+            UsageError(format!(
+                "--rank: {} holds {}, and only alexnet has layers to factor",
+                weights.display(),
+                network.description().name
+            ))
+        );
+        match network {
             NetworkName::Alexnet => self.compress::<AlexNet<Cpu>>(&weights, &file),
             NetworkName::AlexnetRank64 => self.compress::<AlexNetRank64<Cpu>>(&weights, &file),
             NetworkName::AlexnetRank128 => self.compress::<AlexNetRank128<Cpu>>(&weights, &file),
@@ -78,81 +134,126 @@ impl CompressArgs {
 
     fn compress<N: Network<Cpu>>(&self, path: &Path, file: &StoredFile) -> anyhow::Result<()> {
         let source = Source::<N>::read(path, file, self)?;
-        let weights = source.weights();
-        let mut positions = source.positions.clone();
+        let mut positions: Vec<usize> = (0..source.dataset.train.len()).collect();
         positions.shuffle(&mut random::generator(self.seed, b"calibrat", 0, 0));
         positions.truncate(self.calibration);
         let images = counted(positions.len(), "training image");
-        self.messages.note(&format!("Measuring activations on {images}"));
-        let lines = int8::quantise(&weights, &source.inputs(&positions)?)?;
+        self.messages.note(&format!("Calibrating on {images}"));
+        let calibration = inputs::<_, N>(&source.dataset.train, &positions, source.normalisation)?;
 
-        let positions = training::test_positions(&source.dataset, self.test_limit);
-        let images = counted(positions.len(), "test image");
+        let factored = self.rank.map(|rank| self.factorise(rank, &source.trained, &calibration)).transpose()?;
+        let smaller = factored.as_ref().map_or(&source.trained, |factored| &factored.trained);
+        let lines = self.int8.then(|| int8::quantise(&smaller.weights(), &calibration)).transpose()?;
+
+        let tested = training::test_positions(&source.dataset, self.test_limit);
+        let images = counted(tested.len(), "test image");
         self.messages.note(&format!("Comparing on {images}"));
+        let parent = self.parent.as_ref().map(|parent| {
+            let parent = image_files::weights::named(parent)?;
+            let file = export::open(&parent)?;
+            let network = network_of(&parent, &file)?;
+            anyhow::Ok(Trained::read(&file, network.description())?)
+        });
+        let parent = parent.transpose()?;
+        let before = Compared::Floats(parent.as_ref().unwrap_or(&source.trained));
+        let after = lines.as_ref().map_or(Compared::Floats(smaller), |lines| Compared::Int8(smaller, lines));
         let test = &source.dataset.test;
-        let inputs = |positions: &[usize]| int8::inputs::<_, N>(test, positions, source.normalisation);
-        let comparison = int8::compare(&weights, &lines, test, &positions, inputs, |_| ())?;
+        let test_inputs = |positions: &[usize]| inputs::<_, N>(test, positions, source.normalisation);
+        let comparison = compare([before, after], test, &tested, test_inputs)?;
 
-        let int8::Comparison { floats, int8, same, images: count } = comparison;
-        let agreement = same as f64 / count.max(1) as f64;
-        let mut metadata = source.metadata.clone();
+        let metadata = self.metadata(&source.metadata, smaller.description(), positions.len(), &comparison);
+        let bytes = match &lines {
+            Some(lines) => {
+                int8::save(&self.output, smaller.description(), lines, &metadata)?;
+                size_of_val(&lines[..])
+            }
+            None => {
+                smaller.save(&self.output, &metadata)?;
+                smaller.bytes()
+            }
+        };
+        let Comparison { scores: [before, after], same, images: count } = comparison;
+        let bytes_of = |count: usize| grouped(count as u64);
+        print(&format!(
+            "{} ({}): {} bytes of weights, before {}\nOn {images}: accuracy {}, before {}; the same class for {}\n",
+            self.output.display(),
+            smaller.description().title,
+            bytes_of(bytes),
+            bytes_of(source.trained.bytes()),
+            percent(after.accuracy),
+            percent(before.accuracy),
+            percent(same as f64 / count.max(1) as f64),
+        ))
+    }
+
+    /// The network of low rank that was asked for; of several, the first that keeps enough, else the last.
+    fn factorise(&self, rank: Rank, trained: &Trained, calibration: &[f32]) -> anyhow::Result<LowRank> {
+        let mut table = plain(["NETWORK", "LAYER", "KEPT"], 2);
+        let mut found = None;
+        for network in rank.networks() {
+            let factored = low_rank::factorise(trained, network, calibration)?;
+            for kept in &factored.layers {
+                table.add_row([network.name.to_string(), kept.layer.to_string(), percent(kept.variance)]);
+            }
+            let enough = factored.layers.iter().all(|kept| kept.variance >= self.keep);
+            found = Some(factored);
+            if enough {
+                break;
+            }
+        }
+        self.messages.note(&table.trim_fmt());
+        found.context("there is no network of low rank")
+    }
+
+    /// Metadata of the result: the source's, and what was done.
+    fn metadata(
+        &self,
+        source: &Metadata,
+        description: &Description,
+        calibration: usize,
+        comparison: &Comparison,
+    ) -> Metadata {
+        let mut metadata = source.clone();
         for key in RESULTS {
             if let Some(value) = metadata.remove(key) {
                 metadata.insert(format!("parent_{key}"), value);
             }
         }
+        let Comparison { scores: [before, after], same, images } = comparison;
         let made = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-        metadata.extend([
-            ("architecture".to_string(), N::ARCHITECTURE.to_string()),
-            ("format".to_string(), "int8".to_string()),
-            ("producer".to_string(), PRODUCER.to_string()),
-            ("compressed_by".to_string(), format!("trainer {made}")),
-            ("calibration_images".to_string(), self.calibration.min(source.positions.len()).to_string()),
-            ("calibration_seed".to_string(), self.seed.to_string()),
-            ("test_images".to_string(), count.to_string()),
-            ("test_accuracy".to_string(), format!("{:.6}", int8.accuracy)),
-            ("test_loss".to_string(), format!("{:.6}", int8.loss)),
-            ("float_test_accuracy".to_string(), format!("{:.6}", floats.accuracy)),
-            ("same_answers".to_string(), format!("{agreement:.6}")),
-        ]);
-        int8::save(&self.output, N::DESCRIPTION, &lines, &metadata)?;
-        let before: usize = source.layers.iter().map(|(weight, bias)| 4 * (weight.len() + bias.len())).sum();
-        let bytes = |count: usize| grouped(count as u64);
-        print(&format!(
-            "{}: {} bytes of weights, before {}\nOn {images}: accuracy {:.2} %, before {:.2} %; the same class for {:.2} %\n",
-            self.output.display(),
-            bytes(size_of_val(&lines[..])),
-            bytes(before),
-            100.0 * int8.accuracy,
-            100.0 * floats.accuracy,
-            100.0 * agreement,
-        ))
+        let number = |value: f64| format!("{value:.6}");
+        metadata.extend(
+            [
+                ("architecture", description.name.to_string()),
+                ("format", if self.int8 { "int8" } else { "pt" }.to_string()),
+                ("producer", PRODUCER.to_string()),
+                ("compressed_by", format!("trainer {made}")),
+                ("calibration_images", calibration.to_string()),
+                ("calibration_seed", self.seed.to_string()),
+                ("test_images", images.to_string()),
+                ("test_accuracy", number(after.accuracy)),
+                ("test_loss", number(after.loss)),
+                ("compared_test_accuracy", number(before.accuracy)),
+                ("compared_same_class", number(*same as f64 / (*images).max(1) as f64)),
+            ]
+            .map(|(key, value)| (key.to_string(), value)),
+        );
+        metadata
     }
 }
 
 /// Trained weights, and the data that they were trained on.
 struct Source<N> {
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
-    classes: usize,
+    trained: Trained,
     metadata: Metadata,
     dataset: Dataset,
     normalisation: Option<Normalisation>,
-    /// All training images.
-    positions: Vec<usize>,
-    network: std::marker::PhantomData<N>,
+    network: PhantomData<N>,
 }
 
 impl<N: Network<Cpu>> Source<N> {
     fn read(path: &Path, file: &StoredFile, args: &CompressArgs) -> anyhow::Result<Self> {
-        let classes = file.classes(N::DESCRIPTION, "")?;
-        let layers = N::DESCRIPTION.layers(classes).filter_map(|layer| Some((layer, layer.tensors?)));
-        let layers = layers.map(|(layer, [weight, bias])| {
-            let sizes = layer.weight_sizes();
-            let weight = file.values(weight, &sizes[..layer.weight_rank()])?;
-            Ok((weight, file.values(bias, &[layer.output.channels])?))
-        });
-        let layers = layers.collect::<Result<_, export::ExportError>>()?;
-        file.refuse_others(|name| N::DESCRIPTION.tensors.contains(&name))?;
+        let trained = Trained::read(file, N::DESCRIPTION)?;
         let metadata = file.metadata.clone();
         let normalisation = start::stored_normalisation(path, &metadata, N::DESCRIPTION)?.flatten();
         let shown = path.display();
@@ -162,24 +263,13 @@ impl<N: Network<Cpu>> Source<N> {
             return Err(UsageError(message).into());
         }
         let dataset = args.data.read(output::test_share(&metadata), N::shrink, args.messages)?;
-        let names = output::class_names(&metadata).map_or(Cow::Borrowed(&dataset.classes), Cow::Owned);
+        let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
         ensure!(
             start::same_classes(&names, &dataset),
             "{shown}: these weights tell apart {}; the data have the classes {}",
             names.join(", "),
             dataset.classes.join(", ")
         );
-        let positions = (0..dataset.train.len()).collect();
-        let network = std::marker::PhantomData;
-        Ok(Self { layers, classes, metadata, normalisation, positions, network, dataset })
-    }
-
-    fn weights(&self) -> Weights<'_> {
-        let layers: Vec<_> = self.layers.iter().map(|(weight, bias)| (&weight[..], &bias[..])).collect();
-        Weights::new(N::DESCRIPTION, self.classes, &layers)
-    }
-
-    fn inputs(&self, positions: &[usize]) -> anyhow::Result<Vec<f32>> {
-        Ok(int8::inputs::<_, N>(&self.dataset.train, positions, self.normalisation)?)
+        Ok(Self { trained, metadata, normalisation, dataset, network: PhantomData })
     }
 }

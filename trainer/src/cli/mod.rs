@@ -60,15 +60,15 @@ Exit status: 0 success, 1 the run diverged or learnt nothing, 2 it could not be 
 /// Examples of the short help.
 const SHORT_EXAMPLES: &str = "\
 Examples:
-  trainer --quick                          a few minutes on two cores, for a first look
-  trainer --resume runs/alexnet            go on after Ctrl-C, a crash or a power failure
-  trainer --data photos --out runs/photos  images of your own, in photos/cat, photos/dog, ...
+  trainer --quick                a few minutes on two cores, for a first look
+  trainer --data photos          your own images: photos/cat, photos/dog, ...
+  trainer --resume runs/alexnet  go on after Ctrl-C, a crash or a power failure
 
 `trainer --help` shows all options.";
 
-/// Trains AlexNet (or LeNet-5) on Fashion-MNIST or a folder of images and exports safetensors weights.
+/// Trains AlexNet or LeNet-5 on images, and exports the weights as safetensors
 #[derive(Debug, Parser)]
-#[command(name = "trainer", version, args_conflicts_with_subcommands = true, after_help = SHORT_EXAMPLES, after_long_help = EXAMPLES)]
+#[command(name = "trainer", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true, after_help = SHORT_EXAMPLES, after_long_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -80,17 +80,19 @@ struct Cli {
 enum Command {
     /// Train a network (the default command)
     Train(Box<train::TrainArgs>),
-    /// Evaluate a weights file on the test images: loss, accuracy, precision, recall, F1, confusion matrix
+    /// Evaluate a weights file on the test images
+    ///
+    /// It prints loss, accuracy, precision, recall, F1 and the confusion matrix.
     Evaluate(evaluate::EvaluateArgs),
-    /// Compress trained weights: to 8-bit integers, a quarter of their size
+    /// Compress trained weights: layers of low rank, 8-bit integers
     Compress(compress::CompressArgs),
-    /// Plot the curves of a run, or of several runs in one picture
+    /// Plot the curves of a run, or of several in one picture
     Plot(plot::PlotArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
     Summary(summary::SummaryArgs),
-    /// Write test images as PNG files into folders named after their classes
+    /// Write test images as PNG files into a folder for each class
     Samples(samples::SamplesArgs),
-    /// Show which NVIDIA GPUs and libraries this machine has for training
+    /// Show which NVIDIA GPUs and libraries this machine has
     #[cfg(feature = "cuda")]
     Cuda(cuda::CudaArgs),
 }
@@ -122,29 +124,32 @@ impl NetworkName {
     }
 }
 
+const DATA: &str = "Data";
+const SCREEN: &str = "Screen and machine";
+
 /// Where the data comes from.
 #[derive(Debug, Clone, Args)]
 struct DataArgs {
-    /// Data set: a folder of images, or of four IDX files [default: Fashion-MNIST]
+    /// Data: a folder of images [default: Fashion-MNIST]
     ///
-    /// Images lie in DIR/train/CLASS and DIR/test/CLASS, with DIR/val/CLASS (or valid) for validation if there is one, or in
+    /// Or a folder of four IDX files. Images lie in DIR/train/CLASS and DIR/test/CLASS, with DIR/val/CLASS (or valid) for validation if there is one, or in
     /// DIR/CLASS. IDX files may be gzipped. Fashion-MNIST is taken from data/fashion-mnist or from
     /// /usr/share/datasets/fashion-mnist, or downloaded.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Share of the images of each class that is kept for the test, for images as DIR/CLASS [default: 0.2, or as the weights
     /// were trained]
-    #[arg(long, value_name = "SHARE", value_parser = test_share, allow_negative_numbers = true, hide_short_help = true)]
+    #[arg(long, value_name = "SHARE", value_parser = test_share, allow_negative_numbers = true, help_heading = DATA)]
     test_share: Option<f64>,
     /// Seed of the choice of test images, for images as DIR/CLASS [default: 0, or as the weights were trained]
-    #[arg(long, value_name = "N", hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = DATA)]
     test_seed: Option<u64>,
     /// Leave out images that cannot be read. They are listed in unreadable-images.txt
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, help_heading = DATA)]
     skip_unreadable: bool,
     /// URL to download missing IDX files from, into --data or data/fashion-mnist [default: the data set's own site; no
     /// download with --data]
-    #[arg(long, value_name = "URL", hide_short_help = true)]
+    #[arg(long, value_name = "URL", help_heading = DATA)]
     data_url: Option<String>,
 }
 
@@ -152,7 +157,7 @@ struct DataArgs {
 #[derive(Debug, Args)]
 struct ThreadArgs {
     /// Number of threads [default: all cores, or as many as the resumed run had]
-    #[arg(short = 'j', long, value_name = "N", value_parser = number(1, 1024))]
+    #[arg(short = 'j', long, value_name = "N", value_parser = number(1, 1024), help_heading = SCREEN)]
     threads: Option<usize>,
 }
 
@@ -160,10 +165,10 @@ struct ThreadArgs {
 #[derive(Debug, Clone, Copy, Default, Args)]
 struct MessageArgs {
     /// Show no progress and no notes, only warnings and errors
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long, conflicts_with = "verbose", help_heading = SCREEN)]
     quiet: bool,
     /// Show more: every file that is left out, and a run's options
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = SCREEN)]
     verbose: bool,
 }
 

@@ -10,7 +10,14 @@ use anyhow::Context;
 use clap::Args;
 
 use super::MessageArgs;
-use crate::training::{config::RunConfig, curves, introduction::title, metrics, progress::say, steps};
+use crate::training::{
+    config::RunConfig,
+    curves::{self, ComparedRun},
+    introduction::title,
+    metrics,
+    progress::say,
+    steps,
+};
 use image_files::atomic;
 
 /// Options of `plot`.
@@ -35,7 +42,8 @@ impl PlotArgs {
                 let path = run.join("metrics.csv");
                 let epochs = File::open(&path).and_then(metrics::read_csv);
                 let epochs = epochs.with_context(|| format!("cannot read {}", path.display()))?;
-                Ok((name(run), epochs))
+                let steps = steps::read(&run.join("metrics.jsonl"));
+                Ok(ComparedRun { name: name(run), epochs, steps })
             })
             .collect::<anyhow::Result<_>>()?;
         let data: Vec<Vec<String>> = self
@@ -49,10 +57,10 @@ impl PlotArgs {
         }
         let svg = match (&self.runs[..], &runs[..]) {
             // One run is drawn with all that was measured.
-            ([run], [(name, epochs)]) => {
-                let config = RunConfig::read(run).ok();
-                let name = config.as_ref().map_or(name.as_str(), |config| title(&config.network));
-                curves::draw(name, epochs, &steps::read(&run.join("metrics.jsonl")))
+            ([folder], [run]) => {
+                let config = RunConfig::read(folder).ok();
+                let name = config.as_ref().map_or(run.name.as_str(), |config| title(&config.network));
+                curves::draw(name, &run.epochs, &run.steps)
             }
             _ => curves::compare(&runs),
         };

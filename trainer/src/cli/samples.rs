@@ -19,11 +19,15 @@ use image_files::atomic;
 /// Options of `samples`.
 #[derive(Debug, Args)]
 pub(super) struct SamplesArgs {
-    /// Folder to write to; it gets a folder for each class, with every character of the class's name that is
-    /// neither an ASCII letter or digit nor - replaced by _ ("T-shirt/top" becomes T-shirt_top)
+    /// Folder to write to; it gets a folder for each class
+    ///
+    /// In the names of classes, every character that is neither an ASCII letter or digit nor - becomes _ ("T-shirt/top" becomes
+    /// T-shirt_top).
     #[arg(short, long, visible_alias = "output", value_name = "DIR")]
     out: PathBuf,
-    /// Number of images, from the first test image on; each file is named after its position
+    /// Number of images, from the first test image on
+    ///
+    /// Each file is named after its position.
     #[arg(long, value_name = "N", default_value = "100", value_parser = number(1, 1_000_000))]
     count: usize,
     #[command(flatten)]

@@ -6,87 +6,21 @@ use std::{collections::BTreeMap, io::Write, path::Path};
 use image_files::{
     atomic,
     header::{Entry, header},
-    preprocessing::Normalisation,
 };
 use infer_core::{
     describe::Description,
-    int8::{self, Int8Backend, Int8Error, Ranges},
-    packed::{self, Backend, Line, LinearWeights, PackedError, Parallel, Plan},
-    preprocess::normalise,
+    int8::{self, Plan, Ranges},
+    packed::Line,
     weights::Weights,
 };
-use rayon::prelude::*;
 
-use crate::{
-    data::LabelledImages,
-    export::ExportError,
-    model::{ModelError, Network},
-    ops::ConvDevice,
-    training::metrics::{Scores, Tally},
-};
+use super::{CompressError, Floats};
+use crate::export::ExportError;
 
-/// Images that are computed at once.
-const BATCH: usize = 32;
-
-/// Why int8 weights could not be made or tried.
-#[derive(Debug, thiserror::Error)]
-pub enum CompressError {
-    /// There is no image to measure ranges on.
-    #[error("calibration needs at least one image")]
-    NoImages,
-    /// There is no int8 network of that name.
-    #[error("there is no int8 network {0}")]
-    Network(&'static str),
-    /// An image cannot become an input.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The weights cannot be packed or run as floats.
-    #[error(transparent)]
-    Packed(#[from] PackedError),
-    /// The weights cannot be quantised, or run as integers.
-    #[error(transparent)]
-    Int8(#[from] Int8Error),
-}
-
-/// The threads of rayon's pool.
-struct Threads;
-
-impl Parallel for Threads {
-    fn for_each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        (0..tasks).into_par_iter().for_each(task);
-    }
-}
-
-/// Inputs of a network, for the images at `positions`, one behind the other.
-///
-/// # Errors
-/// The network's preprocessing.
-pub fn inputs<D: ConvDevice, N: Network<D>>(
-    data: &LabelledImages,
-    positions: &[usize],
-    normalisation: Option<Normalisation>,
-) -> Result<Vec<f32>, ModelError> {
-    let length = N::DESCRIPTION.input().values();
-    let mut inputs = vec![0.0; positions.len() * length];
-    inputs.par_chunks_mut(length).zip(positions).try_for_each(|(input, &position)| {
-        let (width, height) = data.size(position);
-        N::preprocess(width, height, data.image(position), input)?;
-        if let Some(Normalisation { mean, std }) = normalisation {
-            normalise(input, mean, std);
-        }
-        Ok::<(), ModelError>(())
-    })?;
-    Ok(inputs)
-}
-
-/// A network's packed and int8 plans.
-///
-/// # Errors
-/// It is none of those that come with infer-core.
-fn plans(description: &Description) -> Result<(&'static Plan, &'static int8::Plan), CompressError> {
-    let floats = packed::NETWORKS.iter().find(|plan| plan.description().name == description.name);
-    let integers = int8::NETWORKS.iter().find(|plan| plan.description().name == description.name);
-    floats.copied().zip(integers.copied()).ok_or(CompressError::Network(description.name))
+/// The int8 plan of a network.
+pub(super) fn plan(description: &Description) -> Result<&'static Plan, CompressError> {
+    let plan = int8::NETWORKS.iter().find(|plan| plan.description().name == description.name);
+    plan.copied().ok_or_else(|| CompressError::Network(description.name.to_string()))
 }
 
 /// Quantises the weights of a network, with ranges that are the best for the given inputs.
@@ -94,19 +28,14 @@ fn plans(description: &Description) -> Result<(&'static Plan, &'static int8::Pla
 /// # Errors
 /// [`CompressError`].
 pub fn quantise(weights: &Weights<'_>, inputs: &[f32]) -> Result<Vec<Line>, CompressError> {
-    let (floats, integers) = plans(weights.description())?;
-    let network = Floats::new(floats, weights)?;
-    let network = network.network()?;
-    let image = weights.description().input().values();
-    if inputs.len() < image {
-        return Err(CompressError::NoImages);
-    }
+    let plan = plan(weights.description())?;
+    let network = Floats::new(weights)?;
     let mut greatest = vec![0.0_f32; weights.description().layers.len()];
-    observe(&network, inputs, |layer, outputs| {
+    network.observe(inputs, |layer, outputs| {
         greatest[layer] = outputs.iter().fold(greatest[layer], |greatest, value| greatest.max(value.abs()));
     })?;
     let mut histograms: Vec<_> = greatest.iter().map(|greatest| Histogram::new(*greatest)).collect();
-    observe(&network, inputs, |layer, outputs| histograms[layer].add(outputs))?;
+    network.observe(inputs, |layer, outputs| histograms[layer].add(outputs))?;
     let layers = weights.description().layers;
     let outputs = layers.iter().zip(&histograms).map(|(layer, histogram)| {
         // Where no ReLU follows, outputs have 14 bits: enough for twice the range that was seen.
@@ -115,43 +44,9 @@ pub fn quantise(weights: &Weights<'_>, inputs: &[f32]) -> Result<Vec<Line>, Comp
     let outputs: Vec<f32> = outputs.map(|range| if range > 0.0 { range } else { 1.0 }).collect();
     let input = inputs.iter().fold(0.0_f32, |greatest, value| greatest.max(value.abs()));
     let input = if input > 0.0 { input } else { 1.0 };
-    let mut lines = vec![Line::ZERO; integers.packed_len(weights.classes())];
-    int8::Network::pack(integers, weights, Ranges { input, outputs: &outputs }, &mut lines)?;
+    let mut lines = vec![Line::ZERO; plan.packed_len(weights.classes())];
+    int8::Network::pack(plan, weights, Ranges { input, outputs: &outputs }, &mut lines)?;
     Ok(lines)
-}
-
-/// A network of floats, packed.
-struct Floats {
-    plan: &'static Plan,
-    lines: Vec<Line>,
-}
-
-impl Floats {
-    fn new(plan: &'static Plan, weights: &Weights<'_>) -> Result<Self, PackedError> {
-        let mut lines = vec![Line::ZERO; plan.packed_len(weights.classes(), LinearWeights::F32)];
-        packed::Network::pack(plan, weights, LinearWeights::F32, &mut lines)?;
-        Ok(Self { plan, lines })
-    }
-
-    fn network(&self) -> Result<packed::Network<'_>, PackedError> {
-        packed::Network::from_packed(self.plan, &self.lines, Backend::best())
-    }
-}
-
-/// Passes the outputs of each layer on, for all inputs.
-fn observe(
-    network: &packed::Network<'_>,
-    inputs: &[f32],
-    mut observer: impl FnMut(usize, &[f32]),
-) -> Result<(), PackedError> {
-    let image = network.description().input().values();
-    let mut workspace = vec![Line::ZERO; network.workspace_len(BATCH)];
-    let mut logits = vec![0.0; BATCH * network.classes()];
-    for inputs in inputs.chunks(BATCH * image) {
-        let logits = &mut logits[..inputs.len() / image * network.classes()];
-        network.forward_with_outputs(inputs, logits, &mut workspace, &Threads, &mut observer)?;
-    }
-    Ok(())
 }
 
 /// Magnitudes of a layer's outputs, counted.
@@ -190,59 +85,6 @@ impl Histogram {
         let ranges = (1..=200).map(|step| f64::from(self.greatest) * f64::from(step) / 200.0);
         ranges.min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or_default() as f32
     }
-}
-
-/// Comparison of int8 weights with those that they were made of, on labelled images.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Comparison {
-    /// Scores of the network of floats.
-    pub floats: Scores,
-    /// Scores of the network of integers.
-    pub int8: Scores,
-    /// Images that both take for the same class.
-    pub same: u64,
-    /// Images in all.
-    pub images: u64,
-}
-
-/// Classifies images by both networks. `inputs` gives the inputs of the images at some positions.
-///
-/// # Errors
-/// [`CompressError`].
-pub fn compare(
-    weights: &Weights<'_>,
-    lines: &[Line],
-    data: &LabelledImages,
-    positions: &[usize],
-    inputs: impl Fn(&[usize]) -> Result<Vec<f32>, ModelError>,
-    mut progress: impl FnMut(usize),
-) -> Result<Comparison, CompressError> {
-    let (plan, integers) = plans(weights.description())?;
-    let floats = Floats::new(plan, weights)?;
-    let floats = floats.network()?;
-    let int8 = int8::Network::from_packed(integers, lines, Int8Backend::best())?;
-    let mut workspace = vec![Line::ZERO; floats.workspace_len(BATCH).max(int8.workspace_len(BATCH))];
-    let (mut tallies, mut same) = ([Tally::default(), Tally::default()], 0);
-    let classes = weights.classes();
-    for positions in positions.chunks(BATCH) {
-        let inputs = inputs(positions)?;
-        let [mut expected, mut found] = [(); 2].map(|()| vec![0.0; positions.len() * classes]);
-        floats.forward(&inputs, &mut expected, &mut workspace, &Threads)?;
-        int8.forward(&inputs, &mut found, &mut workspace, &Threads)?;
-        let labels: Vec<u16> = positions.iter().filter_map(|at| data.labels().get(*at).copied()).collect();
-        for (tally, logits) in tallies.iter_mut().zip([&expected, &found]) {
-            tally.add(logits, &labels, data.classes());
-        }
-        let best = |logits: &[f32]| {
-            let best = logits.iter().take(data.classes()).enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            best.map(|(class, _)| class)
-        };
-        let pairs = expected.chunks_exact(classes).zip(found.chunks_exact(classes));
-        same += pairs.filter(|(expected, found)| best(expected) == best(found)).count() as u64;
-        progress(positions.len());
-    }
-    let [floats, int8] = tallies;
-    Ok(Comparison { images: int8.images(), floats: floats.scores(), int8: int8.scores(), same })
 }
 
 /// Writes int8 weights and metadata. An existing file is replaced only when the new one is complete.

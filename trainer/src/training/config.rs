@@ -205,7 +205,12 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`] naming the file.
     pub fn read(folder: &Path) -> Result<Self, ConfigError> {
-        Self::read_file(&folder.join("config.json"))
+        match Self::read_file(&folder.join("config.json")) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(ConfigError::NoRun { folder: folder.to_path_buf() })
+            }
+            read => read,
+        }
     }
 
     /// Reads a configuration.
@@ -279,6 +284,12 @@ pub enum ExtensionError {
 /// Why a run's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// There is no configuration in the folder.
+    #[error("{}: there is no run in this folder, it has no config.json", .folder.display())]
+    NoRun {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Read {

@@ -52,20 +52,40 @@ pub fn draw_apart(epochs: &[EpochMetrics], steps: &[StepMetrics]) -> Result<[Str
     Ok([document(None, &[Panel::loss(epochs, steps)])?, document(None, &[Panel::accuracy(epochs, steps)])?])
 }
 
-/// Draws what `runs` measured by their held-out images (by the test images where none were held out, as the legend says), a
-/// colour a run, as an SVG document. The loss's panel names the runs for both.
+/// A run beside others in a picture.
+#[derive(Debug, Clone)]
+pub struct ComparedRun {
+    /// Its name in the picture.
+    pub name: String,
+    /// Its epochs.
+    pub epochs: Vec<EpochMetrics>,
+    /// Its steps, which are drawn where there is only one epoch.
+    pub steps: Vec<StepMetrics>,
+}
+
+impl ComparedRun {
+    /// The scores of the held-out images, or of the test images where none were held out, as the name of the curve says. A run
+    /// of one epoch has one point of them only: a thin line of its training leads there.
+    fn curves(&self, colour: RGBColor, value: fn(&Scores) -> f64) -> Vec<Curve> {
+        let Self { name, epochs, steps } = self;
+        let held_out = epochs.iter().any(|epoch| epoch.validation.is_some());
+        let measured = format!("{name}, {}", if held_out { "validation" } else { "test" });
+        let measured =
+            Curve::new(&measured, colour, epochs, value, |epoch| Some(epoch.validation.unwrap_or(epoch.test)));
+        let points = of_single_epoch(epochs, steps, value);
+        let training = points.map(|points| Curve { name: format!("{name}, training"), colour, points, thin: true });
+        training.into_iter().chain([measured]).collect()
+    }
+}
+
+/// Draws what `runs` measured, a colour a run, as an SVG document. The loss's panel names the runs for both.
 ///
 /// # Errors
 /// Where plotting fails, in words.
-pub fn compare(runs: &[(String, Vec<EpochMetrics>)]) -> Result<String, String> {
+pub fn compare(runs: &[ComparedRun]) -> Result<String, String> {
     let curves = |value: fn(&Scores) -> f64| {
         let coloured = runs.iter().zip(COLOURS.iter().cycle());
-        let curve = |((name, epochs), colour): (&(String, Vec<EpochMetrics>), &RGBColor)| {
-            let held_out = epochs.iter().any(|epoch| epoch.validation.is_some());
-            let name = format!("{name}, {}", if held_out { "validation" } else { "test" });
-            Curve::new(&name, *colour, epochs, value, |epoch| Some(epoch.validation.unwrap_or(epoch.test)))
-        };
-        coloured.map(curve).collect::<Vec<_>>()
+        coloured.flat_map(|(run, colour)| run.curves(*colour, value)).collect::<Vec<_>>()
     };
     let (losses, accuracies) = (curves(|scores| scores.loss), curves(|scores| 100.0 * scores.accuracy));
     document(Some("Runs"), &[Panel::of_losses(losses), Panel { legend: None, ..Panel::of_accuracies(accuracies) }])
@@ -150,6 +170,8 @@ struct Curve {
     name: String,
     colour: RGBColor,
     points: Vec<(f64, f64)>,
+    /// Whether it stands behind others, without marks.
+    thin: bool,
 }
 
 impl Curve {
@@ -166,17 +188,14 @@ impl Curve {
             .filter_map(|epoch| Some((epoch.epoch as f64, value(&scores(epoch)?))))
             .filter(|point| point.1.is_finite())
             .collect();
-        Self { name: name.to_owned(), colour, points }
+        Self { name: name.to_owned(), colour, points, thin: false }
     }
 }
 
 fn curves(epochs: &[EpochMetrics], steps: &[StepMetrics], value: fn(&Scores) -> f64) -> Vec<Curve> {
     let mut training = Curve::new("training", TRAIN, epochs, value, |epoch| Some(epoch.train));
-    if let [epoch] = epochs {
-        let steps: Vec<_> = steps.iter().filter(|step| step.epoch == epoch.epoch).collect();
-        if steps.len() > 1 {
-            training.points = by_steps(&steps, epoch.epoch, value);
-        }
+    if let Some(points) = of_single_epoch(epochs, steps, value) {
+        training.points = points;
     }
     let mut curves = vec![
         training,
@@ -185,6 +204,17 @@ fn curves(epochs: &[EpochMetrics], steps: &[StepMetrics], value: fn(&Scores) -> 
     ];
     curves.retain(|curve| !curve.points.is_empty());
     curves
+}
+
+/// Training of a run with a single epoch, by its steps; none where there are more epochs, or no two steps.
+fn of_single_epoch(
+    epochs: &[EpochMetrics],
+    steps: &[StepMetrics],
+    value: fn(&Scores) -> f64,
+) -> Option<Vec<(f64, f64)>> {
+    let [epoch] = epochs else { return None };
+    let steps: Vec<_> = steps.iter().filter(|step| step.epoch == epoch.epoch).collect();
+    (steps.len() > 1).then(|| by_steps(&steps, epoch.epoch, value))
 }
 
 /// The steps of an epoch as points on the way to its end.
@@ -253,11 +283,12 @@ impl Panel {
             let colour = curve.colour;
             let points = curve.points.iter().copied();
             // Marks make a single epoch visible and would clutter many.
-            let radius = if curve.points.len() <= 30 { 3 } else { 0 };
+            let radius = if curve.points.len() <= 30 && !curve.thin { 3 } else { 0 };
+            let width = if curve.thin { 1 } else { 2 };
             chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2).filled()).point_size(radius))?
+                .draw_series(LineSeries::new(points, colour.stroke_width(width).filled()).point_size(radius))?
                 .label(curve.name.as_str())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(width)));
         }
         if let Some(legend) = legend.clone().filter(|_| !curves.is_empty()) {
             chart
@@ -290,6 +321,20 @@ mod tests {
             .collect()
     }
 
+    /// Steps of the first epoch.
+    fn steps(count: usize) -> Vec<StepMetrics> {
+        let step = |step: usize| StepMetrics {
+            epoch: 1,
+            step,
+            loss: 2.0 / step as f64,
+            accuracy: 0.5,
+            learning_rate: 0.1,
+            gradient_norm: None,
+            seconds: 1.0,
+        };
+        (1..=count).map(step).collect()
+    }
+
     #[test]
     fn the_drawing_has_both_panels_axes_and_legend_for_one_epoch_and_for_many() {
         for count in [1, 2, 10, 100] {
@@ -303,16 +348,7 @@ mod tests {
 
     #[test]
     fn a_single_epoch_is_drawn_by_its_steps() {
-        let step = |step: usize| StepMetrics {
-            epoch: 1,
-            step,
-            loss: 2.0 / step as f64,
-            accuracy: 0.5,
-            learning_rate: 0.1,
-            gradient_norm: None,
-            seconds: 1.0,
-        };
-        let steps: Vec<_> = (1..=250).map(step).collect();
+        let steps = steps(250);
         let of = |epochs: usize| curves(&super::tests::epochs(epochs), &steps, |scores| scores.loss).remove(0).points;
         let points = of(1);
         // Three steps each, the last one alone; the last step is the epoch's end.
@@ -328,11 +364,30 @@ mod tests {
     fn runs_are_compared_by_name() {
         let mut plain = epochs(3);
         plain.iter_mut().for_each(|epoch| epoch.validation = None);
-        let svg = compare(&[("plain".to_owned(), plain), ("<best>".to_owned(), epochs(12))]).unwrap();
+        let run = |name: &str, epochs| ComparedRun { name: name.to_owned(), epochs, steps: steps(250) };
+        let svg = compare(&[run("plain", plain), run("<best>", epochs(12))]).unwrap();
         assert!(svg.contains("plain, test") && svg.contains("&lt;best&gt;, validation"), "{svg}");
         assert!(svg.contains("#0072B2"), "{svg}");
         assert!(!svg.contains("#009E73"));
         assert_eq!(svg.matches("plain, test").count(), 1, "the runs are named once");
+        assert!(!svg.contains(", training"), "there are epochs to draw");
+    }
+
+    #[test]
+    fn a_compared_run_of_one_epoch_has_a_line_of_its_training() {
+        let run = ComparedRun { name: "short".to_owned(), epochs: epochs(1), steps: steps(250) };
+        let curves = run.curves(TEST, |scores| scores.loss);
+        let of = |curve: &Curve| (curve.name.clone(), curve.points.len(), curve.thin);
+        assert_eq!(
+            curves.iter().map(of).collect::<Vec<_>>(),
+            [("short, training".to_owned(), 84, true), ("short, validation".to_owned(), 1, false)]
+        );
+        let longer = ComparedRun { name: "longer".to_owned(), epochs: epochs(3), steps: Vec::new() };
+        let svg = compare(&[run.clone(), longer.clone()]).unwrap();
+        assert!(svg.contains("short, training") && !svg.contains("longer, training"), "{svg}");
+        // Without steps, a mark is all there is.
+        let svg = compare(&[ComparedRun { steps: Vec::new(), ..run }, longer]).unwrap();
+        assert!(svg.contains("short, validation") && !svg.contains("short, training"), "{svg}");
     }
 
     #[test]

@@ -64,6 +64,9 @@ impl RunFolder {
     /// [`OutputError::Write`] or [`OutputError::Busy`], naming the folder.
     pub fn create(path: &Path, config: RunConfig) -> Result<Self, OutputError> {
         let failed = |source| OutputError::Write { path: path.to_path_buf(), source };
+        if path.is_file() {
+            return Err(failed(io::Error::new(io::ErrorKind::NotADirectory, "expected a folder, found a file")));
+        }
         fs::create_dir_all(path).map_err(failed)?;
         let lock = FolderLock::take(path).map_err(|error| match error {
             LockError::Taken(process) => OutputError::Busy { path: path.to_path_buf(), process },

@@ -79,6 +79,9 @@ pub trait Observer {
         let _ = (epoch, times);
     }
 
+    /// The run was asked to end, and saves what it has.
+    fn interrupted(&mut self) {}
+
     /// An epoch ended, the best so far or not.
     fn epoch(&mut self, metrics: &EpochMetrics, best: bool) {
         let _ = (metrics, best);
@@ -248,6 +251,10 @@ impl Observer for Progress {
 
     fn times(&mut self, epoch: usize, times: &Times) {
         self.line(&format!("epoch {epoch}/{}: the GPU's time in training\n{times}", self.epochs));
+    }
+
+    fn interrupted(&mut self) {
+        self.line("Saving the run; a second Ctrl-C ends it at once, without its last steps");
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics, best: bool) {

@@ -330,6 +330,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         if !self.setting.interrupt.is_requested() {
             return Ok(());
         }
+        self.setting.observer.interrupted();
         self.read_steps()?;
         let mut files = Vec::new();
         if let Some(folder) = self.setting.folder.filter(|_| self.state.epochs.is_empty()) {

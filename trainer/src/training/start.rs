@@ -79,6 +79,18 @@ pub enum StartError {
         /// The weights file.
         path: PathBuf,
     },
+    /// The weights to start from are those of another network.
+    #[error(
+        "{}: these are weights of {found:?}, and the run trains {expected:?}; --network chooses another network", .path.display()
+    )]
+    InitNetwork {
+        /// The weights file.
+        path: PathBuf,
+        /// Their network, by their metadata.
+        found: String,
+        /// The run's.
+        expected: &'static str,
+    },
     /// The metadata of a weights file ask for another preprocessing.
     #[error("{}: {reason}", .path.display())]
     Preprocessing {
@@ -163,7 +175,14 @@ impl NewRun<'_> {
             (None, None) => options.validation.min(dataset.train.len() / 10),
         };
         let known = match self.init {
-            Some(path) => stored_normalisation(path, &export::metadata(path)?, self.network)?,
+            Some(path) => {
+                let metadata = export::metadata(path)?;
+                let expected = self.network.name;
+                if let Some(found) = metadata.get("architecture").filter(|found| *found != expected) {
+                    return Err(StartError::InitNetwork { path: path.to_path_buf(), found: found.clone(), expected });
+                }
+                stored_normalisation(path, &metadata, self.network)?
+            }
             None => None,
         };
         options.normalisation = match (self.normalise, known) {

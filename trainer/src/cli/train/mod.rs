@@ -39,57 +39,64 @@ const FEW_STEPS: usize = 100;
 /// Runs that take longer are told of a shorter one.
 const LONG: Duration = Duration::from_secs(10 * 60);
 
-/// Options of `train`.
+const RUN: &str = "Run";
+const GPU: &str = "NVIDIA GPUs";
+
+/// Options of `train`. Those without a heading are the main ones, which the short help shows.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
-    /// Resume the run in this folder from its last checkpoint
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    pub(super) recipe: RecipeArgs,
+    /// Number of epochs [default: 10]
     ///
-    /// The result is the same as without the stop. Options may be said again, but not changed. With --epochs, a run with a constant or stepwise learning rate gets more epochs, even if it is finished
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "quick", "recipe", "out", "overwrite", "test_share", "test_seed"])]
-    resume: Option<PathBuf>,
-    /// Train by the configuration of another run
+    /// An epoch is a pass over the training images.
+    #[arg(long, value_name = "N", value_parser = number(1, 100_000))]
+    pub(super) epochs: Option<usize>,
+    /// Output folder of the run [default: runs/<network>]
     ///
-    /// The file is the config.json of its folder. Its options, its data and its weights to start from count where none are given.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "recipe"], hide_short_help = true)]
-    config: Option<PathBuf>,
-    /// Output folder of the run [default: runs/<network>, with the next free number if it is in use]
+    /// The default has the next free number where that folder is in use.
     #[arg(short, long, visible_alias = "output", value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace the run in the output folder
-    #[arg(long)]
-    overwrite: bool,
-    /// Number of epochs: passes over the training images [default: 10]
-    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = recipe::RECIPE)]
-    pub(super) epochs: Option<usize>,
-    /// Minutes between checkpoints within an epoch; 0: after every step. There is always one after an epoch [default: 10]
-    #[arg(long, value_name = "MINUTES", value_parser = minutes, allow_negative_numbers = true, hide_short_help = true)]
-    checkpoint_minutes: Option<f64>,
-    /// Number of checkpoints to keep [default: 2]
-    #[arg(long, value_name = "N", value_parser = number(1, 1_000_000), hide_short_help = true)]
-    keep_checkpoints: Option<usize>,
+    /// Go on with the run in this folder
+    ///
+    /// It goes on from its last checkpoint, and the result is the same as without the stop. Options may be said again, but not changed. With --epochs, a run with a constant or stepwise learning rate gets more epochs, even if it is finished
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "quick", "recipe", "out", "overwrite", "test_share", "test_seed"])]
+    resume: Option<PathBuf>,
     /// Device: cpu, cuda, cuda:N or auto
     ///
     /// cuda is an NVIDIA GPU, and needs a build with --features cuda; auto is a GPU if one can be used.
     #[arg(long, default_value_t, value_name = "NAME")]
     device: DeviceChoice,
+    /// Replace the run in the output folder
+    #[arg(long, help_heading = RUN)]
+    overwrite: bool,
+    /// Train by the configuration of another run
+    ///
+    /// The file is the config.json of its folder. Its options, its data and its weights to start from count where none are given.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "recipe"], help_heading = RUN)]
+    config: Option<PathBuf>,
+    /// Minutes between checkpoints within an epoch; 0: after every step. There is always one after an epoch [default: 10]
+    #[arg(long, value_name = "MINUTES", value_parser = minutes, allow_negative_numbers = true, help_heading = RUN)]
+    checkpoint_minutes: Option<f64>,
+    /// Number of checkpoints to keep [default: 2]
+    #[arg(long, value_name = "N", value_parser = number(1, 1_000_000), help_heading = RUN)]
+    keep_checkpoints: Option<usize>,
     /// Precision of matrix products on a GPU: f32, tf32 or bf16, or auto: tf32 for convolutions where the GPU has it and f32
     /// for linear layers, as in PyTorch. Sums, weights and everything else are f32
-    #[arg(long, default_value_t, value_name = "NAME", hide_short_help = true)]
+    #[arg(long, default_value_t, value_name = "NAME", help_heading = GPU)]
     precision: Precision,
     /// Kernels of convolutions on a GPU: fused (this program's own) or portable (composed of dfdx's operations)
-    #[arg(long, default_value_t, value_name = "NAME", hide_short_help = true)]
+    #[arg(long, default_value_t, value_name = "NAME", help_heading = GPU)]
     cuda_kernels: CudaKernels,
     /// Measure the time of each kind of kernel on a GPU: a table after each epoch, and kernel-times.csv in the output folder
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, help_heading = GPU)]
     time_kernels: bool,
     #[command(flatten)]
     threads: ThreadArgs,
     #[command(flatten)]
     messages: MessageArgs,
-    #[command(flatten)]
-    data: DataArgs,
-    #[command(flatten)]
-    pub(super) recipe: RecipeArgs,
 }
 
 /// A configuration that is there already.
@@ -248,7 +255,7 @@ impl TrainArgs {
         drop(shown);
         let best = &outcome.epochs[outcome.best];
         note(&format!(
-            "Done: epoch {} is the best, with a test accuracy of {:.2} %; its weights are in {}",
+            "Done: epoch {} is the best, with a test accuracy of {:.2} %\nIts weights are in {}",
             best.epoch,
             100.0 * best.test.accuracy,
             weights.display()
@@ -303,7 +310,7 @@ impl TrainArgs {
     fn forecast(&self, time: Duration) -> String {
         let quick = match self.recipe.is_quick() || time < LONG {
             true => "",
-            false => "; for a first look, trainer --quick takes a few minutes",
+            false => "\nFor a first look, trainer --quick takes a few minutes",
         };
         format!(
             "That takes about {} on this machine{quick}",

@@ -20,108 +20,112 @@ const NO_LIMIT: u64 = u32::MAX as u64;
 /// Options that determine the result of a run. Options that a preset may set are absent unless given.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecipeArgs {
-    /// Network to train: AlexNet on 1×224×224 or LeNet-5 on 1×28×28 [default: alexnet]
-    #[arg(long, value_enum, value_name = "NAME", help_heading = RECIPE)]
-    pub(super) network: Option<NetworkName>,
-    /// Preset for all options that are not given
+    /// Network: alexnet or lenet5 [default: alexnet]
     ///
-    /// `reference` is Adam with a constant learning rate, `best` the most accurate recipe known for ten epochs.
-    #[arg(long, value_name = "NAME", default_value = "reference", value_parser = one_of(&Recipe::NAMES), help_heading = RECIPE)]
+    /// AlexNet takes images of 1×224×224, LeNet-5 of 1×28×28. alexnet-rank64, alexnet-rank128 and alexnet-rank256 are AlexNets whose
+    /// two large linear layers have that rank.
+    #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
+    pub(super) network: Option<NetworkName>,
+    /// Preset: reference or best
+    ///
+    /// It counts for all options that are not given. `reference` is Adam with a constant learning rate, `best` the most accurate
+    /// recipe known for ten epochs.
+    #[arg(long, value_name = "NAME", default_value = "reference", value_parser = one_of(&Recipe::NAMES), hide_possible_values = true)]
     recipe: Recipe,
-    /// Preset for a first look: a run of a few minutes on two cores
+    /// Preset for a first look: a few minutes on two cores
     ///
     /// Other options still apply.
-    #[arg(long, conflicts_with = "recipe", help_heading = RECIPE)]
+    #[arg(long, conflicts_with = "recipe")]
     quick: bool,
     /// Initialisation of the weights: xavier (Glorot and Bengio), he, or pytorch (PyTorch's default) [default: xavier]
-    #[arg(long, alias = "initialization", value_name = "NAME", value_parser = one_of(&Initialisation::NAMES), help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, alias = "initialization", value_name = "NAME", value_parser = one_of(&Initialisation::NAMES), help_heading = RECIPE)]
     initialisation: Option<Initialisation>,
     /// Batch size: images in a step [default: 256]
-    #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH), help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(1, MAX_BATCH), help_heading = RECIPE)]
     batch_size: Option<usize>,
     /// Label smoothing: share of the target that is spread over all classes, 0 to 1 [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = RECIPE)]
     label_smoothing: Option<f64>,
     /// Dropout of half of the features, the inputs of the first linear layer, beside the network's other dropout
-    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = RECIPE)]
     drop_features: Option<bool>,
     /// Early stopping: end the run after N epochs without a better one [default: off]
-    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
     patience: Option<usize>,
     /// Seed of all random numbers: initial weights, validation images, order, dropout, augmentation [default: 0]
-    #[arg(long, value_name = "N", help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = RECIPE)]
     seed: Option<u64>,
     /// Number of training images held out for validation. The epoch with the best validation accuracy is exported; with 0, the
     /// one with the lowest training loss [default: a tenth, at most 6000]
-    #[arg(long, value_name = "N", value_parser = number(0, NO_LIMIT), help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(0, NO_LIMIT), help_heading = RECIPE)]
     pub(super) validation: Option<usize>,
     /// Train on at most N images [default: all that are not held out]
-    #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     train_limit: Option<usize>,
     /// Test on the first N test images [default: all]
-    #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     test_limit: Option<usize>,
     /// Weights file to start from (safetensors with the network's tensor names, as PyTorch's). Weights for other classes keep
     /// all but their last layer. Inputs are normalised as the file's metadata say, unless --normalise is given
-    #[arg(long, value_name = "FILE", help_heading = RECIPE, hide_short_help = true)]
+    #[arg(long, value_name = "FILE", help_heading = RECIPE)]
     pub(super) init: Option<PathBuf>,
 
     /// Augmentation: mirror each training image in every second epoch
-    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES, hide_short_help = true)]
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
     flip: Option<bool>,
     /// Augmentation: move training images by up to N pixels in each direction, before the resize [default: 0]
-    #[arg(long, value_name = "N", value_parser = number(0, 10_000), help_heading = IMAGES, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(0, 10_000), help_heading = IMAGES)]
     shift: Option<usize>,
     /// Augmentation: change the brightness of training images by up to this share of white, 0 to 1 [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES, hide_short_help = true)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     brightness: Option<f64>,
     /// Augmentation: change the contrast of training images by up to this share, 0 to 1 [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES, hide_short_help = true)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     contrast: Option<f64>,
     /// Augmentation: erase a rectangle in this share of the training images, 0 to 1 [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES, hide_short_help = true)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     erase: Option<f64>,
     /// Augmentation: leave images as they are, but for mirroring, in the last N epochs [default: 0]
-    #[arg(long, value_name = "N", value_parser = number(0, 100_000), help_heading = IMAGES, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(0, 100_000), help_heading = IMAGES)]
     plain_epochs: Option<usize>,
     /// Normalise inputs to mean 0 and standard deviation 1 over the training images. The weights' metadata record both numbers
-    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES, hide_short_help = true)]
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
     normalise: Option<bool>,
 
     /// Optimiser [default: adam]
-    #[arg(long, alias = "optimizer", value_name = "NAME", value_parser = one_of(&OptimiserName::NAMES), help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, alias = "optimizer", value_name = "NAME", value_parser = one_of(&OptimiserName::NAMES), help_heading = OPTIMISER)]
     optimiser: Option<OptimiserName>,
     /// Learning rate, the largest of the schedule [default: 0.001]
-    #[arg(long, alias = "lr", value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, alias = "lr", value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = OPTIMISER)]
     learning_rate: Option<f64>,
     /// Learning rate schedule [default: constant]
-    #[arg(long, value_name = "NAME", value_parser = one_of(&Course::NAMES), help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "NAME", value_parser = one_of(&Course::NAMES), help_heading = OPTIMISER)]
     schedule: Option<Course>,
     /// Warm-up: epochs, or a part of one, in which the learning rate rises from zero; one-cycle has its own [default: 0]
-    #[arg(long, value_name = "N", value_parser = epochs, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = epochs, allow_negative_numbers = true, help_heading = OPTIMISER)]
     warmup_epochs: Option<f64>,
     /// Epochs between two changes of the schedule `step` [default: 3]
-    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = OPTIMISER)]
     step_epochs: Option<usize>,
     /// Factor of the learning rate at each change of the schedule `step`, 0 to 1 [default: 0.1]
-    #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     step_factor: Option<f64>,
     /// Weight decay, 0 to 1: with adamw decoupled, else added to the gradient (L2 regularisation) [default: 0]
-    #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "FACTOR", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     weight_decay: Option<f64>,
     /// Momentum of SGD, 0 to 1 [default: 0.9]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     momentum: Option<f64>,
     /// Gradient clipping: the largest L2 norm of all gradients together [default: off]
-    #[arg(long, value_name = "NORM", value_parser = norm, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "NORM", value_parser = norm, allow_negative_numbers = true, help_heading = OPTIMISER)]
     clip_norm: Option<f64>,
     /// Exponential moving average of the weights, which is then tested and exported: its decay per step, such as 0.999
     /// [default: off]
-    #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER, hide_short_help = true)]
+    #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMISER)]
     ema: Option<f64>,
 }
 
-pub(super) const RECIPE: &str = "Recipe";
+const RECIPE: &str = "Recipe";
 const IMAGES: &str = "Images";
 const OPTIMISER: &str = "Optimiser";
 
