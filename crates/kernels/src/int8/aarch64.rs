@@ -37,6 +37,15 @@ macro_rules! sums {
             }
 
             #[inline(always)]
+            unsafe fn prefetch(pointer: *const i8) {
+                // SAFETY: a hint, which takes any address.
+                unsafe {
+                    core::arch::asm!("prfm pldl1keep, [{pointer}]", pointer = in(reg) pointer,
+                        options(readonly, nostack, preserves_flags));
+                }
+            }
+
+            #[inline(always)]
             unsafe fn load_quads(pointer: *const i8) -> int8x16_t {
                 // SAFETY: the caller knows that the CPU has NEON, and the weights can be read.
                 unsafe { vld1q_s8(pointer) }
@@ -94,24 +103,60 @@ sums!(NeonDot, |sums, activations, weights| {
     sums
 });
 
-/// Whether the CPU has instructions for dot products. The register that says so can be read where the operating system
-/// is Linux, which answers for it, or where there is none.
+/// Whether the CPU has instructions for dot products. Linux says so; elsewhere, the target must.
 pub(super) fn has_dot_products() -> bool {
-    if cfg!(target_feature = "dotprod") {
-        return true;
+    #[cfg(all(any(target_os = "linux", target_os = "android"), target_endian = "little", target_pointer_width = "64"))]
+    if linux::hardware_capabilities() >> 20 & 1 == 1 {
+        return true; // HWCAP_ASIMDDP, arch/arm64/include/uapi/asm/hwcap.h
     }
-    if !cfg!(any(target_os = "linux", target_os = "android")) {
-        return false;
+    cfg!(target_feature = "dotprod")
+}
+
+/// System calls, as there may be no C library. (The registers that describe the CPU cannot be read before Linux 4.11, which
+/// is newer than what runs on many boards.)
+#[cfg(all(any(target_os = "linux", target_os = "android"), target_endian = "little", target_pointer_width = "64"))]
+mod linux {
+    use core::arch::asm;
+
+    const OPENAT: usize = 56;
+    const CLOSE: usize = 57;
+    const READ: usize = 63;
+    /// The folder that relative paths begin at.
+    const AT_FDCWD: isize = -100;
+    /// Key of the capabilities in the auxiliary vector.
+    const AT_HWCAP: u64 = 16;
+
+    /// The auxiliary vector's word of capabilities; 0 where it cannot be read.
+    pub(super) fn hardware_capabilities() -> u64 {
+        if cfg!(miri) {
+            return 0;
+        }
+        // Pairs of a key and a value, fewer than 30.
+        let mut pairs = [[0_u64; 2]; 64];
+        // SAFETY: the path ends with 0; at most as many bytes as `pairs` has are written, and every pattern of bits is valid.
+        unsafe {
+            let file = call(OPENAT, [AT_FDCWD as usize, c"/proc/self/auxv".as_ptr() as usize, 0, 0]);
+            if file < 0 {
+                return 0;
+            }
+            call(READ, [file as usize, pairs.as_mut_ptr() as usize, size_of_val(&pairs), 0]);
+            call(CLOSE, [file as usize, 0, 0, 0]);
+        }
+        pairs.iter().find(|[key, _]| *key == AT_HWCAP).map_or(0, |[_, value]| *value)
     }
-    let features: u64;
-    // SAFETY: Linux lets programs read ID_AA64ISAR0_EL1 (since 4.11, which is older than what Rust's standard library needs on
-    // CPUs with Armv8.2), and answers for it.
-    unsafe {
-        core::arch::asm!("mrs {features}, ID_AA64ISAR0_EL1", features = out(reg) features,
-            options(pure, nomem, nostack, preserves_flags));
+
+    /// A system call; its result, or the negative number of an error.
+    ///
+    /// # Safety
+    /// It does what Linux's documentation says.
+    unsafe fn call(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
+        let result;
+        // SAFETY: Linux changes no register but x0; what else the call does is the caller's business.
+        unsafe {
+            asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d, options(nostack));
+        }
+        result
     }
-    // Field DP, bits 44 to 47 (Arm Architecture Reference Manual, D19.2.61).
-    features >> 44 & 0xF != 0
 }
 
 // 32 registers: 4 · 5 sums, 4 vectors of weights, 1 input, 3 products.

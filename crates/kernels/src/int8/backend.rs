@@ -58,16 +58,6 @@ impl Int8Backend {
         allowed.iter().copied().find(|backend| backend.available()).unwrap_or(Self::Scalar)
     }
 
-    /// Does multiply-adds of bytes in registers, nearly without memory, and returns how many: at least `least`. How long they
-    /// take says what this CPU can do at most with these instructions. `None` where it does not have them.
-    #[must_use]
-    pub fn multiply_adds(self, least: u32) -> Option<u64> {
-        // As in `kernels`: a reference is the proof that the CPU has the instructions.
-        let kernels = self.kernels()?;
-        // SAFETY: the CPU has the instructions.
-        Some(unsafe { (kernels.multiply_adds)(least as usize / 16) })
-    }
-
     /// Its functions, where the CPU has the instructions.
     #[must_use]
     pub fn kernels(self) -> Option<&'static Int8Kernels> {

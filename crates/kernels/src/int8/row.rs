@@ -152,6 +152,9 @@ pub(crate) unsafe fn row<
                     groups: filled / A::GROUP,
                     weights: weights.as_ptr().add(panel * INT8_PANEL * depth),
                     panel: INT8_PANEL * depth,
+                    // A linear layer uses its weights here for the first time since the last batch. (Those of a single position
+                    // are read straight on, which the CPU foresees better.)
+                    ahead: rows == 1 && group == 0,
                 };
                 if taken == PANELS {
                     window.positions::<V, VECTORS, PANELS, ROWS, UNROLL, SPLIT>(count, &mut sums);
@@ -161,13 +164,17 @@ pub(crate) unsafe fn row<
             }
             for (place, sums) in sums.iter().enumerate().take(count * taken) {
                 let place = Place { position: position + place / taken, panel: panel + place % taken, outputs };
-                finish(sums, bias, &place, &mut output);
+                // SAFETY: `fits` says the rest, and the row has these positions and panels.
+                unsafe { finish(sums, bias, &place, &mut output) };
             }
             position += count;
         }
         panel += taken;
     }
 }
+
+/// Bytes that the weights of a linear layer are fetched ahead of their use.
+const AHEAD: usize = 8192;
 
 /// Operands of some positions and panels.
 #[derive(Clone, Copy)]
@@ -181,6 +188,8 @@ struct Window<A> {
     weights: *const i8,
     /// From one panel of weights to the next.
     panel: usize,
+    /// Whether weights come from far, and are to be fetched ahead.
+    ahead: bool,
 }
 
 /// Which outputs are computed.
@@ -255,6 +264,12 @@ impl<A: Activation> Window<A> {
             for row in 0..self.rows {
                 let mut input = self.input.add(row * self.between);
                 for _ in 0..self.groups / UNROLL {
+                    if ROWS > 1 && self.ahead {
+                        for place in 0..UNROLL * PANELS {
+                            let line = place / PANELS * INT8_PANEL * A::GROUP + place % PANELS * self.panel;
+                            V::prefetch(weights.wrapping_add(AHEAD + line));
+                        }
+                    }
                     for group in 0..UNROLL {
                         let weights = weights.add(group * INT8_PANEL * A::GROUP);
                         add_products(
@@ -317,41 +332,57 @@ unsafe fn add_products<V: Sums, A: Activation, const VECTORS: usize, const PANEL
 }
 
 /// Adds the bias to a panel of sums, and writes what becomes of them.
+///
+/// # Safety
+/// The sizes of the row hold (see [`Int8Row::fits`]), and it has the position and the panel of `place`.
 #[inline(always)]
-fn finish(sums: &[i32; INT8_PANEL], bias: &[i32], place: &Place, output: &mut Int8Output<'_>) {
+unsafe fn finish(sums: &[i32; INT8_PANEL], bias: &[i32], place: &Place, output: &mut Int8Output<'_>) {
     let first = place.panel * INT8_PANEL;
-    let mut sums = *sums;
-    for (sum, bias) in sums.iter_mut().zip(panel(bias, first)) {
-        *sum = sum.wrapping_add(bias);
-    }
-    let count = place.outputs.saturating_sub(first).min(INT8_PANEL);
-    match output {
-        Int8Output::Activations { values, pixel, scaling } => {
-            let scaled = activations(&sums, &panel(scaling.multipliers, first), scaling);
-            write(values, place.position * *pixel + first, count, &scaled);
+    let count = place.outputs - first;
+    // SAFETY: `fits` says that there are biases and multipliers for whole panels, and outputs for each position.
+    unsafe {
+        let bias = panel(bias, first);
+        let sums = core::array::from_fn(|lane| sums[lane].wrapping_add(bias[lane]));
+        match output {
+            Int8Output::Activations { values, pixel, scaling } => {
+                let scaled = activations(&sums, &panel(scaling.multipliers, first), scaling);
+                write(values, place.position * *pixel + first, count, scaled);
+            }
+            Int8Output::Hidden { values, pixel, scaling } => {
+                let scaled = hidden(&sums, &panel(scaling.multipliers, first), scaling);
+                write(values, place.position * *pixel + first, count, scaled);
+            }
+            Int8Output::Sums { values, pixel } => write(values, place.position * *pixel + first, count, sums),
         }
-        Int8Output::Hidden { values, pixel, scaling } => {
-            let scaled = hidden(&sums, &panel(scaling.multipliers, first), scaling);
-            write(values, place.position * *pixel + first, count, &scaled);
-        }
-        Int8Output::Sums { values, pixel } => write(values, place.position * *pixel + first, count, &sums),
     }
 }
 
-/// The values of a panel; zeros where there are none.
+/// The values of a panel.
+///
+/// # Safety
+/// There are as many from `first` on.
 #[inline(always)]
-fn panel<T: Copy + Default>(values: &[T], first: usize) -> [T; INT8_PANEL] {
-    values.get(first..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([T::default(); INT8_PANEL])
+unsafe fn panel<T: Copy>(values: &[T], first: usize) -> [T; INT8_PANEL] {
+    // SAFETY: as the caller says.
+    unsafe { values.as_ptr().add(first).cast::<[T; INT8_PANEL]>().read() }
 }
 
-/// Writes the first `count` values of a panel.
+/// Writes the first `count` values of a panel, or all, where there are no more.
+///
+/// # Safety
+/// `values` holds as many from `start` on.
 #[inline(always)]
-fn write<T: Copy>(values: &mut [T], start: usize, count: usize, panel: &[T; INT8_PANEL]) {
-    let target = values.get_mut(start..).unwrap_or_default();
-    if let (INT8_PANEL, Some(target)) = (count, target.first_chunk_mut()) {
-        *target = *panel;
-    } else {
-        target.iter_mut().zip(panel).take(count).for_each(|(target, value)| *target = *value);
+unsafe fn write<T: Copy>(values: &mut [T], start: usize, count: usize, panel: [T; INT8_PANEL]) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let target = values.as_mut_ptr().add(start);
+        if count >= INT8_PANEL {
+            target.cast::<[T; INT8_PANEL]>().write(panel);
+        } else {
+            for (lane, value) in panel.iter().enumerate().take(count) {
+                target.add(lane).write(*value);
+            }
+        }
     }
 }
 

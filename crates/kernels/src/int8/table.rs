@@ -61,6 +61,14 @@ impl Int8Kernels {
     pub fn backend(&self) -> Int8Backend {
         self.backend
     }
+
+    /// Does multiply-adds of bytes that lie in the first cache, and returns how many: at least `least`. How long they take says
+    /// what this CPU can do at most with these instructions.
+    #[must_use]
+    pub fn multiply_adds(&self, least: u32) -> u64 {
+        // SAFETY: the CPU has the instructions.
+        unsafe { (self.multiply_adds)(least as usize) }
+    }
 }
 
 /// Makes a module of the generic int8 kernels, compiled for the instructions named: `KERNELS` is their table.
@@ -83,7 +91,7 @@ macro_rules! int8_kernels {
                     = row::row::<$vector, i16, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
                 fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
-                fn multiply_adds(rounds: usize) -> u64 = peak::multiply_adds::<$vector>;
+                fn multiply_adds(least: usize) -> u64 = peak::multiply_adds::<$vector, { VECTORS * $panels }, $rows>;
             }
 
             pub(super) const KERNELS: Int8Kernels = Int8Kernels {

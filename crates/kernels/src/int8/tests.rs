@@ -194,6 +194,16 @@ proptest! {
     }
 }
 
+#[test]
+fn a_peak_is_measured_by_as_many_multiply_adds_as_asked_for() {
+    for kernels in available() {
+        for least in [1, 1000, 1_000_000] {
+            let done = kernels.multiply_adds(least);
+            assert!((u64::from(least)..u64::from(least) + 4096).contains(&done));
+        }
+    }
+}
+
 /// Backends that `ALEXNET_EXPECT_INT8_BACKENDS` names, as `avx2,avx512-vnni`, must be there.
 #[test]
 fn int8_backends_are_there_where_the_cpu_has_them() {

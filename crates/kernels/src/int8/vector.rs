@@ -7,7 +7,7 @@ pub trait Activation: Format + Copy + Ord + Send + Sync + 'static {}
 impl Activation for u8 {}
 impl Activation for i16 {}
 
-/// What kernels do with activations of a format.
+/// Operations of kernels on activations of a format.
 pub(crate) trait Format: Sized {
     /// Products that are summed at once; as many weights of an output lie side by side.
     const GROUP: usize;
@@ -48,6 +48,8 @@ pub(crate) trait Sums: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// Writes the sums to `pointer`, where as many can be written.
     unsafe fn store(self, pointer: *mut i32);
+    /// Hints that the cache line at `pointer`, which may be any address, is read soon.
+    unsafe fn prefetch(pointer: *const i8);
     /// Reads 4 weights for each lane.
     unsafe fn load_quads(pointer: *const i8) -> Self::Operand;
     /// Reads 4 activations, from 0 to 127, into every lane.

@@ -42,6 +42,12 @@ macro_rules! sums {
             }
 
             #[inline(always)]
+            unsafe fn prefetch(pointer: *const i8) {
+                // SAFETY: a hint that every x86-64 has; any address will do.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer) }
+            }
+
+            #[inline(always)]
             unsafe fn load_quads(pointer: *const i8) -> $register {
                 // SAFETY: the caller knows that the CPU has the instruction, and the weights can be read.
                 unsafe { $load(pointer.cast()) }
