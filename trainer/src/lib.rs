@@ -75,6 +75,7 @@
 //! ```
 
 pub mod cli;
+pub mod compress;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod data;

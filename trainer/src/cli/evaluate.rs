@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use dfdx::tensor::Cpu;
+use image_files::preprocessing::Normalisation;
 use serde::Serialize;
 
 use reporting::words::alternatives;
 
 use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, print};
 use crate::{
+    data::Dataset,
     export::{self, StoredFile},
     model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, Initialisation, LeNet5, Network},
     training::{
@@ -111,25 +113,9 @@ impl EvaluateArgs {
     }
 
     fn evaluate<N: Network<Cpu>>(&self, weights: &Path, file: StoredFile) -> anyhow::Result<()> {
-        let classes = file.classes(N::DESCRIPTION, "")?;
-        let mut network =
-            N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).context("cannot make the network")?;
-        let metadata = export::load_opened(file, &mut network)?;
         let path = weights.display();
-        let normalisation = start::stored_normalisation(weights, &metadata, N::DESCRIPTION)?.flatten();
-        if let Some(folder) = output::data_folder(&metadata).filter(|_| self.data.data.is_none()) {
-            let message =
-                format!("{path}: these weights were trained on the images in {folder}; name that folder with --data");
-            return Err(UsageError(message).into());
-        }
-        let dataset = self.data.read(output::test_share(&metadata), N::shrink, self.messages)?;
-        let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
-        ensure!(
-            start::same_classes(&names, &dataset),
-            "{path}: these weights tell apart {}; the data have the classes {}",
-            names.join(", "),
-            dataset.classes.join(", ")
-        );
+        let Opened { network, normalisation, dataset, names, .. } =
+            Opened::<N>::new(weights, file, &self.data, self.messages)?;
         let positions = training::test_positions(&dataset, self.test_limit);
         let (mut shown, mut nothing) = (Progress::new(), ());
         let progress: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };
@@ -148,6 +134,52 @@ impl EvaluateArgs {
         }
         let images = counted(positions.len(), "test image");
         print(&format!("{path} ({}) on {images} of {}\n{}", N::ARCHITECTURE, dataset.name(), tally.evaluation(&names)))
+    }
+}
+
+/// Weights, and data whose classes they tell apart.
+#[derive(Debug)]
+pub(super) struct Opened<N> {
+    /// The network with the weights.
+    pub(super) network: N,
+    /// Metadata of the weights file.
+    pub(super) metadata: export::Metadata,
+    /// Normalisation that the weights expect.
+    pub(super) normalisation: Option<Normalisation>,
+    /// The data.
+    pub(super) dataset: Dataset,
+    /// Names of the classes.
+    pub(super) names: Vec<String>,
+}
+
+impl<N: Network<Cpu>> Opened<N> {
+    /// The weights in `file`, whose path is `weights`, and the data that `data` names.
+    pub(super) fn new(
+        weights: &Path,
+        file: StoredFile,
+        data: &DataArgs,
+        messages: MessageArgs,
+    ) -> anyhow::Result<Self> {
+        let classes = file.classes(N::DESCRIPTION, "")?;
+        let mut network =
+            N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).context("cannot make the network")?;
+        let metadata = export::load_opened(file, &mut network)?;
+        let path = weights.display();
+        let normalisation = start::stored_normalisation(weights, &metadata, N::DESCRIPTION)?.flatten();
+        if let Some(folder) = output::data_folder(&metadata).filter(|_| data.data.is_none()) {
+            let message =
+                format!("{path}: these weights were trained on the images in {folder}; name that folder with --data");
+            return Err(UsageError(message).into());
+        }
+        let dataset = data.read(output::test_share(&metadata), N::shrink, messages)?;
+        let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
+        ensure!(
+            start::same_classes(&names, &dataset),
+            "{path}: these weights tell apart {}; the data have the classes {}",
+            names.join(", "),
+            dataset.classes.join(", ")
+        );
+        Ok(Self { network, metadata, normalisation, dataset, names })
     }
 }
 
@@ -181,7 +213,7 @@ impl Report {
 }
 
 /// The network that a weights file is for; see [`infer_core::describe::network_of`].
-fn network_of(path: &Path, file: &StoredFile) -> anyhow::Result<NetworkName> {
+pub(super) fn network_of(path: &Path, file: &StoredFile) -> anyhow::Result<NetworkName> {
     let architecture = file.metadata.get("architecture");
     let networks = || NetworkName::value_variants().iter().map(|network| network.description());
     let found =

@@ -2,6 +2,7 @@
 //! program. Results go to stdout, everything else to stderr; exit status 0 is success, 1 a run that learnt nothing, 2 what
 //! could not be done, 130 a run that Ctrl-C interrupted (143 by SIGTERM, 129 by SIGHUP).
 
+mod compress;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod evaluate;
@@ -47,6 +48,7 @@ Examples:
   trainer --data photos --out runs/photos  images of your own, in photos/cat, photos/dog, ...
   trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
   trainer evaluate --weights runs/alexnet/alexnet.safetensors
+  trainer compress runs/alexnet --rank 128 --out small.safetensors
   trainer plot runs/alexnet runs/small     both in comparison.svg
   trainer samples --out samples --count 100
 
@@ -80,6 +82,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Evaluate a weights file on the test images: loss, accuracy, precision, recall, F1, confusion matrix
     Evaluate(evaluate::EvaluateArgs),
+    /// Compress AlexNet's weights to an AlexNet with linear layers of low rank
+    Compress(compress::CompressArgs),
     /// Plot the curves of a run, or of several runs in one picture
     Plot(plot::PlotArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
@@ -186,9 +190,10 @@ struct Failed(String);
 pub fn run() -> ExitCode {
     let cli: Cli = reporting::arguments::parse();
     let result = match cli.command {
-        None => cli.train.run(),
+        None => Box::new(cli.train).run(),
         Some(Command::Train(arguments)) => arguments.run(),
         Some(Command::Evaluate(arguments)) => arguments.run(),
+        Some(Command::Compress(arguments)) => arguments.run(),
         Some(Command::Plot(arguments)) => arguments.run(),
         Some(Command::Summary(arguments)) => arguments.run(),
         Some(Command::Samples(arguments)) => arguments.run(),
@@ -330,6 +335,12 @@ impl ThreadArgs {
             .context("cannot start the threads")?;
         Ok(rayon::current_num_threads())
     }
+}
+
+/// The arguments as given, under the program's name instead of its path.
+fn command() -> Vec<String> {
+    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("trainer".to_string()).chain(arguments).collect()
 }
 
 /// Prints a result to stdout. A reader that has gone has seen enough: that is no failure.

@@ -87,16 +87,16 @@ macro_rules! network {
         $layer:ident: linear $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i] $dropouts $fields
-            { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(
+            [{ LAYERS[$i].input.values() } { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(
                 &$crate::nn::Flatten::<
                     { LAYERS[$i].input.channels }, { LAYERS[$i].input.side }, { LAYERS[$i].input.values() },
-                >, $x.try_forward()?)?; }
-            $layer: linear $($rest)* }
+                >, $x.try_forward()?)?; }]
+            {} $layer: linear $($rest)* }
     };
 
     // The last linear layer.
     (@vectors [$(#[$doc:meta])* $name:ident] [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt
-        {$($field:ident: $type:ty,)*} {$($steps:tt)*} $layer:ident: linear $classes:tt classes;
+        {$($field:ident: $type:ty,)*} [$features:tt {$($maps:tt)*}] {$($steps:tt)*} $layer:ident: linear $classes:tt classes;
     ) => {
         $(#[$doc])*
         ///
@@ -109,6 +109,28 @@ macro_rules! network {
         }
 
         impl<D: $crate::ops::ConvDevice> $name<D> {
+            /// The values of a batch of images that the first linear layer takes.
+            ///
+            /// # Errors
+            /// An empty batch or inputs of another size, or the device's own.
+            pub fn features(
+                &self,
+                inputs: $crate::ops::Images<D>,
+            ) -> Result<$crate::nn::Vectors<$features, D>, $crate::model::ModelError> {
+                self.try_features($crate::model::typed(inputs)?).map_err($crate::model::ModelError::device)
+            }
+
+            #[allow(unused_variables, reason = "a network without convolutions")]
+            fn try_features<T: $crate::dfdx::tensor::Tape<f32, D>>(
+                &self,
+                images: $crate::nn::FeatureMaps<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }, D, T>,
+            ) -> Result<$crate::nn::Vectors<$features, D, T>, D::Err> {
+                let $network = self;
+                let $x = $crate::nn::Tower::new(images)?;
+                $($maps)*
+                Ok($x)
+            }
+
             /// The logits of a batch of images, with dropout where there is a key for it.
             ///
             /// # Errors
@@ -120,7 +142,7 @@ macro_rules! network {
                 key: Option<$crate::random::StepKey>,
             ) -> Result<$crate::nn::Logits<D, T>, D::Err> {
                 let ($network, $key) = (self, key);
-                let $x = $crate::nn::Tower::new(images)?;
+                let $x = self.try_features(images)?;
                 $($steps)*
                 $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)
             }
@@ -197,13 +219,14 @@ macro_rules! network {
     };
 
     // A linear layer with dropout.
-    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] [$dropouts:expr] {$($fields:tt)*} {$($steps:tt)*}
+    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] [$dropouts:expr] {$($fields:tt)*} $maps:tt {$($steps:tt)*}
         $layer:ident: linear $outputs:tt, dropout; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] [$dropouts + 1]
             { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
             >, }
+            $maps
             { $($steps)*
                 let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?;
                 let $x = $crate::nn::DropHalf::<{ $dropouts + 1 }>.try_forward($x, $key)?; }
@@ -211,25 +234,27 @@ macro_rules! network {
     };
 
     // The first factor of a linear layer: without ReLU.
-    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} $maps:tt {$($steps:tt)*}
         $layer:ident: linear $outputs:tt, no relu; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
             { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
             >, }
+            $maps
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?; }
             $($rest)* }
     };
 
     // A linear layer.
-    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} $maps:tt {$($steps:tt)*}
         $layer:ident: linear $outputs:tt; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
             { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
             >, }
+            $maps
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?; }
             $($rest)* }
     };

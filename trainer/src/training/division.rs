@@ -35,7 +35,7 @@ pub fn test_positions(dataset: &Dataset, limit: Option<usize>) -> Vec<usize> {
     (0..dataset.test.len().min(limit.unwrap_or(usize::MAX))).collect()
 }
 
-pub(super) fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
+pub(crate) fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
     let images = dataset.train.len();
     if let Some(given) = dataset.validation {
         let learnt = images.saturating_sub(given);

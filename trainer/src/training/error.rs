@@ -134,7 +134,7 @@ impl TrainError {
     }
 
     /// From whatever error a device reports.
-    pub(super) fn device(error: impl fmt::Display) -> Self {
+    pub(crate) fn device(error: impl fmt::Display) -> Self {
         Self::Device(error.to_string())
     }
 }

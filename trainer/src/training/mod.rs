@@ -37,6 +37,7 @@ pub use self::{
     run::{Outcome, Setting},
     verdict::Verdict,
 };
+pub(crate) use self::{division::split, prepare::Preparation};
 use crate::model::Network;
 /// Which class is taken for which, and what follows.
 pub use reporting::{confusion, evaluation};

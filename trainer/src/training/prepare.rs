@@ -25,15 +25,15 @@ pub(super) fn normalisation(data: &LabelledImages, positions: &[usize]) -> Norma
 }
 
 /// Preparation of inputs from images.
-pub(super) struct Preparation<'a, D: InputDevice> {
+pub(crate) struct Preparation<'a, D: InputDevice> {
     /// Division of the work on the device.
-    pub(super) way: D::Way,
+    pub(crate) way: D::Way,
     /// The images.
-    pub(super) data: &'a LabelledImages,
+    pub(crate) data: &'a LabelledImages,
     /// Normalisation after the resize.
-    pub(super) normalisation: Option<Normalisation>,
+    pub(crate) normalisation: Option<Normalisation>,
     /// Augmentation before the resize, with the seed and the epoch.
-    pub(super) augmentation: Option<(Augmentation, u64, usize)>,
+    pub(crate) augmentation: Option<(Augmentation, u64, usize)>,
 }
 
 impl<D: InputDevice> Preparation<'_, D> {
@@ -41,7 +41,7 @@ impl<D: InputDevice> Preparation<'_, D> {
     ///
     /// # Errors
     /// The network's preprocessing.
-    pub(super) fn batch<N: Network<D>>(&self, positions: &[usize]) -> Result<D::Prepared, TrainError> {
+    pub(crate) fn batch<N: Network<D>>(&self, positions: &[usize]) -> Result<D::Prepared, TrainError> {
         let picture = |&position| {
             let (width, height) = self.data.size(position);
             let draw = |(what, seed, epoch): (Augmentation, _, _)| what.draw(seed, epoch, position, (width, height));

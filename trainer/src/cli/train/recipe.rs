@@ -20,7 +20,7 @@ const NO_LIMIT: u64 = u32::MAX as u64;
 /// Options that determine the result of a run. Options that a preset may set are absent unless given.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecipeArgs {
-    /// Network to train: AlexNet on 1×224×224 or LeNet-5 on 1×28×28 [default: alexnet]
+    /// Network to train: AlexNet, of full or of low rank, on 1×224×224 or LeNet-5 on 1×28×28 [default: that of --init, or alexnet]
     #[arg(long, value_enum, value_name = "NAME", help_heading = RECIPE)]
     pub(super) network: Option<NetworkName>,
     /// Preset for all options that are not given
