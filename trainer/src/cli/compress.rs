@@ -36,7 +36,7 @@ pub(super) struct CompressArgs {
     #[arg(long, value_name = "N", value_parser = rank)]
     rank: Rank,
     /// Share of the variance of each layer's outputs that --rank auto keeps, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value = "0.99", value_parser = share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value = "0.95", value_parser = share, allow_negative_numbers = true)]
     keep: f64,
     /// Weights file to write; an existing one is replaced
     #[arg(short, long, visible_alias = "output", value_name = "FILE")]
@@ -74,6 +74,10 @@ impl CompressArgs {
             let message = format!("--out {}: these are the weights to compress; name another file", self.out.display());
             return Err(UsageError(message).into());
         }
+        // Before minutes are spent on weights that could not be kept.
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        tempfile::tempfile_in(folder)
+            .with_context(|| format!("--out {}: cannot write to {}", self.out.display(), folder.display()))?;
         let file = export::open(&weights)?;
         let (found, original) =
             (network_of(&weights, &file)?.description(), <AlexNet<Cpu> as Network<Cpu>>::DESCRIPTION);
@@ -97,7 +101,14 @@ impl CompressArgs {
             counted(images.calibration.len(), "training image"),
             counted(images.held_out.len(), "image")
         ));
-        let found = compress::compress(network, &TARGETS, &dataset.train, &images, self.batch_size, *normalisation)?;
+        // Ranks for which there are too few images are left out, but for the one that is asked for, which is refused then.
+        let possible = |target: &&Description| compress::rank(target) < images.calibration.len();
+        let mut targets = TARGETS.to_vec();
+        targets.retain(|target| possible(target) || self.rank == Rank::Of(target));
+        if targets.is_empty() {
+            targets.extend(TARGETS.first());
+        }
+        let found = compress::compress(network, &targets, &dataset.train, &images, self.batch_size, *normalisation)?;
         let accuracy = percent(found.original.scores().accuracy);
         let before = fs::metadata(&weights).with_context(|| weights.display().to_string())?.len();
         let (from, bytes) = (weights.display(), grouped(before));

@@ -194,12 +194,13 @@ fn turn(rows: &mut [f64], size: usize, (p, q): (usize, usize), (cosine, sine): (
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rand::Rng;
 
     use super::*;
 
     /// `samples` vectors of `width` values that vary in `rank` directions, each half as much as the one before, and hardly
     /// in others.
-    pub(crate) fn vectors(seed: u64, samples: usize, width: usize, rank: usize, noise: f32) -> Vec<f32> {
+    fn vectors(seed: u64, samples: usize, width: usize, rank: usize, noise: f32) -> Vec<f32> {
         let mut random = random::generator(seed, b"vectors ", 0, 0);
         let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| random.gen_range(-1.0..1.0)).collect() };
         let (directions, mean) = (draw(rank * width), draw(width));

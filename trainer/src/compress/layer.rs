@@ -94,7 +94,7 @@ mod tests {
     fn exact(layer: &Layer, vectors: &[f32]) -> Vec<f64> {
         let rows = layer.weight.chunks_exact(layer.inputs()).zip(&layer.bias);
         let outputs = vectors.chunks_exact(layer.inputs()).flat_map(|vector| {
-            rows.clone().map(|(row, bias)| {
+            rows.clone().map(move |(row, bias)| {
                 let products = row.iter().zip(vector).map(|(w, x)| f64::from(*w) * f64::from(*x));
                 f64::from(*bias) + products.sum::<f64>()
             })

@@ -346,6 +346,21 @@ mod tests {
     }
 
     #[test]
+    fn the_smallest_that_keeps_enough_in_both_layers_is_chosen() {
+        let layer = Layer { weight: Vec::new(), bias: Vec::new() };
+        let compressed = |(target, kept)| Compressed {
+            target,
+            kept,
+            held_out: Tally::default(),
+            factors: [[layer.clone(), layer.clone()], [layer.clone(), layer.clone()]],
+        };
+        let kept = [[0.9, 0.99], [0.96, 0.94], [0.97, 0.95]];
+        let all = TARGETS.into_iter().zip(kept).map(compressed).collect::<Vec<_>>();
+        let chosen = |keep| smallest(&all, keep).map(|compressed| rank(compressed.target));
+        assert_eq!([0.5, 0.9, 0.93, 0.95, 0.96].map(chosen), [Some(64), Some(64), Some(128), Some(256), None]);
+    }
+
+    #[test]
     fn too_few_images_are_refused() {
         let network = AlexNet::<Cpu>::init(&Cpu::default(), 2, Initialisation::He, 1).unwrap();
         let images = Images { calibration: (0..64).collect(), held_out: vec![0] };
