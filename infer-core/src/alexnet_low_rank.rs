@@ -67,7 +67,8 @@ pub mod rank256 {
 mod tests {
     use super::{rank64, rank128, rank256};
     use crate::alexnet;
-    use crate::describe::{Description, Kind};
+    use crate::describe::{Description, Kind, Layer};
+    use std::{format, string::String, string::ToString, vec, vec::Vec};
 
     #[test]
     fn they_are_alexnet_but_for_the_factors() {
@@ -86,18 +87,26 @@ mod tests {
         }
     }
 
+    /// A number with a comma between groups of three digits.
+    fn grouped(number: usize) -> String {
+        let rest = number / 1000;
+        if rest == 0 { number.to_string() } else { format!("{},{:03}", grouped(rest), number % 1000) }
+    }
+
     #[test]
     fn the_table_is_right() {
-        let parameters = |network: &Description| network.parameters(network.classes());
-        assert_eq!(parameters(&rank64::DESCRIPTION), 4_969_290);
-        assert_eq!(parameters(&rank128::DESCRIPTION), 6_165_450);
-        assert_eq!(parameters(&rank256::DESCRIPTION), 8_557_770);
-        let each = [&rank64::DESCRIPTION, &rank128::DESCRIPTION, &rank256::DESCRIPTION].map(|network| {
-            let [a1, b1, a2, b2] = [8, 9, 10, 11].map(|number| network.layers[number].parameters());
-            [a1, b1, a2, b2]
-        });
-        assert_eq!(each[0], [409_664, 266_240, 262_208, 266_240]);
-        assert_eq!(each[1], [819_328, 528_384, 524_416, 528_384]);
-        assert_eq!(each[2], [1_638_656, 1_052_672, 1_048_832, 1_052_672]);
+        let networks = [&rank64::DESCRIPTION, &rank128::DESCRIPTION, &rank256::DESCRIPTION];
+        let row = |of: &dyn Fn(&Description) -> String| format!("| {} |\n", networks.map(of).join(" | "));
+        let parameters = |layers: &[Layer]| grouped(layers.iter().map(Layer::parameters).sum());
+        let mut rows = vec![row(&|network| parameters(&network.layers[..8]))];
+        rows.extend((8..13).map(|layer| row(&|network| parameters(&network.layers[layer..=layer]))));
+        rows.push(row(&|network| parameters(network.layers)));
+        rows.push(row(&|network| format!("{:.1} MB", network.parameters(network.classes()) as f64 * 4e-6)));
+        let table = include_str!("alexnet_low_rank.rs").lines().filter(|line| line.starts_with("//! | "));
+        let table: Vec<_> = table.map(|line| format!("{line}\n")).collect();
+        assert_eq!(table.len(), 1 + rows.len());
+        for (line, row) in table[1..].iter().zip(&rows) {
+            assert!(line.ends_with(row), "{line} is not {row}");
+        }
     }
 }

@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("benches/peers/training_engine.py", "the other engines' images"),
     ("infer-cli/tests/inspect.rs", "expected output"),
     ("infer-core/src/packed/tests.rs", "expected sums over the tables"),
-    ("tests/cuda-emulator/driver/run.cpp", "sizes of a stack and a page of memory"),
+    ("tests/cuda-emulator/driver/", "sizes of stacks, pages and memory"),
     ("tests/pytorch/networks.py", "PyTorch's networks, which give the golden values"),
     ("trainer/src/ops/cuda/", "expected sizes of kernels and memory"),
     ("trainer/tests/", "expected output, and the portable network that is compared with"),

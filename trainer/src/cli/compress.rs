@@ -17,7 +17,8 @@ use reporting::{
 };
 
 use super::{
-    DataArgs, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, evaluate::network_of, number, print, real,
+    DataArgs, MessageArgs, NetworkName, ThreadArgs, UsageError, command, counted, evaluate::network_of, number, print,
+    real,
 };
 use crate::{
     compress::{
@@ -117,6 +118,8 @@ impl CompressArgs {
         let output = self.output.display();
         let exists = self.output.try_exists().with_context(|| format!("cannot look for {output}"))?;
         ensure!(self.force || !exists, UsageError(format!("{output} exists; replace it with --force")));
+        let same = exists && weights.canonicalize().ok() == self.output.canonicalize().ok();
+        ensure!(!same, UsageError(format!("{output}: these are the weights to compress; name another file")));
         let file = export::open(&weights)?;
         let network = network_of(&weights, &file)?;
         ensure!(
@@ -228,14 +231,13 @@ impl CompressArgs {
             }
         }
         let Comparison { scores: [before, after], same, images } = comparison;
-        let made = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
         let number = |value: f64| format!("{value:.6}");
         metadata.extend(
             [
                 ("architecture", description.name.to_string()),
                 ("format", if self.int8 { "int8" } else { "pt" }.to_string()),
                 ("producer", PRODUCER.to_string()),
-                ("compressed_by", format!("trainer {made}")),
+                ("compressed_by", command().join(" ")),
                 ("calibration_images", calibration.to_string()),
                 ("calibration_seed", self.seed.to_string()),
                 ("test_images", images.to_string()),

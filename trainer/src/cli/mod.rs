@@ -49,6 +49,7 @@ Examples:
   trainer --data photos --out runs/photos  images of your own, in photos/cat, photos/dog, ...
   trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
   trainer evaluate --weights runs/alexnet/alexnet.safetensors
+  trainer compress runs/alexnet --rank 128 --out small.safetensors
   trainer plot runs/alexnet runs/small     both in comparison.svg
   trainer samples --out samples --count 100
 
@@ -195,7 +196,7 @@ struct Failed(String);
 pub fn run() -> ExitCode {
     let cli: Cli = reporting::arguments::parse();
     let result = match cli.command {
-        None => cli.train.run(),
+        None => Box::new(cli.train).run(),
         Some(Command::Train(arguments)) => arguments.run(),
         Some(Command::Evaluate(arguments)) => arguments.run(),
         Some(Command::Compress(arguments)) => arguments.run(),
@@ -340,6 +341,12 @@ impl ThreadArgs {
             .context("cannot start the threads")?;
         Ok(rayon::current_num_threads())
     }
+}
+
+/// The arguments as given, under the program's name instead of its path.
+fn command() -> Vec<String> {
+    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("trainer".to_string()).chain(arguments).collect()
 }
 
 /// Prints a result to stdout. A reader that has gone has seen enough: that is no failure.

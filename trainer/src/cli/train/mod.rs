@@ -3,7 +3,6 @@
 mod recipe;
 
 use std::{
-    env,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,10 +14,14 @@ use dfdx::tensor::Cpu;
 use self::recipe::RecipeArgs;
 use reporting::words::duration;
 
-use super::{DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, real};
+use super::{
+    DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, command, counted, evaluate::network_of, number,
+    real,
+};
 use crate::{
     data::{DataFile, Dataset},
     device::{CudaKernels, DeviceChoice, Precision},
+    export,
     model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     training::{
         self, Selected, TrainDevice, Verdict,
@@ -116,7 +119,8 @@ impl Base<'_> {
 }
 
 impl TrainArgs {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(mut self: Box<Self>) -> anyhow::Result<()> {
+        self.take_network()?;
         let device = self.device.select(|line| self.messages.note(line)).map_err(UsageError)?;
         let base = self.base()?;
         let network = match &base {
@@ -171,6 +175,15 @@ impl TrainArgs {
                 })
             }
         }
+    }
+
+    /// Without `--network`, the network of the weights in `--init` is meant.
+    fn take_network(&mut self) -> anyhow::Result<()> {
+        let chosen = self.recipe.network.is_some() || self.resume.is_some() || self.config.is_some();
+        if let Some(weights) = self.recipe.init.as_deref().filter(|_| !chosen) {
+            self.recipe.network = Some(network_of(weights, &export::open(weights)?)?);
+        }
+        Ok(())
     }
 
     fn train_network<D: TrainDevice>(
@@ -354,12 +367,6 @@ fn usage(error: StartError) -> anyhow::Error {
         StartError::ValidationGiven => UsageError(error.to_string()).into(),
         error => error.into(),
     }
-}
-
-/// The arguments as given, under the program's name instead of its path.
-fn command() -> Vec<String> {
-    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    std::iter::once("trainer".to_string()).chain(arguments).collect()
 }
 
 fn minutes(text: &str) -> Result<f64, String> {

@@ -1,0 +1,145 @@
+//! `compress`: from AlexNet's weights to those of an AlexNet of low rank and to 8-bit integers, which can be evaluated and trained on.
+
+mod common;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use dfdx::prelude::Cpu;
+use infer_core::{
+    alexnet_low_rank::rank64,
+    int8::{Int8Backend, Line, Network as Int8Network},
+    lenet5,
+};
+use trainer::{
+    export::{self, Metadata},
+    model::{AlexNet, AlexNetRank64, Initialisation, LeNet5, Network},
+};
+
+/// Runs the program in a folder and demands an exit status. Returns stdout and stderr.
+fn status(folder: &Path, expected: i32, arguments: &[&str]) -> (String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    let output = command.args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(output.status.code(), Some(expected), "{arguments:?}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+/// Random weights in a file.
+fn weights<N: Network<Cpu>>(path: &Path) -> N {
+    let network = N::init(&Cpu::default(), 10, Initialisation::He, 5).unwrap();
+    let metadata = [("architecture", N::ARCHITECTURE), ("seed", "7"), ("test_accuracy", "0.75")];
+    let metadata: Metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
+    export::save(path, &network, &metadata).unwrap();
+    network
+}
+
+/// The bytes of a file where weights can be read in place.
+fn aligned(path: &Path) -> Vec<Line> {
+    let bytes = fs::read(path).unwrap();
+    let mut lines = vec![Line::ZERO; bytes.len().div_ceil(Line::SIZE)];
+    assert_eq!(bytes.len() % Line::SIZE, 0);
+    Line::bytes_mut(&mut lines).copy_from_slice(&bytes);
+    lines
+}
+
+#[test]
+fn weights_of_low_rank_are_evaluated_and_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let dataset = common::dataset();
+    let data = dataset.files[0].path.parent().and_then(Path::to_str).unwrap();
+    let original: AlexNet<Cpu> = weights(&root.join("alexnet.safetensors"));
+    let rest = ["--data", data, "--calibration=60", "--test-limit=32", "--threads=2"];
+    // 60 images vary in 59 directions: rank 64 keeps everything, and is the smallest.
+    let low = ["compress", "alexnet.safetensors", "--rank=auto", "--output=small.safetensors"];
+    let (output, notes) = status(root, 0, &[&low[..], &rest].concat());
+    assert!(
+        output.starts_with("small.safetensors (AlexNetRank64): 19,8") && output.contains("before 187,0"),
+        "{output}"
+    );
+    assert!(notes.contains("alexnet-rank64") && !notes.contains("alexnet-rank128"), "{notes}");
+    assert_eq!(notes.matches("100.00 %").count(), 2, "{notes}");
+
+    let mut small = AlexNetRank64::<Cpu>::init(&Cpu::default(), 10, Initialisation::He, 0).unwrap();
+    let metadata = export::load(&root.join("small.safetensors"), &mut small).unwrap();
+    assert_eq!(small.conv5.weight.as_vec(), original.conv5.weight.as_vec());
+    assert_eq!(small.linear3.weight.as_vec(), original.linear3.weight.as_vec());
+    assert_eq!((&*metadata["parent_test_accuracy"], &*metadata["seed"]), ("0.75", "7"));
+    assert_eq!((&*metadata["architecture"], &*metadata["calibration_images"]), ("alexnet-rank64", "60"));
+    assert!(metadata["compressed_by"].starts_with("trainer compress alexnet.safetensors"));
+
+    let (table, _) =
+        status(root, 0, &["evaluate", "--weights=small.safetensors", "--data", data, "--test-limit=8", "--threads=2"]);
+    assert!(table.contains("(alexnet-rank64) on 8 test images"), "{table}");
+    let few = ["--epochs=1", "--batch-size=8", "--train-limit=16", "--validation=8", "--test-limit=8", "--threads=2"];
+    status(root, 0, &[&["--init=small.safetensors", "--out=run", "--data", data, "-q"][..], &few].concat());
+    let config = fs::read_to_string(root.join("run/config.json")).unwrap();
+    assert!(config.contains("\"network\": \"alexnet-rank64\""), "{config}");
+    assert!(root.join("run/alexnet-rank64.safetensors").is_file());
+
+    // Integers of the low rank, compared with the original; nothing is replaced without a word.
+    let integers =
+        ["compress", "small.safetensors", "--int8", "--checks", "--parent=alexnet.safetensors", "-oi8.safetensors"];
+    let (output, _) = status(root, 0, &[&integers[..], &rest].concat());
+    assert!(output.starts_with("i8.safetensors (AlexNetRank64): 5,0"), "{output}");
+    let (_, errors) = status(root, 2, &[&integers[..], &rest].concat());
+    assert!(errors.contains("i8.safetensors exists; replace it with --force"), "{errors}");
+    let lines = aligned(&root.join("i8.safetensors"));
+    let network = Int8Network::from_safetensors(&rank64::INT8_PLAN, Line::bytes(&lines), Int8Backend::Scalar).unwrap();
+    assert_eq!(network.classes(), 10);
+    let metadata =
+        String::from_utf8_lossy(Line::bytes(&lines)[8..4096].split(|byte| *byte == 0).next().unwrap()).into_owned();
+    assert!(metadata.contains("border_at_most") && metadata.contains("probability_at_least"), "{metadata}");
+}
+
+#[test]
+fn integers_answer_as_the_floats_that_they_were_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let dataset = common::dataset();
+    let data = dataset.files[0].path.parent().and_then(Path::to_str).unwrap();
+    let floats: LeNet5<Cpu> = weights(&root.join("lenet5.safetensors"));
+    let arguments = ["compress", "lenet5.safetensors", "--int8", "-o", "i8.safetensors", "--data", data, "--threads=2"];
+    status(root, 0, &arguments);
+    let lines = aligned(&root.join("i8.safetensors"));
+    let network = Int8Network::from_safetensors(&lenet5::INT8_PLAN, Line::bytes(&lines), Int8Backend::best()).unwrap();
+    let mut workspace = vec![Line::ZERO; network.workspace_len(1)];
+    let mut image = vec![0.0; 784];
+    for position in 0..20 {
+        let (width, height) = dataset.test.size(position);
+        LeNet5::<Cpu>::preprocess(width, height, dataset.test.image(position), &mut image).unwrap();
+        let expected = floats.logits(&image, 1).unwrap().as_vec();
+        let mut logits = [0.0; 10];
+        network.forward(&image, &mut logits, &mut workspace, &infer_core::int8::Serial).unwrap();
+        let greatest = expected.iter().fold(0.0, |greatest: f32, logit| greatest.max(logit.abs()));
+        for (logit, expected) in logits.iter().zip(&expected) {
+            assert!((logit - expected).abs() < 0.06 * greatest, "image {position}: {logits:?}, {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_compressed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let refused = |arguments: &[&str], message: &str| {
+        let (output, errors) = status(root, 2, &[&["compress"], arguments].concat());
+        assert!(output.is_empty() && errors.contains(message), "{errors}");
+    };
+    weights::<LeNet5<Cpu>>(&root.join("lenet5.safetensors"));
+    let lenet5 = "--rank: lenet5.safetensors holds lenet5, and only alexnet has layers to factor";
+    refused(&["lenet5.safetensors", "--rank=64", "--output=small.safetensors"], lenet5);
+    refused(&["lenet5.safetensors", "--int8", "--output=lenet5.safetensors"], "lenet5.safetensors exists");
+    refused(
+        &["lenet5.safetensors", "--int8", "--force", "--output=lenet5.safetensors"],
+        "these are the weights to compress",
+    );
+    refused(&["lenet5.safetensors", "--output=small.safetensors"], "--rank <RANK>");
+    refused(&["lenet5.safetensors", "--rank=100", "--output=x"], "possible values: 64, 128, 256, auto");
+    refused(&["absent.safetensors", "--rank=auto", "--output=x"], "absent.safetensors: cannot be read");
+    assert!(!root.join("small.safetensors").exists());
+}
