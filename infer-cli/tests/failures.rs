@@ -36,8 +36,12 @@ fn usage_errors_say_how_to_go_on() {
 fn weights_are_looked_for_where_the_trainer_writes_them() {
     let folder = Folder::new();
     folder.picture("a.png", 1);
-    let text = error(folder.program(&["classify", "a.png"]));
-    assert!(text.starts_with("no weights: neither alexnet.safetensors nor runs/alexnet/alexnet.safetensors exists"));
+    // With none, the model in the program is taken, which says what it knows.
+    let knows =
+        contains("the model in the program tells ten kinds of clothing apart, light on black: T-shirt/top, Trouser");
+    folder.program(&["classify", "a.png"]).assert().success().stderr(knows);
+    let text = error(folder.program(&["pack", "-o", "packed.safetensors"]));
+    assert!(text.starts_with("no weights to pack: name a file with --weights"), "{text}");
     write(&folder.path("runs/alexnet/alexnet.safetensors"), tensors(&LENET5), &[]);
     folder.program(&["classify", "a.png"]).assert().success();
     // The one here comes first.
