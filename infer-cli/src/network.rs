@@ -96,7 +96,7 @@ pub enum Network<'w> {
     Mapped(Model<'w>),
 }
 
-/// What a file holds of a network.
+/// Form of a network's weights in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// Its weights as they were trained.

@@ -67,7 +67,7 @@ pub mod rank256 {
 mod tests {
     use super::{rank64, rank128, rank256};
     use crate::alexnet;
-    use crate::describe::{Description, Kind, Layer};
+    use crate::describe::{Description, Kind, Layer, network_of};
     use std::{format, string::String, string::ToString, vec, vec::Vec};
 
     #[test]
@@ -84,6 +84,21 @@ mod tests {
                 assert_eq!(a.kind, Kind::Linear { relu: false, dropout: false });
             }
             assert_eq!((last.input, last.output, last.kind), (whole(2).input, whole(2).output, whole(2).kind));
+        }
+    }
+
+    #[test]
+    fn a_file_without_metadata_is_known_by_its_sizes() {
+        let networks: [&Description; 4] =
+            [&alexnet::DESCRIPTION, &rank64::DESCRIPTION, &rank128::DESCRIPTION, &rank256::DESCRIPTION];
+        for network in networks {
+            // For other classes, so that the last layer is none of theirs.
+            let length = |name: &str| {
+                let layer = network.layers(7).find(|layer| layer.tensors.is_some_and(|[weight, _]| weight == name));
+                let bias = network.tensors.contains(&name).then_some(1);
+                layer.map(|layer| layer.output.channels * layer.fan_in()).or(bias)
+            };
+            assert_eq!(network_of(networks, None, length), Some(network));
         }
     }
 

@@ -280,7 +280,7 @@ fn backends() -> impl Iterator<Item = Int8Backend> {
     Int8Backend::ALL.iter().copied().filter(|backend| backend.available())
 }
 
-/// As many threads as tasks, at most four.
+/// Threads for the tasks, at most four.
 struct Threads;
 
 impl Parallel for Threads {

@@ -89,10 +89,10 @@ fn by_formulas(file: &file::Aligned, classes: usize, image: &[f32]) -> Vec<f32> 
                     window().filter_map(|place| tap(channel, place)).fold(f64::NEG_INFINITY, f64::max)
                 } else {
                     let inputs = (0..input.channels).flat_map(|i| window().map(move |place| (i, place)));
-                    let weight = weight.chunks(layer.fan_in()).nth(channel).expect("a row");
+                    let (weight, bias) = (&weight[channel * layer.fan_in()..], f64::from(bias[channel..][0]));
                     let products =
                         inputs.zip(weight).map(|((i, place), w)| tap(i, place).unwrap_or(0.0) * f64::from(*w));
-                    f64::from(bias[channel]) + products.sum::<f64>()
+                    bias + products.sum::<f64>()
                 });
             }
         }

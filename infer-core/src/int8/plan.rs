@@ -323,7 +323,7 @@ pub(super) struct Parts {
     pub(super) image: usize,
     pub(super) even: usize,
     pub(super) odd: usize,
-    /// What the linear layers begin with, of the whole batch.
+    /// Inputs of the first linear layer, of the whole batch.
     pub(super) features: usize,
     /// Outputs of a linear layer as its kernels write them.
     pub(super) products: usize,

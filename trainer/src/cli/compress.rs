@@ -46,7 +46,7 @@ pub(super) struct CompressArgs {
     #[arg(long, value_name = "RANK", value_parser = super::one_of(&Rank::NAMES), required_unless_present = "int8")]
     rank: Option<Rank>,
     /// With --rank auto: share of the variance of each layer's outputs that is to be kept, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value = "0.99", value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value = "0.95", value_parser = share)]
     keep: f64,
     /// Write the weights in 8-bit integers, by the ranges that activations have on the calibration images
     #[arg(long)]

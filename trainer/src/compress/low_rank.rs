@@ -76,7 +76,7 @@ pub fn factorise(trained: &Trained, target: &'static Description, inputs: &[f32]
     Ok(LowRank { trained, layers: kept })
 }
 
-/// What the layer of that number sees of each image, a column each, in channel, row, column order.
+/// Inputs of the layer of that number, an image a column, in channel, row, column order.
 fn layer_inputs(trained: &Trained, number: usize, inputs: &[f32]) -> Result<DMatrix<f32>, CompressError> {
     let maps = trained.description.layers(trained.classes).nth(number).map(|layer| layer.input);
     let maps = maps.ok_or(CompressError::NoImages)?;

@@ -43,7 +43,7 @@ pub struct Failure {
     hidden: bool,
 }
 
-/// What went wrong on a device.
+/// Failures of a device.
 #[derive(Debug, Default)]
 struct State {
     first: Option<Failure>,
@@ -51,7 +51,7 @@ struct State {
     no_kernel: Option<CompilerError>,
 }
 
-/// What went wrong, by the numbers of devices; where a thread had none, by no number.
+/// Failures by the numbers of devices; where a thread had none, by no number.
 static STATES: Mutex<BTreeMap<Option<c_int>, State>> = Mutex::new(BTreeMap::new());
 
 /// The driver's contexts by their addresses, with their devices. A device has one, which is kept until the program ends.
