@@ -215,7 +215,8 @@ def main() -> None:
                 groups += [(f"batch {batch}", bars)] if threads == arguments.threads[0] else []
         if arguments.chart:
             threads = "one thread" if arguments.threads[0] == 1 else f"{arguments.threads[0]} threads"
-            arguments.chart.write_text(chart.chart(f"Milliseconds an image, AlexNet{'' if arguments.int8 else ' in f32'}, {threads}", groups))
+            title = f"Milliseconds an image, AlexNet{'' if arguments.int8 else ' in f32'}, {threads}"
+            arguments.chart.write_text(chart.chart(title, groups))
         print("\n" + ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
