@@ -1,9 +1,10 @@
 """One Python engine in a process of its own, as inference.py starts it:
 
-    python engine.py ENGINE FOLDER BATCH THREADS
+    python engine.py ENGINE FOLDER IMAGES BATCH THREADS
 
-FOLDER holds alexnet.safetensors, images.f32 and alexnet-BATCH.onnx. The engine prints a JSON line with its version and its logits; then, for each
-number N that it reads, a JSON line with the seconds of each of N forward passes. The Rust engines speak the same.
+FOLDER holds alexnet.safetensors and alexnet-BATCH.onnx, and what int8 engines need. The engine prints a JSON line with its version and
+the logits of all images in the file IMAGES, computed in batches; then, for each number N that it reads, a JSON line with the
+seconds of each of N forward passes over the first batch. The Rust engines speak the same.
 """
 
 import json
@@ -16,45 +17,41 @@ import numpy as np
 from safetensors.numpy import load_file
 
 
-def pytorch(folder, images, threads, channels_last):
+def pytorch(folder, batch, threads, channels_last):
     import torch
 
     torch.set_num_threads(threads)
-    network = alexnet.torch_module(load_file(Path(folder, "alexnet.safetensors")))
-    images = torch.from_numpy(images)
-    if channels_last:
-        network = network.to(memory_format=torch.channels_last)
-        images = images.to(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = alexnet.torch_module(load_file(Path(folder, "alexnet.safetensors"))).to(memory_format=layout)
 
-    def forward():
+    def forward(images):
         with torch.inference_mode():
-            return network(images).numpy()
+            return network(torch.from_numpy(images).to(memory_format=layout)).numpy()
 
     return torch.__version__, forward
 
 
-def onnxruntime(folder, images, threads):
+def onnxruntime(folder, batch, threads, model="alexnet-{}.onnx"):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    model = Path(folder, f"alexnet-{len(images)}.onnx")
+    model = Path(folder, model.format(batch))
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return onnxruntime.__version__, lambda: session.run(None, {"images": images})[0]
+    return onnxruntime.__version__, lambda images: session.run(None, {"images": images})[0]
 
 
-def openvino(folder, images, threads):
+def openvino(folder, batch, threads, model="alexnet-{}.onnx", precision="f32"):
     import openvino
 
-    compiled = openvino.Core().compile_model(
-        Path(folder, f"alexnet-{len(images)}.onnx"),
-        "CPU",
-        {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"},
-    )
-    request = compiled.create_infer_request()
+    core = openvino.Core()
+    network = core.read_model(Path(folder, model.format(batch)))
+    network.reshape([batch, 1, 224, 224])
+    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    request = core.compile_model(network, "CPU", options).create_infer_request()
 
-    def forward():
+    def forward(images):
         request.infer([images], share_inputs=True)
         return request.get_output_tensor().data
 
@@ -65,19 +62,26 @@ ENGINES = {
     "pytorch": lambda *a: pytorch(*a, channels_last=False),
     "pytorch-channels-last": lambda *a: pytorch(*a, channels_last=True),
     "onnxruntime": onnxruntime,
+    "onnxruntime-int8": lambda *a: onnxruntime(*a, model="alexnet-int8-{}.onnx"),
     "openvino": openvino,
+    "openvino-bf16": lambda *a: openvino(*a, precision="bf16"),
+    "openvino-int8": lambda *a: openvino(*a, model="alexnet-nncf.xml"),
+    "openvino-int8-qdq": lambda *a: openvino(*a, model="alexnet-int8-{}.onnx"),
 }
 
 
-def main(engine: str, folder: str, batch: str, threads: str) -> None:
-    images = np.fromfile(Path(folder, "images.f32"), np.float32).reshape(-1, 1, 224, 224)[: int(batch)].copy()
-    version, forward = ENGINES[engine](folder, images, int(threads))
-    print(json.dumps({"version": version, "logits": np.array(forward()).tolist()}), flush=True)
+def main(engine: str, folder: str, images: str, batch: str, threads: str) -> None:
+    batches = np.fromfile(images, np.float32).reshape(-1, int(batch), 1, 224, 224)
+    version, forward = ENGINES[engine](folder, int(batch), int(threads))
+    # An engine may give its own memory for an answer.
+    logits = np.concatenate([np.array(forward(images)) for images in batches])
+    print(json.dumps({"version": version, "logits": logits.tolist()}), flush=True)
+    images = batches[0]
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
             start = time.perf_counter()
-            forward()
+            forward(images)
             seconds.append(time.perf_counter() - start)
         print(json.dumps(seconds), flush=True)
 

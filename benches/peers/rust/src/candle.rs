@@ -56,6 +56,9 @@ pub fn forward<'a>(task: &Task<'a>) -> anyhow::Result<Forward<'a>> {
     let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;
     let weights = VarBuilder::from_buffered_safetensors(file, DType::F32, &Device::Cpu)?;
     let network = AlexNet::new(&weights)?;
-    let images = Tensor::from_slice(task.images, (task.batch, 1, SIDE, SIDE), &Device::Cpu)?;
-    Ok(Box::new(move || Ok(network.forward(&images)?.flatten_all()?.to_vec1()?)))
+    let batch = task.batch;
+    Ok(Box::new(move |images| {
+        let images = Tensor::from_slice(images, (batch, 1, SIDE, SIDE), &Device::Cpu)?;
+        Ok(network.forward(&images)?.flatten_all()?.to_vec1()?)
+    }))
 }

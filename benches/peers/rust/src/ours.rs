@@ -1,9 +1,10 @@
-//! infer-core's packed network.
+//! infer-core's networks: packed floats, and 8-bit integers.
 
 use anyhow::Context;
 pub use infer_core::packed::LinearWeights;
 use infer_core::{
-    alexnet::PLAN,
+    alexnet::{INT8_PLAN, PLAN},
+    int8::{self, Int8Backend},
     packed::{Backend, Line, Network, Parallel, Serial},
     weights::Weights,
 };
@@ -11,20 +12,22 @@ use rayon::prelude::*;
 
 use crate::{Task, serve};
 
-/// rayon's threads.
-struct Rayon;
+/// rayon's threads; a single one is not asked.
+struct Threads;
 
-impl Parallel for Rayon {
+impl Parallel for Threads {
     fn for_each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        (0..tasks).into_par_iter().for_each(task);
+        if rayon::current_num_threads() == 1 {
+            Serial.for_each(tasks, task);
+        } else {
+            (0..tasks).into_par_iter().for_each(task);
+        }
     }
 }
 
+/// The network of the f32 weights, packed.
 pub fn run(task: &Task, linear: LinearWeights) -> anyhow::Result<()> {
-    let backend = match std::env::var("PEERS_KERNEL") {
-        Ok(name) => Backend::ALL.iter().copied().find(|backend| backend.to_string() == name).context("PEERS_KERNEL")?,
-        Err(_) => Backend::best(),
-    };
+    let backend = backend()?;
     let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;
     let weights = Weights::from_safetensors(PLAN.description(), &file)?;
     let mut packed = vec![Line::ZERO; PLAN.packed_len(weights.classes(), linear)];
@@ -33,13 +36,36 @@ pub fn run(task: &Task, linear: LinearWeights) -> anyhow::Result<()> {
 
     let mut logits = vec![0.0; task.batch * network.classes()];
     let mut workspace = vec![Line::ZERO; network.workspace_len(task.batch)];
-    let forward = || {
-        if rayon::current_num_threads() == 1 {
-            network.forward(&task.images, &mut logits, &mut workspace, &Serial)?;
-        } else {
-            network.forward(&task.images, &mut logits, &mut workspace, &Rayon)?;
-        }
+    let forward = |images: &[f32]| {
+        network.forward(images, &mut logits, &mut workspace, &Threads)?;
         Ok(logits.clone())
     };
-    serve(&format!("{} ({backend})", env!("CARGO_PKG_VERSION")), Box::new(forward))
+    serve(task, &format!("{} ({backend})", env!("CARGO_PKG_VERSION")), Box::new(forward))
+}
+
+/// The network of the int8 weights.
+pub fn run_int8(task: &Task) -> anyhow::Result<()> {
+    let backend = Int8Backend::of(backend()?);
+    let bytes = std::fs::read(task.folder.join("alexnet-int8.safetensors"))?;
+    // A file in lines, as the reader wants it, which is what mapping it into memory gives.
+    let mut lines = vec![Line::ZERO; Line::count(bytes.len())];
+    Line::bytes_mut(&mut lines)[..bytes.len()].copy_from_slice(&bytes);
+    let file = &Line::bytes(&lines)[..bytes.len()];
+    let network = int8::Network::from_safetensors(&INT8_PLAN, file, backend)?;
+
+    let mut logits = vec![0.0; task.batch * network.classes()];
+    let mut workspace = vec![Line::ZERO; network.workspace_len(task.batch)];
+    let forward = |images: &[f32]| {
+        network.forward(images, &mut logits, &mut workspace, &Threads)?;
+        Ok(logits.clone())
+    };
+    serve(task, &format!("{} ({backend})", env!("CARGO_PKG_VERSION")), Box::new(forward))
+}
+
+/// The fastest kernels of this CPU, or those that `PEERS_KERNEL` names.
+fn backend() -> anyhow::Result<Backend> {
+    Ok(match std::env::var("PEERS_KERNEL") {
+        Ok(name) => Backend::ALL.iter().copied().find(|backend| backend.to_string() == name).context("PEERS_KERNEL")?,
+        Err(_) => Backend::best(),
+    })
 }
