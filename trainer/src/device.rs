@@ -254,7 +254,7 @@ mod tests {
 
     #[cfg(feature = "cuda")]
     #[test]
-    fn a_gpus_failure_has_the_librarys_error_as_its_source() {
+    fn a_failure_of_a_gpu_has_its_error_as_source() {
         use cudarc::driver::{DriverError, sys::CUresult};
 
         let driver = DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY);

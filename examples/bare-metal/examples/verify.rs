@@ -2,7 +2,12 @@
 //! `… | cargo run --example verify -- lenet5`, or `-- alexnet alexnet.safetensors`.
 
 use firmware::{LENET5_WEIGHTS, camera};
-use infer_core::{alexnet, classify::top_k, lenet5};
+use infer_core::{
+    alexnet,
+    classify::top_k,
+    int8::{Int8Backend, Line, Network, Serial},
+    lenet5,
+};
 use memmap2::Mmap;
 use std::{error::Error, fs::File, io};
 
@@ -29,6 +34,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "largest absolute logit {largest}, largest difference {difference:e}, top class {here} here, {there} there"
     );
+    let prefix = "int8 logit ";
+    let integers = printed.lines().filter_map(|line| line.strip_prefix(prefix)?.split_once(' '));
+    let integers: Vec<_> = integers.map(|(_, bits)| u32::from_str_radix(bits.trim(), 16)).collect::<Result<_, _>>()?;
+    if !integers.is_empty() {
+        let here = int8()?.map(f32::to_bits);
+        println!(
+            "int8: {} of 10 logits have this machine's bits",
+            integers.iter().zip(&here).filter(|(a, b)| a == b).count()
+        );
+        if integers[..] != here {
+            return Err("the board's int8 logits are not this machine's".into());
+        }
+    }
     // Written so that NaN fails too.
     let close = difference <= TOLERANCE * largest && largest > 0.0;
     if close && here == there { Ok(()) } else { Err("the board's logits are not this machine's".into()) }
@@ -38,6 +56,18 @@ fn lenet5(weights: &[u8]) -> Result<[f32; 10], firmware::Error> {
     let mut image = [[[0.0; lenet5::SIDE]; lenet5::SIDE]; 1];
     camera::take_picture(&mut image[0])?;
     Ok(lenet5::LeNet5::<10>::from_safetensors(weights)?.forward(&image, &mut lenet5::Workspace::new()))
+}
+
+/// The logits of int8, by the fastest kernels of this machine.
+fn int8() -> Result<[f32; 10], firmware::Error> {
+    let mut weights = [Line::ZERO; lenet5::INT8_PLAN.packed_len(10)];
+    firmware::quantise(&mut weights)?;
+    let network = Network::from_packed(&lenet5::INT8_PLAN, &weights, Int8Backend::best())?;
+    let mut image = [[[0.0; lenet5::SIDE]; lenet5::SIDE]; 1];
+    camera::take_picture(&mut image[0])?;
+    let (mut workspace, mut logits) = (vec![Line::ZERO; network.workspace_len(1)], [0.0; 10]);
+    network.forward(image[0].as_flattened(), &mut logits, &mut workspace, &Serial)?;
+    Ok(logits)
 }
 
 fn alexnet(file: &str) -> Result<[f32; 10], Box<dyn Error>> {

@@ -133,9 +133,9 @@ impl<'w> Section<'w> {
             if real == PANEL && filled == run {
                 continue;
             }
-            for (number, weights) in weights.chunks_exact(PANEL * group).enumerate() {
+            for (number, weights) in weights.chunks_exact((PANEL * group).max(1)).enumerate() {
                 let first = (number * group).checked_rem(filled).unwrap_or_default();
-                for (output, weights) in weights.chunks_exact(group).enumerate() {
+                for (output, weights) in weights.chunks_exact(group.max(1)).enumerate() {
                     let kept = if output < real { run.saturating_sub(first) } else { 0 };
                     if weights.iter().skip(kept).any(|weight| *weight != 0) {
                         return refused;

@@ -205,7 +205,7 @@ impl<'w> Network<'w> {
         parallel: &impl Parallel,
     ) -> Result<(), Int8Error> {
         let limit = self.plan.input_limit;
-        self.run(images, |pixel| pixel.clamp(-limit, limit), logits, workspace, parallel, &mut |_| ())
+        self.run(images, |pixel: i16| pixel.max(-limit).min(limit), logits, workspace, parallel, &mut |_| ())
     }
 
     fn run<T: Copy + Sync>(

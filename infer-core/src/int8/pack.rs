@@ -174,7 +174,7 @@ impl Layer<'_> {
                     continue;
                 }
                 let (filter, scale) = (self.filter(output), self.weight_scale(output));
-                for (number, weights) in weights.chunks_exact_mut(PANEL * group).enumerate() {
+                for (number, weights) in weights.chunks_exact_mut((PANEL * group).max(1)).enumerate() {
                     for (i, weight) in weights.iter_mut().skip(lane * group).take(group).enumerate() {
                         let (row, at) = divide(number * group + i, filled);
                         let value =

@@ -13,7 +13,8 @@ use firmware::{
     camera::{HEIGHT, WIDTH, take_picture},
 };
 use infer_core::{
-    lenet5::{LeNet5, SIDE, Workspace},
+    int8::{Int8Backend, Line, Network, Serial},
+    lenet5::{INT8_PLAN, LeNet5, SIDE, Workspace},
     preprocess::{gray, resize_bilinear},
 };
 
@@ -40,6 +41,21 @@ fn run() -> Result<(), Error> {
     hprintln!("instructions: resize {}x{} gray to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, bytes);
     hprintln!("instructions: resize {}x{} RGB to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, picture);
     hprintln!("instructions: forward pass {}", forward);
+    let mut integers = [Line::ZERO; INT8_PLAN.packed_len(10)];
+    firmware::quantise(&mut integers)?;
+    let network = Network::from_packed(&INT8_PLAN, black_box(&integers), Int8Backend::best())?;
+    let pixels = image[0].as_flattened();
+    let pixels: [i16; SIDE * SIDE] =
+        core::array::from_fn(|i| pixels.get(i).map_or(0, |pixel| network.quantise(*pixel)));
+    let (mut memory, mut answer) = ([Line::ZERO; INT8_PLAN.workspace_len(10, 1)], [0.0; 10]);
+    let (forward, done) =
+        counter.count(|| network.forward_quantised(black_box(&pixels), &mut answer, &mut memory, &Serial));
+    done?;
+    hprintln!("instructions: forward pass in int8 {}", forward);
+    hprintln!("int8: weights {} bytes, workspace {}", size_of_val(&integers), size_of_val(&memory));
+    for (class, logit) in answer.iter().enumerate() {
+        hprintln!("int8 logit {} {:08x}", class, logit.to_bits());
+    }
     let (flash, statics) = board::flash_and_statics();
     hprintln!("flash used: {} bytes, of which weights {}; statics: {} bytes", flash, LENET5_WEIGHTS.len(), statics);
     board::report(&logits);

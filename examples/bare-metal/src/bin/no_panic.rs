@@ -9,6 +9,7 @@ use firmware::{Error, LENET5_WEIGHTS, camera};
 use infer_core::{
     alexnet::{self, AlexNet},
     classify::{Prediction, top_k},
+    int8::{self, Int8Backend},
     lenet5::{self, LeNet5},
     packed::{Backend, Line, LinearWeights, Network, Plan, Serial},
     weights::Weights,
@@ -22,6 +23,9 @@ fn main() -> ! {
     let _ = black_box(run(black_box(LENET5_WEIGHTS), IMAGE, WORKSPACE));
     // AlexNet too, though this board's memory would not hold it, and both packed: what counts here is what is linked.
     let _ = black_box(run_alexnet(black_box((&[][..], &[][..], &mut [][..]))));
+    for plan in black_box([&alexnet::INT8_PLAN, &lenet5::INT8_PLAN]) {
+        let _ = black_box(run_int8(plan, black_box((&[][..], &[][..], &mut [][..], &mut [][..]))));
+    }
     for plan in black_box([&alexnet::PLAN, &lenet5::PLAN]) {
         let _ = black_box(run_packed(plan, black_box((&[][..], &[][..], &mut [][..], &mut [][..]))));
     }
@@ -48,6 +52,21 @@ fn run_packed(
     network.forward(images, logits, workspace, &Serial).ok()?;
     let network = Network::from_safetensors(plan, file, Backend::best()).ok()?;
     network.forward(images, logits, workspace, &Serial).ok()
+}
+
+/// Quantising, opening and running in 8-bit integers, from memory and from a file.
+fn run_int8(
+    plan: &'static int8::Plan,
+    (file, images, lines, logits): (&[u8], &[f32], &mut [Line], &mut [f32]),
+) -> Option<()> {
+    let weights = Weights::from_safetensors(plan.description(), file).ok()?;
+    let (packed, workspace) = lines.split_at_mut_checked(plan.packed_len(weights.classes()))?;
+    int8::Network::pack(plan, &weights, int8::Ranges { input: 1.0, outputs: images }, packed).ok()?;
+    let network = int8::Network::from_packed(plan, packed, Int8Backend::best()).ok()?;
+    network.check_weights().ok()?;
+    network.forward(images, logits, workspace, &Serial).ok()?;
+    let network = int8::Network::from_safetensors(plan, file, Int8Backend::best()).ok()?;
+    network.forward_quantised(&[network.quantise(*images.first()?)], logits, workspace, &Serial).ok()
 }
 
 fn run(
