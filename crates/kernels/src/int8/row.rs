@@ -156,6 +156,12 @@ pub(crate) unsafe fn row<
                     // are read straight on, which the CPU foresees better.)
                     ahead: rows == 1 && group == 0,
                 };
+                if ROWS == 1 {
+                    let place = Place { position, panel, outputs };
+                    window.one_by_one::<V, VECTORS, UNROLL, SPLIT>(bias, &place, &mut output);
+                    position += 1;
+                    continue;
+                }
                 if taken == PANELS {
                     window.positions::<V, VECTORS, PANELS, ROWS, UNROLL, SPLIT>(count, &mut sums);
                 } else {
@@ -235,6 +241,48 @@ impl<A: Activation> Window<A> {
                 11 if ROWS >= 11 => self.compute::<V, VECTORS, PANELS, 11, UNROLL, 1>(sums),
                 12 if ROWS >= 12 => self.compute::<V, VECTORS, PANELS, 12, UNROLL, 1>(sums),
                 _ => (),
+            }
+        }
+    }
+
+    /// The outputs of one position and panel, a vector of sums at a time: for CPUs with few registers.
+    ///
+    /// # Safety
+    /// As [`Window::compute`], and as [`finish`].
+    #[inline(always)]
+    unsafe fn one_by_one<V: Sums, const VECTORS: usize, const UNROLL: usize, const SPLIT: usize>(
+        self,
+        bias: &[i32],
+        place: &Place,
+        output: &mut Int8Output<'_>,
+    ) {
+        let first = place.panel * INT8_PANEL;
+        let count = (place.outputs - first).min(INT8_PANEL);
+        let mut sums = [[0; INT8_PANEL]];
+        // Vectors that only fill the panel up are left out.
+        for vector in 0..count.div_ceil(V::LANES).min(VECTORS) {
+            let start = vector * V::LANES;
+            // SAFETY: the panel holds the weights of all its vectors, and there are outputs, biases and multipliers up to `count`.
+            unsafe {
+                let window = Self { weights: self.weights.add(start * A::GROUP), ..self };
+                window.compute::<V, 1, 1, 1, UNROLL, SPLIT>(&mut sums);
+                for (lane, sum) in sums[0].iter().enumerate().take(V::LANES.min(count - start)) {
+                    let at = first + start + lane;
+                    let sum = sum.wrapping_add(*bias.as_ptr().add(at));
+                    match output {
+                        Int8Output::Activations { values, pixel, scaling } => {
+                            let value = activation(sum, *scaling.multipliers.as_ptr().add(at), scaling);
+                            values.as_mut_ptr().add(place.position * *pixel + at).write(value);
+                        }
+                        Int8Output::Hidden { values, pixel, scaling } => {
+                            let value = hidden(sum, *scaling.multipliers.as_ptr().add(at), scaling);
+                            values.as_mut_ptr().add(place.position * *pixel + at).write(value);
+                        }
+                        Int8Output::Sums { values, pixel } => {
+                            values.as_mut_ptr().add(place.position * *pixel + at).write(sum);
+                        }
+                    }
+                }
             }
         }
     }
@@ -342,14 +390,16 @@ unsafe fn finish(sums: &[i32; INT8_PANEL], bias: &[i32], place: &Place, output: 
     // SAFETY: `fits` says that there are biases and multipliers for whole panels, and outputs for each position.
     unsafe {
         let bias = panel(bias, first);
-        let sums = core::array::from_fn(|lane| sums[lane].wrapping_add(bias[lane]));
+        let sums: [i32; INT8_PANEL] = core::array::from_fn(|lane| sums[lane].wrapping_add(bias[lane]));
         match output {
             Int8Output::Activations { values, pixel, scaling } => {
-                let scaled = activations(&sums, &panel(scaling.multipliers, first), scaling);
+                let multipliers = panel(scaling.multipliers, first);
+                let scaled = core::array::from_fn(|lane| activation(sums[lane], multipliers[lane], scaling));
                 write(values, place.position * *pixel + first, count, scaled);
             }
             Int8Output::Hidden { values, pixel, scaling } => {
-                let scaled = hidden(&sums, &panel(scaling.multipliers, first), scaling);
+                let multipliers = panel(scaling.multipliers, first);
+                let scaled = core::array::from_fn(|lane| hidden(sums[lane], multipliers[lane], scaling));
                 write(values, place.position * *pixel + first, count, scaled);
             }
             Int8Output::Sums { values, pixel } => write(values, place.position * *pixel + first, count, sums),
@@ -386,31 +436,25 @@ unsafe fn write<T: Copy>(values: &mut [T], start: usize, count: usize, panel: [T
     }
 }
 
-/// Outputs of a ReLU: bytes from 0 to 127.
+/// Output of a ReLU: a byte from 0 to 127.
 #[inline(always)]
-fn activations(sums: &[i32; INT8_PANEL], multipliers: &[i16; INT8_PANEL], scaling: &Scaling<'_>) -> [u8; INT8_PANEL] {
-    let Scaling { shift1, shift2, .. } = *scaling;
+fn activation(sum: i32, multiplier: i16, scaling: &Scaling<'_>) -> u8 {
     // Both shifts are in range, which the compiler cannot see.
-    let (shift1, shift2) = (shift1 & 15, shift2 & 31);
-    let limit = ((1_u32 << (16 + shift1)) - 1) as i32;
+    let (shift1, shift2) = (scaling.shift1 & 15, scaling.shift2 & 31);
+    let limit = (1_u32 << (16 + shift1)) - 1;
     let half = (1_u32 << shift2) >> 1;
-    core::array::from_fn(|i| {
-        let clipped = (sums[i].max(0) as u32).min(limit as u32) >> shift1;
-        let product = clipped.wrapping_mul(multipliers[i] as u16 as u32);
-        ((product.wrapping_add(half)) >> shift2).min(127) as u8
-    })
+    let clipped = (sum.max(0) as u32).min(limit) >> shift1;
+    let product = clipped.wrapping_mul(u32::from(multiplier as u16));
+    (product.wrapping_add(half) >> shift2).min(127) as u8
 }
 
-/// Outputs without ReLU: 16-bit integers within ±8191.
+/// Output without ReLU: a 16-bit integer within ±8191.
 #[inline(always)]
-fn hidden(sums: &[i32; INT8_PANEL], multipliers: &[i16; INT8_PANEL], scaling: &Scaling<'_>) -> [i16; INT8_PANEL] {
-    let Scaling { shift1, shift2, .. } = *scaling;
-    let (shift1, shift2) = (shift1 & 15, shift2 & 31);
+fn hidden(sum: i32, multiplier: i16, scaling: &Scaling<'_>) -> i16 {
+    let (shift1, shift2) = (scaling.shift1 & 15, scaling.shift2 & 31);
     let limit = ((1_u32 << (15 + shift1)) - 1) as i32;
     let half = ((1_u32 << shift2) >> 1) as i32;
-    core::array::from_fn(|i| {
-        let clipped = sums[i].max(-limit).min(limit) >> shift1;
-        let product = clipped.wrapping_mul(i32::from(multipliers[i]));
-        (product.wrapping_add(half) >> shift2).clamp(-8191, 8191) as i16
-    })
+    let clipped = sum.max(-limit).min(limit) >> shift1;
+    let product = clipped.wrapping_mul(i32::from(multiplier));
+    (product.wrapping_add(half) >> shift2).clamp(-8191, 8191) as i16
 }
