@@ -20,7 +20,9 @@ const NO_LIMIT: u64 = u32::MAX as u64;
 /// Options that determine the result of a run. Options that a preset may set are absent unless given.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecipeArgs {
-    /// Network: alexnet or lenet5 [default: that of --init, or alexnet]
+    /// Network: alexnet or lenet5 [default: alexnet]
+    ///
+    /// With --init, the default is the network of that file.
     ///
     /// AlexNet takes images of 1×224×224, LeNet-5 of 1×28×28. alexnet-rank64, alexnet-rank128 and alexnet-rank256 are AlexNets whose
     /// two large linear layers have that rank.
