@@ -82,7 +82,8 @@ impl Limits {
         const COUNT: u32 = 100_000_000;
         let multiply_adds = || match network {
             Model::Floats(_) => backend.multiply_adds(COUNT),
-            Model::Int8(_) => Int8Backend::of(backend).kernels().map(|kernels| kernels.multiply_adds(COUNT)),
+            // More of them, since they are many times as fast, and a moment is too short to measure.
+            Model::Int8(_) => Int8Backend::of(backend).kernels().map(|kernels| kernels.multiply_adds(20 * COUNT)),
         };
         let buffer = vec![1_u64; 32 << 20];
         let share = buffer.len() / pool.current_num_threads();
