@@ -1,9 +1,8 @@
 //! Answers of a network to images.
 
 use anyhow::bail;
+use image_files::checks::Doubt;
 use infer_core::classify::{Prediction, softmax_in_place};
-
-use crate::checks::Doubt;
 
 /// Images that a thread classifies together: enough for each weight read from memory to serve many images, few enough that
 /// results keep coming.

@@ -11,7 +11,6 @@
 mod answer;
 mod args;
 mod bench;
-mod checks;
 mod classify;
 mod evaluate;
 mod inspect;

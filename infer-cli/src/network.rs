@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail, ensure};
 use image_files::{
+    checks::{self, Checks},
     preprocessing::{Normalisation, understand},
     weights::{CHECKPOINT, IS_CHECKPOINT},
 };
@@ -21,11 +22,8 @@ use infer_core::{
 
 use reporting::words::alternatives;
 
+use crate::model::Model;
 pub use crate::weights::map;
-use crate::{
-    checks::{self, Checks},
-    model::Model,
-};
 
 /// Where weights are looked for if none are named: here, and where the trainer writes them.
 const DEFAULT_WEIGHTS: [&str; 2] = ["alexnet.safetensors", "runs/alexnet/alexnet.safetensors"];

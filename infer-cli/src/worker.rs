@@ -3,7 +3,12 @@
 use std::{path::Path, thread};
 
 use anyhow::{Context, bail};
-use image_files::{decode, gray::preprocess, preprocessing::Normalisation};
+use image_files::{
+    checks::{Checks, border},
+    decode,
+    gray::preprocess,
+    preprocessing::Normalisation,
+};
 use infer_core::{
     alexnet, lenet5,
     packed::{Line, Parallel, Serial},
@@ -13,7 +18,6 @@ use rayon::prelude::*;
 
 use crate::{
     answer::{Answer, BATCH},
-    checks::{Checks, border},
     model::Model,
     network::Classifier,
     pipeline,
@@ -92,7 +96,7 @@ impl pipeline::Worker for Worker<'_> {
             (channels, side) => bail!("images of {channels}×{side}×{side} cannot be made of files"),
         }
         if let (Some(_), Some(mean)) = (self.checks, self.borders.get_mut(place)) {
-            *mean = border(values, input.side);
+            *mean = border(values, input.side) as f32;
         }
         if let Some(Normalisation { mean, std }) = self.normalisation {
             normalise(values, mean, std);

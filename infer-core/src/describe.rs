@@ -291,6 +291,16 @@ pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] 
     layers
 }
 
+/// Rows and columns that must be computed of a layer's output: of a convolution before a pool, those that the pool looks at.
+pub(crate) const fn computed_side(layers: &[Layer], i: usize) -> usize {
+    if i + 1 < layers.len()
+        && let Kind::MaxPool { kernel, stride } = layers[i + 1].kind
+    {
+        return (layers[i + 1].output.side - 1) * stride + kernel;
+    }
+    layers[i].output.side
+}
+
 /// Floats of the memory that every second layer writes its output into, the first one's where `odd` is 0. The last
 /// layer's output goes elsewhere.
 #[doc(hidden)]

@@ -39,6 +39,7 @@ pub mod int8;
 pub mod layers;
 pub mod lenet5;
 mod network;
+mod number;
 pub mod packed;
 pub mod preprocess;
 pub mod safetensors;

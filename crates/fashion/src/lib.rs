@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! How it was made, and how accurate it is, stands in the README.
+//! The README says how it was made and how accurate it is.
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -87,7 +87,8 @@ mod testing {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::{answer::Answer, checks::Doubt};
+    use crate::answer::Answer;
+    use image_files::checks::Doubt;
     use infer_core::classify::top_k;
 
     const CLASSES: usize = 10;

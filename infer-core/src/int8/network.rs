@@ -171,8 +171,7 @@ impl<'w> Network<'w> {
         workspace: &mut [Line],
         parallel: &impl Parallel,
     ) -> Result<(), Int8Error> {
-        let (factor, limit) = (self.factor, self.plan.input_limit);
-        self.run(images, |pixel| quantise(pixel, factor, limit), logits, workspace, parallel, &mut |_| ())
+        self.forward_observed(images, logits, workspace, parallel, &mut |_| ())
     }
 
     /// The same as [`forward`](Self::forward), and calls `done` with the number of a layer whenever it is done: to measure how

@@ -4,6 +4,7 @@
 use super::memory::{check_classes, is_scale, part_mut, write_header};
 use super::plan::{Format, How, Plan, Step};
 use super::{ACTIVATION, HIDDEN, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL, WEIGHT};
+use crate::number::divide;
 use crate::weights::Weights;
 use kernels::Line;
 
@@ -203,9 +204,4 @@ impl Layer<'_> {
 /// The nearest integer, ties away from zero.
 fn round(value: f64) -> f64 {
     libm::round(value)
-}
-
-/// Quotient and remainder. No divisor is zero here, but that is not for the compiler to see, which would keep a panic.
-fn divide(value: usize, divisor: usize) -> (usize, usize) {
-    (value.checked_div(divisor).unwrap_or_default(), value.checked_rem(divisor).unwrap_or_default())
 }

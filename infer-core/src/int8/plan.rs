@@ -1,7 +1,8 @@
 //! Plan of an int8 network: formats, layouts and sizes of each layer, settled by the compiler from the table of layers.
 
 use super::{HIDDEN, INPUT, LARGEST_SUM, PANEL};
-use crate::describe::{Description, Kind, Layer, MAX_LAYERS};
+use crate::describe::{Description, Kind, Layer, MAX_LAYERS, computed_side};
+use crate::number::{HASH, greater, hash};
 use crate::packed::Cost;
 use kernels::Line;
 
@@ -293,7 +294,7 @@ impl Plan {
 
     /// A number that another layout, or a network of the same name with other sizes, most likely does not have.
     pub(super) const fn fingerprint(&self) -> u32 {
-        let mut hash = 0x811C_9DC5_u32;
+        let mut fingerprint = HASH;
         let mut steps = self.steps();
         while let [step, rest @ ..] = steps {
             let (kind, kernel, stride) = match step.how {
@@ -305,14 +306,10 @@ impl Plan {
             let outputs = if step.last { 0 } else { step.output.channels };
             let numbers =
                 [kind, kernel, stride, step.input.channels, step.input.rows(), step.input.format.size(), outputs];
-            let mut numbers: &[usize] = &numbers;
-            while let [number, more @ ..] = numbers {
-                hash = (hash ^ *number as u32).wrapping_mul(0x0100_0193);
-                numbers = more;
-            }
+            fingerprint = hash(fingerprint, &numbers);
             steps = rest;
         }
-        hash
+        fingerprint
     }
 }
 
@@ -327,20 +324,6 @@ pub(super) struct Parts {
     pub(super) features: usize,
     /// Outputs of a linear layer as its kernels write them.
     pub(super) products: usize,
-}
-
-const fn greater(a: usize, b: usize) -> usize {
-    if a > b { a } else { b }
-}
-
-/// Rows and columns that must be computed of a layer's output: of a convolution before a pool, those that the pool looks at.
-const fn computed_side(layers: &[Layer], i: usize) -> usize {
-    if i + 1 < layers.len()
-        && let Kind::MaxPool { kernel, stride } = layers[i + 1].kind
-    {
-        return (layers[i + 1].output.side - 1) * stride + kernel;
-    }
-    layers[i].output.side
 }
 
 /// The greatest magnitude of a pixel for which no sum of the first layer with weights can overflow.

@@ -3,6 +3,7 @@
 use super::plan::{Direct, Entry, Grid, How, Step};
 use super::winograd::Conv;
 use crate::describe::Maps;
+use crate::number::divide;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
     BLOCK, ConvRow, F16, Gemm, ImageTile, InputTile, Kernels, Misfit, OutputTiles, PAD, Parallel, PoolRow,
@@ -42,11 +43,6 @@ pub(super) struct Engine<'p, P> {
 /// The part of `length` values with that number; empty where there is none.
 fn part<T>(values: &[T], length: usize, number: usize) -> &[T] {
     values.get(number * length..).and_then(|rest| rest.get(..length)).unwrap_or_default()
-}
-
-/// Quotient and remainder. No divisor is zero here, but that is not for the compiler to see, which would keep a panic.
-fn divide(value: usize, divisor: usize) -> (usize, usize) {
-    (value.checked_div(divisor).unwrap_or_default(), value.checked_rem(divisor).unwrap_or_default())
 }
 
 /// Copies as many values as both hold.

@@ -4,6 +4,7 @@ use super::memory::{SectionsMut, Stored, first_not_finite, write_header};
 use super::plan::{Grid, How, Plan};
 use super::winograd::Conv;
 use super::{LinearWeights, PackedError};
+use crate::number::divide;
 use crate::safetensors::WeightsError;
 use crate::weights::Weights;
 use kernels::{BLOCK, F16, Line, Tile, Winograd};
@@ -73,11 +74,6 @@ pub(super) fn pack(
     }
     write_header(header, plan, classes, linear);
     Ok(())
-}
-
-/// Quotient and remainder. No divisor is zero here, but that is not for the compiler to see, which would keep a panic.
-fn divide(value: usize, divisor: usize) -> (usize, usize) {
-    (value.checked_div(divisor).unwrap_or_default(), value.checked_rem(divisor).unwrap_or_default())
 }
 
 /// The weights of a convolution, given as `weight(output, input, row, column)`: `U = G·g·Gᵀ`.

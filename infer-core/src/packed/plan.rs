@@ -12,7 +12,8 @@
 
 use super::LinearWeights;
 use super::winograd::Conv;
-use crate::describe::{Description, Kind, Layer, MAX_LAYERS, Maps};
+use crate::describe::{Description, Kind, Layer, MAX_LAYERS, Maps, computed_side};
+use crate::number::{HASH, greater, hash};
 use kernels::{BLOCK, Line, Tile};
 
 /// Images that convolutions of few positions take at once, so that one reading of their weights serves all of them.
@@ -411,7 +412,7 @@ impl Plan {
 
     /// A number that another way of packing, or a network of the same name with other sizes, most likely does not have.
     pub(super) const fn fingerprint(&self) -> u32 {
-        let mut hash = 0x811C_9DC5_u32;
+        let mut fingerprint = HASH;
         let mut steps = self.steps();
         while let [step, rest @ ..] = steps {
             let numbers = match step.how {
@@ -430,14 +431,10 @@ impl Plan {
                     [4, step.input.side, step.input.pixel, step.input.channels, behind]
                 }
             };
-            let mut numbers: &[usize] = &numbers;
-            while let [number, more @ ..] = numbers {
-                hash = (hash ^ *number as u32).wrapping_mul(0x0100_0193);
-                numbers = more;
-            }
+            fingerprint = hash(fingerprint, &numbers);
             steps = rest;
         }
-        hash
+        fingerprint
     }
 }
 
@@ -460,22 +457,8 @@ impl WorkspaceParts {
     }
 }
 
-const fn greater(a: usize, b: usize) -> usize {
-    if a > b { a } else { b }
-}
-
 const fn whole_lines(floats: usize) -> usize {
     floats.div_ceil(Line::FLOATS).saturating_mul(Line::FLOATS)
-}
-
-/// Rows and columns that must be computed of a layer's output: of a convolution before a pool, those that the pool looks at.
-const fn computed_side(layers: &[Layer], i: usize) -> usize {
-    if i + 1 < layers.len()
-        && let Kind::MaxPool { kernel, stride } = layers[i + 1].kind
-    {
-        return (layers[i + 1].output.side - 1) * stride + kernel;
-    }
-    layers[i].output.side
 }
 
 /// Rearrangement of an image before the first layer, and its layout then.

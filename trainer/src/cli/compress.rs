@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Args;
 use dfdx::tensor::Cpu;
-use image_files::preprocessing::Normalisation;
+use image_files::{checks, preprocessing::Normalisation};
 use infer_core::{alexnet_low_rank as low, describe::Description};
 use rand::seq::SliceRandom;
 use reporting::{
@@ -31,7 +31,7 @@ use crate::{
     export::{self, Metadata, StoredFile},
     model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     random,
-    training::{self, config::PRODUCER, output, start},
+    training::{self, config::PRODUCER, start},
 };
 
 /// Options of `compress`.
@@ -40,7 +40,7 @@ pub(super) struct CompressArgs {
     /// Weights file to compress (safetensors), or the folder of a run. The network is read from the file
     weights: PathBuf,
     /// File to write
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, visible_alias = "out", value_name = "FILE")]
     output: PathBuf,
     /// Replace AlexNet's linear1 and linear2 by two factors each, of this rank; auto takes the smallest that keeps enough
     #[arg(long, value_name = "RANK", value_parser = super::one_of(&Rank::NAMES), required_unless_present = "int8")]
@@ -171,7 +171,7 @@ impl CompressArgs {
         let mut metadata = self.metadata(&source.metadata, smaller.description(), positions.len(), &comparison);
         if self.checks {
             let limits = limits(after, &calibration, source.normalisation)?;
-            metadata.insert("checks".to_string(), serde_json::to_string(&limits)?);
+            metadata.insert(checks::KEY.to_string(), serde_json::to_string(&limits)?);
         }
         let bytes = match &lines {
             Some(lines) => {
@@ -266,20 +266,7 @@ impl<N: Network<Cpu>> Source<N> {
         let trained = Trained::read(file, N::DESCRIPTION)?;
         let metadata = file.metadata.clone();
         let normalisation = start::stored_normalisation(path, &metadata, N::DESCRIPTION)?.flatten();
-        let shown = path.display();
-        if let Some(folder) = output::data_folder(&metadata).filter(|_| args.data.data.is_none()) {
-            let message =
-                format!("{shown}: these weights were trained on the images in {folder}; name that folder with --data");
-            return Err(UsageError(message).into());
-        }
-        let dataset = args.data.read(output::test_share(&metadata), N::shrink, args.messages)?;
-        let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
-        ensure!(
-            start::same_classes(&names, &dataset),
-            "{shown}: these weights tell apart {}; the data have the classes {}",
-            names.join(", "),
-            dataset.classes.join(", ")
-        );
+        let (dataset, _) = args.data.of_weights(path, &metadata, N::shrink, args.messages)?;
         Ok(Self { trained, metadata, normalisation, dataset, network: PhantomData })
     }
 }

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dfdx::tensor::Cpu;
 use serde::Serialize;
 
 use reporting::words::alternatives;
 
-use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, UsageError, counted, number, print};
+use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, counted, number, print};
 use crate::{
     export::{self, StoredFile},
     model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, Initialisation, LeNet5, Network},
@@ -19,7 +19,6 @@ use crate::{
         evaluate::evaluate,
         evaluation::MacroMean,
         metrics::Tally,
-        output,
         progress::{Observer, Phase, Progress},
         start,
     },
@@ -117,19 +116,7 @@ impl EvaluateArgs {
         let metadata = export::load_opened(file, &mut network)?;
         let path = weights.display();
         let normalisation = start::stored_normalisation(weights, &metadata, N::DESCRIPTION)?.flatten();
-        if let Some(folder) = output::data_folder(&metadata).filter(|_| self.data.data.is_none()) {
-            let message =
-                format!("{path}: these weights were trained on the images in {folder}; name that folder with --data");
-            return Err(UsageError(message).into());
-        }
-        let dataset = self.data.read(output::test_share(&metadata), N::shrink, self.messages)?;
-        let names = output::class_names(&metadata).unwrap_or_else(|| dataset.classes.clone());
-        ensure!(
-            start::same_classes(&names, &dataset),
-            "{path}: these weights tell apart {}; the data have the classes {}",
-            names.join(", "),
-            dataset.classes.join(", ")
-        );
+        let (dataset, names) = self.data.of_weights(weights, &metadata, N::shrink, self.messages)?;
         let positions = training::test_positions(&dataset, self.test_limit);
         let (mut shown, mut nothing) = (Progress::new(), ());
         let progress: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };

@@ -32,7 +32,8 @@ use crate::{
         folder::{FolderError, Shrink, TestShare, Unreadable},
         source::{self, Lookup},
     },
-    training::{TrainError, config::RunConfig, progress::say},
+    export::Metadata,
+    training::{TrainError, config::RunConfig, output, progress::say, start},
 };
 use image_files::atomic;
 use reporting::words::with_causes;
@@ -49,7 +50,7 @@ Examples:
   trainer --data photos --out runs/photos  images of your own, in photos/cat, photos/dog, ...
   trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
   trainer evaluate --weights runs/alexnet/alexnet.safetensors
-  trainer compress runs/alexnet --rank 128 --out small.safetensors
+  trainer compress runs/alexnet --rank 128 --int8 -o small.safetensors
   trainer plot runs/alexnet runs/small     both in comparison.svg
   trainer samples --out samples --count 100
 
@@ -245,6 +246,34 @@ impl DataArgs {
             test_seed: self.test_seed.or(config.test_share.map(|kept| kept.seed)),
             ..self.clone()
         })
+    }
+
+    /// The data for weights in a file, and the names of the classes that they tell apart.
+    ///
+    /// # Errors
+    /// The weights were trained on a folder that is not named, or the data have other classes; those of reading the data.
+    fn of_weights(
+        &self,
+        weights: &Path,
+        metadata: &Metadata,
+        shrink: Shrink,
+        messages: MessageArgs,
+    ) -> anyhow::Result<(Dataset, Vec<String>)> {
+        let path = weights.display();
+        if let Some(folder) = output::data_folder(metadata).filter(|_| self.data.is_none()) {
+            let message =
+                format!("{path}: these weights were trained on the images in {folder}; name that folder with --data");
+            return Err(UsageError(message).into());
+        }
+        let dataset = self.read(output::test_share(metadata), shrink, messages)?;
+        let names = output::class_names(metadata).unwrap_or_else(|| dataset.classes.clone());
+        ensure!(
+            start::same_classes(&names, &dataset),
+            "{path}: these weights tell apart {}; the data have the classes {}",
+            names.join(", "),
+            dataset.classes.join(", ")
+        );
+        Ok((dataset, names))
     }
 
     /// Finds, reads and checks the data set. `kept` says which images of a folder are for the test where the command line does

@@ -1,21 +1,21 @@
-//! Checks of whether an image looks like what a network knows: limits that the weights' metadata state.
+//! Checks of whether an image looks like what a network knows: limits that the weights' metadata state. The trainer measures and
+//! writes them, infer-cli marks the images that do not keep them.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
-use anyhow::{Context, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The metadata that holds the limits, as `{"border_at_most": 0.25, "probability_at_least": 0.5}`.
 pub const KEY: &str = "checks";
 
 /// Limits that images like those that the network has learnt from keep.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checks {
     /// The greatest mean of the outermost pixels of the network's input, from 0, black, to 1, white.
-    border_at_most: f32,
+    pub border_at_most: f32,
     /// The least probability of the likeliest class, 0 to 1.
-    probability_at_least: f32,
+    pub probability_at_least: f32,
 }
 
 /// Reason to doubt an answer.
@@ -36,20 +36,36 @@ impl fmt::Display for Doubt {
     }
 }
 
+/// Refusal of metadata that state no limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoChecks {
+    /// The metadata's text.
+    pub found: String,
+}
+
+impl fmt::Display for NoChecks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot use the metadata `{KEY}`: expected two limits from 0 to 1, found {}", self.found)
+    }
+}
+
+impl Error for NoChecks {}
+
 impl Checks {
     /// The limits that the metadata state.
     ///
     /// # Errors
     /// They are no JSON object of both limits, each from 0 to 1.
-    pub fn read(text: &str) -> anyhow::Result<Self> {
-        let expected = || format!("cannot use the metadata `{KEY}`: expected two limits from 0 to 1, found {text}");
-        let checks: Self = serde_json::from_str(text).with_context(expected)?;
-        let limits = [checks.border_at_most, checks.probability_at_least];
-        ensure!(limits.iter().all(|limit| (0.0..=1.0).contains(limit)), expected());
-        Ok(checks)
+    pub fn read(text: &str) -> Result<Self, NoChecks> {
+        let checks = serde_json::from_str(text).ok();
+        let in_range = |checks: &Self| {
+            [checks.border_at_most, checks.probability_at_least].iter().all(|limit| (0.0..=1.0).contains(limit))
+        };
+        checks.filter(in_range).ok_or_else(|| NoChecks { found: text.to_owned() })
     }
 
     /// Reason to doubt the answer to an image, if there is one.
+    #[must_use]
     pub fn doubt(&self, border: f32, probability: f32) -> Option<Doubt> {
         if border > self.border_at_most {
             Some(Doubt::LightBorder)
@@ -62,7 +78,8 @@ impl Checks {
 }
 
 /// Mean of the outermost pixels of a square image of one channel.
-pub fn border(image: &[f32], side: usize) -> f32 {
+#[must_use]
+pub fn border(image: &[f32], side: usize) -> f64 {
     let rows = image.chunks_exact(side.max(1)).enumerate();
     let (mut sum, mut count) = (0.0_f64, 0_u32);
     for (y, row) in rows {
@@ -73,7 +90,7 @@ pub fn border(image: &[f32], side: usize) -> f32 {
             }
         }
     }
-    (sum / f64::from(count.max(1))) as f32
+    sum / f64::from(count.max(1))
 }
 
 #[cfg(test)]
