@@ -133,14 +133,10 @@ pub fn pack(plan: &'static Plan, weights: &Weights<'_>, linear: LinearWeights) -
 /// # Errors
 /// There is no such network.
 pub fn plan_of(header: &Header<'_>) -> anyhow::Result<(&'static Plan, Form)> {
-    let alone = |network: &Description| Form::of(header, network) != Form::Trained;
     let length = |name: &str| Some(header.tensor(name)?.shape.sizes().iter().map(|size| *size as usize).product());
     let architecture = header.metadata("architecture").map(|name| name.to_string());
     let networks = || NETWORKS.iter().copied().map(Plan::description);
-    let found = match networks().find(|network| architecture.is_none() && alone(network)) {
-        Some(network) => Some(network),
-        None => network_of(networks(), architecture.as_deref(), length),
-    };
+    let found = network_of(networks(), architecture.as_deref(), length);
     let plan = found.and_then(|found| NETWORKS.iter().copied().find(|plan| plan.description() == found));
     let plan = plan.ok_or_else(|| match &architecture {
         Some(name) => {

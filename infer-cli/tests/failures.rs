@@ -151,7 +151,11 @@ fn a_file_appears_when_it_is_complete() {
     // The name says the format.
     let wrong = folder.classify(&["set", "-f", "jsonl", "-o", "out.csv"]).assert().code(2);
     wrong.stderr(contains("out.csv: the name is one of a file in the format csv, and --format is jsonl"));
-    folder.classify(&["set", "-o", "none/out.csv"]).assert().code(2).stderr(contains("cannot write none/out.csv"));
+    folder
+        .classify(&["set", "-o", "none/out.csv"])
+        .assert()
+        .code(2)
+        .stderr(contains("cannot write none/out.csv: there is no folder none; create it first"));
     assert_eq!(folder.names(), ["bad.png", "lenet5.safetensors", "out.csv", "set"]);
 }
 
@@ -163,7 +167,7 @@ fn output_that_cannot_be_written_is_an_error() {
     let folder = Folder::new();
     folder.picture("a.png", 1);
     let text = error(folder.classify(&["a.png", "-o", "nowhere/out"]));
-    assert!(text.starts_with("cannot write nowhere/out: No such file or directory"), "{text}");
+    assert!(text.starts_with("cannot write nowhere/out: there is no folder nowhere; create it first"), "{text}");
     fs::create_dir(folder.path("dir")).unwrap();
     assert!(error(folder.classify(&["a.png", "-o", "dir"])).contains("Is a directory"));
     let text = error(folder.classify(&["a.png", "-o", "/dev/full"]));

@@ -108,7 +108,10 @@ fn what_cannot_be_packed_or_is_damaged_is_refused() {
         &["pack", "-w", "f32.safetensors", "-o", "again"],
         "expected AlexNet's weights as they were trained, found packed",
     );
-    refused(&["pack", "-w", "alexnet.safetensors", "-o", "none/again"], "error: cannot write none/again");
+    refused(
+        &["pack", "-w", "alexnet.safetensors", "-o", "none/again"],
+        "error: cannot write none/again: there is no folder none; create it first",
+    );
     assert!(!folder.path("again").exists());
 
     let bytes = fs::read(folder.path("f16.safetensors")).unwrap();

@@ -217,20 +217,25 @@ impl Description {
 }
 
 /// Finds the network that a weights file is for: the one that its metadata `architecture` name, or, where they name none, the one
-/// of which the file has the most tensors, of equals the one of which it lacks the fewest, and of those, which differ in sizes
+/// whose packed or int8 weights it holds, or else the one of which the file has the most tensors, of equals the one of which it lacks the fewest, and of those, which differ in sizes
 /// alone, the one of which the most tensors are as long as the file's. `length` is the number of values of a tensor of the file.
 ///
 /// `None` where no network has that name, or the file has no tensor of any.
 pub fn network_of<'n>(
-    networks: impl IntoIterator<Item = &'n Description>,
+    networks: impl IntoIterator<Item = &'n Description> + Clone,
     architecture: Option<&str>,
     length: impl Fn(&str) -> Option<usize>,
 ) -> Option<&'n Description> {
-    let mut networks = networks.into_iter();
     if let Some(name) = architecture {
-        return networks.find(|network| network.name == name);
+        return networks.into_iter().find(|network| network.name == name);
     }
-    let ranked = networks.map(|network| {
+    let whole = |network: &&Description| {
+        [network.packed_tensor, network.int8_tensor].into_iter().any(|tensor| length(tensor).is_some())
+    };
+    if let Some(network) = networks.clone().into_iter().find(whole) {
+        return Some(network);
+    }
+    let ranked = networks.into_iter().map(|network| {
         let present = network.tensors.iter().filter(|name| length(name).is_some()).count();
         let fits = |layer: &&Layer| {
             layer.tensors.is_some_and(|[weight, _]| length(weight) == Some(layer.output.channels * layer.fan_in()))

@@ -183,7 +183,15 @@ fn runs_are_drawn_in_one_picture() {
     let svg = fs::read_to_string(&picture).unwrap();
     assert!(svg.contains(utf8(&one)) && svg.contains(utf8(&other)) && svg.contains("Accuracy"));
     let (_, errors) = status(2, &["plot", utf8(folder.path())]);
-    assert!(errors.contains("metrics.csv"), "{errors}");
+    let expected = format!("error: there is no run in {}, or its first epoch has not ended", utf8(folder.path()));
+    assert!(errors.contains(&expected) && errors.contains("config.json, metrics.csv (a line an epoch)"), "{errors}");
+    let missing = folder.path().join("missing");
+    let (_, errors) = status(2, &["plot", utf8(&missing)]);
+    assert!(errors.contains(&format!("there is no folder {}", utf8(&missing))), "{errors}");
+    let (_, errors) = status(2, &["plot", utf8(&picture)]);
+    assert!(errors.contains("both.svg is a file; name the folder of a run"), "{errors}");
+    let (_, errors) = status(2, &["plot", utf8(&one), "--out", utf8(&missing.join("both.svg"))]);
+    assert!(errors.contains(&format!("there is no folder {}; create it first", utf8(&missing))), "{errors}");
 }
 
 #[test]

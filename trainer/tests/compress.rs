@@ -109,6 +109,38 @@ fn integers_answer_as_the_floats_that_they_were_made_of() {
     let network = Int8Network::from_safetensors(&lenet5::INT8_PLAN, Line::bytes(&lines), Int8Backend::best()).unwrap();
     let mut workspace = vec![Line::ZERO; network.workspace_len(1)];
     let mut image = vec![0.0; 784];
+    // The program's evaluation of the file, and one from scratch: of each image, and of it with its mirror.
+    for (option, sides) in [(&[][..], 1), (&["--mirrored"][..], 2)] {
+        let evaluate =
+            ["evaluate", "--json", "-q", "-wi8.safetensors", "--data", data, "--test-limit=101", "--threads=2"];
+        let (json, _) = status(root, 0, &[&evaluate[..], option].concat());
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((report["precision"].as_str(), report["mirrored"].as_bool()), (Some("int8"), Some(sides == 2)));
+        let (mut correct, mut loss) = (0, 0.0);
+        for position in 0..101 {
+            let (width, height) = dataset.test.size(position);
+            let mut pixels = dataset.test.image(position).to_vec();
+            let mut sum = [0.0_f64; 10];
+            for _ in 0..sides {
+                LeNet5::<Cpu>::preprocess(width, height, &pixels, &mut image).unwrap();
+                let mut logits = [0.0; 10];
+                network.forward(&image, &mut logits, &mut workspace, &infer_core::int8::Serial).unwrap();
+                sum.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += f64::from(logit));
+                pixels = (0..width * height).map(|at| pixels[at / width * width + width - 1 - at % width]).collect();
+            }
+            let label = usize::from(dataset.test.labels()[position]);
+            let exponentials = sum.map(|sum| (sum / f64::from(sides)).exp());
+            loss -= (exponentials[label] / exponentials.iter().sum::<f64>()).ln();
+            correct += usize::from(
+                exponentials.iter().enumerate().all(|(class, e)| class == label || *e < exponentials[label]),
+            );
+        }
+        assert_eq!(report["accuracy"].as_f64().unwrap(), correct as f64 / 101.0);
+        assert!((report["loss"].as_f64().unwrap() - loss / 101.0).abs() < 1e-5, "{report}: {}", loss / 101.0);
+    }
+    let evaluate = ["evaluate", "-q", "-wi8.safetensors", "--data", data, "--test-limit=8", "--mirrored"];
+    let (table, _) = status(root, 0, &evaluate);
+    assert!(table.starts_with("i8.safetensors (lenet5 in int8) on 8 test images and their mirrors of "), "{table}");
     for position in 0..20 {
         let (width, height) = dataset.test.size(position);
         LeNet5::<Cpu>::preprocess(width, height, dataset.test.image(position), &mut image).unwrap();
@@ -142,4 +174,20 @@ fn what_cannot_be_compressed_is_refused() {
     refused(&["lenet5.safetensors", "--rank=100", "--output=x"], "possible values: 64, 128, 256, auto");
     refused(&["absent.safetensors", "--rank=auto", "--output=x"], "absent.safetensors: cannot be read");
     assert!(!root.join("small.safetensors").exists());
+    refused(
+        &["lenet5.safetensors", "--int8", "--output=none/i8"],
+        "cannot write none/i8: there is no folder none; create",
+    );
+    // A damaged file of integers.
+    let dataset = common::dataset();
+    let data = dataset.files[0].path.parent().and_then(Path::to_str).unwrap();
+    let made = ["compress", "lenet5.safetensors", "--int8", "-o", "i8.safetensors", "--data", data, "--test-limit=8"];
+    status(root, 0, &made);
+    let mut file = fs::read(root.join("i8.safetensors")).unwrap();
+    *file.last_mut().unwrap() = 1;
+    fs::write(root.join("damaged.safetensors"), file).unwrap();
+    let (_, errors) = status(root, 2, &["evaluate", "-w", "damaged.safetensors", "--data", data]);
+    let expected =
+        "cannot use the weights in damaged.safetensors: int8 weights: a weight of linear3 is -128, or one that";
+    assert!(errors.contains(expected), "{errors}");
 }

@@ -20,7 +20,7 @@ use trainer::{
         self, Outcome, Setting, TrainError,
         checkpoint::Checkpoint,
         config::{ImageCounts, Options},
-        evaluate::evaluate,
+        evaluate::{ImageSet, evaluate},
         interrupt::Interrupt,
         metrics::{EpochMetrics, Scores},
         progress::{Observer, Phase},
@@ -44,6 +44,43 @@ fn options() -> Options {
         test_limit: Some(1000),
         ..Options::default()
     }
+}
+
+#[test]
+fn mirrored_evaluation_takes_the_mean_of_logits() {
+    let network = Net::init(&Cpu::default(), 10, Initialisation::He, 3).unwrap();
+    let positions: Vec<usize> = (50..257).collect();
+    let normalisation = Normalisation { mean: 0.25, std: 0.5 };
+    let of = |mirrored| {
+        let images = ImageSet {
+            data: &DATA.test,
+            positions: &positions,
+            batch_size: 32,
+            normalisation: Some(normalisation),
+            mirrored,
+        };
+        evaluate(&network, &images, |_, _| Ok(())).unwrap().tally.scores()
+    };
+    // From scratch, image by image, in 64 bits.
+    let (mut correct, mut loss) = (0, 0.0);
+    for &position in &positions {
+        let image = DATA.test.image(position);
+        let mirror: Vec<u8> = image.chunks(28).flat_map(|row| row.iter().rev().copied()).collect();
+        let logits = [image, &mirror].map(|pixels| {
+            let input: Vec<f32> = pixels.iter().map(|pixel| (f32::from(*pixel) / 255.0 - 0.25) / 0.5).collect();
+            network.logits(&input, 1).unwrap().as_vec()
+        });
+        let mean = |class: usize| (f64::from(logits[0][class]) + f64::from(logits[1][class])) / 2.0;
+        let label = usize::from(DATA.test.labels()[position]);
+        let sum: f64 = (0..10).map(|class| mean(class).exp()).sum();
+        loss -= (mean(label).exp() / sum).ln();
+        correct += usize::from((0..10).all(|class| class == label || mean(class) < mean(label)));
+    }
+    let count = positions.len() as f64;
+    let (plain, mirrored) = (of(false), of(true));
+    assert_eq!(mirrored.accuracy, f64::from(u32::try_from(correct).unwrap()) / count);
+    assert!((mirrored.loss - loss / count).abs() < 1e-5, "{}, {}", mirrored.loss, loss / count);
+    assert!((mirrored.loss - plain.loss).abs() > 1e-3, "the mirrors make a difference");
 }
 
 /// A new run, or one that goes on from the newest checkpoint in its folder.
@@ -92,7 +129,9 @@ fn it_learns_and_the_best_epoch_is_exported() {
     assert_eq!(metadata["epoch"], best.epoch.to_string());
     assert_eq!(metadata["test_accuracy"], format!("{:.6}", best.test.accuracy));
     let test = training::test_positions(&DATA, Some(1000));
-    let scores = evaluate(&network, &DATA.test, &test, 1000, None, |_, _| Ok(())).unwrap().tally.scores();
+    let images =
+        ImageSet { data: &DATA.test, positions: &test, batch_size: 1000, normalisation: None, mirrored: false };
+    let scores = evaluate(&network, &images, |_, _| Ok(())).unwrap().tally.scores();
     assert_eq!(scores.accuracy, best.test.accuracy);
     assert!((scores.loss - best.test.loss).abs() < 1e-6);
 

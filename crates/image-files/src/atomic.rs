@@ -23,14 +23,15 @@ impl Unfinished {
     /// Begins a file that is to be at `path`.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// It cannot be created; a missing folder is named.
     pub fn new(path: &Path) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
         // The default of temporary files is readable by their owner only; these are to be ordinary files.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        Ok(Self { path: path.to_path_buf(), file: builder.tempfile_in(folder(path))? })
+        let file = builder.tempfile_in(folder(path)).map_err(|error| explained(path, error))?;
+        Ok(Self { path: path.to_path_buf(), file })
     }
 
     /// The path that it is to be at.
@@ -58,6 +59,26 @@ impl Unfinished {
         self.file.persist(&self.path)?;
         sync_folder(&self.path)
     }
+}
+
+/// Proves that a file can be made at `path`, before the work whose result it is to hold.
+///
+/// # Errors
+/// It cannot be created; a missing folder is named.
+pub fn check(path: &Path) -> io::Result<()> {
+    Unfinished::new(path).map(drop)
+}
+
+/// The error of a file that cannot be created, in words that name what its folder lacks.
+pub fn explained(path: &Path, error: io::Error) -> io::Error {
+    let folder = folder(path);
+    let missing = folder.ancestors().find(|part| part.exists() || part.as_os_str().is_empty());
+    let reason = match missing {
+        Some(file) if file.is_file() => format!("{} is a file, not a folder", file.display()),
+        _ if !folder.exists() => format!("there is no folder {}; create it first", folder.display()),
+        _ => return error,
+    };
+    io::Error::new(error.kind(), reason)
 }
 
 /// Makes a file that is complete at `from` appear at `to`, where it replaces another.
@@ -109,6 +130,25 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_missing_or_none_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        check(&file).unwrap();
+        assert!(!file.exists() && leftovers(root.path()).is_empty());
+        std::fs::write(&file, "").unwrap();
+        let missing = root.path().join("a/b");
+        for (path, reason) in [
+            (missing.join("x"), format!("there is no folder {}; create it first", missing.display())),
+            (file.join("x"), format!("{} is a file, not a folder", file.display())),
+            (file.join("more/x"), format!("{} is a file, not a folder", file.display())),
+        ] {
+            assert_eq!(check(&path).unwrap_err().to_string(), reason);
+        }
+        // Any other error stays as it is.
+        assert_eq!(explained(&file, io::Error::other("full")).to_string(), "full");
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_nothing_else() {

@@ -77,7 +77,7 @@ impl Destination {
             Err(error) if resume && error.kind() == io::ErrorKind::NotFound => {
                 bail!("--resume: there is no {} to go on from", partial.display())
             }
-            Err(error) => Err(error).with_context(cannot_write),
+            Err(error) => Err(atomic::explained(&path, error)).with_context(cannot_write),
         }
     }
 

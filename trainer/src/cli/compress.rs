@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Args;
 use dfdx::tensor::Cpu;
-use image_files::{checks, preprocessing::Normalisation};
+use image_files::{atomic, checks, preprocessing::Normalisation};
 use infer_core::{alexnet_low_rank as low, describe::Description};
 use rand::seq::SliceRandom;
 use reporting::{
@@ -26,12 +26,13 @@ use crate::{
         compare::{Compared, Comparison, compare, limits},
         inputs, int8,
         low_rank::{self, LowRank},
+        stored,
     },
     data::Dataset,
     export::{self, Metadata, StoredFile},
     model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     random,
-    training::{self, config::PRODUCER, start},
+    training::{self, config::PRODUCER, evaluate::ImageSet, start},
 };
 
 /// Options of `compress`.
@@ -87,6 +88,9 @@ enum Rank {
     Of(usize),
 }
 
+/// Test images whose inputs are in memory at a time.
+const COMPARED_AT_ONCE: usize = 256;
+
 /// The networks of low rank, the smallest first.
 const RANKS: [&Description; 3] = [&low::rank64::DESCRIPTION, &low::rank128::DESCRIPTION, &low::rank256::DESCRIPTION];
 
@@ -120,6 +124,7 @@ impl CompressArgs {
         ensure!(self.force || !exists, UsageError(format!("{output} exists; replace it with --force")));
         let same = exists && weights.canonicalize().ok() == self.output.canonicalize().ok();
         ensure!(!same, UsageError(format!("{output}: these are the weights to compress; name another file")));
+        atomic::check(&self.output).with_context(|| format!("cannot write {output}"))?;
         let file = export::open(&weights)?;
         let network = network_of(&weights, &file)?;
         ensure!(
@@ -163,10 +168,16 @@ impl CompressArgs {
         });
         let parent = parent.transpose()?;
         let before = Compared::Floats(parent.as_ref().unwrap_or(&source.trained));
-        let after = lines.as_ref().map_or(Compared::Floats(smaller), |lines| Compared::Int8(smaller, lines));
-        let test = &source.dataset.test;
-        let test_inputs = |positions: &[usize]| inputs::<_, N>(test, positions, source.normalisation);
-        let comparison = compare([before, after], test, &tested, test_inputs)?;
+        let integers = lines.as_ref().map(|lines| stored::network(smaller.description(), lines)).transpose()?;
+        let after = integers.as_ref().map_or(Compared::Floats(smaller), Compared::Int8);
+        let set = ImageSet {
+            data: &source.dataset.test,
+            positions: &tested,
+            batch_size: COMPARED_AT_ONCE,
+            normalisation: source.normalisation,
+            mirrored: false,
+        };
+        let comparison = compare::<N>([before, after], &set)?;
 
         let mut metadata = self.metadata(&source.metadata, smaller.description(), positions.len(), &comparison);
         if self.checks {

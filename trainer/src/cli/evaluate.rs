@@ -1,8 +1,11 @@
 //! `evaluate`: how well a weights file does on the test images.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use dfdx::tensor::Cpu;
 use serde::Serialize;
@@ -11,14 +14,16 @@ use reporting::words::alternatives;
 
 use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, counted, number, print};
 use crate::{
+    compress::{compare::Compared, stored::Int8File},
     export::{self, StoredFile},
     model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, Initialisation, LeNet5, Network},
+    ops::Images,
     training::{
         self,
         config::ImageCounts,
-        evaluate::evaluate,
+        evaluate::{Examination, ImageSet, evaluate, evaluate_by},
         evaluation::MacroMean,
-        metrics::Tally,
+        metrics::{Scores, Tally},
         progress::{Observer, Phase, Progress},
         start,
     },
@@ -38,6 +43,9 @@ pub(super) struct EvaluateArgs {
     /// Test on the first N test images [default: all]
     #[arg(long, value_name = "N", value_parser = number(1, u32::MAX.into()))]
     test_limit: Option<usize>,
+    /// Take the mean of the logits of each image and of its mirror, left to right
+    #[arg(long)]
+    mirrored: bool,
     /// Batch size
     #[arg(long, value_name = "N", default_value = "64", value_parser = number(1, MAX_BATCH))]
     batch_size: usize,
@@ -55,6 +63,10 @@ const MOST_IN_MATRIX: usize = 100;
 struct Report {
     weights: PathBuf,
     network: &'static str,
+    /// Precision of the weights: "f32" or "int8".
+    precision: &'static str,
+    /// Whether the logits are the mean of those of an image and of its mirror.
+    mirrored: bool,
     images: u64,
     /// Mean cross-entropy in nats.
     loss: f64,
@@ -110,36 +122,97 @@ impl EvaluateArgs {
     }
 
     fn evaluate<N: Network<Cpu>>(&self, weights: &Path, file: StoredFile) -> anyhow::Result<()> {
-        let classes = file.classes(N::DESCRIPTION, "")?;
-        let mut network =
-            N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0).context("cannot make the network")?;
-        let metadata = export::load_opened(file, &mut network)?;
         let path = weights.display();
+        ensure!(
+            file.length(N::DESCRIPTION.packed_tensor).is_none(),
+            "{path}: expected {}'s weights as they were trained, or int8 ones, found packed ones, which infer-cli runs",
+            N::DESCRIPTION.title
+        );
+        let metadata = file.metadata.clone();
+        let stored = Stored::<N>::read(&path, file)?;
         let normalisation = start::stored_normalisation(weights, &metadata, N::DESCRIPTION)?.flatten();
         let (dataset, names) = self.data.of_weights(weights, &metadata, N::shrink, self.messages)?;
         let positions = training::test_positions(&dataset, self.test_limit);
+        let images = ImageSet {
+            data: &dataset.test,
+            positions: &positions,
+            batch_size: self.batch_size,
+            normalisation,
+            mirrored: self.mirrored,
+        };
         let (mut shown, mut nothing) = (Progress::new(), ());
         let progress: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };
         progress.start(0, ImageCounts { train: 0, validation: 0, test: positions.len() });
         progress.phase(0, Phase::Test, positions.len());
-        let examination =
-            evaluate(&network, &dataset.test, &positions, self.batch_size, normalisation, |images, scores| {
-                progress.batch(images, scores);
-                Ok(())
-            })?;
+        let Examination { tally, .. } = stored.examine(&images, |images, scores| progress.batch(images, scores))?;
         drop(shown);
-        let tally = &examination.tally;
         if self.json {
-            let report = Report::new(weights.to_path_buf(), N::ARCHITECTURE, &names, tally);
+            let report = Report {
+                weights: weights.to_path_buf(),
+                precision: stored.precision(),
+                mirrored: self.mirrored,
+                ..Report::new(N::ARCHITECTURE, &names, &tally)
+            };
             return print(&format!("{}\n", serde_json::to_string(&report)?));
         }
+        let mirrored = if self.mirrored { " and their mirrors" } else { "" };
         let images = counted(positions.len(), "test image");
-        print(&format!("{path} ({}) on {images} of {}\n{}", N::ARCHITECTURE, dataset.name(), tally.evaluation(&names)))
+        let int8 = if matches!(stored, Stored::Int8(_)) { " in int8" } else { "" };
+        let (network, data) = (N::ARCHITECTURE, dataset.name());
+        print(&format!("{path} ({network}{int8}) on {images}{mirrored} of {data}\n{}", tally.evaluation(&names)))
+    }
+}
+
+/// A network of a weights file.
+enum Stored<N> {
+    Floats(N),
+    Int8(Int8File),
+}
+
+impl<N: Network<Cpu>> Stored<N> {
+    fn read(path: &impl fmt::Display, file: StoredFile) -> anyhow::Result<Self> {
+        if file.length(N::DESCRIPTION.int8_tensor).is_some() {
+            let file = Int8File::new(N::DESCRIPTION, &file)?;
+            file.network().with_context(|| format!("cannot use the weights in {path}"))?;
+            return Ok(Self::Int8(file));
+        }
+        let classes = file.classes(N::DESCRIPTION, "")?;
+        let network = N::init(&Cpu::default(), classes, Initialisation::PyTorch, 0);
+        let mut network = network.context("cannot make the network")?;
+        export::load_opened(file, &mut network)?;
+        Ok(Self::Floats(network))
+    }
+
+    /// Precision of the weights.
+    fn precision(&self) -> &'static str {
+        match self {
+            Self::Floats(_) => "f32",
+            Self::Int8(_) => "int8",
+        }
+    }
+
+    fn examine(&self, images: &ImageSet<'_>, mut progress: impl FnMut(usize, Scores)) -> anyhow::Result<Examination> {
+        match self {
+            Self::Floats(network) => Ok(evaluate(network, images, |count, scores| {
+                progress(count, scores);
+                Ok(())
+            })?),
+            Self::Int8(file) => {
+                let network = file.network()?;
+                let mut classifier = Compared::Int8(&network).classifier()?;
+                let logits = |inputs: Images<Cpu>| Ok(classifier(&inputs.as_vec())?);
+                evaluate_by::<_, N, anyhow::Error>(&Cpu::default(), images, logits, |count, scores| {
+                    progress(count, scores);
+                    Ok(())
+                })
+            }
+        }
     }
 }
 
 impl Report {
-    fn new(weights: PathBuf, network: &'static str, names: &[String], tally: &Tally) -> Self {
+    /// The report of a tally, of f32 weights without a name.
+    fn new(network: &'static str, names: &[String], tally: &Tally) -> Self {
         let (scores, evaluation) = (tally.scores(), tally.evaluation(names));
         let MacroMean { precision, recall, f1 } = evaluation.macro_mean();
         let classes = names.iter().zip(evaluation.totals()).enumerate().map(|(class, (label, total))| ClassReport {
@@ -153,8 +226,10 @@ impl Report {
             f1: total.f1(),
         });
         Self {
-            weights,
+            weights: PathBuf::new(),
             network,
+            precision: "f32",
+            mirrored: false,
             images: tally.images(),
             loss: scores.loss,
             accuracy: scores.accuracy,

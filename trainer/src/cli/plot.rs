@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::MessageArgs;
@@ -14,7 +14,7 @@ use crate::training::{
     config::RunConfig,
     curves::{self, ComparedRun},
     introduction::title,
-    metrics,
+    metrics::{self, EpochMetrics},
     progress::say,
     steps,
 };
@@ -39,9 +39,7 @@ impl PlotArgs {
             .runs
             .iter()
             .map(|run| {
-                let path = run.join("metrics.csv");
-                let epochs = File::open(&path).and_then(metrics::read_csv);
-                let epochs = epochs.with_context(|| format!("cannot read {}", path.display()))?;
+                let epochs = epochs(run)?;
                 let steps = steps::read(&run.join("metrics.jsonl"));
                 Ok(ComparedRun { name: name(run), epochs, steps })
             })
@@ -69,6 +67,21 @@ impl PlotArgs {
             .with_context(|| format!("cannot write {}", self.out.display()))?;
         self.messages.note(&format!("Wrote {}", self.out.display()));
         Ok(())
+    }
+}
+
+/// The epochs of the run in a folder.
+fn epochs(run: &Path) -> anyhow::Result<Vec<EpochMetrics>> {
+    let folder = run.display();
+    ensure!(run.exists(), "there is no folder {folder}; name the folder of a run, as --out named it");
+    ensure!(!run.is_file(), "{folder} is a file; name the folder of a run");
+    let path = run.join("metrics.csv");
+    match File::open(&path).and_then(metrics::read_csv) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+            "there is no run in {folder}, or its first epoch has not ended: it holds no metrics.csv. The folder of a run has \
+             config.json, metrics.csv (a line an epoch) and metrics.jsonl (a line a step)"
+        ),
+        epochs => epochs.with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

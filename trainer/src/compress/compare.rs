@@ -1,29 +1,29 @@
 //! A network beside the smaller one that was made of it, on the same images.
 
+use dfdx::tensor::Cpu;
 use image_files::{
     checks::{self, Checks},
     preprocessing::Normalisation,
 };
-use infer_core::{
-    classify::softmax_in_place,
-    int8::{self, Int8Backend},
-    packed::Line,
-};
+use infer_core::{classify::softmax_in_place, describe::Description, int8, packed::Line};
 
-use super::{BATCH, CompressError, Floats, Threads, Trained, int8::plan};
+use super::{BATCH, CompressError, Floats, Threads, Trained};
 use crate::{
-    data::LabelledImages,
-    model::ModelError,
-    training::metrics::{Scores, Tally},
+    model::Network,
+    ops::Images,
+    training::{
+        evaluate::{ImageSet, evaluate_by},
+        metrics::{Scores, Tally},
+    },
 };
 
 /// A network to be compared.
 #[derive(Debug, Clone, Copy)]
 pub enum Compared<'a> {
-    /// Its weights as floats.
+    /// One of floats.
     Floats(&'a Trained),
-    /// Those of a network in 8-bit integers.
-    Int8(&'a Trained, &'a [Line]),
+    /// One of 8-bit integers.
+    Int8(&'a int8::Network<'a>),
 }
 
 /// Results of two networks on labelled images.
@@ -47,12 +47,11 @@ pub fn limits(
     inputs: &[f32],
     normalisation: Option<Normalisation>,
 ) -> Result<Checks, CompressError> {
-    let (classes, maps) = (network.trained().classes, network.trained().description.input());
+    let (classes, maps) = (network.classes(), network.description().input());
     let mut classifier = network.classifier()?;
     let (mut borders, mut probabilities) = (Vec::new(), Vec::new());
     for inputs in inputs.chunks(BATCH * maps.values()) {
-        let mut logits = vec![0.0; inputs.len() / maps.values() * classes];
-        classifier(inputs, &mut logits)?;
+        let mut logits = classifier(inputs)?;
         borders.extend(inputs.chunks_exact(maps.values()).map(|image| border(image, maps.side, normalisation)));
         for logits in logits.chunks_exact_mut(classes) {
             softmax_in_place(logits);
@@ -75,69 +74,101 @@ fn border(image: &[f32], side: usize, normalisation: Option<Normalisation>) -> f
     normalisation.map_or(mean, |Normalisation { mean: centre, std }| mean * f64::from(std) + f64::from(centre))
 }
 
-/// Computes the logits of inputs.
-type Classifier<'a> = Box<dyn FnMut(&[f32], &mut [f32]) -> Result<(), CompressError> + 'a>;
+/// Computes the logits of inputs, any number of them.
+pub type Classifier<'a> = Box<dyn FnMut(&[f32]) -> Result<Vec<f32>, CompressError> + 'a>;
 
-impl Compared<'_> {
-    fn trained(&self) -> &Trained {
+impl<'a> Compared<'a> {
+    /// The network as a table.
+    fn description(&self) -> &'static Description {
         match self {
-            Self::Floats(trained) | Self::Int8(trained, _) => trained,
+            Self::Floats(trained) => trained.description,
+            Self::Int8(network) => network.description(),
         }
     }
 
-    fn classifier(&self) -> Result<Classifier<'_>, CompressError> {
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Floats(trained) => trained.classes,
+            Self::Int8(network) => network.classes(),
+        }
+    }
+
+    /// The network, ready to run.
+    ///
+    /// # Errors
+    /// [`CompressError`]: weights of floats that cannot be packed.
+    pub fn classifier(&self) -> Result<Classifier<'a>, CompressError> {
+        let (image, classes) = (self.description().input().values(), self.classes());
         match *self {
             Self::Floats(trained) => {
                 let floats = Floats::new(&trained.weights())?;
                 let mut workspace = vec![Line::ZERO; floats.network()?.workspace_len(BATCH)];
-                Ok(Box::new(move |inputs, logits| {
+                Ok(in_batches(image, classes, move |inputs, logits| {
                     Ok(floats.network()?.forward(inputs, logits, &mut workspace, &Threads)?)
                 }))
             }
-            Self::Int8(trained, lines) => {
-                let network = int8::Network::from_packed(plan(trained.description)?, lines, Int8Backend::best())?;
+            Self::Int8(network) => {
                 let mut workspace = vec![Line::ZERO; network.workspace_len(BATCH)];
-                Ok(Box::new(move |inputs, logits| Ok(network.forward(inputs, logits, &mut workspace, &Threads)?)))
+                Ok(in_batches(image, classes, move |inputs, logits| {
+                    Ok(network.forward(inputs, logits, &mut workspace, &Threads)?)
+                }))
             }
         }
     }
 }
 
-/// Classifies images by both networks, which have the same input. `inputs` gives the inputs of the images at some positions.
+/// A classifier of any number of images by a forward pass of [`BATCH`].
+fn in_batches<'a>(
+    image: usize,
+    classes: usize,
+    mut forward: impl FnMut(&[f32], &mut [f32]) -> Result<(), CompressError> + 'a,
+) -> Classifier<'a> {
+    Box::new(move |inputs| {
+        let mut logits = vec![0.0; inputs.len() / image * classes];
+        let batches = inputs.chunks(BATCH * image).zip(logits.chunks_mut(BATCH * classes));
+        batches.into_iter().try_for_each(|(inputs, logits)| forward(inputs, logits))?;
+        Ok(logits)
+    })
+}
+
+/// Classifies images by both networks, which have the input of `N`.
 ///
 /// # Errors
 /// [`CompressError`]; the networks tell other numbers of classes apart.
-pub fn compare(
+pub fn compare<N: Network<Cpu>>(
     networks: [Compared<'_>; 2],
-    data: &LabelledImages,
-    positions: &[usize],
-    inputs: impl Fn(&[usize]) -> Result<Vec<f32>, ModelError>,
+    images: &ImageSet<'_>,
 ) -> Result<Comparison, CompressError> {
     let [before, after] = &networks;
-    let classes = before.trained().classes;
-    if after.trained().classes != classes || after.trained().description.input() != before.trained().description.input()
-    {
-        return Err(CompressError::Network(before.trained().description.name.to_string()));
+    let (classes, input) = (before.classes(), N::DESCRIPTION.input());
+    let fits = |network: &Compared<'_>| network.classes() == classes && network.description().input() == input;
+    if !networks.iter().all(fits) {
+        return Err(CompressError::Network(after.description().name.to_string()));
     }
-    let mut classifiers = [before.classifier()?, after.classifier()?];
-    let (mut tallies, mut same) = ([Tally::default(), Tally::default()], 0);
-    for positions in positions.chunks(BATCH) {
-        let inputs = inputs(positions)?;
-        let labels: Vec<u16> = positions.iter().filter_map(|at| data.labels().get(*at).copied()).collect();
-        let mut answers = [(); 2].map(|()| vec![0.0; positions.len() * classes]);
-        for ((classifier, tally), logits) in classifiers.iter_mut().zip(&mut tallies).zip(&mut answers) {
-            classifier(&inputs, logits)?;
-            tally.add(logits, &labels, data.classes());
-        }
+    let (first, second) = (classified::<N>(before, images)?, classified::<N>(after, images)?);
+    let same = first.1.iter().zip(&second.1).filter(|(before, after)| before == after).count() as u64;
+    Ok(Comparison { images: first.0.images(), scores: [first.0.scores(), second.0.scores()], same })
+}
+
+/// Tally of a network on images, and the class that each is taken for.
+fn classified<N: Network<Cpu>>(
+    network: &Compared<'_>,
+    images: &ImageSet<'_>,
+) -> Result<(Tally, Vec<Option<usize>>), CompressError> {
+    let (mut classifier, classes) = (network.classifier()?, network.classes());
+    let mut chosen = Vec::with_capacity(images.positions.len());
+    let logits = |inputs: Images<Cpu>| {
+        let logits = classifier(&inputs.as_vec())?;
         let best = |logits: &[f32]| {
-            let best = logits.iter().take(data.classes()).enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            best.map(|(class, _)| class)
+            let named = logits.iter().take(images.data.classes()).enumerate();
+            named.max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class)
         };
-        let [before, after] = &answers;
-        let pairs = before.chunks_exact(classes).zip(after.chunks_exact(classes));
-        same += pairs.filter(|(before, after)| best(before) == best(after)).count() as u64;
-    }
-    Ok(Comparison { images: tallies[0].images(), scores: tallies.map(|tally| tally.scores()), same })
+        chosen.extend(logits.chunks_exact(classes).map(best));
+        Ok(logits)
+    };
+    let examination = evaluate_by::<_, N, CompressError>(&Cpu::default(), images, logits, |_, _| Ok(()))?;
+    Ok((examination.tally, chosen))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod int8;
 pub mod low_rank;
+pub mod stored;
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ use crate::{
     export::{ExportError, StoredFile},
     model::{ModelError, Network},
     ops::ConvDevice,
+    training::TrainError,
 };
 
 /// Images that are computed at once.
@@ -44,6 +46,9 @@ pub enum CompressError {
     /// The weights cannot be quantised, or run as integers.
     #[error(transparent)]
     Int8(#[from] Int8Error),
+    /// Images cannot be classified.
+    #[error(transparent)]
+    Evaluation(#[from] TrainError),
 }
 
 /// Trained weights in memory: weight and bias of each layer that has some, in order.

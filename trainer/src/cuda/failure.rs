@@ -66,6 +66,11 @@ fn with_states<T>(work: impl FnOnce(&mut BTreeMap<Option<c_int>, State>) -> T) -
     work(&mut STATES.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The number of the device that this thread works on, where it works on one.
+pub(super) fn device() -> Option<c_int> {
+    DEVICE.get()
+}
+
 /// This thread works on the device of this number, until it makes the context of another its current one.
 pub(super) fn work_on(ordinal: usize) {
     DEVICE.set(c_int::try_from(ordinal).ok());

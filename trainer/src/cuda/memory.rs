@@ -3,7 +3,7 @@
 use dfdx::tensor::Cuda;
 use infer_core::describe::{Description, Kind, Layer};
 
-use super::{check, engine::Engine, failure::Code, libraries::driver};
+use super::{check, engine::Engine, exchange, failure::Code, libraries::driver};
 use crate::device::{CudaKernels, DeviceError, MemoryError};
 
 /// Bytes of memory on the GPU.
@@ -17,7 +17,7 @@ pub struct DeviceMemory {
 
 /// Makes an open device the current one of this thread, as allocating does. A failure shows in what comes after.
 pub(crate) fn make_current(device: &Cuda) {
-    let _ = dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1);
+    let _ = exchange::unfilled(|| dfdx::tensor::Storage::<f32>::try_alloc_len(device, 1));
 }
 
 /// The memory of an open device.

@@ -1,45 +1,49 @@
 //! Where a GPU's time goes: an event of the driver before and one after each kernel, product and copy, and sums by groups.
 //!
-//! It is measured where the driver's functions are called (`libraries`), and so dfdx's kernels are, too. As long as
-//! [`start`] was not called, nothing but a flag is looked at.
+//! It is measured where the driver's functions are called (`libraries`), and so dfdx's kernels are, too.
 //!
-//! The times are those of the process, not of a device or a run: [`start`] is called before anything is opened, as kernels get
-//! their names when they are loaded, and the program `trainer` uses one device only. The time between the first and the last
-//! event is known for events of one GPU.
+//! Each device that [`start`] names has times of its own; of all others nothing is measured. [`start`] is called before a device is
+//! opened, as kernels get their names when they are loaded. As most of the driver's functions take no device, the one of the thread
+//! that calls them is meant ([`failure::device`]).
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    ffi::{CStr, c_char, c_void},
+    ffi::{CStr, c_char, c_int, c_void},
     ptr,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
-use super::{failure::Code, libraries::unrecorded::Event};
+use super::{
+    failure::{self, Code},
+    libraries::unrecorded::Event,
+};
 use crate::times::{GroupTime, Times};
 
-static ON: AtomicBool = AtomicBool::new(false);
-static RECORDER: Mutex<Recorder> = Mutex::new(Recorder::new());
+/// Measurements by the numbers of devices, of those that are measured.
+static RECORDERS: Mutex<BTreeMap<c_int, Recorder>> = Mutex::new(BTreeMap::new());
 
-/// Measures from now on. Kernels that were loaded before have no names: they are one group.
-pub fn start() {
-    ON.store(true, Ordering::Relaxed);
+/// Measures the device of this number from now on. Its kernels that were loaded before have no names: they are one group.
+pub fn start(ordinal: usize) {
+    if let Ok(device) = c_int::try_from(ordinal) {
+        RECORDERS.lock().unwrap_or_else(PoisonError::into_inner).entry(device).or_default();
+    }
 }
 
-fn is_on() -> bool {
-    ON.load(Ordering::Relaxed)
+/// Does `work` with the measurements of a device; nothing where it is not measured.
+fn with<T>(device: c_int, work: impl FnOnce(&mut Recorder) -> T) -> Option<T> {
+    RECORDERS.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&device).map(work)
 }
 
-fn recorder() -> std::sync::MutexGuard<'static, Recorder> {
-    RECORDER.lock().unwrap_or_else(PoisonError::into_inner)
+/// Does `work` with the measurements of the device of this thread; nothing where it is not measured.
+fn with_current<T>(work: impl FnOnce(&mut Recorder) -> T) -> Option<T> {
+    with(failure::device()?, work)
 }
 
 /// Spans that wait for the GPU before the first of them are read.
 const UNREAD: usize = 4096;
 
-/// Measurements so far.
+/// Measurements of a device so far.
+#[derive(Default)]
 struct Recorder {
     spare: Vec<Event>,
     /// Groups of work under way, with the events before and after each.
@@ -49,23 +53,12 @@ struct Recorder {
     /// The event before the first span since the last [`take`].
     first: Option<Event>,
     /// Names of functions, by their addresses.
-    names: Option<HashMap<usize, String>>,
+    names: HashMap<usize, String>,
     /// Streams of cuBLAS' handles, where not the device's own.
-    streams: Option<HashMap<usize, usize>>,
+    streams: HashMap<usize, usize>,
 }
 
 impl Recorder {
-    const fn new() -> Self {
-        Self {
-            spare: Vec::new(),
-            spans: VecDeque::new(),
-            groups: BTreeMap::new(),
-            first: None,
-            names: None,
-            streams: None,
-        }
-    }
-
     /// Records an event; none where the driver has none to give.
     fn event(&mut self, stream: *mut c_void) -> Option<Event> {
         let event = self.spare.pop().or_else(Event::new)?;
@@ -92,63 +85,80 @@ impl Recorder {
         }
         Ok(())
     }
+
+    /// Times of all groups since the last call.
+    fn take(&mut self) -> Result<Times, Code> {
+        let mut milliseconds = 0.0;
+        if let (Some(first), Some((.., last))) = (self.first, self.spans.back()) {
+            last.wait().map_err(Code::Driver)?;
+            milliseconds = last.since(first).map_err(Code::Driver)?;
+        }
+        self.read(true)?;
+        self.spare.extend(self.first.take());
+        let groups = std::mem::take(&mut self.groups).into_iter();
+        let groups = groups.map(|(group, (calls, milliseconds))| GroupTime { group, calls, milliseconds }).collect();
+        Ok(Times::new(f64::from(milliseconds), groups))
+    }
 }
 
 /// Work that is being given to the GPU; the event after it is recorded when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Span {
+    device: c_int,
     group: String,
     stream: *mut c_void,
     start: Event,
 }
 
+/// Begins a span on a stream of this thread's device; none where that is not measured. The measurements tell its group.
+fn begin(work: impl FnOnce(&Recorder) -> (String, *mut c_void)) -> Option<Span> {
+    let device = failure::device()?;
+    with(device, |recorder| {
+        let (group, stream) = work(recorder);
+        let start = recorder.event(stream)?;
+        recorder.first.get_or_insert(start);
+        Some(Span { device, group, stream, start })
+    })?
+}
+
 /// Begins a span of a group on a stream; none where nothing is measured.
 pub(crate) fn span(group: &str, stream: *mut c_void) -> Option<Span> {
-    if !is_on() {
-        return None;
-    }
-    let mut recorder = recorder();
-    let start = recorder.event(stream)?;
-    recorder.first.get_or_insert(start);
-    Some(Span { group: group.to_string(), stream, start })
+    begin(|_| (group.to_string(), stream))
 }
 
 /// Like [`span`], for a kernel.
 pub(crate) fn kernel(function: *mut c_void, stream: *mut c_void) -> Option<Span> {
-    if !is_on() {
-        return None;
-    }
-    let name = recorder().names.as_ref().and_then(|names| names.get(&(function as usize)).cloned());
-    span(&group(name.as_deref().unwrap_or("kernels without a name")), stream)
+    begin(|recorder| {
+        let name = recorder.names.get(&function.addr());
+        (group(name.map_or("kernels without a name", String::as_str)), stream)
+    })
 }
 
 /// Like [`span`], for a product by a handle of cuBLAS.
 pub(crate) fn product(group: &str, handle: *mut c_void) -> Option<Span> {
-    if !is_on() {
-        return None;
-    }
-    let stream = recorder().streams.as_ref().and_then(|streams| streams.get(&(handle as usize)).copied());
-    span(group, stream.unwrap_or_default() as *mut c_void)
+    begin(|recorder| {
+        let stream = recorder.streams.get(&handle.addr()).copied();
+        (group.to_string(), ptr::with_exposed_provenance_mut(stream.unwrap_or_default()))
+    })
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        let mut recorder = recorder();
-        if let Some(end) = recorder.event(self.stream) {
-            recorder.spans.push_back((std::mem::take(&mut self.group), self.start, end));
-        }
-        if recorder.spans.len() > UNREAD {
-            // What goes wrong is told by `take`.
-            let _ = recorder.read(false);
-        }
+        with(self.device, |recorder| {
+            if let Some(end) = recorder.event(self.stream) {
+                recorder.spans.push_back((std::mem::take(&mut self.group), self.start, end));
+            }
+            if recorder.spans.len() > UNREAD {
+                // What goes wrong is told by `take`.
+                let _ = recorder.read(false);
+            }
+        });
     }
 }
 
 /// Remembers the stream of a handle of cuBLAS.
 pub(crate) fn uses_stream(handle: *mut c_void, stream: *mut c_void) {
-    if is_on() {
-        recorder().streams.get_or_insert_default().insert(handle as usize, stream as usize);
-    }
+    with_current(|recorder| recorder.streams.insert(handle.addr(), stream.expose_provenance()));
 }
 
 /// A function that the driver is asked for by its name, which is remembered when this is dropped.
@@ -163,9 +173,7 @@ impl Named {
     /// # Safety
     /// `function` is writable until this is dropped, and `name` a terminated text.
     pub(crate) unsafe fn new(function: *mut *mut c_void, name: *const c_char) -> Option<Self> {
-        if !is_on() {
-            return None;
-        }
+        with_current(|_| ())?;
         // SAFETY: the caller's promise. Where the driver finds no function, none is there.
         unsafe {
             *function = ptr::null_mut();
@@ -177,34 +185,19 @@ impl Named {
 impl Drop for Named {
     fn drop(&mut self) {
         // SAFETY: the promise of `new`, which wrote to the place.
-        let function = unsafe { *self.function } as usize;
-        if function != 0 {
-            recorder().names.get_or_insert_default().insert(function, std::mem::take(&mut self.name));
+        let function = unsafe { *self.function };
+        if !function.is_null() {
+            with_current(|recorder| recorder.names.insert(function.addr(), std::mem::take(&mut self.name)));
         }
     }
 }
 
-/// Times of all groups of work since the last call; none where nothing is measured. The host waits for the GPU.
+/// Times of all groups of this thread's device since the last call; none where it is not measured. The host waits for the GPU.
 ///
 /// # Errors
 /// The driver's.
 pub(crate) fn take() -> Result<Option<Times>, Code> {
-    if !is_on() {
-        return Ok(None);
-    }
-    let mut recorder = recorder();
-    let mut milliseconds = 0.0;
-    if let (Some(first), Some((.., last))) = (recorder.first, recorder.spans.back().cloned()) {
-        last.wait().map_err(Code::Driver)?;
-        milliseconds = last.since(first).map_err(Code::Driver)?;
-    }
-    recorder.read(true)?;
-    if let Some(first) = recorder.first.take() {
-        recorder.spare.push(first);
-    }
-    let groups = std::mem::take(&mut recorder.groups).into_iter();
-    let groups = groups.map(|(group, (calls, milliseconds))| GroupTime { group, calls, milliseconds }).collect();
-    Ok(Some(Times::new(f64::from(milliseconds), groups)))
+    with_current(Recorder::take).transpose()
 }
 
 /// The group of a kernel: what it does in a step; dfdx's by their names.
@@ -237,7 +230,14 @@ mod tests {
 
     #[test]
     fn nothing_is_measured_unless_asked_for() {
-        assert!(span("group", ptr::null_mut()).is_none() && kernel(ptr::null_mut(), ptr::null_mut()).is_none());
-        assert!(take().is_ok_and(|times| times.is_none()));
+        // Another device is measured, not that of this thread.
+        start(95);
+        for device in [None, Some(94)] {
+            device.into_iter().for_each(failure::work_on);
+            assert!(span("group", ptr::null_mut()).is_none() && kernel(ptr::null_mut(), ptr::null_mut()).is_none());
+            assert!(take().is_ok_and(|times| times.is_none()));
+        }
+        failure::work_on(95);
+        assert!(take().is_ok_and(|times| times.is_some_and(|times| times.groups.iter().all(|group| group.calls == 0))));
     }
 }

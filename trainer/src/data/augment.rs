@@ -85,6 +85,12 @@ pub struct Rectangle {
 }
 
 impl Changes {
+    /// No change.
+    pub const NONE: Self = Self { flip: false, right: 0, down: 0, brightness: 0.0, contrast: 1.0, erased: None };
+
+    /// The image mirrored, left to right.
+    pub const MIRRORED: Self = Self { flip: true, ..Self::NONE };
+
     /// Changes an image of `width` × `height` gray values, for which this was drawn.
     pub fn apply(&self, (width, height): (usize, usize), image: &mut [u8]) {
         if self.flip {

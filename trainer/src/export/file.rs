@@ -100,6 +100,11 @@ impl StoredFile {
         Ok(Self { path: path.to_owned(), bytes, names, metadata })
     }
 
+    /// The file, byte by byte.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Number of values of a tensor, if there is one of that name.
     pub(crate) fn length(&self, name: &str) -> Option<usize> {
         let file = SafeTensors::deserialize(&self.bytes).ok()?;

@@ -41,8 +41,7 @@ unsafe impl DeviceRepr for Record {}
 impl Record {
     /// The record of an image whose first byte is at `offset`. Sides are no longer than the preprocessing takes, below 2³².
     fn new(picture: &Picture<'_>, offset: usize) -> Self {
-        let nothing = Changes { flip: false, right: 0, down: 0, brightness: 0.0, contrast: 1.0, erased: None };
-        let Changes { flip, right, down, brightness, contrast, erased } = picture.changes.unwrap_or(nothing);
+        let Changes { flip, right, down, brightness, contrast, erased } = picture.changes.unwrap_or(Changes::NONE);
         let Rectangle { top, left, rows, columns } = erased.unwrap_or_default();
         let [width, height, top, left, rows, columns] =
             [picture.width, picture.height, top, left, rows, columns].map(|side| side as u32);

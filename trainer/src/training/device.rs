@@ -55,6 +55,7 @@ impl TrainDevice for dfdx::tensor::Cuda {
     }
 
     fn times(&self) -> Result<Option<Times>, DeviceError> {
+        crate::cuda::memory::make_current(self);
         crate::cuda::timing::take().map_err(DeviceError::new)
     }
 

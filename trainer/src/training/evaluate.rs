@@ -1,5 +1,5 @@
-//! One pass over images without learning from them: the same for the held-out images, the test images and
-//! the `evaluate` command.
+//! One pass over images without learning from them: the same for the held-out images, the test images, the commands `evaluate` and
+//! `compress`, and for networks of floats and of integers.
 
 use image_files::preprocessing::Normalisation;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use crate::{
     data::{LabelledImages, loader},
     inputs::InputDevice,
     model::Network,
+    ops::Images,
 };
 
 /// Mistakes that are remembered.
@@ -61,30 +62,66 @@ impl Examination {
     }
 }
 
-/// Classifies the images at `positions` and counts how well that went. `progress` is told after each batch how many images
-/// it had and the scores so far; where it returns an error, the pass ends with it.
+/// Images to classify, and how they are shown to the network.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageSet<'a> {
+    /// The data that they are from.
+    pub data: &'a LabelledImages,
+    /// Their positions in it.
+    pub positions: &'a [usize],
+    /// Images that are computed at once.
+    pub batch_size: usize,
+    /// Normalisation after the resize.
+    pub normalisation: Option<Normalisation>,
+    /// Whether the logits of an image are the mean of its own and those of its mirror, left to right. Of probabilities, that is
+    /// the geometric mean, scaled to a sum of 1.
+    pub mirrored: bool,
+}
+
+/// Classifies images and counts how well that went. `progress` is told after each batch how many images it had and the scores so
+/// far; where it returns an error, the pass ends with it.
 ///
 /// # Errors
 /// [`TrainError::Device`] and [`TrainError::Model`], and those of `progress`.
 pub fn evaluate<D: InputDevice, N: Network<D>>(
     network: &N,
-    data: &LabelledImages,
-    positions: &[usize],
-    batch_size: usize,
-    normalisation: Option<Normalisation>,
-    mut progress: impl FnMut(usize, Scores) -> Result<(), TrainError>,
+    images: &ImageSet<'_>,
+    progress: impl FnMut(usize, Scores) -> Result<(), TrainError>,
 ) -> Result<Examination, TrainError> {
+    let logits = |inputs| Ok(network.evaluate(inputs)?.as_vec());
+    evaluate_by::<D, N, _>(network.device(), images, logits, progress)
+}
+
+/// Like [`evaluate`], by anything that computes the logits of a batch of inputs of the network `N`, which are on a device.
+///
+/// # Errors
+/// As [`evaluate`], and those of `logits`.
+pub fn evaluate_by<D: InputDevice, N: Network<D>, E: From<TrainError> + Send>(
+    device: &D,
+    images: &ImageSet<'_>,
+    mut logits: impl FnMut(Images<D>) -> Result<Vec<f32>, E>,
+    mut progress: impl FnMut(usize, Scores) -> Result<(), E>,
+) -> Result<Examination, E> {
+    let ImageSet { data, positions, batch_size, normalisation, mirrored } = *images;
     let mut examination = Examination::default();
     let mut left = positions.iter();
-    let way = network.device().way().map_err(TrainError::device)?;
+    let way = device.way().map_err(TrainError::device)?;
     let preparation = Preparation::<D> { way, data, normalisation, augmentation: None };
-    let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
+    let prepare = |positions: &[usize]| -> Result<_, E> {
+        let mirror = mirrored.then(|| preparation.mirrored::<N>(positions)).transpose()?;
+        Ok((preparation.batch::<N>(positions)?, mirror))
+    };
     loader::for_each_batch(data, positions, batch_size, prepare, |batch| {
         let count = batch.labels.len();
-        let inputs = network.device().inputs(batch.images, count, N::SIDE).map_err(TrainError::device)?;
-        let logits = network.evaluate(inputs)?.as_vec();
-        for ((logits, label), &position) in logits.chunks_exact(network.classes()).zip(batch.labels).zip(left.by_ref())
-        {
+        let mut logits_of = |prepared| logits(device.inputs(prepared, count, N::SIDE).map_err(TrainError::device)?);
+        let (images, mirror) = batch.images;
+        let mut found = logits_of(images)?;
+        if let Some(mirror) = mirror {
+            let mirrored = logits_of(mirror)?;
+            found.iter_mut().zip(mirrored).for_each(|(logit, mirrored)| *logit = 0.5 * (*logit + mirrored));
+        }
+        let classes = (found.len() / count.max(1)).max(1);
+        for ((logits, label), &position) in found.chunks_exact(classes).zip(batch.labels).zip(left.by_ref()) {
             examination.add(position, label, logits, data.classes());
         }
         progress(count, examination.tally.scores())

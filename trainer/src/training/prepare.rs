@@ -4,7 +4,10 @@ use image_files::preprocessing::Normalisation;
 
 use super::error::TrainError;
 use crate::{
-    data::{LabelledImages, augment::Augmentation},
+    data::{
+        LabelledImages,
+        augment::{Augmentation, Changes},
+    },
     inputs::{InputDevice, Picture},
     model::Network,
 };
@@ -42,10 +45,28 @@ impl<D: InputDevice> Preparation<'_, D> {
     /// # Errors
     /// The network's preprocessing.
     pub(super) fn batch<N: Network<D>>(&self, positions: &[usize]) -> Result<D::Prepared, TrainError> {
+        self.changed::<N>(positions, |position, size| {
+            self.augmentation.map(|(what, seed, epoch)| what.draw(seed, epoch, position, size))
+        })
+    }
+
+    /// Prepares the mirrors of the images at some positions, and changes nothing else of them.
+    ///
+    /// # Errors
+    /// The network's preprocessing.
+    pub(super) fn mirrored<N: Network<D>>(&self, positions: &[usize]) -> Result<D::Prepared, TrainError> {
+        self.changed::<N>(positions, |_, _| Some(Changes::MIRRORED))
+    }
+
+    /// Prepares the images at some positions, with changes by their positions and sizes.
+    fn changed<N: Network<D>>(
+        &self,
+        positions: &[usize],
+        changes: impl Fn(usize, (usize, usize)) -> Option<Changes>,
+    ) -> Result<D::Prepared, TrainError> {
         let picture = |&position| {
             let (width, height) = self.data.size(position);
-            let draw = |(what, seed, epoch): (Augmentation, _, _)| what.draw(seed, epoch, position, (width, height));
-            Picture { width, height, pixels: self.data.image(position), changes: self.augmentation.map(draw) }
+            Picture { width, height, pixels: self.data.image(position), changes: changes(position, (width, height)) }
         };
         let pictures: Vec<_> = positions.iter().map(picture).collect();
         Ok(D::prepare::<N>(self.way, &pictures, self.normalisation)?)

@@ -19,7 +19,7 @@ use super::{
     device::TrainDevice,
     division::{image_counts, split, test_positions},
     error::TrainError,
-    evaluate::{Examination, evaluate},
+    evaluate::{Examination, ImageSet, evaluate},
     interrupt::Interrupt,
     loss::cross_entropy,
     metrics::{EpochMetrics, Scores, Tally},
@@ -304,7 +304,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         self.setting.observer.phase(epoch, phase, positions.len());
         let (observer, interrupt) = (&mut *self.setting.observer, &self.setting.interrupt);
         let Options { batch_size, normalisation, .. } = *self.setting.options;
-        let result = evaluate(network, data, positions, batch_size, normalisation, |images, scores| {
+        let set = ImageSet { data, positions, batch_size, normalisation, mirrored: false };
+        let result = evaluate(network, &set, |images, scores| {
             observer.batch(images, scores);
             match interrupt.is_requested() {
                 true => {

@@ -154,7 +154,7 @@ impl TrainArgs {
             Selected::Cuda(ordinal) => {
                 let options = self.recipe.resolve(self.epochs, base.as_ref().map(Base::config))?;
                 if self.time_kernels {
-                    cuda::timing::start();
+                    cuda::timing::start(ordinal);
                 }
                 let (device, gpu) =
                     match cuda::open(ordinal, options.seed, self.precision, |line| self.messages.note(line)) {

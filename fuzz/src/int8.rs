@@ -1,0 +1,82 @@
+//! Int8 weights, as memory and as a file: whatever is opened runs without a panic, and the same to the bit by every backend.
+
+use infer_core::int8::{Int8Backend, Int8Error, Network, Plan, Serial};
+use infer_core::packed::Line;
+use safetensors::SafeTensors;
+
+use crate::{Aligned, Input, edited, networks::SUBJECTS, networks::whole, planted_fault};
+
+/// Runs the target: the first byte says which network, and whether its memory or a file is opened.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let choice = input.byte();
+    let subject = &SUBJECTS[usize::from(choice % 2)];
+    let plan = subject.int8_plan;
+    if choice & 2 == 0 {
+        let memory = Aligned::new(&edited(&mut input, &subject.int8));
+        let logits = of_memory(plan, memory.lines(), &subject.images);
+        planted_fault(|| logits.ok().is_some_and(|logits| logits != before(plan, &subject.int8, &subject.images)));
+        return;
+    }
+    let name = plan.description().int8_tensor;
+    let file = Aligned::new(&edited(&mut input, &whole(name, &subject.int8)));
+    let opened = Network::from_safetensors(plan, file.bytes(), Int8Backend::Scalar);
+    let Ok(network) = opened.inspect_err(tell) else { return };
+    // The safetensors crate finds the same bytes in it.
+    let expected = SafeTensors::deserialize(file.bytes()).expect("only infer-core accepts the file");
+    assert_eq!(expected.names(), [name]);
+    let memory = Aligned::new(expected.tensor(name).expect("the file's only tensor").data());
+    let logits = of_memory(plan, memory.lines(), &subject.images).expect("the file was opened");
+    assert_eq!(logits, bits(&network, &subject.images));
+    network.check_weights().expect("they were checked");
+    planted_fault(|| logits != before(plan, &subject.int8, &subject.images));
+}
+
+/// Opens memory by every backend and runs what is opened.
+fn of_memory(plan: &'static Plan, lines: &[Line], images: &[f32]) -> Result<Vec<u32>, Int8Error> {
+    let backends = Int8Backend::ALL.iter().filter(|backend| backend.available());
+    let mut found: Option<Result<(bool, Vec<u32>), Int8Error>> = None;
+    for backend in backends {
+        let opened = Network::from_packed(plan, lines, *backend);
+        let result = opened.map(|network| {
+            let checked = network.check_weights().inspect_err(tell).is_ok();
+            (checked, bits(&network, images))
+        });
+        match (&found, &result) {
+            (None, _) => {}
+            // Logits mean nothing where weights are out of range.
+            (Some(Ok((false, _))), Ok((false, _))) => {}
+            (Some(before), result) => assert_eq!(before, result, "{backend}"),
+        }
+        found = Some(result);
+    }
+    let found = found.expect("every CPU has a backend").inspect_err(tell)?;
+    Ok(found.1)
+}
+
+/// The bits of the logits of all images, which are the same in a batch and one by one.
+fn bits(network: &Network<'_>, images: &[f32]) -> Vec<u32> {
+    let image = network.description().input().values();
+    let logits = |images: &[f32]| {
+        let batch = images.len() / image;
+        let mut workspace = vec![Line::ZERO; network.workspace_len(batch)];
+        let mut logits = vec![0.0; batch * network.classes()];
+        network.forward(images, &mut logits, &mut workspace, &Serial).expect("the sizes are the network's");
+        logits.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+    };
+    let together = logits(images);
+    let apart: Vec<u32> = images.chunks_exact(image).flat_map(logits).collect();
+    assert!(together == apart || network.check_weights().is_err(), "a batch and single images differ");
+    together
+}
+
+/// Logits of the network without edits.
+fn before(plan: &'static Plan, memory: &[u8], images: &[f32]) -> Vec<u32> {
+    let memory = Aligned::new(memory);
+    of_memory(plan, memory.lines(), images).expect("the network is valid")
+}
+
+/// Has an error tell its text and number.
+fn tell(error: &Int8Error) {
+    assert!(!error.to_string().is_empty() && error.code() > 0);
+}
