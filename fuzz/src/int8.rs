@@ -37,7 +37,8 @@ fn of_memory(plan: &'static Plan, lines: &[Line], images: &[f32]) -> Result<Vec<
     let backends = Int8Backend::ALL.iter().filter(|backend| backend.available());
     let mut found: Option<Result<(bool, Vec<u32>), Int8Error>> = None;
     for backend in backends {
-        let opened = Network::from_packed(plan, lines, *backend);
+        let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+        let opened = Network::from_packed(plan, lines, &mut transformed, *backend);
         let result = opened.map(|network| {
             let checked = network.check_weights().inspect_err(tell).is_ok();
             (checked, bits(&network, images))

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::Context;
 use infer_core::{
+    describe::Description,
     int8::{self, Int8Backend},
-    packed::{Backend, NETWORKS, Network},
+    packed::{Backend, Line, NETWORKS, Network},
     safetensors::{SafeTensors, WeightsError},
     weights::Weights,
 };
@@ -58,6 +59,15 @@ fn reason<T>(network: Result<T, impl ToString>) -> Option<String> {
     network.err().map(|error| error.to_string())
 }
 
+/// Why an int8 network of that name could not be made, if there is one.
+fn int8_reason(file: &[u8], network: &Description) -> Option<Option<String>> {
+    let mut plans = int8::NETWORKS.iter().copied().filter(|plan| plan.description() == network);
+    let named = int8::plan_of(file).ok().filter(|plan| plan.description() == network);
+    let plan = named.or_else(|| plans.next())?;
+    let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+    Some(reason(int8::Network::from_safetensors(plan, file, &mut transformed, Int8Backend::Scalar)))
+}
+
 /// A tensor's row.
 struct Tensor {
     name: String,
@@ -96,11 +106,8 @@ impl Contents {
                 .flat_map(|plan| {
                     let network = plan.description();
                     let packed = Network::from_safetensors(plan, file, Backend::Scalar);
-                    let int8 =
-                        int8::NETWORKS.iter().filter(|plan| plan.description().name == network.name).map(|plan| {
-                            let int8 = int8::Network::from_safetensors(plan, file, Int8Backend::Scalar);
-                            (format!("{}_int8", network.name), format!("{} in int8", network.title), reason(int8))
-                        });
+                    let int8 = int8_reason(file, network)
+                        .map(|reason| (format!("{}_int8", network.name), format!("{} in int8", network.title), reason));
                     let floats = [
                         (network.name.into(), network.title.into(), reason(Weights::from_safetensors(network, file))),
                         (format!("{}_packed", network.name), format!("packed {}", network.title), reason(packed)),

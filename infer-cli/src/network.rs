@@ -166,10 +166,11 @@ impl<'w> Network<'w> {
             }
             Form::Packed => Model::Floats(Box::new(packed::Network::from_safetensors(plan, file, backend)?)),
             Form::Int8 => {
-                let name = plan.description().name;
-                let plan = int8::NETWORKS.iter().find(|plan| plan.description().name == name);
-                let plan = plan.with_context(|| format!("there is no int8 network {name}"))?;
-                Model::Int8(Box::new(int8::Network::from_safetensors(plan, file, Int8Backend::of(backend))?))
+                let plan = int8::plan_of(file)?;
+                // The weights of the program's one network last as long as the program.
+                let transformed = vec![Line::ZERO; plan.transformed_len()].leak();
+                let backend = Int8Backend::of(backend);
+                Model::Int8(Box::new(int8::Network::from_safetensors(plan, file, transformed, backend)?))
             }
         };
         Ok(Self::Mapped(mapped))

@@ -77,9 +77,10 @@ codes! {
     WorkspaceLength = 114, "workspace too small for the batch";
     Internal = 115, "fault of this crate";
     Int8Factor = 116, "factor of pixels or scale of logits is not a number greater than zero";
-    Int8Parameter = 117, "shift, bias or multiplier of an int8 layer is out of range";
+    Int8Parameter = 117, "shift, bias, multiplier or scale of an int8 layer is out of range";
     Int8Weight = 118, "int8 weight is -128, or one that fills up is not zero";
     Int8Ranges = 119, "range of activations is not a number greater than zero, or missing";
+    TransformedLength = 120, "memory for transformed weights of another length";
     EmptyImage = 200, "image has no pixels";
     ImageTooLarge = 201, "side of the image is too long";
     FrameLength = 202, "frame has another number of pixels than the network's input";

@@ -7,7 +7,7 @@
 ///   `TENSORS`, the tensors of its weights file,
 /// - `Workspace`, the memory of a forward pass,
 /// - `LAYERS` and `DESCRIPTION`, the [tables](crate::describe) of its layers,
-/// - `PLAN` and `INT8_PLAN`, how [`packed`](crate::packed) and [`int8`](crate::int8) run it.
+/// - `PLAN`, how [`packed`](crate::packed) runs it, and `INT8_PLAN` and `INT8_WINOGRAD_PLAN`, how [`int8`](crate::int8) does.
 ///
 /// The list is the network, read from top to bottom: sizes of outputs follow from those of inputs, so that they stand
 /// nowhere. ReLU follows each convolution and each linear layer but the last, and those that say `no relu`.
@@ -157,6 +157,10 @@ macro_rules! network {
         /// Plan of the network in 8-bit integers.
         #[allow(dead_code, reason = "not every program uses all that is derived")]
         pub static INT8_PLAN: $crate::int8::Plan = $crate::int8::Plan::new(&DESCRIPTION);
+
+        /// Plan of the network in 8-bit integers, with convolutions by Winograd's method where they have a size for it.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub static INT8_WINOGRAD_PLAN: $crate::int8::Plan = $crate::int8::Plan::winograd(&DESCRIPTION);
 
         $(#[$doc])*
         ///

@@ -2,7 +2,7 @@
 //! networks that they were made of.
 
 use infer_core::code::Code;
-use infer_core::describe::{Description, Kind, Layer};
+use infer_core::describe::{Kind, Layer};
 use infer_core::int8::{Int8Backend, Int8Error, Line, Network, Parallel, Plan, Ranges, Serial};
 use infer_core::weights::Weights;
 use infer_core::{alexnet, lenet5};
@@ -20,6 +20,21 @@ mod mixed {
         linear1: linear 21, no relu;
         linear2: linear 66, dropout;
         linear3: linear 7 classes;
+    }
+}
+
+mod tiled {
+    infer_core::network! {
+        /// A network with Winograd convolutions of both sizes: whole tiles and others, with and without padding.
+        Tiled "tiled": 1 x 20;
+        conv1: conv 32, kernel 2, stride 1;
+        conv2: conv 64, kernel 5, padding 2;
+        conv3: conv 32, kernel 3, padding 1;
+        pool1: max_pool kernel 2, stride 2;
+        conv4: conv 96, kernel 3;
+        conv5: conv 40, kernel 3, padding 1;
+        conv6: conv 32, kernel 5, padding 1;
+        linear1: linear 5 classes;
     }
 }
 
@@ -163,19 +178,127 @@ fn products(layer: &Layer) -> impl Iterator<Item = (usize, impl Iterator<Item = 
     })
 }
 
+/// Whether a layer is a Winograd convolution by that plan.
+fn is_tiled(plan: &Plan, layer: &Layer, wide: bool) -> bool {
+    let sizes = [layer.input.channels, layer.output.channels].iter().all(|channels| channels % 32 == 0);
+    let conv = matches!(layer.kind, Kind::Conv { kernel: 3 | 5, stride: 1, .. });
+    plan.transformed_len() > 0 && conv && sizes && !wide
+}
+
+/// Matrices of a Winograd convolution with kernels of three or five rows: `Bᵀ`, `G` without fractions, and the fractions.
+type Matrices = (&'static [&'static [i64]], &'static [&'static [i64]], &'static [i64]);
+
+const THREE: Matrices = (
+    &[&[-1, 0, 1, 0], &[0, 1, 1, 0], &[0, -1, 1, 0], &[0, -1, 0, 1]],
+    &[&[1, 0, 0], &[1, 1, 1], &[1, -1, 1], &[0, 0, 1]],
+    &[-1, 2, 2, 1],
+);
+
+const FIVE: Matrices = (
+    &[
+        &[4, 0, -5, 0, 1, 0],
+        &[0, -4, -4, 1, 1, 0],
+        &[0, 4, -4, -1, 1, 0],
+        &[0, -2, -1, 2, 1, 0],
+        &[0, 2, -1, -2, 1, 0],
+        &[0, 4, 0, -5, 0, 1],
+    ],
+    &[&[1, 0, 0, 0, 0], &[1, 1, 1, 1, 1], &[1, -1, 1, -1, 1], &[1, 2, 4, 8, 16], &[1, -2, 4, -8, 16], &[0, 0, 0, 0, 1]],
+    &[4, -6, -6, 24, 24, 1],
+);
+
+/// `M·x·Mᵀ`, row by row.
+fn both_sides(matrix: &[&[i64]], x: impl Fn(usize, usize) -> i64) -> Vec<i64> {
+    let entries = |i: usize| matrix[i].iter().enumerate().filter(|(_, factor)| **factor != 0);
+    let sum = |i: usize, j: usize| -> i64 {
+        entries(i).map(|(a, left)| entries(j).map(|(b, right)| left * x(a, b) * right).sum::<i64>()).sum()
+    };
+    (0..matrix.len() * matrix.len()).map(|place| sum(place / matrix.len(), place % matrix.len())).collect()
+}
+
+/// `Aᵀ·m`, in single precision, in the order that the definition states.
+fn output_side(m: &[f32]) -> [f32; 2] {
+    match *m {
+        [a, b, c, d] => [a + (b + c), (b - c) + d],
+        [a, b, c, d, e, f] => [(a + (b + c)) + (d + e), ((b - c) + 2.0 * (d - e)) + f],
+        _ => unreachable!("tiles have a side of 4 or 6"),
+    }
+}
+
+/// Outputs of a Winograd convolution by the definition.
+fn tiled(layer: &Layer, section: &Section, input: &[i64]) -> Vec<i64> {
+    let (r, channels, outputs) = (layer.kernel(), layer.input.channels, layer.output.channels);
+    let (b, g, fractions) = if r == 3 { THREE } else { FIVE };
+    let (n, side) = (r + 1, layer.output.side);
+    // Weights, [position][output][channel], and their scales, [position][output].
+    let mut weights = vec![vec![vec![0; channels]; outputs]; n * n];
+    let mut scales = vec![vec![0.0; outputs]; n * n];
+    for output in 0..outputs {
+        let filters: Vec<Vec<i64>> = (0..channels)
+            .map(|channel| {
+                both_sides(g, |row, column| section.weights[((output * channels + channel) * r + row) * r + column])
+            })
+            .collect();
+        for place in 0..n * n {
+            let greatest = filters.iter().map(|filter| filter[place].abs()).max().unwrap().max(1);
+            for (channel, filter) in filters.iter().enumerate() {
+                let value = (filter[place] as f32 * (127.0 / greatest as f32)).round_ties_even();
+                weights[place][output][channel] = value as i64;
+            }
+            let fraction = (fractions[place / n] * fractions[place % n]) as f32;
+            scales[place][output] = greatest as f32 / 127.0 * section.scales[output] / fraction;
+        }
+    }
+    let mut map = vec![0; outputs * side * side];
+    for (top, left) in (0..side).step_by(2).flat_map(|top| (0..side).step_by(2).map(move |left| (top, left))) {
+        let values: Vec<Vec<i64>> = (0..channels)
+            .map(|channel| both_sides(b, |i, j| place(layer, channel, top + i, left + j).map_or(0, |at| input[at])))
+            .collect();
+        let mut sums = vec![vec![0.0; outputs]; n * n];
+        for place in 0..n * n {
+            let greatest = values.iter().map(|values| values[place].abs()).max().unwrap().max(1);
+            let shift = (0..).find(|shift| greatest << shift >= 8192).unwrap();
+            let multiplier = (63 << 15) / (greatest << shift);
+            let tile_scale = (1_i64 << (15 - shift)) as f32 / multiplier as f32;
+            let bytes: Vec<i64> =
+                values.iter().map(|values| ((values[place] << shift) * multiplier + (1 << 14)) >> 15).collect();
+            for (output, weights) in weights[place].iter().enumerate() {
+                let sum: i64 = bytes.iter().zip(weights).map(|(byte, weight)| byte * weight).sum();
+                sums[place][output] = sum as f32 * scales[place][output] * tile_scale;
+            }
+        }
+        for output in 0..outputs {
+            let sides: Vec<[f32; 2]> =
+                (0..n).map(|j| output_side(&(0..n).map(|i| sums[i * n + j][output]).collect::<Vec<_>>())).collect();
+            for row in 0..2.min(side - top) {
+                let y = output_side(&sides.iter().map(|side| side[row]).collect::<Vec<_>>());
+                for (column, y) in y.iter().enumerate().take(2.min(side - left)) {
+                    let value = (y + section.float_bias[output]).clamp(0.0, 127.0).round_ties_even();
+                    map[(output * side + top + row) * side + left + column] = value as i64;
+                }
+            }
+        }
+    }
+    map
+}
+
 /// A layer of packed memory.
 struct Section {
     shift1: u32,
     shift2: u32,
     bias: Vec<i64>,
     multipliers: Vec<i64>,
+    /// Of logits, or of a Winograd convolution.
     scales: Vec<f32>,
+    /// Of a Winograd convolution.
+    float_bias: Vec<f32>,
     /// `[output][fan_in]` in the order of the f32 weights.
     weights: Vec<i64>,
 }
 
 /// Reads packed memory as its documentation says.
-fn sections(description: &Description, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
+fn sections(plan: &Plan, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
+    let description = plan.description();
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let mut at = 64;
     let mut take = |length: usize| {
@@ -191,9 +314,14 @@ fn sections(description: &Description, classes: usize, bytes: &[u8]) -> (f32, Ve
             let outputs = layer.output.channels;
             let padded = outputs.next_multiple_of(16);
             let last = number + 1 == count;
-            let shifts = take(8);
-            let bias = take(4 * padded);
-            let factors = take(if last { 4 } else { 2 } * padded);
+            let tiled = is_tiled(plan, &layer, wide);
+            let shifts = if tiled { 0 } else { take(8) };
+            let (mut bias, mut factors) = (0, 0);
+            let (float_scales, float_bias) = if tiled { (take(4 * padded), take(4 * padded)) } else { (0, 0) };
+            if !tiled {
+                bias = take(4 * padded);
+                factors = take(if last { 4 } else { 2 } * padded);
+            }
             let group = if wide { 2 } else { 4 };
             let (kernel, channels) = (layer.kernel(), layer.input.channels);
             let (rows, run) = match layer.kind {
@@ -225,10 +353,15 @@ fn sections(description: &Description, classes: usize, bytes: &[u8]) -> (f32, Ve
                 shift1: word(shifts),
                 shift2: word(shifts + 4),
                 bias: (0..outputs).map(|o| i64::from(word(bias + 4 * o) as i32)).collect(),
-                multipliers: (0..if last { 0 } else { outputs })
+                float_bias: (0..if tiled { outputs } else { 0 })
+                    .map(|o| f32::from_bits(word(float_bias + 4 * o)))
+                    .collect(),
+                multipliers: (0..if last || tiled { 0 } else { outputs })
                     .map(|o| i64::from(u16::from_le_bytes([bytes[factors + 2 * o], bytes[factors + 2 * o + 1]]) as i16))
                     .collect(),
-                scales: (0..if last { outputs } else { 0 }).map(|o| f32::from_bits(word(factors + 4 * o))).collect(),
+                scales: (0..if last || tiled { outputs } else { 0 })
+                    .map(|o| f32::from_bits(word(if tiled { float_scales } else { factors } + 4 * o)))
+                    .collect(),
                 weights: (0..outputs * fan_in).map(|k| weight(k / fan_in, k % fan_in)).collect(),
             });
             wide = !layer.relu();
@@ -239,8 +372,9 @@ fn sections(description: &Description, classes: usize, bytes: &[u8]) -> (f32, Ve
 }
 
 /// Logits by the definition.
-fn definition(description: &Description, classes: usize, packed: &[Line], image: &[f32]) -> Vec<f32> {
-    let (factor, sections) = sections(description, classes, Line::bytes(packed));
+fn definition(plan: &Plan, classes: usize, packed: &[Line], image: &[f32]) -> Vec<f32> {
+    let description = plan.description();
+    let (factor, sections) = sections(plan, classes, Line::bytes(packed));
     let fan_in = description.layers(classes).map(|layer| layer.fan_in()).find(|fan_in| *fan_in > 0).unwrap();
     let limit = ((1_usize << 30) / (127 * fan_in)).min(8191) as f64;
     let pixel = |value: &f32| f64::from(value * factor).round_ties_even().clamp(-limit, limit) as i64;
@@ -251,7 +385,12 @@ fn definition(description: &Description, classes: usize, packed: &[Line], image:
             let windows = positions(&layer);
             windows.map(|(c, taps)| taps.map(|(y, x)| input[place(&layer, c, y, x).unwrap()]).max().unwrap()).collect()
         } else {
-            let Section { shift1, shift2, bias, multipliers, scales, weights } = sections.next().unwrap();
+            let section = sections.next().unwrap();
+            if !section.float_bias.is_empty() {
+                input = tiled(&layer, &section, &input);
+                continue;
+            }
+            let Section { shift1, shift2, bias, multipliers, scales, weights, .. } = section;
             let sums: Vec<(usize, i64)> = products(&layer)
                 .map(|(output, products)| {
                     let sum: i64 = products.map(|(at, k)| input[at] * weights[output * layer.fan_in() + k]).sum();
@@ -315,11 +454,12 @@ fn check(plan: &'static Plan, classes: usize, seed: u64, count: usize, tolerance
     let images = model.images(seed ^ 77, count);
     let outputs: Vec<_> = images.iter().map(|image| model.outputs(image)).collect();
     let packed = model.pack_for(&images, &outputs);
-    let expected: Vec<Vec<f32>> =
-        images.iter().map(|image| definition(plan.description(), classes, &packed, image)).collect();
+    let expected: Vec<Vec<f32>> = images.iter().map(|image| definition(plan, classes, &packed, image)).collect();
     let bits: Vec<u32> = expected.iter().flatten().map(|logit| logit.to_bits()).collect();
     for backend in backends() {
-        let network = Network::from_packed(plan, &packed, backend).unwrap();
+        let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+        Line::bytes_mut(&mut transformed).fill(0xFF);
+        let network = Network::from_packed(plan, &packed, &mut transformed, backend).unwrap();
         assert_eq!(network.check_weights(), Ok(()));
         assert_eq!(forward(&network, &images, &Serial), bits, "{backend}");
         assert_eq!(forward(&network, &images, &Threads), bits, "{backend}, threads");
@@ -352,6 +492,20 @@ fn lenet5_equals_the_definition_in_every_bit() {
 }
 
 #[test]
+fn winograd_convolutions_equal_the_definition_in_every_bit() {
+    for seed in 0..3 {
+        check(&tiled::INT8_WINOGRAD_PLAN, 5, seed, 3, 0.2);
+        check(&tiled::INT8_PLAN, 5, seed, 1, 0.2);
+    }
+    assert!(tiled::INT8_PLAN.transformed_len() == 0 && tiled::INT8_WINOGRAD_PLAN.transformed_len() > 0);
+}
+
+#[test]
+fn alexnet_by_winograd_equals_the_definition_in_every_bit() {
+    check(&alexnet::INT8_WINOGRAD_PLAN, 10, 3, 1, 0.08);
+}
+
+#[test]
 fn alexnet_equals_the_definition_in_every_bit() {
     check(&alexnet::INT8_PLAN, 10, 3, 1, 0.08);
 }
@@ -364,7 +518,7 @@ fn pixels_are_rounded_to_even_and_clipped() {
     // A factor of one.
     let ranges = Ranges { input: 8191.0, outputs: &outputs };
     Network::pack(model.plan, &model.weights(), ranges, &mut packed).unwrap();
-    let network = Network::from_packed(model.plan, &packed, Int8Backend::Scalar).unwrap();
+    let network = Network::from_packed(model.plan, &packed, &mut [], Int8Backend::Scalar).unwrap();
     let cases = [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (-2.5, -2), (8190.5, 8190), (0.499_999_97, 0)];
     let ends = [(8192.0, 8191), (-1e9, -8191), (f32::INFINITY, 8191), (f32::NEG_INFINITY, -8191), (f32::NAN, 0)];
     for (pixel, expected) in cases.into_iter().chain(ends) {
@@ -385,7 +539,7 @@ fn what_is_not_right_is_refused_by_name() {
     let changed = |at: usize, bytes: &[u8]| {
         let mut packed = packed.clone();
         Line::bytes_mut(&mut packed)[at..at + bytes.len()].copy_from_slice(bytes);
-        let network = Network::from_packed(plan, &packed, Int8Backend::Scalar);
+        let network = Network::from_packed(plan, &packed, &mut [], Int8Backend::Scalar);
         network.and_then(|network| network.check_weights()).unwrap_err()
     };
     assert_eq!(changed(0, b"X"), Int8Error::NotInt8);
@@ -410,11 +564,11 @@ fn what_is_not_right_is_refused_by_name() {
     // The seventh output, and the sixth column of a row of five.
     assert_eq!(changed(256 + 12, &[1]), weight);
     assert_eq!(changed(256 + 2 * 32 + 1, &[1]), weight);
-    assert_eq!(Network::from_packed(plan, &[], Int8Backend::Scalar).unwrap_err(), Int8Error::NotInt8);
-    let short = Network::from_packed(plan, &packed[1..], Int8Backend::Scalar).unwrap_err();
+    assert_eq!(Network::from_packed(plan, &[], &mut [], Int8Backend::Scalar).unwrap_err(), Int8Error::NotInt8);
+    let short = Network::from_packed(plan, &packed[1..], &mut [], Int8Backend::Scalar).unwrap_err();
     assert_eq!(short.kind(), Code::NotPacked);
     for backend in Int8Backend::ALL.iter().copied().filter(|backend| !backend.available()) {
-        let found = Network::from_packed(plan, &packed, backend).unwrap_err();
+        let found = Network::from_packed(plan, &packed, &mut [], backend).unwrap_err();
         assert_eq!(found, Int8Error::Unavailable { backend });
     }
 }
@@ -422,7 +576,7 @@ fn what_is_not_right_is_refused_by_name() {
 #[test]
 fn memory_of_the_wrong_size_is_refused() {
     let packed = lenet5_packed();
-    let network = Network::from_packed(&lenet5::INT8_PLAN, &packed, Int8Backend::best()).unwrap();
+    let network = Network::from_packed(&lenet5::INT8_PLAN, &packed, &mut [], Int8Backend::best()).unwrap();
     let mut workspace = vec![Line::ZERO; network.workspace_len(2)];
     let run = |image: usize, logits: usize, lines: &mut [Line]| {
         network.forward(&vec![0.0; image], &mut vec![0.0; logits], lines, &Serial)
@@ -478,7 +632,7 @@ proptest! {
         let image = values(seed, 784, 2.0);
         let mut all = Vec::new();
         for backend in backends() {
-            let Ok(network) = Network::from_packed(&lenet5::INT8_PLAN, &packed, backend) else { continue };
+            let Ok(network) = Network::from_packed(&lenet5::INT8_PLAN, &packed, &mut [], backend) else { continue };
             if network.check_weights().is_ok() {
                 all.push(forward(&network, std::slice::from_ref(&image), &Serial));
             }
@@ -503,10 +657,10 @@ proptest! {
         let packing = Network::pack(model.plan, &model.weights(), Ranges { input: 2.0, outputs: &ranges }, &mut packed);
         prop_assert_eq!(packing, Ok(()));
         let image = values(seed, 3 * 23 * 23, 2.0);
-        let expected = definition(model.plan.description(), 7, &packed, &image);
+        let expected = definition(model.plan, 7, &packed, &image);
         let bits: Vec<u32> = expected.iter().map(|logit| logit.to_bits()).collect();
         for backend in backends() {
-            let network = Network::from_packed(model.plan, &packed, backend).unwrap();
+            let network = Network::from_packed(model.plan, &packed, &mut [], backend).unwrap();
             prop_assert_eq!(network.check_weights(), Ok(()));
             prop_assert_eq!(&forward(&network, std::slice::from_ref(&image), &Serial), &bits);
         }

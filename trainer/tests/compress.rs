@@ -89,7 +89,10 @@ fn weights_of_low_rank_are_evaluated_and_trained_on() {
     let (_, errors) = status(root, 2, &[&integers[..], &rest].concat());
     assert!(errors.contains("i8.safetensors exists; replace it with --force"), "{errors}");
     let lines = aligned(&root.join("i8.safetensors"));
-    let network = Int8Network::from_safetensors(&rank64::INT8_PLAN, Line::bytes(&lines), Int8Backend::Scalar).unwrap();
+    let plan = &rank64::INT8_WINOGRAD_PLAN;
+    let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+    let network =
+        Int8Network::from_safetensors(plan, Line::bytes(&lines), &mut transformed, Int8Backend::Scalar).unwrap();
     assert_eq!(network.classes(), 10);
     let metadata =
         String::from_utf8_lossy(Line::bytes(&lines)[8..4096].split(|byte| *byte == 0).next().unwrap()).into_owned();
@@ -106,7 +109,8 @@ fn integers_answer_as_the_floats_that_they_were_made_of() {
     let arguments = ["compress", "lenet5.safetensors", "--int8", "-o", "i8.safetensors", "--data", data, "--threads=2"];
     status(root, 0, &arguments);
     let lines = aligned(&root.join("i8.safetensors"));
-    let network = Int8Network::from_safetensors(&lenet5::INT8_PLAN, Line::bytes(&lines), Int8Backend::best()).unwrap();
+    let network =
+        Int8Network::from_safetensors(&lenet5::INT8_PLAN, Line::bytes(&lines), &mut [], Int8Backend::best()).unwrap();
     let mut workspace = vec![Line::ZERO; network.workspace_len(1)];
     let mut image = vec![0.0; 784];
     // The program's evaluation of the file, and one from scratch: of each image, and of it with its mirror.

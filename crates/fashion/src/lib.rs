@@ -57,7 +57,7 @@ pub const STD: f32 = 0.353_094_4;
 /// # Errors
 /// [`Int8Error::Unavailable`] where the CPU lacks the backend's instructions.
 pub fn network(backend: Int8Backend) -> Result<Network<'static>, Int8Error> {
-    Network::from_safetensors_unscanned(&INT8_PLAN, FILE, backend)
+    Network::from_safetensors_unscanned(&INT8_PLAN, FILE, &mut [], backend)
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_weights_are_in_range_and_the_file_is_small() {
-        assert!(Network::from_safetensors(&INT8_PLAN, FILE, Int8Backend::Scalar).is_ok());
+        assert!(Network::from_safetensors(&INT8_PLAN, FILE, &mut [], Int8Backend::Scalar).is_ok());
         assert!(FILE.len() <= 7_000_000, "{}", FILE.len());
     }
 

@@ -36,6 +36,12 @@ impl Vector for float32x4_t {
     }
 
     #[inline(always)]
+    unsafe fn load_i32(pointer: *const i32) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON, and the integers can be read.
+        unsafe { vcvtq_f32_s32(vld1q_s32(pointer)) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, pointer: *mut f32) {
         // SAFETY: the caller knows that the CPU has NEON, and the floats can be written.
         unsafe { vst1q_f32(pointer, self) }
@@ -69,6 +75,22 @@ impl Vector for float32x4_t {
     unsafe fn max(self, other: Self) -> Self {
         // SAFETY: the caller knows that the CPU has NEON.
         unsafe { vmaxq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vminq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, pointer: *mut u8) {
+        // SAFETY: the caller knows that the CPU has NEON, and four bytes can be written.
+        unsafe {
+            let shorts = vmovn_u32(vcvtnq_u32_f32(self));
+            let bytes = vmovn_u16(vcombine_u16(shorts, shorts));
+            pointer.cast::<u32>().write_unaligned(vget_lane_u32::<0>(vreinterpret_u32_u8(bytes)));
+        }
     }
 
     #[inline(always)]

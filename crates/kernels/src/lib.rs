@@ -50,7 +50,10 @@ pub use backend::Backend;
 pub use direct::ConvRow;
 pub use f16::F16;
 pub use gemm::Gemm;
-pub use int8::{Activation, INT8_PANEL, Int8Backend, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Scaling};
+pub use int8::{
+    Activation, INT8_PANEL, Int8Backend, Int8Filters, Int8InputTile, Int8Kernels, Int8Output, Int8OutputTile,
+    Int8PoolRow, Int8Row, Int8Tile, Scaling,
+};
 pub use layout::{BLOCK, LANES, Misfit, PAD};
 pub use line::{Line, Number, numbers, numbers_mut};
 pub use max_pool::PoolRow;

@@ -17,6 +17,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn load(pointer: *const f32) -> Self;
     /// Reads `LANES` half-width floats from `pointer`, which must be readable.
     unsafe fn load_f16(pointer: *const F16) -> Self;
+    /// Reads `LANES` integers from `pointer`, which must be readable, as floats.
+    unsafe fn load_i32(pointer: *const i32) -> Self;
     /// Writes `LANES` floats to `pointer`, which must be writable.
     unsafe fn store(self, pointer: *mut f32);
     /// `self + other`
@@ -29,6 +31,11 @@ pub(crate) trait Vector: Copy {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// The greater of each two values; where one is NaN, at least a NaN in `other` stays.
     unsafe fn max(self, other: Self) -> Self;
+    /// The less of each two values, of which none is NaN.
+    unsafe fn min(self, other: Self) -> Self;
+    /// Writes values from 0 to 127, rounded to the nearest integers, ties to even, as `LANES` bytes to `pointer`, which must be
+    /// writable.
+    unsafe fn store_bytes(self, pointer: *mut u8);
     /// Hints that the cache line at `pointer`, which may be any address, is read soon: it belongs into the second cache.
     unsafe fn prefetch(pointer: *const u8);
 }
@@ -93,6 +100,12 @@ impl<const LANES: usize> Vector for Portable<LANES> {
     }
 
     #[inline(always)]
+    unsafe fn load_i32(pointer: *const i32) -> Self {
+        // SAFETY: the caller says that `LANES` integers can be read.
+        Self(unsafe { pointer.cast::<[i32; LANES]>().read() }.map(|value| value as f32))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, pointer: *mut f32) {
         // SAFETY: the caller says that `LANES` floats can be written.
         unsafe { pointer.cast::<[f32; LANES]>().write(self.0) }
@@ -121,6 +134,20 @@ impl<const LANES: usize> Vector for Portable<LANES> {
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, pointer: *mut u8) {
+        /// A float of this size has no room for fractions, so that adding it rounds; the integer is in its lowest bits.
+        const ROUND: f32 = (1_u32 << 23) as f32;
+        let bytes = self.0.map(|value| (value + ROUND).to_bits() as u8);
+        // SAFETY: the caller says that `LANES` bytes can be written.
+        unsafe { pointer.cast::<[u8; LANES]>().write(bytes) }
     }
 
     #[inline(always)]

@@ -56,7 +56,7 @@ unsafe fn extended_state() -> u64 {
 
 macro_rules! vector {
     ($type:ty, $lanes:literal, $splat:ident, $load:ident, $widen:expr, $store:ident, $add:ident, $sub:ident, $mul:ident,
-     $mul_add:ident, $max:ident) => {
+     $mul_add:ident, $max:ident, $min:ident, $from:expr, |$value:ident, $pointer:ident| $bytes:expr) => {
         impl Vector for $type {
             const LANES: usize = $lanes;
 
@@ -76,6 +76,12 @@ macro_rules! vector {
             unsafe fn load_f16(pointer: *const F16) -> Self {
                 // SAFETY: the caller knows that the CPU has the instruction, and the floats can be read.
                 unsafe { $widen(pointer) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_i32(pointer: *const i32) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction, and the integers can be read.
+                unsafe { $from(pointer) }
             }
 
             #[inline(always)]
@@ -115,6 +121,19 @@ macro_rules! vector {
             }
 
             #[inline(always)]
+            unsafe fn min(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                unsafe { $min(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn store_bytes(self, $pointer: *mut u8) {
+                let $value = self;
+                // SAFETY: the caller knows that the CPU has the instructions, and the bytes can be written.
+                unsafe { $bytes }
+            }
+
+            #[inline(always)]
             unsafe fn prefetch(pointer: *const u8) {
                 // SAFETY: a hint that every x86-64 has; any address will do.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(pointer.cast()) }
@@ -134,7 +153,14 @@ vector!(
     _mm256_sub_ps,
     _mm256_mul_ps,
     _mm256_fmadd_ps,
-    _mm256_max_ps
+    _mm256_max_ps,
+    _mm256_min_ps,
+    |pointer: *const i32| _mm256_cvtepi32_ps(_mm256_loadu_si256(pointer.cast())),
+    |value, pointer| {
+        let integers = _mm256_cvtps_epi32(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value));
+        let shorts = _mm_packs_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256::<1>(integers));
+        _mm_storel_epi64(pointer.cast(), _mm_packus_epi16(shorts, shorts));
+    }
 );
 vector!(
     __m512,
@@ -147,7 +173,13 @@ vector!(
     _mm512_sub_ps,
     _mm512_mul_ps,
     _mm512_fmadd_ps,
-    _mm512_max_ps
+    _mm512_max_ps,
+    _mm512_min_ps,
+    |pointer: *const i32| _mm512_cvtepi32_ps(_mm512_loadu_si512(pointer.cast())),
+    |value, pointer| {
+        let integers = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
+        _mm_storeu_si128(pointer.cast(), _mm512_cvtepi32_epi8(integers));
+    }
 );
 
 // 16 registers: 2 · 6 sums, 2 vectors of weights, 1 input. 32 registers: 2 · 9 sums, of the 13 that there is room for: the

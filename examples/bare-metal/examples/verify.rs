@@ -62,7 +62,7 @@ fn lenet5(weights: &[u8]) -> Result<[f32; 10], firmware::Error> {
 fn int8() -> Result<[f32; 10], firmware::Error> {
     let mut weights = [Line::ZERO; lenet5::INT8_PLAN.packed_len(10)];
     firmware::quantise(&mut weights)?;
-    let network = Network::from_packed(&lenet5::INT8_PLAN, &weights, Int8Backend::best())?;
+    let network = Network::from_packed(&lenet5::INT8_PLAN, &weights, &mut [], Int8Backend::best())?;
     let mut image = [[[0.0; lenet5::SIDE]; lenet5::SIDE]; 1];
     camera::take_picture(&mut image[0])?;
     let (mut workspace, mut logits) = (vec![Line::ZERO; network.workspace_len(1)], [0.0; 10]);

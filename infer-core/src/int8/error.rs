@@ -48,9 +48,16 @@ pub enum Int8Error {
         /// In lines.
         found: usize,
     },
+    /// The memory for transformed weights has another length.
+    Transformed {
+        /// In lines.
+        expected: usize,
+        /// In lines.
+        found: usize,
+    },
     /// The factor of the image's pixels, or a scale of the logits, is not a number greater than zero.
     Factor,
-    /// A shift, bias or multiplier of a layer is out of its range.
+    /// A shift, bias, multiplier or scale of a layer is out of its range.
     Parameter {
         /// The layer.
         layer: &'static str,
@@ -117,6 +124,7 @@ impl Int8Error {
             Self::Unavailable { .. } => Code::BackendUnavailable,
             Self::Images { .. } => Code::Images,
             Self::Logits { .. } => Code::Logits,
+            Self::Transformed { .. } => Code::TransformedLength,
             Self::Workspace { .. } => Code::WorkspaceLength,
             Self::Internal => Code::Internal,
             Self::Factor => Code::Int8Factor,
@@ -155,11 +163,14 @@ impl fmt::Display for Int8Error {
                 found.saturating_mul(Line::SIZE),
                 expected.saturating_mul(Line::SIZE)
             ),
+            Self::Transformed { expected, found } => {
+                write!(f, "memory of {found} lines for transformed weights, where the plan needs {expected}")
+            }
             Self::Factor => {
                 f.write_str("int8 weights: the factor of pixels or a scale of logits is not a number greater than zero")
             }
             Self::Parameter { layer } => {
-                write!(f, "int8 weights: a shift, bias or multiplier of {layer} is out of its range")
+                write!(f, "int8 weights: a shift, bias, multiplier or scale of {layer} is out of its range")
             }
             Self::Weight { layer } => {
                 write!(f, "int8 weights: a weight of {layer} is -128, or one that fills up is not zero")

@@ -14,10 +14,10 @@ const ROWS: usize = 4;
 
 /// Kernels that run the steps.
 pub(super) struct Engine<'p, P> {
-    kernels: &'static Int8Kernels,
-    parallel: &'p P,
+    pub(super) kernels: &'static Int8Kernels,
+    pub(super) parallel: &'p P,
     /// Whether a kernel was given memory that does not fit its sizes, in any task.
-    misfit: AtomicBool,
+    pub(super) misfit: AtomicBool,
 }
 
 /// A number format of activations, and the kernels for it.
@@ -60,7 +60,7 @@ impl<'w> Outputs<'w> {
         let first = group * GROUP;
         let multipliers = match section.factors {
             Factors::Multipliers(multipliers) => multipliers.get(first..).unwrap_or_default(),
-            Factors::Scales(_) => &[],
+            Factors::Scales(_) | Factors::Winograd(_) => &[],
         };
         Self {
             weights: section.weights.get(first * step.depth()..).unwrap_or_default(),
@@ -96,9 +96,17 @@ impl<'p, P: Parallel> Engine<'p, P> {
         });
     }
 
-    /// A layer of one image that is no vector.
-    fn maps(&self, step: &Step, section: &Section<'_>, input: &[Line], output: &mut [Line]) {
+    /// A layer of one image that is no vector. `tiles` and `blocks` are the memory of a Winograd convolution.
+    fn maps(
+        &self,
+        step: &Step,
+        section: &Section<'_>,
+        input: &[Line],
+        output: &mut [Line],
+        (tiles, blocks): (&mut [Line], &mut [Line]),
+    ) {
         match (step.how, step.input.format) {
+            (How::Winograd(tile), _) => self.winograd(step, section, step.tiling(tile), input, output, (tiles, blocks)),
             (How::MaxPool { kernel, stride }, Format::U7) => {
                 self.max_pool::<u8>(step, (kernel, stride), numbers(input), numbers_mut(output));
             }
@@ -219,7 +227,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
 }
 
 /// Keeps in mind that a kernel did not run. (Tasks share this rather than the engine, which only threads that share `P` can.)
-fn note(misfit: &AtomicBool, result: Result<(), Misfit>) {
+pub(super) fn note(misfit: &AtomicBool, result: Result<(), Misfit>) {
     if result.is_err() {
         misfit.store(true, Ordering::Relaxed);
     }
@@ -248,6 +256,8 @@ pub(super) struct Pass<'a, 'w, P, D> {
     image: &'a mut [Line],
     even: &'a mut [Line],
     odd: &'a mut [Line],
+    tiles: &'a mut [Line],
+    blocks: &'a mut [Line],
     features: &'a mut [Line],
     products: &'a mut [Line],
     done: &'a mut D,
@@ -261,11 +271,11 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
         mut workspace: &'a mut [Line],
         done: &'a mut D,
     ) -> Self {
-        let Parts { image, even, odd, features, products } = network.plan.parts(network.classes, batch);
+        let Parts { image, even, odd, features, products, tiles, blocks } = network.plan.parts(network.classes, batch);
         let mut part = |length| workspace.split_off_mut(..length).unwrap_or_default();
         let (image, even, odd) = (part(image), part(even), part(odd));
-        let (features, products) = (part(features), part(products));
-        Self { network, engine, image, even, odd, features, products, done }
+        let (features, products, tiles, blocks) = (part(features), part(products), part(tiles), part(blocks));
+        Self { network, engine, image, even, odd, tiles, blocks, features, products, done }
     }
 
     /// The layers before the linear ones, image by image.
@@ -292,7 +302,7 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
                     (_, true) => (self.odd, self.even),
                     (_, false) => (self.even, self.odd),
                 };
-                self.engine.maps(step, section, input, output);
+                self.engine.maps(step, section, input, output, (self.tiles, self.blocks));
                 (self.done)(layer);
             }
             let last: &[Line] = if plan.linear.is_multiple_of(2) { self.odd } else { self.even };
@@ -356,6 +366,7 @@ impl<P: Parallel> Vectors<'_, '_, P> {
                     }
                 });
             }
+            (Factors::Winograd(_), _) => engine.note(Err(Misfit)),
             (Factors::Multipliers(_), Format::U7) => {
                 let values = numbers_mut::<u8>(products);
                 engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Activations {

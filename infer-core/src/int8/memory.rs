@@ -3,10 +3,10 @@
 //! The header's 16 words of 32 bits: `InferI8` and a zero, the version of this layout, the number of classes, the fingerprint of
 //! the plan, the network's name in 20 bytes, the factor of pixels (`f32`); the rest are zeros.
 
-use super::plan::{Plan, Step};
+use super::plan::{How, Plan, Step};
 use super::{Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL};
 use crate::describe::CLASSES;
-use kernels::{Line, Number, numbers, numbers_mut};
+use kernels::{INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
 
 /// Beginning of the header line.
 const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"Infe"), u32::from_le_bytes(*b"rI8\0")];
@@ -68,6 +68,15 @@ pub(super) fn is_scale(value: f32) -> bool {
     value > 0.0 && value.is_finite()
 }
 
+/// Bound of the biases and scales of a Winograd convolution, and one over that of its scales from below: no step of its arithmetic
+/// overflows or loses bits.
+pub(super) const WINOGRAD_LIMIT: f32 = (1_u128 << 64) as f32;
+
+/// Whether a value is a scale of a Winograd convolution's outputs.
+pub(super) fn is_winograd_scale(value: f32) -> bool {
+    (1.0 / WINOGRAD_LIMIT..=WINOGRAD_LIMIT).contains(&value)
+}
+
 /// Factors of a layer's sums.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Factors<'w> {
@@ -75,6 +84,21 @@ pub(super) enum Factors<'w> {
     Multipliers(&'w [i16]),
     /// Scales of logits.
     Scales(&'w [f32]),
+    /// Transformed weights of a Winograd convolution.
+    Winograd(Transformed<'w>),
+}
+
+/// Weights of a Winograd convolution, transformed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transformed<'w> {
+    /// `[N²][outputs / 16][channels / 4][16][4]`
+    pub(super) weights: &'w [i8],
+    /// What 64, which is in all inputs, adds to the sums, with its sign changed: `[N²][outputs]`.
+    pub(super) sums: &'w [i32],
+    /// `[N²][outputs]`
+    pub(super) scales: &'w [f32],
+    /// One value for each output.
+    pub(super) bias: &'w [f32],
 }
 
 /// Section of a layer with weights; of a pool, an empty one.
@@ -88,12 +112,22 @@ pub(super) struct Section<'w> {
 }
 
 impl<'w> Section<'w> {
-    /// Takes the section of a layer off the front of packed memory, and checks all but its weights.
-    pub(super) fn take(lines: &mut &'w [Line], step: &Step, classes: usize) -> Result<Self, Int8Error> {
+    /// Takes the section of a layer off the front of packed memory, and checks all but its weights. Those of a Winograd convolution
+    /// are transformed, into memory that is taken off the front of `transformed`.
+    pub(super) fn take(
+        lines: &mut &'w [Line],
+        transformed: &mut &'w mut [Line],
+        step: &Step,
+        classes: usize,
+        kernels: &Int8Kernels,
+    ) -> Result<Self, Int8Error> {
         let layer = step.layer.name;
         let (outputs, padded) = (step.outputs(classes), step.padded(classes));
         if padded == 0 {
             return Ok(Self { shift1: 0, shift2: 1, bias: &[], factors: Factors::Multipliers(&[]), weights: &[] });
+        }
+        if let How::Winograd(tile) = step.how {
+            return Self::transform(lines, transformed, step, tile, kernels);
         }
         let shifts = part::<u32>(lines, 2);
         let (shift1, shift2) = match shifts {
@@ -116,6 +150,42 @@ impl<'w> Section<'w> {
             return Err(Int8Error::Parameter { layer });
         }
         Ok(Self { shift1, shift2, bias, factors, weights: part(lines, step.weights_len(classes)) })
+    }
+
+    /// The section of a Winograd convolution.
+    fn transform(
+        lines: &mut &'w [Line],
+        transformed: &mut &'w mut [Line],
+        step: &Step,
+        tile: Int8Tile,
+        kernels: &Int8Kernels,
+    ) -> Result<Self, Int8Error> {
+        let (outputs, channels) = (step.output.channels, step.input.channels);
+        let (output_scales, bias) = (part::<f32>(lines, outputs), part::<f32>(lines, outputs));
+        if !output_scales.iter().all(|scale| is_winograd_scale(*scale))
+            || !bias.iter().all(|bias| bias.abs() <= WINOGRAD_LIMIT)
+        {
+            return Err(Int8Error::Parameter { layer: step.layer.name });
+        }
+        let weights = part::<i8>(lines, outputs * step.depth());
+        let values = tile.planes() * outputs;
+        let memory = part_mut::<i8>(transformed, values * channels);
+        let (sums, scales) = (part_mut::<i32>(transformed, values), part_mut::<f32>(transformed, values));
+        for first in (0..outputs).step_by(INT8_PANEL) {
+            let filters = Int8Filters {
+                weights: weights.get(first * step.depth()..).unwrap_or_default(),
+                channels,
+                output_scales: output_scales.get(first..).unwrap_or_default(),
+                transformed: memory.get_mut(first * channels..).unwrap_or_default(),
+                plane: outputs * channels,
+                sums: sums.get_mut(first..).unwrap_or_default(),
+                scales: scales.get_mut(first..).unwrap_or_default(),
+                outputs,
+            };
+            kernels.filters(tile, filters)?;
+        }
+        let factors = Factors::Winograd(Transformed { weights: memory, sums, scales, bias });
+        Ok(Self { shift1: 0, shift2: 1, bias: &[], factors, weights })
     }
 
     /// Checks that each weight is within ±127, and those that fill up are zero. Reads all of them.

@@ -47,24 +47,33 @@ mod memory;
 mod network;
 mod pack;
 mod plan;
+mod winograd;
 
 pub use error::Int8Error;
 pub use kernels::{Int8Backend, Line, Parallel, Serial};
-pub use network::Network;
+pub use network::{Network, plan_of};
 pub use pack::Ranges;
 pub use plan::Plan;
 
-/// The int8 networks that come with this crate.
+/// Plans of the int8 networks that come with this crate; of a network, the one that the weights were packed by is found by
+/// [`plan_of`].
 pub static NETWORKS: &[&Plan] = &[
     &crate::alexnet::INT8_PLAN,
+    &crate::alexnet::INT8_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank64::INT8_PLAN,
+    &crate::alexnet_low_rank::rank64::INT8_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank128::INT8_PLAN,
+    &crate::alexnet_low_rank::rank128::INT8_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank256::INT8_PLAN,
+    &crate::alexnet_low_rank::rank256::INT8_WINOGRAD_PLAN,
     &crate::lenet5::INT8_PLAN,
 ];
 
 /// Outputs of a panel of weights.
 const PANEL: usize = 16;
+
+/// Tiles of a Winograd convolution that are computed at once.
+const TILES: usize = 12;
 
 /// Outputs that a task computes of a layer.
 const GROUP: usize = 64;

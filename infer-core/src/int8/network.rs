@@ -2,7 +2,7 @@
 
 use super::forward::{Engine, Pass};
 use super::memory::{Section, read_header};
-use super::{Int8Error, Plan, Ranges, pack};
+use super::{Int8Error, NETWORKS, Plan, Ranges, pack};
 use crate::describe::{Description, MAX_LAYERS};
 use crate::safetensors::{Dtype, SafeTensors, WeightsError};
 use crate::weights::Weights;
@@ -16,7 +16,7 @@ use kernels::{Int8Backend, Int8Kernels, Line, Parallel};
 /// use infer_core::lenet5::INT8_PLAN;
 ///
 /// # fn classify(file: &[u8], image: &[f32; 784]) -> Result<[f32; 10], Int8Error> {
-/// let network = Network::from_safetensors(&INT8_PLAN, file, Int8Backend::best())?;
+/// let network = Network::from_safetensors(&INT8_PLAN, file, &mut [], Int8Backend::best())?;
 /// let mut workspace = [Line::ZERO; INT8_PLAN.workspace_len(10, 1)];
 /// let mut logits = [0.0; 10];
 /// network.forward(image, &mut logits, &mut workspace, &Serial)?;
@@ -54,13 +54,19 @@ impl<'w> Network<'w> {
     }
 
     /// The network of a file of int8 weights, the tensor [`Description::int8_tensor`] and no other, bytes which begin at a multiple
-    /// of 64 of the file; they stay where they are: in a file that is mapped into memory, or in flash.
+    /// of 64 of the file; they stay where they are: in a file that is mapped into memory, or in flash. `transformed` is as in
+    /// [`from_packed`](Self::from_packed).
     ///
     /// # Errors
     /// [`File`](Int8Error::File), [`Misaligned`](Int8Error::Misaligned), [`Weight`](Int8Error::Weight), and those of
     /// [`from_packed`](Self::from_packed).
-    pub fn from_safetensors(plan: &'static Plan, file: &'w [u8], backend: Int8Backend) -> Result<Self, Int8Error> {
-        let network = Self::from_safetensors_unscanned(plan, file, backend)?;
+    pub fn from_safetensors(
+        plan: &'static Plan,
+        file: &'w [u8],
+        transformed: &'w mut [Line],
+        backend: Int8Backend,
+    ) -> Result<Self, Int8Error> {
+        let network = Self::from_safetensors_unscanned(plan, file, transformed, backend)?;
         network.check_weights()?;
         Ok(network)
     }
@@ -73,42 +79,45 @@ impl<'w> Network<'w> {
     pub fn from_safetensors_unscanned(
         plan: &'static Plan,
         file: &'w [u8],
+        transformed: &'w mut [Line],
         backend: Int8Backend,
     ) -> Result<Self, Int8Error> {
-        let name = plan.description().int8_tensor;
-        // Room for as many as f32 weights have, so that those get a better error than that there are too many.
-        let file = SafeTensors::<'w, { 2 * MAX_LAYERS }>::parse(file)?;
-        let tensor = file.tensor(name).ok_or(WeightsError::Missing { tensor: name })?;
-        if tensor.dtype != Dtype::U8 {
-            return Err(WeightsError::Dtype { tensor: name, expected: Dtype::U8, found: tensor.dtype }.into());
-        }
-        file.only(&[name])?;
-        if !tensor.bytes.len().is_multiple_of(Line::SIZE) {
-            return Err(Int8Error::NotInt8);
-        }
-        let lines = Line::from_bytes(tensor.bytes).ok_or(Int8Error::Misaligned)?;
-        Self::from_packed(plan, lines, backend)
+        Self::from_packed(plan, lines_of(plan, file)?, transformed, backend)
     }
 
     /// The network of packed weights, which stay where they are. All is looked at but the weights themselves: where they come
     /// from elsewhere than [`pack`](Self::pack), [`check_weights`](Self::check_weights) looks at those.
     ///
+    /// The weights of Winograd convolutions are transformed into `transformed`, of [`Plan::transformed_len`] lines: none for a plan
+    /// without such convolutions.
+    ///
     /// # Errors
+    /// [`Transformed`](Int8Error::Transformed) where that memory has another length,
     /// [`NotInt8`](Int8Error::NotInt8), [`Version`](Int8Error::Version), [`Network`](Int8Error::Network),
     /// [`Plan`](Int8Error::Plan), [`Classes`](Int8Error::Classes), [`Length`](Int8Error::Length), [`Factor`](Int8Error::Factor),
     /// [`Parameter`](Int8Error::Parameter), or [`Unavailable`](Int8Error::Unavailable).
-    pub fn from_packed(plan: &'static Plan, packed: &'w [Line], backend: Int8Backend) -> Result<Self, Int8Error> {
+    pub fn from_packed(
+        plan: &'static Plan,
+        packed: &'w [Line],
+        transformed: &'w mut [Line],
+        backend: Int8Backend,
+    ) -> Result<Self, Int8Error> {
         let (classes, factor) = read_header(packed, plan)?;
         let (expected, found) = (plan.packed_len(classes), packed.len());
         if found != expected {
             return Err(Int8Error::Length { expected, found });
         }
+        let (expected, found) = (plan.transformed_len(), transformed.len());
+        if found != expected {
+            return Err(Int8Error::Transformed { expected, found });
+        }
         let kernels = backend.kernels().ok_or(Int8Error::Unavailable { backend })?;
+        let mut transformed = transformed;
         let mut rest = packed.get(1..).unwrap_or_default();
         let mut sections = Vec::new();
         for step in plan.steps() {
             // There is room, or the network would not compile.
-            let _ = sections.push(Section::take(&mut rest, step, classes)?);
+            let _ = sections.push(Section::take(&mut rest, &mut transformed, step, classes, kernels)?);
         }
         Ok(Self { plan, kernels, classes, factor, sections })
     }
@@ -240,6 +249,49 @@ impl<'w> Network<'w> {
         pass.linears(batch, logits);
         Ok(engine.finish()?)
     }
+}
+
+/// The plan by which the int8 weights of a file were packed, of [`NETWORKS`].
+///
+/// # Errors
+/// [`File`](Int8Error::File) where there are none in the file, [`Misaligned`](Int8Error::Misaligned),
+/// [`NotInt8`](Int8Error::NotInt8), [`Version`](Int8Error::Version), [`Plan`](Int8Error::Plan),
+/// [`Classes`](Int8Error::Classes) or [`Factor`](Int8Error::Factor).
+pub fn plan_of(file: &[u8]) -> Result<&'static Plan, Int8Error> {
+    let mut reason = Int8Error::NotInt8;
+    for plan in NETWORKS {
+        match lines_of(plan, file) {
+            Ok(lines) => match read_header(lines, plan) {
+                Ok(_) => return Ok(plan),
+                Err(error) => reason = error,
+            },
+            // Another network, unless it is the last one.
+            Err(error @ Int8Error::File(WeightsError::Missing { .. })) => {
+                if reason == Int8Error::NotInt8 {
+                    reason = error;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(reason)
+}
+
+/// The packed memory in a file.
+fn lines_of<'w>(plan: &Plan, file: &'w [u8]) -> Result<&'w [Line], Int8Error> {
+    let name = plan.description().int8_tensor;
+    // Room for as many as f32 weights have, so that those get a better error than that there are too many.
+    let file = SafeTensors::<'w, { 2 * MAX_LAYERS }>::parse(file)?;
+    let tensor = file.tensor(name).ok_or(WeightsError::Missing { tensor: name })?;
+    if tensor.dtype != Dtype::U8 {
+        return Err(WeightsError::Dtype { tensor: name, expected: Dtype::U8, found: tensor.dtype }.into());
+    }
+    file.only(&[name])?;
+    if !tensor.bytes.len().is_multiple_of(Line::SIZE) {
+        return Err(Int8Error::NotInt8);
+    }
+    let lines = Line::from_bytes(tensor.bytes).ok_or(Int8Error::Misaligned)?;
+    Ok(lines)
 }
 
 /// `round(pixel · factor)` within ±`limit`, ties to even; 0 for NaN.

@@ -1,7 +1,7 @@
 //! Quantisation: from f32 weights and ranges of activations to packed memory. Done once, ahead of time; what runs a network
 //! reads its result alone.
 
-use super::memory::{check_classes, is_scale, part_mut, write_header};
+use super::memory::{WINOGRAD_LIMIT, check_classes, is_scale, is_winograd_scale, part_mut, write_header};
 use super::plan::{Format, How, Plan, Step};
 use super::{ACTIVATION, HIDDEN, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL, WEIGHT};
 use crate::number::divide;
@@ -104,6 +104,7 @@ impl Layer<'_> {
         let channel = at.checked_rem(channels)?;
         let place = match self.step.how {
             How::Conv { kernel, .. } => (channel * kernel + row) * kernel + column,
+            How::Winograd(tile) => (channel * tile.kernel() + row) * tile.kernel() + column,
             // The position is counted over the rows of the maps.
             _ => {
                 let side = self.step.input.side;
@@ -115,6 +116,9 @@ impl Layer<'_> {
 
     fn write(&self, output_scale: f64, greatest: f64, rest: &mut &mut [Line]) -> Result<(), Int8Error> {
         let Self { step, classes, .. } = *self;
+        if matches!(step.how, How::Winograd(_)) {
+            return self.write_winograd(output_scale, rest);
+        }
         let (outputs, padded) = (step.outputs(classes), step.padded(classes));
         let (shifts, bias) = (part_mut::<u32>(rest, 2), part_mut::<i32>(rest, padded));
         let (mut multipliers, mut scales): (&mut [i16], &mut [f32]) = (&mut [], &mut []);
@@ -160,6 +164,23 @@ impl Layer<'_> {
                 return Err(Int8Error::Factor);
             }
         }
+        Ok(())
+    }
+
+    /// A Winograd convolution, whose scales and biases are floats.
+    fn write_winograd(&self, output_scale: f64, rest: &mut &mut [Line]) -> Result<(), Int8Error> {
+        let outputs = self.step.output.channels;
+        let (scales, bias) = (part_mut::<f32>(rest, outputs), part_mut::<f32>(rest, outputs));
+        for (output, (scale, bias)) in scales.iter_mut().zip(bias).enumerate() {
+            *scale = (self.input * self.weight_scale(output) / output_scale) as f32;
+            *bias = (f64::from(self.bias.get(output).copied().unwrap_or_default()) / output_scale) as f32;
+            if !is_winograd_scale(*scale) || !(bias.abs() <= WINOGRAD_LIMIT) {
+                return Err(Int8Error::Factor);
+            }
+        }
+        let weights = part_mut::<i8>(rest, self.step.weights_len(self.classes));
+        weights.fill(0);
+        self.write_weights(weights);
         Ok(())
     }
 

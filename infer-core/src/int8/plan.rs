@@ -1,10 +1,10 @@
 //! Plan of an int8 network: formats, layouts and sizes of each layer, settled by the compiler from the table of layers.
 
-use super::{HIDDEN, INPUT, LARGEST_SUM, PANEL};
+use super::{HIDDEN, INPUT, LARGEST_SUM, PANEL, TILES};
 use crate::describe::{Description, Kind, Layer, MAX_LAYERS, computed_side};
-use crate::number::{HASH, greater, hash};
+use crate::number::{HASH, divide, greater, hash};
 use crate::packed::Cost;
-use kernels::Line;
+use kernels::{BLOCK, Int8Tile, Line};
 
 /// Number format of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,7 @@ impl Grid {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum How {
     Conv { kernel: usize, stride: usize },
+    Winograd(Int8Tile),
     MaxPool { kernel: usize, stride: usize },
     Linear,
 }
@@ -97,7 +98,7 @@ impl Step {
     pub(super) const fn padded(&self, classes: usize) -> usize {
         match self.how {
             How::MaxPool { .. } => 0,
-            How::Conv { .. } | How::Linear => self.outputs(classes).next_multiple_of(PANEL),
+            How::Conv { .. } | How::Winograd(_) | How::Linear => self.outputs(classes).next_multiple_of(PANEL),
         }
     }
 
@@ -105,6 +106,7 @@ impl Step {
     pub(super) const fn window(&self) -> (usize, usize) {
         match self.how {
             How::Conv { kernel, .. } | How::MaxPool { kernel, .. } => (kernel, kernel * self.input.channels),
+            How::Winograd(tile) => (tile.kernel(), tile.kernel() * self.input.channels),
             How::Linear => (1, self.input.len()),
         }
     }
@@ -120,20 +122,80 @@ impl Step {
         self.padded(classes).saturating_mul(self.depth())
     }
 
-    /// Lines of its section of packed memory: shifts, biases, multipliers or scales, weights.
+    /// Lines of its section of packed memory: shifts, biases, multipliers or scales, weights; of a Winograd convolution, scales,
+    /// biases and weights.
     pub(super) const fn section_len(&self, classes: usize) -> usize {
         let padded = self.padded(classes);
         if padded == 0 {
             return 0;
         }
+        let weights = Line::count(self.weights_len(classes));
+        if matches!(self.how, How::Winograd(_)) {
+            return (2 * Line::count(padded * size_of::<f32>())).saturating_add(weights);
+        }
         let factor = if self.last { size_of::<f32>() } else { size_of::<i16>() };
         let numbers = 1 + Line::count(padded * size_of::<i32>()) + Line::count(padded * factor);
-        numbers.saturating_add(Line::count(self.weights_len(classes)))
+        numbers.saturating_add(weights)
+    }
+
+    /// Tiles of a Winograd convolution.
+    pub(super) const fn tiling(&self, tile: Int8Tile) -> Tiling {
+        let across = self.output.side.div_ceil(Int8Tile::OUTPUTS);
+        let count = across * across;
+        let planes = tile.planes();
+        Tiling {
+            tile,
+            across,
+            count,
+            chunks: count.div_ceil(TILES),
+            inputs: Line::count(planes * TILES * self.input.channels),
+            scales: Line::count(planes * TILES * size_of::<f32>()),
+            sums: Line::count(planes * TILES * BLOCK * size_of::<i32>()),
+            map: Line::count(self.output.side * self.output.side * BLOCK),
+        }
+    }
+
+    /// Lines of transformed weights: the weights, their sums, scales.
+    pub(super) const fn transformed_len(&self) -> usize {
+        match self.how {
+            How::Winograd(tile) => {
+                let values = tile.planes() * self.output.channels;
+                Line::count(values * self.input.channels) + 2 * Line::count(values * size_of::<i32>())
+            }
+            _ => 0,
+        }
     }
 
     /// Bytes of its output as the kernels of a linear layer write it.
     const fn output_size(&self) -> usize {
         if self.last { size_of::<i32>() } else { self.output.format.size() }
+    }
+}
+
+/// How the tiles of a Winograd convolution are shared out: chunks of tiles are transformed, and blocks of outputs are computed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tiling {
+    pub(super) tile: Int8Tile,
+    /// Tiles of a row of the map.
+    pub(super) across: usize,
+    /// Tiles in all.
+    pub(super) count: usize,
+    pub(super) chunks: usize,
+    /// Lines of the transformed inputs of a chunk: `[N²][TILES][channels]`.
+    pub(super) inputs: usize,
+    /// Lines of the scales of a chunk: `[TILES][N²]`.
+    pub(super) scales: usize,
+    /// Lines of the sums of a chunk and block: `[N²][TILES][32]`.
+    pub(super) sums: usize,
+    /// Lines of the outputs of a block: `[rows][columns][32]`.
+    pub(super) map: usize,
+}
+
+impl Tiling {
+    /// The first tile of a chunk, and how many it has: chunks are as equal as can be.
+    pub(super) fn chunk(&self, number: usize) -> (usize, usize) {
+        let (small, larger) = divide(self.count, self.chunks);
+        (number * small + number.min(larger), small + usize::from(number < larger))
     }
 }
 
@@ -154,9 +216,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a network.
+    /// The plan of a network whose weights are used where they are: in a file that is mapped into memory, or in flash.
     #[must_use]
     pub const fn new(description: &'static Description) -> Self {
+        Self::of(description, false)
+    }
+
+    /// The plan of a network whose convolutions of 3 and 5 rows, without stride, from and to multiples of 32 channels, are
+    /// Winograd's: less than half of the products, for [memory](Self::transformed_len) that their weights are transformed into.
+    #[must_use]
+    pub const fn winograd(description: &'static Description) -> Self {
+        Self::of(description, true)
+    }
+
+    const fn of(description: &'static Description, winograd: bool) -> Self {
         let layers = description.layers;
         assert!(description.name.len() <= 20, "the name of a network has 20 bytes at most");
         let input = description.input();
@@ -178,7 +251,10 @@ impl Plan {
             let border = if i + 1 < layers.len() { layers[i + 1].padding() } else { 0 };
             let mut format = Format::U7;
             let how = match layer.kind {
-                Kind::Conv { kernel, stride, .. } => How::Conv { kernel, stride },
+                Kind::Conv { kernel, stride, .. } => match Int8Tile::of(kernel) {
+                    Some(tile) if winograd && is_winograd(&layer, &grid) => How::Winograd(tile),
+                    _ => How::Conv { kernel, stride },
+                },
                 Kind::MaxPool { kernel, stride } => {
                     format = grid.format;
                     How::MaxPool { kernel, stride }
@@ -239,22 +315,43 @@ impl Plan {
         lines
     }
 
+    /// Lines of memory for transformed weights; none where all are used as they are.
+    #[must_use]
+    pub const fn transformed_len(&self) -> usize {
+        let mut lines = 0_usize;
+        let mut steps = self.steps();
+        while let [step, rest @ ..] = steps {
+            lines = lines.saturating_add(step.transformed_len());
+            steps = rest;
+        }
+        lines
+    }
+
     /// Costs of the layers, in order.
     pub fn costs(&self, classes: usize) -> impl Iterator<Item = Cost> + use<'_> {
         let layers = self.description.layers(classes);
-        self.steps().iter().zip(layers).enumerate().map(move |(i, (step, layer))| Cost {
-            layer,
-            products: step.weights_len(classes) * step.output.side * step.output.side,
-            weight_bytes: step.weights_len(classes),
-            shared_by: if i < self.linear { 1 } else { usize::MAX },
+        self.steps().iter().zip(layers).enumerate().map(move |(i, (step, layer))| {
+            let (weights, positions) = match step.how {
+                How::Winograd(tile) => {
+                    (tile.planes() * step.input.channels * step.output.channels, step.tiling(tile).count)
+                }
+                _ => (step.weights_len(classes), step.output.side * step.output.side),
+            };
+            // Each transformed weight is used at one position of a tile.
+            let products = match step.how {
+                How::Winograd(_) => weights * positions,
+                _ => step.weights_len(classes) * positions,
+            };
+            let shared_by = if i < self.linear { 1 } else { usize::MAX };
+            Cost { layer, products, weight_bytes: weights, shared_by }
         })
     }
 
     /// Lines of workspace that a batch of that many images needs.
     #[must_use]
     pub const fn workspace_len(&self, classes: usize, batch: usize) -> usize {
-        let Parts { image, even, odd, features, products } = self.parts(classes, batch);
-        let maps = image.saturating_add(even).saturating_add(odd);
+        let Parts { image, even, odd, features, products, tiles, blocks } = self.parts(classes, batch);
+        let maps = image.saturating_add(even).saturating_add(odd).saturating_add(tiles).saturating_add(blocks);
         maps.saturating_add(features).saturating_add(products)
     }
 
@@ -269,7 +366,8 @@ impl Plan {
     /// The parts of the workspace, each as large as its largest tenant.
     pub(super) const fn parts(&self, classes: usize, batch: usize) -> Parts {
         let features = self.features().lines(batch);
-        let mut parts = Parts { image: self.image.lines(1), even: 0, odd: 0, features, products: 0 };
+        let image = self.image.lines(1);
+        let mut parts = Parts { image, even: 0, odd: 0, features, products: 0, tiles: 0, blocks: 0 };
         let mut steps = self.steps();
         let mut i = 0;
         while let [step, rest @ ..] = steps {
@@ -280,6 +378,11 @@ impl Plan {
                 parts.even = greater(parts.even, lines);
             } else {
                 parts.odd = greater(parts.odd, lines);
+            }
+            if let How::Winograd(tile) = step.how {
+                let Tiling { chunks, inputs, scales, sums, map, .. } = step.tiling(tile);
+                parts.tiles = greater(parts.tiles, chunks * (inputs + scales));
+                parts.blocks = greater(parts.blocks, step.output.channels / BLOCK * (sums + map));
             }
             if i >= self.linear {
                 let groups = step.outputs(classes).next_multiple_of(super::GROUP);
@@ -301,6 +404,7 @@ impl Plan {
                 How::Conv { kernel, stride } => (1, kernel, stride),
                 How::MaxPool { kernel, stride } => (2, kernel, stride),
                 How::Linear => (3, 0, 0),
+                How::Winograd(tile) => (4, tile.kernel(), 1),
             };
             // The classes have a field of their own.
             let outputs = if step.last { 0 } else { step.output.channels };
@@ -324,6 +428,18 @@ pub(super) struct Parts {
     pub(super) features: usize,
     /// Outputs of a linear layer as its kernels write them.
     pub(super) products: usize,
+    /// Transformed inputs of a Winograd convolution.
+    pub(super) tiles: usize,
+    /// Sums and outputs of a Winograd convolution's blocks of outputs.
+    pub(super) blocks: usize,
+}
+
+/// Whether a convolution is Winograd's, where those are wanted and its kernel has a size of tile.
+const fn is_winograd(layer: &Layer, input: &Grid) -> bool {
+    let whole = input.channels.is_multiple_of(BLOCK) && layer.output.channels.is_multiple_of(BLOCK);
+    // Sums of so many products stay within what a float holds exactly.
+    let few = input.channels <= (1 << 24) / (63 * 127);
+    layer.stride() == 1 && whole && few && matches!(input.format, Format::U7)
 }
 
 /// The greatest magnitude of a pixel for which no sum of the first layer with weights can overflow.

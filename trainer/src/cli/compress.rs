@@ -24,7 +24,8 @@ use crate::{
     compress::{
         Trained,
         compare::{Compared, Comparison, compare, limits},
-        inputs, int8,
+        inputs,
+        int8::{self, Convolutions, Quantised},
         low_rank::{self, LowRank},
         stored,
     },
@@ -52,6 +53,10 @@ pub(super) struct CompressArgs {
     /// Write the weights in 8-bit integers, by the ranges that activations have on the calibration images
     #[arg(long)]
     int8: bool,
+    /// With --int8: use weights where they are, in the file or in flash, instead of transforming those of convolutions into memory,
+    /// which makes them faster
+    #[arg(long, requires = "int8")]
+    in_place: bool,
     /// Write limits into the metadata by which infer-cli marks images that look like none of the training images: how light their
     /// border is, how likely the likeliest class
     #[arg(long)]
@@ -155,7 +160,8 @@ impl CompressArgs {
 
         let factored = self.rank.map(|rank| self.factorise(rank, &source.trained, &calibration)).transpose()?;
         let smaller = factored.as_ref().map_or(&source.trained, |factored| &factored.trained);
-        let lines = self.int8.then(|| int8::quantise(&smaller.weights(), &calibration)).transpose()?;
+        let convolutions = if self.in_place { Convolutions::Direct } else { Convolutions::Winograd };
+        let integers = self.int8.then(|| int8::quantise(&smaller.weights(), &calibration, convolutions)).transpose()?;
 
         let tested = training::test_positions(&source.dataset, self.test_limit);
         let images = counted(tested.len(), "test image");
@@ -168,8 +174,9 @@ impl CompressArgs {
         });
         let parent = parent.transpose()?;
         let before = Compared::Floats(parent.as_ref().unwrap_or(&source.trained));
-        let integers = lines.as_ref().map(|lines| stored::network(smaller.description(), lines)).transpose()?;
-        let after = integers.as_ref().map_or(Compared::Floats(smaller), Compared::Int8);
+        let mut transformed = Vec::new();
+        let network = integers.as_ref().map(|weights| stored::network(weights, &mut transformed)).transpose()?;
+        let after = network.as_ref().map_or(Compared::Floats(smaller), Compared::Int8);
         let set = ImageSet {
             data: &source.dataset.test,
             positions: &tested,
@@ -184,8 +191,8 @@ impl CompressArgs {
             let limits = limits(after, &calibration, source.normalisation)?;
             metadata.insert(checks::KEY.to_string(), serde_json::to_string(&limits)?);
         }
-        let bytes = match &lines {
-            Some(lines) => {
+        let bytes = match &integers {
+            Some(Quantised { lines, .. }) => {
                 int8::save(&self.output, smaller.description(), lines, &metadata)?;
                 size_of_val(&lines[..])
             }

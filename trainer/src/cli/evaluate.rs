@@ -172,8 +172,8 @@ enum Stored<N> {
 impl<N: Network<Cpu>> Stored<N> {
     fn read(path: &impl fmt::Display, file: StoredFile) -> anyhow::Result<Self> {
         if file.length(N::DESCRIPTION.int8_tensor).is_some() {
-            let file = Int8File::new(N::DESCRIPTION, &file)?;
-            file.network().with_context(|| format!("cannot use the weights in {path}"))?;
+            let file = Int8File::new(&file);
+            file.network(&mut Vec::new()).with_context(|| format!("cannot use the weights in {path}"))?;
             return Ok(Self::Int8(file));
         }
         let classes = file.classes(N::DESCRIPTION, "")?;
@@ -198,7 +198,8 @@ impl<N: Network<Cpu>> Stored<N> {
                 Ok(())
             })?),
             Self::Int8(file) => {
-                let network = file.network()?;
+                let mut transformed = Vec::new();
+                let network = file.network(&mut transformed)?;
                 let mut classifier = Compared::Int8(&network).classifier()?;
                 let logits = |inputs: Images<Cpu>| Ok(classifier(&inputs.as_vec())?);
                 evaluate_by::<_, N, anyhow::Error>(&Cpu::default(), images, logits, |count, scores| {

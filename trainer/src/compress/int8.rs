@@ -17,9 +17,32 @@ use infer_core::{
 use super::{CompressError, Floats};
 use crate::export::ExportError;
 
+/// Convolutions of a network in 8-bit integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Convolutions {
+    /// Winograd's where they have a size for it: the fastest, with memory for transformed weights.
+    Winograd,
+    /// Direct ones, whose weights are used where they are.
+    Direct,
+}
+
+/// Weights in 8-bit integers.
+#[derive(Debug)]
+pub struct Quantised {
+    /// Plan by which they are packed.
+    pub plan: &'static Plan,
+    /// Packed memory.
+    pub lines: Vec<Line>,
+}
+
 /// The int8 plan of a network.
-pub(super) fn plan(description: &Description) -> Result<&'static Plan, CompressError> {
-    let plan = int8::NETWORKS.iter().find(|plan| plan.description().name == description.name);
+fn plan(description: &Description, convolutions: Convolutions) -> Result<&'static Plan, CompressError> {
+    let plans = int8::NETWORKS.iter().filter(|plan| plan.description().name == description.name);
+    let direct = |plan: &&&'static Plan| plan.transformed_len() == 0;
+    let plan = match convolutions {
+        Convolutions::Winograd => plans.clone().find(|plan| !direct(plan)).or_else(|| plans.clone().find(direct)),
+        Convolutions::Direct => plans.clone().find(direct),
+    };
     plan.copied().ok_or_else(|| CompressError::Network(description.name.to_string()))
 }
 
@@ -27,8 +50,8 @@ pub(super) fn plan(description: &Description) -> Result<&'static Plan, CompressE
 ///
 /// # Errors
 /// [`CompressError`].
-pub fn quantise(weights: &Weights<'_>, inputs: &[f32]) -> Result<Vec<Line>, CompressError> {
-    let plan = plan(weights.description())?;
+pub fn quantise(weights: &Weights<'_>, inputs: &[f32], convolutions: Convolutions) -> Result<Quantised, CompressError> {
+    let plan = plan(weights.description(), convolutions)?;
     let network = Floats::new(weights)?;
     let mut greatest = vec![0.0_f32; weights.description().layers.len()];
     network.observe(inputs, |layer, outputs| {
@@ -46,7 +69,7 @@ pub fn quantise(weights: &Weights<'_>, inputs: &[f32]) -> Result<Vec<Line>, Comp
     let input = if input > 0.0 { input } else { 1.0 };
     let mut lines = vec![Line::ZERO; plan.packed_len(weights.classes())];
     int8::Network::pack(plan, weights, Ranges { input, outputs: &outputs }, &mut lines)?;
-    Ok(lines)
+    Ok(Quantised { plan, lines })
 }
 
 /// Magnitudes of a layer's outputs, counted.

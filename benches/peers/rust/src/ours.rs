@@ -3,7 +3,7 @@
 use anyhow::Context;
 pub use infer_core::packed::LinearWeights;
 use infer_core::{
-    alexnet::{INT8_PLAN, PLAN},
+    alexnet::PLAN,
     int8::{self, Int8Backend},
     packed::{Backend, Line, Network, Parallel, Serial},
     weights::Weights,
@@ -51,7 +51,9 @@ pub fn run_int8(task: &Task) -> anyhow::Result<()> {
     let mut lines = vec![Line::ZERO; Line::count(bytes.len())];
     Line::bytes_mut(&mut lines)[..bytes.len()].copy_from_slice(&bytes);
     let file = &Line::bytes(&lines)[..bytes.len()];
-    let network = int8::Network::from_safetensors(&INT8_PLAN, file, backend)?;
+    let plan = int8::plan_of(file)?;
+    let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+    let network = int8::Network::from_safetensors(plan, file, &mut transformed, backend)?;
 
     let mut logits = vec![0.0; task.batch * network.classes()];
     let mut workspace = vec![Line::ZERO; network.workspace_len(task.batch)];

@@ -2,6 +2,7 @@
 
 use super::table::{Int8Kernels, int8_kernels};
 use super::vector::Sums;
+use super::winograd::shorts::Shorts;
 use core::arch::aarch64::*;
 
 /// Four sums; products of bytes in 16 bits, added by pairs (at most 2 · 127 · 127, which fits), then by pairs in 32.
@@ -103,6 +104,67 @@ sums!(NeonDot, |sums, activations, weights| {
     sums
 });
 
+/// Eight integers of 16 bits.
+#[derive(Clone, Copy)]
+struct NeonShorts(int16x8_t);
+
+impl Shorts for NeonShorts {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: i16) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        Self(unsafe { vdupq_n_s16(value) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(pointer: *const u8) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON, and eight bytes can be read.
+        Self(unsafe { vreinterpretq_s16_u16(vmovl_u8(vld1_u8(pointer))) })
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        Self(unsafe { vaddq_s16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        Self(unsafe { vsubq_s16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        Self(unsafe { vmulq_s16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn max_magnitude(self, other: Self) -> Self {
+        // SAFETY: the caller knows that the CPU has NEON.
+        Self(unsafe { vmaxq_s16(self.0, vabsq_s16(other.0)) })
+    }
+
+    #[inline(always)]
+    unsafe fn greatest(self) -> i16 {
+        // SAFETY: the caller knows that the CPU has NEON.
+        unsafe { vmaxvq_s16(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_scaled(self, shift: i32, multiplier: i16, pointer: *mut u8) {
+        // SAFETY: the caller knows that the CPU has NEON, and eight bytes can be written. The doubled product, rounded, halves to
+        // the one that is wanted.
+        unsafe {
+            let shifted = vshlq_s16(self.0, vdupq_n_s16(shift as i16));
+            let value = vaddq_s16(vqrdmulhq_s16(shifted, vdupq_n_s16(multiplier)), vdupq_n_s16(64));
+            vst1_u8(pointer, vmovn_u16(vreinterpretq_u16_s16(value)));
+        }
+    }
+}
+
 /// Whether the CPU has instructions for dot products. Linux says so; elsewhere, the target must.
 pub(super) fn has_dot_products() -> bool {
     #[cfg(all(any(target_os = "linux", target_os = "android"), target_endian = "little", target_pointer_width = "64"))]
@@ -160,9 +222,9 @@ mod linux {
 }
 
 // 32 registers: 4 · 5 sums, 4 vectors of weights, 1 input, 3 products.
-int8_kernels!(neon: Neon, Neon, panels: 1, rows: 5, unroll: 2, split: 2, "neon");
+int8_kernels!(neon: Neon, Neon, NeonShorts, float32x4_t, panels: 1, rows: 5, unroll: 2, split: 2, "neon");
 // 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
-int8_kernels!(neon_dot: NeonDot, NeonDot, panels: 1, rows: 6, unroll: 2, split: 2, "neon,dotprod");
+int8_kernels!(neon_dot: NeonDot, NeonDot, NeonShorts, float32x4_t, panels: 1, rows: 6, unroll: 2, split: 2, "neon,dotprod");
 
 /// The kernels of NEON.
 pub(super) static NEON: Int8Kernels = neon::KERNELS;

@@ -2,7 +2,7 @@
 //! backends give the same bits.
 //!
 //! ```text
-//! row, pool, peak   written once over vectors of any width
+//! row, pool, winograd, peak   written once over vectors of any width
 //!    │
 //! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)
 //!    │
@@ -18,6 +18,7 @@ mod portable;
 mod row;
 mod table;
 mod vector;
+mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -29,6 +30,7 @@ pub use pool::Int8PoolRow;
 pub use row::{Int8Output, Int8Row, Scaling};
 pub use table::Int8Kernels;
 pub use vector::Activation;
+pub use winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Tile};
 
 /// Outputs that are computed together and whose weights lie together.
 pub const INT8_PANEL: usize = 16;

@@ -2,6 +2,8 @@
 
 use super::table::{Int8Kernels, int8_kernels};
 use super::vector::Sums;
+use super::winograd::shorts::Shorts;
+use crate::vector;
 
 /// A vector that needs no particular instructions: an array, of which the compiler makes what the target has.
 #[derive(Clone, Copy)]
@@ -99,12 +101,75 @@ impl<const LANES: usize> Portable<LANES> {
     }
 }
 
+/// Integers of 16 bits, in an array.
+#[derive(Clone, Copy)]
+pub(super) struct PortableShorts<const LANES: usize>([i16; LANES]);
+
+impl<const LANES: usize> PortableShorts<LANES> {
+    #[inline(always)]
+    fn zip(mut self, other: Self, operation: impl Fn(i16, i16) -> i16) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a = operation(*a, b));
+        self
+    }
+}
+
+impl<const LANES: usize> Shorts for PortableShorts<LANES> {
+    const LANES: usize = LANES;
+
+    #[inline(always)]
+    unsafe fn splat(value: i16) -> Self {
+        Self([value; LANES])
+    }
+
+    #[inline(always)]
+    unsafe fn load(pointer: *const u8) -> Self {
+        // SAFETY: the caller says that `LANES` bytes can be read.
+        Self(unsafe { pointer.cast::<[u8; LANES]>().read() }.map(i16::from))
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, i16::wrapping_add)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, i16::wrapping_sub)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, i16::wrapping_mul)
+    }
+
+    #[inline(always)]
+    unsafe fn max_magnitude(self, other: Self) -> Self {
+        self.zip(other, |a, b| a.max(b.wrapping_abs()))
+    }
+
+    #[inline(always)]
+    unsafe fn greatest(self) -> i16 {
+        self.0.into_iter().fold(0, i16::max)
+    }
+
+    #[inline(always)]
+    unsafe fn store_scaled(self, shift: i32, multiplier: i16, pointer: *mut u8) {
+        let bytes = self.0.map(|value| {
+            let shifted = i32::from(value).wrapping_shl(shift as u32);
+            let product = shifted.wrapping_mul(i32::from(multiplier));
+            ((product.wrapping_add(1 << 14) >> 15) + 64) as u8
+        });
+        // SAFETY: the caller says that `LANES` bytes can be written.
+        unsafe { pointer.cast::<[u8; LANES]>().write(bytes) }
+    }
+}
+
 // Where every CPU of the target has vectors: two of them, as a rule, and four positions use the widened weights.
 #[cfg(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"))]
-int8_kernels!(scalar: Scalar, Portable<8>, panels: 1, rows: 4, unroll: 1, split: 1);
+int8_kernels!(scalar: Scalar, Portable<8>, PortableShorts<8>, vector::Portable<4>, panels: 1, rows: 4, unroll: 1, split: 1);
 // Otherwise, few registers, and little memory for code.
 #[cfg(not(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128")))]
-int8_kernels!(scalar: Scalar, Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
+int8_kernels!(scalar: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
 
 /// The kernels of any CPU.
 pub(super) static SCALAR: Int8Kernels = scalar::KERNELS;

@@ -1,5 +1,6 @@
 //! The int8 kernels of a backend as a table of functions, safe to call, and the macro that makes the tables.
 
+use super::winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Tile};
 use super::{Int8Backend, Int8PoolRow, Int8Row};
 use crate::layout::Misfit;
 use core::fmt;
@@ -11,6 +12,9 @@ pub struct Int8Kernels {
     pub(super) wide_row: unsafe fn(Int8Row<'_, i16>),
     pub(super) max_pool: unsafe fn(Int8PoolRow<'_, u8>),
     pub(super) wide_max_pool: unsafe fn(Int8PoolRow<'_, i16>),
+    pub(super) filters: [unsafe fn(Int8Filters<'_>); Int8Tile::ALL.len()],
+    pub(super) input: [unsafe fn(Int8InputTile<'_>); Int8Tile::ALL.len()],
+    pub(super) output: [unsafe fn(Int8OutputTile<'_>); Int8Tile::ALL.len()],
     pub(super) multiply_adds: unsafe fn(usize) -> u64,
 }
 
@@ -54,6 +58,40 @@ method! {
     wide_max_pool(Int8PoolRow<'_, i16>);
 }
 
+/// Makes a method of a function of the table, one for each size of tile.
+macro_rules! tile_method {
+    ($(#[doc = $doc:literal] $name:ident($type:ty, $size:ident);)*) => {
+        impl Int8Kernels {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// [`Misfit`] where the sizes do not fit each other.
+                #[inline]
+                pub fn $name(&self, tile: Int8Tile, call: $type) -> Result<(), Misfit> {
+                    if !call.fits(tile.$size()) {
+                        return Err(Misfit);
+                    }
+                    let [three, five] = self.$name;
+                    let kernel = if matches!(tile, Int8Tile::F2x3) { three } else { five };
+                    // SAFETY: the sizes hold, and the CPU has the instructions.
+                    unsafe { kernel(call) };
+                    Ok(())
+                }
+            )*
+        }
+    };
+}
+
+tile_method! {
+    #[doc = "Transforms weights of a Winograd convolution."]
+    filters(Int8Filters<'_>, kernel);
+    #[doc = "Transforms a tile of inputs of a Winograd convolution."]
+    input(Int8InputTile<'_>, planes);
+    #[doc = "Transforms the sums of a tile of a Winograd convolution to outputs."]
+    output(Int8OutputTile<'_>, planes);
+}
+
 impl Int8Kernels {
     /// The backend whose functions these are.
     #[must_use]
@@ -73,11 +111,14 @@ impl Int8Kernels {
 
 /// Makes a module of the generic int8 kernels, compiled for the instructions named: `KERNELS` is their table.
 macro_rules! int8_kernels {
-    ($name:ident: $backend:ident, $vector:ty, panels: $panels:literal, rows: $rows:literal, unroll: $unroll:literal,
+    ($name:ident: $backend:ident, $vector:ty, $shorts:ty, $floats:ty, panels: $panels:literal, rows: $rows:literal, unroll: $unroll:literal,
      split: $split:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
             use $crate::int8::vector::Sums;
+            use $crate::int8::winograd::{
+                Int8Filters, Int8InputTile, Int8OutputTile, filters, for_each_int8_tile, input, output,
+            };
             use $crate::int8::{INT8_PANEL, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, peak, pool, row};
             use $crate::table::compiled;
 
@@ -91,6 +132,9 @@ macro_rules! int8_kernels {
                     = row::row::<$vector, i16, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
                 fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
+                fn transform_filters[R, N](call: Int8Filters<'_>) = filters::filters::<R, N>;
+                fn transform_input[R, N](call: Int8InputTile<'_>) = input::input::<$shorts, R, N>;
+                fn transform_output[R, N](call: Int8OutputTile<'_>) = output::output::<$floats, R, N>;
                 fn multiply_adds(least: usize) -> u64 = peak::multiply_adds::<$vector, { VECTORS * $panels }, $rows>;
             }
 
@@ -100,6 +144,9 @@ macro_rules! int8_kernels {
                 wide_row: wide,
                 max_pool,
                 wide_max_pool,
+                filters: for_each_int8_tile!(transform_filters),
+                input: for_each_int8_tile!(transform_input),
+                output: for_each_int8_tile!(transform_output),
                 multiply_adds,
             };
         }

@@ -1,10 +1,11 @@
 //! Every int8 backend against the definition, in 64 bits, bit by bit.
 
-use super::portable::Portable;
+use super::portable::{Portable, PortableShorts};
 use super::table::int8_kernels;
 use super::*;
 use crate::backend::Backend;
 use crate::layout::Misfit;
+use crate::vector;
 use proptest::prelude::*;
 use std::vec::Vec;
 use std::{format, println, vec};
@@ -34,7 +35,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 /// Numbers from `least` to `most`; of an extreme case, only those two and zero.
-fn numbers(seed: u64, extreme: bool, least: i64, most: i64) -> impl FnMut() -> i64 {
+pub(super) fn numbers(seed: u64, extreme: bool, least: i64, most: i64) -> impl FnMut() -> i64 {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     move || {
         state ^= state << 13;
@@ -142,15 +143,15 @@ fn check<A: Activation>(
 }
 
 // Plain Rust as CPUs without vectors run it, on any CPU.
-int8_kernels!(narrow: Scalar, Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
+int8_kernels!(narrow: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
 static NARROW: Int8Kernels = narrow::KERNELS;
 
 // Sums of several panels, and those of a single position split, as they are with AVX-512, on any CPU.
-int8_kernels!(wide: Scalar, Portable<16>, panels: 2, rows: 12, unroll: 4, split: 4);
+int8_kernels!(wide: Scalar, Portable<16>, PortableShorts<32>, vector::Portable<16>, panels: 2, rows: 12, unroll: 4, split: 4);
 static WIDE: Int8Kernels = wide::KERNELS;
 
 /// The backends of this CPU, and plain Rust in the ways of others.
-fn available() -> Vec<&'static Int8Kernels> {
+pub(super) fn available() -> Vec<&'static Int8Kernels> {
     Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).chain([&NARROW, &WIDE]).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use super::table::{Int8Kernels, int8_kernels};
 use super::vector::Sums;
+use super::winograd::shorts::Shorts;
 use core::arch::x86_64::*;
 
 /// Eight sums; products of bytes by pairs in 16 bits (at most 2 · 127 · 127, which fits), then by pairs in 32.
@@ -151,12 +152,122 @@ sums!(
     _mm512_dpwssd_epi32(sums, activations, weights)
 );
 
+/// Sixteen integers of 16 bits.
+#[derive(Clone, Copy)]
+struct Shorts256(__m256i);
+
+/// Thirty-two integers of 16 bits.
+#[derive(Clone, Copy)]
+struct Shorts512(__m512i);
+
+macro_rules! shorts {
+    ($type:ident, $lanes:literal, $splat:ident, $load:expr, $add:ident, $sub:ident, $mul:ident, $max:ident, $abs:ident,
+     $shift:ident, $scale:ident, |$vector:ident, $part:ident| $halved:expr, |$value:ident, $pointer:ident| $store:expr) => {
+        impl Shorts for $type {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn splat(value: i16) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                Self(unsafe { $splat(value) })
+            }
+
+            #[inline(always)]
+            unsafe fn load(pointer: *const u8) -> Self {
+                // SAFETY: the caller knows that the CPU has the instructions, and the bytes can be read.
+                Self(unsafe { $load(pointer) })
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                Self(unsafe { $sub(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn mul(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction.
+                Self(unsafe { $mul(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn max_magnitude(self, other: Self) -> Self {
+                // SAFETY: the caller knows that the CPU has the instructions.
+                Self(unsafe { $max(self.0, $abs(other.0)) })
+            }
+
+            #[inline(always)]
+            unsafe fn greatest(self) -> i16 {
+                let $vector = self.0;
+                // SAFETY: the caller knows that the CPU has the instructions.
+                unsafe {
+                    let $part = $halved;
+                    let part = _mm_max_epi16(_mm256_castsi256_si128($part), _mm256_extracti128_si256::<1>($part));
+                    // The least of eight, of the complements.
+                    let ones = _mm_set1_epi16(-1);
+                    !_mm_extract_epi16::<0>(_mm_minpos_epu16(_mm_xor_si128(part, ones))) as i16
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn store_scaled(self, shift: i32, multiplier: i16, $pointer: *mut u8) {
+                // SAFETY: the caller knows that the CPU has the instructions, and the bytes can be written.
+                unsafe {
+                    let shifted = $shift(self.0, _mm_cvtsi32_si128(shift));
+                    let $value = $add($scale(shifted, $splat(multiplier)), $splat(64));
+                    $store;
+                }
+            }
+        }
+    };
+}
+
+shorts!(
+    Shorts256,
+    16,
+    _mm256_set1_epi16,
+    |pointer: *const u8| _mm256_cvtepu8_epi16(_mm_loadu_si128(pointer.cast())),
+    _mm256_add_epi16,
+    _mm256_sub_epi16,
+    _mm256_mullo_epi16,
+    _mm256_max_epi16,
+    _mm256_abs_epi16,
+    _mm256_sll_epi16,
+    _mm256_mulhrs_epi16,
+    |vector, part| vector,
+    |value, pointer| {
+        let bytes = _mm_packus_epi16(_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
+        _mm_storeu_si128(pointer.cast(), bytes)
+    }
+);
+shorts!(
+    Shorts512,
+    32,
+    _mm512_set1_epi16,
+    |pointer: *const u8| _mm512_cvtepu8_epi16(_mm256_loadu_si256(pointer.cast())),
+    _mm512_add_epi16,
+    _mm512_sub_epi16,
+    _mm512_mullo_epi16,
+    _mm512_max_epi16,
+    _mm512_abs_epi16,
+    _mm512_sll_epi16,
+    _mm512_mulhrs_epi16,
+    |vector, part| _mm256_max_epi16(_mm512_castsi512_si256(vector), _mm512_extracti64x4_epi64::<1>(vector)),
+    |value, pointer| _mm256_storeu_si256(pointer.cast(), _mm512_cvtepi16_epi8(value))
+);
+
 // 16 registers: 2 · 4 sums, 2 vectors of weights, 1 input, 2 products, ones.
-int8_kernels!(avx2: Avx2, Avx2, panels: 1, rows: 4, unroll: 4, split: 4, "avx2");
+int8_kernels!(avx2: Avx2, Avx2, Shorts256, __m256, panels: 1, rows: 4, unroll: 4, split: 4, "avx2");
 // 16 registers: 2 · 6 sums, 2 vectors of weights, 1 input.
-int8_kernels!(avx_vnni: AvxVnni, AvxVnni, panels: 1, rows: 6, unroll: 4, split: 4, "avx2,avxvnni");
+int8_kernels!(avx_vnni: AvxVnni, AvxVnni, Shorts256, __m256, panels: 1, rows: 6, unroll: 4, split: 4, "avx2,avxvnni");
 // 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
-int8_kernels!(avx512_vnni: Avx512Vnni, Avx512Vnni, panels: 2, rows: 12, unroll: 4, split: 4, "avx512f,avx512bw,avx512vnni");
+int8_kernels!(avx512_vnni: Avx512Vnni, Avx512Vnni, Shorts512, __m512, panels: 2, rows: 12, unroll: 4, split: 4, "avx512f,avx512bw,avx512vnni");
 
 /// The kernels of AVX2.
 pub(super) static AVX2: Int8Kernels = avx2::KERNELS;

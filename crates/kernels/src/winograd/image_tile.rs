@@ -3,13 +3,27 @@
 use crate::layout::LANES;
 use core::ops::Deref;
 
-/// Channels of a position outside of the image: positions are asked for as many channels at a time.
-static ZEROS: [f32; 512] = [0.0; 512];
+/// Channels that positions are asked for at a time.
+const CHANNELS: usize = 512;
+
+/// A number format of images.
+pub(crate) trait Pixel: Sized + 'static {
+    /// Channels of a position outside of the image.
+    const ZEROS: &'static [Self; CHANNELS];
+}
+
+impl Pixel for f32 {
+    const ZEROS: &'static [Self; CHANNELS] = &[0.0; CHANNELS];
+}
+
+impl Pixel for u8 {
+    const ZEROS: &'static [Self; CHANNELS] = &[0; CHANNELS];
+}
 
 /// A square tile of an image of `[height][width][channels]`. Outside of the image everything is zero, and nothing is written.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageTile<T> {
-    /// `[height][width][channels]`: `&[f32]` where it is read, `&mut [f32]` where it is written.
+    /// `[height][width][channels]`: `&[f32]` or `&[u8]` where it is read, `&mut [f32]` where it is written.
     pub image: T,
     /// Rows of the image.
     pub height: usize,
@@ -23,7 +37,7 @@ pub struct ImageTile<T> {
     pub left: isize,
 }
 
-impl<T: Deref<Target = [f32]>> ImageTile<T> {
+impl<P, T: Deref<Target = [P]>> ImageTile<T> {
     /// Whether the image has as many values as its sizes say, and the tile's place can be computed.
     #[inline]
     pub(crate) fn fits(&self) -> bool {
@@ -48,20 +62,21 @@ impl<T> ImageTile<T> {
     }
 }
 
-impl ImageTile<&[f32]> {
+#[allow(private_bounds, reason = "its functions are as private")]
+impl<P: Pixel> ImageTile<&[P]> {
     /// The first channel and the number of channels of parts of the image that have no more channels than
     /// [`positions`](Self::positions) are good for.
     #[inline(always)]
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (usize, usize)> + use<P> {
         let channels = self.channels;
-        (0..channels).step_by(ZEROS.len()).map(move |first| (first, ZEROS.len().min(channels - first)))
+        (0..channels).step_by(CHANNELS).map(move |first| (first, CHANNELS.min(channels - first)))
     }
 
     /// Each pixel of the tile from channel `first` on: in the image where it lies inside, else of zeros, as many as the parts
     /// have channels.
     #[inline(always)]
-    pub(crate) fn positions<const N: usize>(&self, first: usize) -> [[*const f32; N]; N] {
-        let mut positions = [[ZEROS.as_ptr(); N]; N];
+    pub(crate) fn positions<const N: usize>(&self, first: usize) -> [[*const P; N]; N] {
+        let mut positions = [[P::ZEROS.as_ptr(); N]; N];
         for (i, row) in positions.iter_mut().enumerate() {
             for (j, position) in row.iter_mut().enumerate() {
                 if let Some(start) = self.pixel(i, j) {

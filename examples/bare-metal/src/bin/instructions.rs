@@ -43,7 +43,7 @@ fn run() -> Result<(), Error> {
     hprintln!("instructions: forward pass {}", forward);
     let mut integers = [Line::ZERO; INT8_PLAN.packed_len(10)];
     firmware::quantise(&mut integers)?;
-    let network = Network::from_packed(&INT8_PLAN, black_box(&integers), Int8Backend::best())?;
+    let network = Network::from_packed(&INT8_PLAN, black_box(&integers), &mut [], Int8Backend::best())?;
     let pixels = image[0].as_flattened();
     let pixels: [i16; SIDE * SIDE] =
         core::array::from_fn(|i| pixels.get(i).map_or(0, |pixel| network.quantise(*pixel)));

@@ -23,7 +23,7 @@ fn main() -> ! {
     let _ = black_box(run(black_box(LENET5_WEIGHTS), IMAGE, WORKSPACE));
     // AlexNet too, though this board's memory would not hold it, and both packed: what counts here is what is linked.
     let _ = black_box(run_alexnet(black_box((&[][..], &[][..], &mut [][..]))));
-    for plan in black_box([&alexnet::INT8_PLAN, &lenet5::INT8_PLAN]) {
+    for plan in black_box([&alexnet::INT8_PLAN, &alexnet::INT8_WINOGRAD_PLAN, &lenet5::INT8_PLAN]) {
         let _ = black_box(run_int8(plan, black_box((&[][..], &[][..], &mut [][..], &mut [][..]))));
     }
     for plan in black_box([&alexnet::PLAN, &lenet5::PLAN]) {
@@ -61,11 +61,12 @@ fn run_int8(
 ) -> Option<()> {
     let weights = Weights::from_safetensors(plan.description(), file).ok()?;
     let (packed, workspace) = lines.split_at_mut_checked(plan.packed_len(weights.classes()))?;
+    let (transformed, workspace) = workspace.split_at_mut_checked(plan.transformed_len())?;
     int8::Network::pack(plan, &weights, int8::Ranges { input: 1.0, outputs: images }, packed).ok()?;
-    let network = int8::Network::from_packed(plan, packed, Int8Backend::best()).ok()?;
+    let network = int8::Network::from_packed(plan, packed, transformed, Int8Backend::best()).ok()?;
     network.check_weights().ok()?;
     network.forward(images, logits, workspace, &Serial).ok()?;
-    let network = int8::Network::from_safetensors(plan, file, Int8Backend::best()).ok()?;
+    let network = int8::Network::from_safetensors(plan, file, &mut [], Int8Backend::best()).ok()?;
     network.forward_quantised(&[network.quantise(*images.first()?)], logits, workspace, &Serial).ok()
 }
 

@@ -1,0 +1,157 @@
+//! A Winograd convolution of one image: tiles of inputs, blocks of outputs, and the map of them.
+
+use super::TILES;
+use super::forward::{Engine, note};
+use super::memory::{Factors, Section, Transformed};
+use super::plan::{Step, Tiling};
+use crate::number::divide;
+use kernels::{
+    BLOCK, ImageTile, Int8InputTile, Int8Kernels, Int8Output, Int8OutputTile, Int8Row, Int8Tile, Line, Misfit,
+    Parallel, for_each_chunk, numbers, numbers_mut,
+};
+
+impl<P: Parallel> Engine<'_, P> {
+    /// A Winograd convolution and ReLU. `tiles` holds the transformed inputs, by chunks of tiles, and `blocks` the sums and outputs,
+    /// by blocks of 32 outputs, each computed by a task that writes memory of its own.
+    pub(super) fn winograd(
+        &self,
+        step: &Step,
+        section: &Section<'_>,
+        tiling: Tiling,
+        input: &[Line],
+        output: &mut [Line],
+        (tiles, blocks): (&mut [Line], &mut [Line]),
+    ) {
+        let Factors::Winograd(weights) = section.factors else {
+            return note(&self.misfit, Err(Misfit));
+        };
+        let layer = Layer { step, tiling };
+        let (misfit, kernels) = (&self.misfit, self.kernels);
+        let Tiling { chunks, inputs, scales, sums, map, .. } = tiling;
+        for_each_chunk(self.parallel, tiles, inputs + scales, chunks, |chunk, memory| {
+            note(misfit, layer.transform(kernels, chunk, numbers(input), memory));
+        });
+        let tiles: &[Line] = tiles;
+        for_each_chunk(self.parallel, blocks, sums + map, step.output.channels / BLOCK, |block, memory| {
+            note(misfit, layer.compute(kernels, block, weights, tiles, memory));
+        });
+        let blocks: &[Line] = blocks;
+        let rows = step.output.rows();
+        let output: &mut [u8] = numbers_mut(output);
+        for_each_chunk(self.parallel, output, step.output.row_len(), rows, |row, output| {
+            layer.place(row, blocks, output)
+        });
+    }
+}
+
+/// A Winograd convolution.
+#[derive(Clone, Copy)]
+struct Layer<'a> {
+    step: &'a Step,
+    tiling: Tiling,
+}
+
+impl Layer<'_> {
+    /// Transforms the inputs of a chunk of tiles: `[N²][TILES][channels]`, then scales, `[TILES][N²]`.
+    fn transform(&self, kernels: &Int8Kernels, chunk: usize, input: &[u8], memory: &mut [Line]) -> Result<(), Misfit> {
+        let Self { step, tiling } = *self;
+        let (grid, planes) = (step.input, tiling.tile.planes());
+        let (bytes, scales) = memory.split_at_mut_checked(tiling.inputs).ok_or(Misfit)?;
+        let (bytes, scales) = (numbers_mut::<u8>(bytes), numbers_mut::<f32>(scales));
+        let image = input.get(..grid.len()).ok_or(Misfit)?;
+        let (first, count) = tiling.chunk(chunk);
+        for at in 0..count {
+            let (row, column) = divide(first + at, tiling.across);
+            let [top, left] = [row, column].map(|place| (place * Int8Tile::OUTPUTS) as isize);
+            let image =
+                ImageTile { image, height: grid.rows(), width: grid.rows(), channels: grid.channels, top, left };
+            let tile = Int8InputTile {
+                image,
+                output: bytes.get_mut(at * grid.channels..).ok_or(Misfit)?,
+                plane: TILES * grid.channels,
+                scales: scales.get_mut(at * planes..).ok_or(Misfit)?,
+            };
+            kernels.input(tiling.tile, tile)?;
+        }
+        Ok(())
+    }
+
+    /// Computes a block of outputs: sums, `[N²][TILES][32]`, of one chunk after the other, then the block's map.
+    fn compute(
+        &self,
+        kernels: &Int8Kernels,
+        block: usize,
+        weights: Transformed<'_>,
+        tiles: &[Line],
+        memory: &mut [Line],
+    ) -> Result<(), Misfit> {
+        let Self { step, tiling } = *self;
+        let (channels, outputs, side) = (step.input.channels, step.output.channels, step.output.side);
+        let planes = tiling.tile.planes();
+        let (sums, map) = memory.split_at_mut_checked(tiling.sums).ok_or(Misfit)?;
+        let (sums, map) = (numbers_mut::<i32>(sums), numbers_mut::<u8>(map));
+        let first_output = block * BLOCK;
+        for (chunk, tiles) in tiles.chunks_exact((tiling.inputs + tiling.scales).max(1)).take(tiling.chunks).enumerate()
+        {
+            let (first, count) = tiling.chunk(chunk);
+            let (inputs, tile_scales) = tiles.split_at_checked(tiling.inputs).ok_or(Misfit)?;
+            let (inputs, tile_scales) = (numbers::<u8>(inputs), numbers::<f32>(tile_scales));
+            for plane in 0..planes {
+                let place = plane * outputs + first_output;
+                kernels.row(Int8Row {
+                    input: inputs.get(plane * TILES * channels..).ok_or(Misfit)?,
+                    rows: 1,
+                    between: 0,
+                    run: channels,
+                    step: channels,
+                    positions: count,
+                    weights: weights.weights.get(place * channels..).ok_or(Misfit)?,
+                    outputs: BLOCK,
+                    bias: weights.sums.get(place..).ok_or(Misfit)?,
+                    output: Int8Output::Sums {
+                        values: sums.get_mut(plane * TILES * BLOCK..).ok_or(Misfit)?,
+                        pixel: BLOCK,
+                    },
+                })?;
+            }
+            for at in 0..count {
+                let (row, column) = divide(first + at, tiling.across);
+                let [row, column] = [row, column].map(|place| place * Int8Tile::OUTPUTS);
+                kernels.output(
+                    tiling.tile,
+                    Int8OutputTile {
+                        products: sums.get(at * BLOCK..).ok_or(Misfit)?,
+                        plane: TILES * BLOCK,
+                        tile_scales: tile_scales.get(at * planes..).ok_or(Misfit)?,
+                        scales: weights.scales.get(first_output..).ok_or(Misfit)?,
+                        outputs,
+                        bias: weights.bias.get(first_output..).ok_or(Misfit)?,
+                        output: map.get_mut((row * side + column) * BLOCK..).ok_or(Misfit)?,
+                        stride: side * BLOCK,
+                        rows: side.saturating_sub(row).min(Int8Tile::OUTPUTS),
+                        columns: side.saturating_sub(column).min(Int8Tile::OUTPUTS),
+                    },
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the outputs of all blocks beside each other, in a row of the layer's output.
+    fn place(&self, row: usize, blocks: &[Line], output: &mut [u8]) {
+        let Self { step, tiling } = *self;
+        let (side, border) = (step.output.side, step.output.border);
+        output.fill(0);
+        let Some(y) = row.checked_sub(border).filter(|y| *y < side) else { return };
+        for (block, memory) in blocks.chunks_exact((tiling.sums + tiling.map).max(1)).enumerate() {
+            let map: &[u8] = numbers(memory.get(tiling.sums..).unwrap_or_default());
+            let pixels = map.chunks_exact(BLOCK).skip(y * side).take(side);
+            let targets = output.chunks_exact_mut(step.output.channels.max(1)).skip(border);
+            for (target, pixel) in targets.zip(pixels) {
+                if let Some(target) = target.get_mut(block * BLOCK..).and_then(|target| target.get_mut(..BLOCK)) {
+                    target.copy_from_slice(pixel);
+                }
+            }
+        }
+    }
+}
