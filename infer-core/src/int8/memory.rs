@@ -6,7 +6,8 @@
 use super::plan::{How, Plan, Step};
 use super::{Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL};
 use crate::describe::CLASSES;
-use kernels::{INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
+use crate::number::divide;
+use kernels::{BLOCK, INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
 
 /// Beginning of the header line.
 const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"Infe"), u32::from_le_bytes(*b"rI8\0")];
@@ -91,11 +92,11 @@ pub(super) enum Factors<'w> {
 /// Weights of a Winograd convolution, transformed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transformed<'w> {
-    /// `[N²][outputs / 16][channels / 4][16][4]`
+    /// `[outputs / 32][N²][2][channels / 4][16][4]`
     pub(super) weights: &'w [i8],
-    /// What 64, which is in all inputs, adds to the sums, with its sign changed: `[N²][outputs]`.
+    /// What 64, which is in all inputs, adds to the sums, with its sign changed: `[outputs / 32][N²][32]`.
     pub(super) sums: &'w [i32],
-    /// `[N²][outputs]`
+    /// `[outputs / 32][N²][32]`
     pub(super) scales: &'w [f32],
     /// One value for each output.
     pub(super) bias: &'w [f32],
@@ -172,15 +173,18 @@ impl<'w> Section<'w> {
         let memory = part_mut::<i8>(transformed, values * channels);
         let (sums, scales) = (part_mut::<i32>(transformed, values), part_mut::<f32>(transformed, values));
         for first in (0..outputs).step_by(INT8_PANEL) {
+            // The panel's place in its block.
+            let (block, lane) = divide(first, BLOCK);
+            let place = block * tile.planes() * BLOCK + lane;
             let filters = Int8Filters {
                 weights: weights.get(first * step.depth()..).unwrap_or_default(),
                 channels,
                 output_scales: output_scales.get(first..).unwrap_or_default(),
-                transformed: memory.get_mut(first * channels..).unwrap_or_default(),
-                plane: outputs * channels,
-                sums: sums.get_mut(first..).unwrap_or_default(),
-                scales: scales.get_mut(first..).unwrap_or_default(),
-                outputs,
+                transformed: memory.get_mut(place * channels..).unwrap_or_default(),
+                plane: BLOCK * channels,
+                sums: sums.get_mut(place..).unwrap_or_default(),
+                scales: scales.get_mut(place..).unwrap_or_default(),
+                outputs: BLOCK,
             };
             kernels.filters(tile, filters)?;
         }

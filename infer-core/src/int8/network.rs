@@ -296,16 +296,12 @@ fn lines_of<'w>(plan: &Plan, file: &'w [u8]) -> Result<&'w [Line], Int8Error> {
 
 /// `round(pixel · factor)` within ±`limit`, ties to even; 0 for NaN.
 fn quantise(pixel: f32, factor: f32, limit: i16) -> i16 {
-    /// A float of this size has no room for fractions, so that adding it rounds, and taking it away again leaves an integer.
+    /// A float of this size has no room for fractions, so that adding it rounds; the integer is in its lowest bits.
     const ROUND: f32 = (3_u32 << 22) as f32;
     let limit = f32::from(limit);
     let value = pixel * factor;
-    let clipped = if value > limit {
-        limit
-    } else if value < -limit {
-        -limit
-    } else {
-        value
-    };
-    ((clipped + ROUND) - ROUND) as i16
+    let number = if value.is_nan() { 0.0 } else { value };
+    let clipped = if number > limit { limit } else { number };
+    let clipped = if clipped < -limit { -limit } else { clipped };
+    (clipped + ROUND).to_bits() as i16
 }

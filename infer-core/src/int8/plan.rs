@@ -150,7 +150,6 @@ impl Step {
             chunks: count.div_ceil(TILES),
             inputs: Line::count(planes * TILES * self.input.channels),
             scales: Line::count(planes * TILES * size_of::<f32>()),
-            sums: Line::count(planes * TILES * BLOCK * size_of::<i32>()),
             map: Line::count(self.output.side * self.output.side * BLOCK),
         }
     }
@@ -185,8 +184,6 @@ pub(super) struct Tiling {
     pub(super) inputs: usize,
     /// Lines of the scales of a chunk: `[TILES][N²]`.
     pub(super) scales: usize,
-    /// Lines of the sums of a chunk and block: `[N²][TILES][32]`.
-    pub(super) sums: usize,
     /// Lines of the outputs of a block: `[rows][columns][32]`.
     pub(super) map: usize,
 }
@@ -380,9 +377,9 @@ impl Plan {
                 parts.odd = greater(parts.odd, lines);
             }
             if let How::Winograd(tile) = step.how {
-                let Tiling { chunks, inputs, scales, sums, map, .. } = step.tiling(tile);
+                let Tiling { chunks, inputs, scales, map, .. } = step.tiling(tile);
                 parts.tiles = greater(parts.tiles, chunks * (inputs + scales));
-                parts.blocks = greater(parts.blocks, step.output.channels / BLOCK * (sums + map));
+                parts.blocks = greater(parts.blocks, step.output.channels / BLOCK * map);
             }
             if i >= self.linear {
                 let groups = step.outputs(classes).next_multiple_of(super::GROUP);
@@ -430,7 +427,7 @@ pub(super) struct Parts {
     pub(super) products: usize,
     /// Transformed inputs of a Winograd convolution.
     pub(super) tiles: usize,
-    /// Sums and outputs of a Winograd convolution's blocks of outputs.
+    /// Outputs of a Winograd convolution's blocks of outputs.
     pub(super) blocks: usize,
 }
 

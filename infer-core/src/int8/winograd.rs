@@ -6,13 +6,13 @@ use super::memory::{Factors, Section, Transformed};
 use super::plan::{Step, Tiling};
 use crate::number::divide;
 use kernels::{
-    BLOCK, ImageTile, Int8InputTile, Int8Kernels, Int8Output, Int8OutputTile, Int8Row, Int8Tile, Line, Misfit,
-    Parallel, for_each_chunk, numbers, numbers_mut,
+    BLOCK, ImageTile, Int8InputTile, Int8Kernels, Int8OutputTile, Int8Products, Int8Tile, Line, Misfit, Parallel,
+    for_each_chunk, numbers, numbers_mut,
 };
 
 impl<P: Parallel> Engine<'_, P> {
-    /// A Winograd convolution and ReLU. `tiles` holds the transformed inputs, by chunks of tiles, and `blocks` the sums and outputs,
-    /// by blocks of 32 outputs, each computed by a task that writes memory of its own.
+    /// A Winograd convolution and ReLU. `tiles` holds the transformed inputs, by chunks of tiles, and `blocks` the outputs, by
+    /// blocks of 32, each computed by a task that writes memory of its own.
     pub(super) fn winograd(
         &self,
         step: &Step,
@@ -27,13 +27,13 @@ impl<P: Parallel> Engine<'_, P> {
         };
         let layer = Layer { step, tiling };
         let (misfit, kernels) = (&self.misfit, self.kernels);
-        let Tiling { chunks, inputs, scales, sums, map, .. } = tiling;
+        let Tiling { chunks, inputs, scales, map, .. } = tiling;
         for_each_chunk(self.parallel, tiles, inputs + scales, chunks, |chunk, memory| {
             note(misfit, layer.transform(kernels, chunk, numbers(input), memory));
         });
         let tiles: &[Line] = tiles;
-        for_each_chunk(self.parallel, blocks, sums + map, step.output.channels / BLOCK, |block, memory| {
-            note(misfit, layer.compute(kernels, block, weights, tiles, memory));
+        for_each_chunk(self.parallel, blocks, map, step.output.channels / BLOCK, |block, memory| {
+            note(misfit, layer.compute(kernels, block, weights, tiles, numbers_mut(memory)));
         });
         let blocks: &[Line] = blocks;
         let rows = step.output.rows();
@@ -76,46 +76,43 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// Computes a block of outputs: sums, `[N²][TILES][32]`, of one chunk after the other, then the block's map.
+    /// Computes a block of outputs, `[rows][columns][32]`, from one chunk of tiles after the other.
     fn compute(
         &self,
         kernels: &Int8Kernels,
         block: usize,
         weights: Transformed<'_>,
         tiles: &[Line],
-        memory: &mut [Line],
+        map: &mut [u8],
     ) -> Result<(), Misfit> {
         let Self { step, tiling } = *self;
-        let (channels, outputs, side) = (step.input.channels, step.output.channels, step.output.side);
+        let (channels, side) = (step.input.channels, step.output.side);
         let planes = tiling.tile.planes();
-        let (sums, map) = memory.split_at_mut_checked(tiling.sums).ok_or(Misfit)?;
-        let (sums, map) = (numbers_mut::<i32>(sums), numbers_mut::<u8>(map));
-        let first_output = block * BLOCK;
+        // On the stack, where it stays in the first cache: `[N²][TILES][32]`.
+        let mut sums = [0_i32; Int8Tile::F2x5.planes() * TILES * BLOCK];
+        // The block's first weight of a channel, sum and scale.
+        let first = block * planes * BLOCK;
         for (chunk, tiles) in tiles.chunks_exact((tiling.inputs + tiling.scales).max(1)).take(tiling.chunks).enumerate()
         {
-            let (first, count) = tiling.chunk(chunk);
+            let (first_tile, count) = tiling.chunk(chunk);
             let (inputs, tile_scales) = tiles.split_at_checked(tiling.inputs).ok_or(Misfit)?;
             let (inputs, tile_scales) = (numbers::<u8>(inputs), numbers::<f32>(tile_scales));
-            for plane in 0..planes {
-                let place = plane * outputs + first_output;
-                kernels.row(Int8Row {
-                    input: inputs.get(plane * TILES * channels..).ok_or(Misfit)?,
-                    rows: 1,
-                    between: 0,
-                    run: channels,
-                    step: channels,
-                    positions: count,
-                    weights: weights.weights.get(place * channels..).ok_or(Misfit)?,
-                    outputs: BLOCK,
-                    bias: weights.sums.get(place..).ok_or(Misfit)?,
-                    output: Int8Output::Sums {
-                        values: sums.get_mut(plane * TILES * BLOCK..).ok_or(Misfit)?,
-                        pixel: BLOCK,
-                    },
-                })?;
-            }
+            let products = Int8Products {
+                inputs,
+                inputs_plane: TILES * channels,
+                channels,
+                tiles: count,
+                weights: weights.weights.get(first * channels..).ok_or(Misfit)?,
+                weights_plane: BLOCK * channels,
+                ahead: chunk == 0,
+                start: weights.sums.get(first..).ok_or(Misfit)?,
+                start_plane: BLOCK,
+                sums: &mut sums,
+                sums_plane: TILES * BLOCK,
+            };
+            kernels.products(tiling.tile, products)?;
             for at in 0..count {
-                let (row, column) = divide(first + at, tiling.across);
+                let (row, column) = divide(first_tile + at, tiling.across);
                 let [row, column] = [row, column].map(|place| place * Int8Tile::OUTPUTS);
                 kernels.output(
                     tiling.tile,
@@ -123,9 +120,9 @@ impl Layer<'_> {
                         products: sums.get(at * BLOCK..).ok_or(Misfit)?,
                         plane: TILES * BLOCK,
                         tile_scales: tile_scales.get(at * planes..).ok_or(Misfit)?,
-                        scales: weights.scales.get(first_output..).ok_or(Misfit)?,
-                        outputs,
-                        bias: weights.bias.get(first_output..).ok_or(Misfit)?,
+                        scales: weights.scales.get(first..).ok_or(Misfit)?,
+                        outputs: BLOCK,
+                        bias: weights.bias.get(block * BLOCK..).ok_or(Misfit)?,
                         output: map.get_mut((row * side + column) * BLOCK..).ok_or(Misfit)?,
                         stride: side * BLOCK,
                         rows: side.saturating_sub(row).min(Int8Tile::OUTPUTS),
@@ -143,8 +140,8 @@ impl Layer<'_> {
         let (side, border) = (step.output.side, step.output.border);
         output.fill(0);
         let Some(y) = row.checked_sub(border).filter(|y| *y < side) else { return };
-        for (block, memory) in blocks.chunks_exact((tiling.sums + tiling.map).max(1)).enumerate() {
-            let map: &[u8] = numbers(memory.get(tiling.sums..).unwrap_or_default());
+        for (block, memory) in blocks.chunks_exact(tiling.map.max(1)).enumerate() {
+            let map: &[u8] = numbers(memory);
             let pixels = map.chunks_exact(BLOCK).skip(y * side).take(side);
             let targets = output.chunks_exact_mut(step.output.channels.max(1)).skip(border);
             for (target, pixel) in targets.zip(pixels) {

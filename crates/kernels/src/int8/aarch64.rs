@@ -26,6 +26,12 @@ macro_rules! sums {
             }
 
             #[inline(always)]
+            unsafe fn load(pointer: *const i32) -> Self {
+                // SAFETY: the caller knows that the CPU has NEON, and the sums can be read.
+                Self(unsafe { vld1q_s32(pointer) })
+            }
+
+            #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
                 // SAFETY: the caller knows that the CPU has NEON.
                 Self(unsafe { vaddq_s32(self.0, other.0) })

@@ -30,7 +30,7 @@ pub use pool::Int8PoolRow;
 pub use row::{Int8Output, Int8Row, Scaling};
 pub use table::Int8Kernels;
 pub use vector::Activation;
-pub use winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Tile};
+pub use winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int8Tile};
 
 /// Outputs that are computed together and whose weights lie together.
 pub const INT8_PANEL: usize = 16;

@@ -21,6 +21,12 @@ impl<const LANES: usize> Sums for Portable<LANES> {
     }
 
     #[inline(always)]
+    unsafe fn load(pointer: *const i32) -> Self {
+        // SAFETY: the caller says that `LANES` sums can be read.
+        Self(unsafe { pointer.cast::<[i32; LANES]>().read() })
+    }
+
+    #[inline(always)]
     unsafe fn add(mut self, other: Self) -> Self {
         self.0.iter_mut().zip(other.0).for_each(|(sum, other)| *sum = sum.wrapping_add(other));
         self

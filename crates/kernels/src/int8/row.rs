@@ -162,10 +162,11 @@ pub(crate) unsafe fn row<
                     position += 1;
                     continue;
                 }
+                let target = Target { start: None, sums: sums.as_mut_ptr().cast(), stride: taken * INT8_PANEL };
                 if taken == PANELS {
-                    window.positions::<V, VECTORS, PANELS, ROWS, UNROLL, SPLIT>(count, &mut sums);
+                    window.positions::<V, VECTORS, PANELS, ROWS, UNROLL, SPLIT>(count, target);
                 } else {
-                    window.positions::<V, VECTORS, 1, ROWS, UNROLL, SPLIT>(count, &mut sums);
+                    window.positions::<V, VECTORS, 1, ROWS, UNROLL, SPLIT>(count, target);
                 }
             }
             for (place, sums) in sums.iter().enumerate().take(count * taken) {
@@ -184,18 +185,28 @@ const AHEAD: usize = 8192;
 
 /// Operands of some positions and panels.
 #[derive(Clone, Copy)]
-struct Window<A> {
-    input: *const A,
-    step: usize,
-    rows: usize,
-    between: usize,
+pub(super) struct Window<A> {
+    pub(super) input: *const A,
+    pub(super) step: usize,
+    pub(super) rows: usize,
+    pub(super) between: usize,
     /// Groups of a row of the window.
-    groups: usize,
-    weights: *const i8,
+    pub(super) groups: usize,
+    pub(super) weights: *const i8,
     /// From one panel of weights to the next.
-    panel: usize,
+    pub(super) panel: usize,
     /// Whether weights come from far, and are to be fetched ahead.
-    ahead: bool,
+    pub(super) ahead: bool,
+}
+
+/// Where sums begin and go.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    /// What is added to the sums of each position: a value for each output.
+    pub(super) start: Option<*const i32>,
+    pub(super) sums: *mut i32,
+    /// From one position to the next.
+    pub(super) stride: usize,
 }
 
 /// Which outputs are computed.
@@ -213,7 +224,7 @@ impl<A: Activation> Window<A> {
     /// # Safety
     /// As [`Window::compute`], for `count` positions.
     #[inline(always)]
-    unsafe fn positions<
+    pub(super) unsafe fn positions<
         V: Sums,
         const VECTORS: usize,
         const PANELS: usize,
@@ -223,7 +234,7 @@ impl<A: Activation> Window<A> {
     >(
         self,
         count: usize,
-        sums: &mut [[i32; INT8_PANEL]],
+        sums: Target,
     ) {
         // SAFETY: as the caller says.
         unsafe {
@@ -258,14 +269,15 @@ impl<A: Activation> Window<A> {
     ) {
         let first = place.panel * INT8_PANEL;
         let count = (place.outputs - first).min(INT8_PANEL);
-        let mut sums = [[0; INT8_PANEL]];
+        let mut sums = [[0_i32; INT8_PANEL]];
         // Vectors that only fill the panel up are left out.
         for vector in 0..count.div_ceil(V::LANES).min(VECTORS) {
             let start = vector * V::LANES;
             // SAFETY: the panel holds the weights of all its vectors, and there are outputs, biases and multipliers up to `count`.
             unsafe {
                 let window = Self { weights: self.weights.add(start * A::GROUP), ..self };
-                window.compute::<V, 1, 1, 1, UNROLL, SPLIT>(&mut sums);
+                let target = Target { start: None, sums: sums.as_mut_ptr().cast(), stride: INT8_PANEL };
+                window.compute::<V, 1, 1, 1, UNROLL, SPLIT>(target);
                 for (lane, sum) in sums[0].iter().enumerate().take(V::LANES.min(count - start)) {
                     let at = first + start + lane;
                     let sum = sum.wrapping_add(*bias.as_ptr().add(at));
@@ -287,9 +299,10 @@ impl<A: Activation> Window<A> {
         }
     }
 
-    /// The sums of `ROWS` positions and `PANELS` panels: `[ROWS][PANELS]`.
+    /// The sums of `ROWS` positions and `PANELS` panels, a position's beside each other.
     ///
     /// # Safety
+    /// There is room for the sums of each position, `VECTORS` vectors of each panel, and as many starting values, if any.
     /// The windows of `ROWS` positions, `step` apart, and `PANELS` panels of weights can be read; the CPU has the instructions
     /// of `V`.
     #[inline(always)]
@@ -302,12 +315,18 @@ impl<A: Activation> Window<A> {
         const SPLIT: usize,
     >(
         self,
-        output: &mut [[i32; INT8_PANEL]],
+        target: Target,
     ) {
         const { assert!(UNROLL.is_multiple_of(SPLIT)) };
         // SAFETY: all offsets are within what the caller says can be read; the sums of a panel fill an array of its size.
         unsafe {
             let mut sums = [[[[V::zero(); VECTORS]; PANELS]; ROWS]; SPLIT];
+            if let Some(start) = target.start {
+                let first: [[V; VECTORS]; PANELS] = core::array::from_fn(|p| {
+                    core::array::from_fn(|v| V::load(start.add(p * INT8_PANEL + v * V::LANES)))
+                });
+                sums[0] = [first; ROWS];
+            }
             let mut weights = self.weights;
             for row in 0..self.rows {
                 let mut input = self.input.add(row * self.between);
@@ -338,15 +357,17 @@ impl<A: Activation> Window<A> {
                 }
             }
             let [sums, others @ ..] = &mut sums[..] else { return };
-            let sums = sums.as_flattened_mut();
             for other in others.iter() {
-                for (sums, other) in sums.as_flattened_mut().iter_mut().zip(other.as_flattened().as_flattened()) {
+                let other = other.as_flattened().as_flattened();
+                for (sums, other) in sums.as_flattened_mut().as_flattened_mut().iter_mut().zip(other) {
                     *sums = sums.add(*other);
                 }
             }
-            for (sums, output) in sums.iter().zip(output) {
-                for (v, sums) in sums.iter().enumerate() {
-                    sums.store(output.as_mut_ptr().add(v * V::LANES));
+            for (r, sums) in sums.iter().enumerate() {
+                for (p, sums) in sums.iter().enumerate() {
+                    for (v, sums) in sums.iter().enumerate() {
+                        sums.store(target.sums.add(r * target.stride + p * INT8_PANEL + v * V::LANES));
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The int8 kernels of a backend as a table of functions, safe to call, and the macro that makes the tables.
 
-use super::winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Tile};
+use super::winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int8Tile};
 use super::{Int8Backend, Int8PoolRow, Int8Row};
 use crate::layout::Misfit;
 use core::fmt;
@@ -14,6 +14,7 @@ pub struct Int8Kernels {
     pub(super) wide_max_pool: unsafe fn(Int8PoolRow<'_, i16>),
     pub(super) filters: [unsafe fn(Int8Filters<'_>); Int8Tile::ALL.len()],
     pub(super) input: [unsafe fn(Int8InputTile<'_>); Int8Tile::ALL.len()],
+    pub(super) products: [unsafe fn(Int8Products<'_>); Int8Tile::ALL.len()],
     pub(super) output: [unsafe fn(Int8OutputTile<'_>); Int8Tile::ALL.len()],
     pub(super) multiply_adds: unsafe fn(usize) -> u64,
 }
@@ -88,6 +89,8 @@ tile_method! {
     filters(Int8Filters<'_>, kernel);
     #[doc = "Transforms a tile of inputs of a Winograd convolution."]
     input(Int8InputTile<'_>, planes);
+    #[doc = "Products of transformed inputs and weights of a Winograd convolution."]
+    products(Int8Products<'_>, planes);
     #[doc = "Transforms the sums of a tile of a Winograd convolution to outputs."]
     output(Int8OutputTile<'_>, planes);
 }
@@ -117,7 +120,8 @@ macro_rules! int8_kernels {
             use super::*;
             use $crate::int8::vector::Sums;
             use $crate::int8::winograd::{
-                Int8Filters, Int8InputTile, Int8OutputTile, filters, for_each_int8_tile, input, output,
+                Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, filters, for_each_int8_tile, input, output,
+                products,
             };
             use $crate::int8::{INT8_PANEL, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, peak, pool, row};
             use $crate::table::compiled;
@@ -134,6 +138,8 @@ macro_rules! int8_kernels {
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
                 fn transform_filters[R, N](call: Int8Filters<'_>) = filters::filters::<R, N>;
                 fn transform_input[R, N](call: Int8InputTile<'_>) = input::input::<$shorts, R, N>;
+                fn products_of[N](call: Int8Products<'_>)
+                    = products::products::<$vector, VECTORS, $panels, $rows, $unroll, $split, N>;
                 fn transform_output[R, N](call: Int8OutputTile<'_>) = output::output::<$floats, R, N>;
                 fn multiply_adds(least: usize) -> u64 = peak::multiply_adds::<$vector, { VECTORS * $panels }, $rows>;
             }
@@ -146,6 +152,7 @@ macro_rules! int8_kernels {
                 wide_max_pool,
                 filters: for_each_int8_tile!(transform_filters),
                 input: for_each_int8_tile!(transform_input),
+                products: [products_of::<4>, products_of::<6>],
                 output: for_each_int8_tile!(transform_output),
                 multiply_adds,
             };

@@ -44,6 +44,8 @@ pub(crate) trait Sums: Copy {
 
     /// Zero in every lane.
     unsafe fn zero() -> Self;
+    /// Reads sums from `pointer`, where as many can be read.
+    unsafe fn load(pointer: *const i32) -> Self;
     /// `self + other`
     unsafe fn add(self, other: Self) -> Self;
     /// Writes the sums to `pointer`, where as many can be written.

@@ -31,6 +31,12 @@ macro_rules! sums {
             }
 
             #[inline(always)]
+            unsafe fn load(pointer: *const i32) -> Self {
+                // SAFETY: the caller knows that the CPU has the instruction, and the sums can be read.
+                Self(unsafe { $load(pointer.cast()) })
+            }
+
+            #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
                 // SAFETY: the caller knows that the CPU has the instruction.
                 Self(unsafe { $add(self.0, other.0) })
@@ -89,6 +95,35 @@ macro_rules! sums {
     };
 }
 
+/// Functions of sums, activations and weights: sums and products of pairs. Of the intrinsics, the compiler makes a multiplication
+/// and an addition where it sees many in a row, which take twice as long.
+macro_rules! pair_products {
+    ($($name:ident: $register:ty, $class:ident, $instruction:literal, $features:literal;)*) => {
+        $(
+            /// # Safety
+            /// The CPU has the instructions.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn $name(mut sums: $register, activations: $register, weights: $register) -> $register {
+                // SAFETY: an instruction of registers alone, which the CPU has.
+                unsafe {
+                    core::arch::asm!(
+                        concat!($instruction, " {sums}, {activations}, {weights}"),
+                        sums = inout($class) sums, activations = in($class) activations, weights = in($class) weights,
+                        options(pure, nomem, nostack, preserves_flags)
+                    );
+                }
+                sums
+            }
+        )*
+    };
+}
+
+pair_products! {
+    pairs256: __m256i, ymm_reg, "{{vex}} vpdpwssd", "avx,avxvnni";
+    pairs512: __m512i, zmm_reg, "vpdpwssd", "avx512f,avx512vnni";
+}
+
 /// Sixteen weights widened to 16 bits.
 ///
 /// # Safety
@@ -136,7 +171,7 @@ sums!(
     _mm256_set1_epi32,
     widen16,
     |sums, activations, weights| _mm256_dpbusd_avx_epi32(sums, activations, weights),
-    _mm256_dpwssd_avx_epi32(sums, activations, weights)
+    pairs256(sums, activations, weights)
 );
 sums!(
     Avx512Vnni,
@@ -149,7 +184,7 @@ sums!(
     _mm512_set1_epi32,
     widen32,
     |sums, activations, weights| _mm512_dpbusd_epi32(sums, activations, weights),
-    _mm512_dpwssd_epi32(sums, activations, weights)
+    pairs512(sums, activations, weights)
 );
 
 /// Sixteen integers of 16 bits.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! weights ── filters ─▶ bytes within ±127, once        (N² for each pair of channels)
-//! maps ── input ─▶ bytes from 1 to 127 ── row ─▶ sums ── output ─▶ maps     (for each tile and position of N·N)
+//! maps ── input ─▶ bytes from 1 to 127 ── products ─▶ sums ── output ─▶ maps     (for each tile and position of N·N)
 //! ```
 //!
 //! A tile of `N × N` inputs has [`N²`](Int8Tile::planes) positions once it is transformed, and each position is a matrix product
@@ -14,6 +14,7 @@ pub(super) mod filters;
 pub(super) mod input;
 mod matrices;
 pub(super) mod output;
+pub(super) mod products;
 pub(super) mod shorts;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod tests;
 pub use filters::Int8Filters;
 pub use input::Int8InputTile;
 pub use output::Int8OutputTile;
+pub use products::Int8Products;
 
 /// Size of a tile of an int8 Winograd convolution: two outputs a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

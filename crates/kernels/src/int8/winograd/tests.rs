@@ -155,6 +155,52 @@ proptest! {
     }
 
     #[test]
+    fn products_equal_the_definition_in_every_bit(
+        five: bool, seed: u64, extreme: bool, quads in 1_usize..40, tiles in 1_usize..30, gap in 0_usize..40,
+    ) {
+        let tile = Int8Tile::ALL[usize::from(five)];
+        let (planes, channels) = (tile.planes(), 4 * quads);
+        let (inputs_plane, weights_plane) = (tiles * channels + gap, BLOCK * channels + gap);
+        let (start_plane, sums_plane) = (BLOCK + gap, tiles * BLOCK + gap);
+        let mut next = numbers(seed, extreme, 0, 127);
+        let inputs: Vec<u8> = (0..planes * inputs_plane).map(|_| next() as u8).collect();
+        let mut next = numbers(seed ^ 1, extreme, -127, 127);
+        let weights: Vec<i8> = (0..planes * weights_plane).map(|_| next() as i8).collect();
+        let mut next = numbers(seed ^ 2, extreme, -(1 << 30), 1 << 30);
+        let start: Vec<i32> = (0..planes * start_plane).map(|_| next() as i32).collect();
+        for kernels in available() {
+            let mut sums = vec![i32::MIN; planes * sums_plane];
+            let call = Int8Products {
+                inputs: &inputs,
+                inputs_plane,
+                channels,
+                tiles,
+                weights: &weights,
+                weights_plane,
+                ahead: gap % 2 == 0,
+                start: &start,
+                start_plane,
+                sums: &mut sums,
+                sums_plane,
+            };
+            prop_assert_eq!(kernels.products(tile, call), Ok(()));
+            for (place, sum) in sums.iter().enumerate() {
+                let (plane, at, output) = (place / sums_plane, place % sums_plane / BLOCK, place % sums_plane % BLOCK);
+                if at >= tiles {
+                    prop_assert_eq!(*sum, i32::MIN);
+                    continue;
+                }
+                let products = (0..channels).map(|channel| {
+                    let weight = (output / 16 * quads + channel / 4) * 64 + output % 16 * 4 + channel % 4;
+                    let input = inputs[plane * inputs_plane + at * channels + channel];
+                    i64::from(input) * i64::from(weights[plane * weights_plane + weight])
+                });
+                prop_assert_eq!(i64::from(*sum), products.sum::<i64>() + i64::from(start[plane * start_plane + output]));
+            }
+        }
+    }
+
+    #[test]
     fn tiles_of_outputs_equal_the_definition_in_every_bit(
         five: bool, seed: u64, rows in 1_usize..=2, columns in 1_usize..=2, gap in 0_usize..40, exponent in -4_i32..24,
     ) {
@@ -280,5 +326,37 @@ fn sizes_of_tiles_that_do_not_hold_are_seen() {
         (512, 512, 16, 32, 128, 2, usize::MAX),
     ] {
         assert_eq!(output(products, numbers, tiles, bias, room, rows, stride), Err(Misfit));
+    }
+    let products =
+        |inputs: usize, channels: usize, tiles: usize, weights: usize, plane: usize, start: usize, sums: usize| {
+            let call = Int8Products {
+                inputs: &vec![0; inputs],
+                inputs_plane: 8,
+                channels,
+                tiles,
+                weights: &vec![0; weights],
+                weights_plane: plane,
+                ahead: true,
+                start: &vec![0; start],
+                start_plane: 32,
+                sums: &mut vec![0; sums],
+                sums_plane: 64,
+            };
+            kernels.products(Int8Tile::F2x3, call)
+        };
+    assert_eq!(products(128, 4, 2, 2048, 128, 512, 1024), Ok(()));
+    for (inputs, channels, tiles, weights, plane, start, sums) in [
+        (127, 4, 2, 2048, 128, 512, 1024),
+        (128, 5, 2, 2048, 128, 512, 1024),
+        (128, usize::MAX - 3, 2, 2048, 128, 512, 1024),
+        (128, 4, 3, 2048, 128, 512, 1024),
+        (128, 4, usize::MAX, 2048, 128, 512, 1024),
+        (128, 4, 2, 2047, 128, 512, 1024),
+        (128, 4, 2, 2048, 129, 512, 1024),
+        (128, 4, 2, 2048, usize::MAX, 512, 1024),
+        (128, 4, 2, 2048, 128, 511, 1024),
+        (128, 4, 2, 2048, 128, 512, 1023),
+    ] {
+        assert_eq!(products(inputs, channels, tiles, weights, plane, start, sums), Err(Misfit));
     }
 }
