@@ -258,7 +258,7 @@ fn tiled(layer: &Layer, section: &Section, input: &[i64]) -> Vec<i64> {
         for place in 0..n * n {
             let greatest = values.iter().map(|values| values[place].abs()).max().unwrap().max(1);
             let shift = (0..).find(|shift| greatest << shift >= 8192).unwrap();
-            let multiplier = (63 << 15) / (greatest << shift);
+            let multiplier = (127 << 15) / (greatest << shift);
             let tile_scale = (1_i64 << (15 - shift)) as f32 / multiplier as f32;
             let bytes: Vec<i64> =
                 values.iter().map(|values| ((values[place] << shift) * multiplier + (1 << 14)) >> 15).collect();

@@ -435,7 +435,7 @@ pub(super) struct Parts {
 const fn is_winograd(layer: &Layer, input: &Grid) -> bool {
     let whole = input.channels.is_multiple_of(BLOCK) && layer.output.channels.is_multiple_of(BLOCK);
     // Sums of so many products stay within what a float holds exactly.
-    let few = input.channels <= (1 << 24) / (63 * 127);
+    let few = input.channels <= (1 << 24) / (127 * 127);
     layer.stride() == 1 && whole && few && matches!(input.format, Format::U7)
 }
 

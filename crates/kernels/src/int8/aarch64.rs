@@ -160,12 +160,12 @@ impl Shorts for NeonShorts {
     }
 
     #[inline(always)]
-    unsafe fn store_scaled(self, shift: i32, multiplier: i16, pointer: *mut u8) {
+    unsafe fn store_scaled(self, shift: i32, multiplier: i16, offset: i16, pointer: *mut u8) {
         // SAFETY: the caller knows that the CPU has NEON, and eight bytes can be written. The doubled product, rounded, halves to
         // the one that is wanted.
         unsafe {
             let shifted = vshlq_s16(self.0, vdupq_n_s16(shift as i16));
-            let value = vaddq_s16(vqrdmulhq_s16(shifted, vdupq_n_s16(multiplier)), vdupq_n_s16(64));
+            let value = vaddq_s16(vqrdmulhq_s16(shifted, vdupq_n_s16(multiplier)), vdupq_n_s16(offset));
             vst1_u8(pointer, vmovn_u16(vreinterpretq_u16_s16(value)));
         }
     }

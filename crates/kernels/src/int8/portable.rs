@@ -62,6 +62,12 @@ impl<const LANES: usize> Sums for Portable<LANES> {
     }
 
     #[inline(always)]
+    unsafe fn splat_transformed(pointer: *const u8) -> Self::Operand {
+        // SAFETY: the caller says that 4 inputs can be read.
+        unsafe { pointer.cast::<[i8; 4]>().read() }.map(|input| [i32::from(input); LANES])
+    }
+
+    #[inline(always)]
     unsafe fn dot_quads(mut self, activations: Self::Operand, weights: Self::Operand) -> Self {
         for (activations, weights) in activations.iter().zip(&weights) {
             self.add_products(activations, weights);
@@ -159,11 +165,11 @@ impl<const LANES: usize> Shorts for PortableShorts<LANES> {
     }
 
     #[inline(always)]
-    unsafe fn store_scaled(self, shift: i32, multiplier: i16, pointer: *mut u8) {
+    unsafe fn store_scaled(self, shift: i32, multiplier: i16, offset: i16, pointer: *mut u8) {
         let bytes = self.0.map(|value| {
             let shifted = i32::from(value).wrapping_shl(shift as u32);
             let product = shifted.wrapping_mul(i32::from(multiplier));
-            ((product.wrapping_add(1 << 14) >> 15) + 64) as u8
+            ((product.wrapping_add(1 << 14) >> 15) + i32::from(offset)) as u8
         });
         // SAFETY: the caller says that `LANES` bytes can be written.
         unsafe { pointer.cast::<[u8; LANES]>().write(bytes) }

@@ -1,7 +1,7 @@
 //! A row of a direct convolution, or the vectors of a linear layer: the products, and what becomes of their sums.
 
 use super::INT8_PANEL;
-use super::vector::{Activation, Sums};
+use super::vector::{Activation, Format, Sums};
 
 /// A row of outputs of a direct convolution, or those of a batch of vectors of a linear layer.
 ///
@@ -218,7 +218,7 @@ struct Place {
     outputs: usize,
 }
 
-impl<A: Activation> Window<A> {
+impl<A: Format + Copy> Window<A> {
     /// The sums of `count` positions, at most `ROWS`, which are at most 12, and `PANELS` panels.
     ///
     /// # Safety
@@ -379,7 +379,7 @@ impl<A: Activation> Window<A> {
 /// # Safety
 /// As [`Window::compute`], for one group.
 #[inline(always)]
-unsafe fn add_products<V: Sums, A: Activation, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
+unsafe fn add_products<V: Sums, A: Format, const VECTORS: usize, const PANELS: usize, const ROWS: usize>(
     sums: &mut [[[V; VECTORS]; PANELS]; ROWS],
     input: *const A,
     step: usize,

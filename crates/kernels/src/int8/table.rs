@@ -16,6 +16,7 @@ pub struct Int8Kernels {
     pub(super) input: [unsafe fn(Int8InputTile<'_>); Int8Tile::ALL.len()],
     pub(super) products: [unsafe fn(Int8Products<'_>); Int8Tile::ALL.len()],
     pub(super) output: [unsafe fn(Int8OutputTile<'_>); Int8Tile::ALL.len()],
+    pub(super) offset: i16,
     pub(super) multiply_adds: unsafe fn(usize) -> u64,
 }
 
@@ -103,6 +104,12 @@ impl Int8Kernels {
         self.backend
     }
 
+    /// Added to the transformed inputs of Winograd convolutions, for products of bytes without sign; 0 where those have one.
+    #[must_use]
+    pub fn offset(&self) -> i16 {
+        self.offset
+    }
+
     /// Does multiply-adds of bytes that lie in the first cache, and returns how many: at least `least`. How long they take says
     /// what this CPU can do at most with these instructions.
     #[must_use]
@@ -136,8 +143,8 @@ macro_rules! int8_kernels {
                     = row::row::<$vector, i16, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
                 fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
-                fn transform_filters[R, N](call: Int8Filters<'_>) = filters::filters::<R, N>;
-                fn transform_input[R, N](call: Int8InputTile<'_>) = input::input::<$shorts, R, N>;
+                fn transform_filters[R, N](call: Int8Filters<'_>) = filters::filters::<$vector, R, N>;
+                fn transform_input[R, N](call: Int8InputTile<'_>) = input::input::<$shorts, $vector, R, N>;
                 fn products_of[N](call: Int8Products<'_>)
                     = products::products::<$vector, VECTORS, $panels, $rows, $unroll, $split, N>;
                 fn transform_output[R, N](call: Int8OutputTile<'_>) = output::output::<$floats, R, N>;
@@ -154,6 +161,7 @@ macro_rules! int8_kernels {
                 input: for_each_int8_tile!(transform_input),
                 products: [products_of::<4>, products_of::<6>],
                 output: for_each_int8_tile!(transform_output),
+                offset: <$vector as Sums>::OFFSET,
                 multiply_adds,
             };
         }

@@ -58,6 +58,26 @@ pub(crate) trait Sums: Copy {
     unsafe fn splat_quad(pointer: *const u8) -> Self::Operand;
     /// Adds the products of 4 activations and 4 weights in each lane.
     unsafe fn dot_quads(self, activations: Self::Operand, weights: Self::Operand) -> Self;
+    /// Added to transformed inputs, signed bytes within ±127, where products want bytes without sign; those are signed where it is 0.
+    const OFFSET: i16 = 0;
+    /// Reads 4 transformed inputs into every lane.
+    ///
+    /// # Safety
+    /// As [`splat_quad`](Self::splat_quad).
+    #[inline(always)]
+    unsafe fn splat_transformed(pointer: *const u8) -> Self::Operand {
+        // SAFETY: the caller's promise is the same.
+        unsafe { Self::splat_quad(pointer) }
+    }
+    /// Adds the products of 4 transformed inputs and 4 weights in each lane.
+    ///
+    /// # Safety
+    /// As [`dot_quads`](Self::dot_quads).
+    #[inline(always)]
+    unsafe fn dot_transformed(self, inputs: Self::Operand, weights: Self::Operand) -> Self {
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.dot_quads(inputs, weights) }
+    }
     /// Reads 2 weights for each lane.
     unsafe fn load_pairs(pointer: *const i8) -> Self::Operand;
     /// Reads 2 activations into every lane.
@@ -107,5 +127,32 @@ impl Format for i16 {
     unsafe fn dot<V: Sums>(sums: V, activations: V::Operand, weights: V::Operand) -> V {
         // SAFETY: the caller's promise is the same.
         unsafe { sums.dot_pairs(activations, weights) }
+    }
+}
+
+/// A transformed input of a Winograd convolution: a signed byte, to which [`Sums::OFFSET`] is added.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Transformed(#[allow(dead_code, reason = "it is read as four at a time")] u8);
+
+impl Format for Transformed {
+    const GROUP: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights<V: Sums>(pointer: *const i8) -> V::Operand {
+        // SAFETY: the caller's promise is the same.
+        unsafe { V::load_quads(pointer) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<V: Sums>(pointer: *const Self) -> V::Operand {
+        // SAFETY: the caller's promise is the same; it is a byte.
+        unsafe { V::splat_transformed(pointer.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<V: Sums>(sums: V, activations: V::Operand, weights: V::Operand) -> V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { sums.dot_transformed(activations, weights) }
     }
 }

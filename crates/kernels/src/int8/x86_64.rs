@@ -19,9 +19,10 @@ struct Avx512Vnni(__m512i);
 
 macro_rules! sums {
     ($type:ident, $lanes:literal, $register:ty, $zero:ident, $add:ident, $store:ident, $load:ident, $splat:ident, $widen:expr,
-     |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr) => {
+     |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr, $transformed:expr, offset: $offset:literal) => {
         impl Sums for $type {
             const LANES: usize = $lanes;
+            const OFFSET: i16 = $offset;
             type Operand = $register;
 
             #[inline(always)]
@@ -71,6 +72,13 @@ macro_rules! sums {
                 let $sums = self.0;
                 // SAFETY: the caller knows that the CPU has the instructions.
                 Self(unsafe { $quads })
+            }
+
+            #[inline(always)]
+            unsafe fn dot_transformed(self, $activations: $register, $weights: $register) -> Self {
+                let $sums = self.0;
+                // SAFETY: the caller knows that the CPU has the instructions.
+                Self(unsafe { $transformed })
             }
 
             #[inline(always)]
@@ -158,7 +166,14 @@ sums!(
         let pairs = _mm256_maddubs_epi16(activations, weights);
         _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     },
-    _mm256_add_epi32(sums, _mm256_madd_epi16(activations, weights))
+    _mm256_add_epi32(sums, _mm256_madd_epi16(activations, weights)),
+    {
+        // The sign of each input goes to its weight.
+        let weights = _mm256_sign_epi8(weights, activations);
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(activations), weights);
+        _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    },
+    offset: 0
 );
 sums!(
     AvxVnni,
@@ -171,7 +186,9 @@ sums!(
     _mm256_set1_epi32,
     widen16,
     |sums, activations, weights| _mm256_dpbusd_avx_epi32(sums, activations, weights),
-    pairs256(sums, activations, weights)
+    pairs256(sums, activations, weights),
+    _mm256_dpbusd_avx_epi32(sums, activations, weights),
+    offset: 128
 );
 sums!(
     Avx512Vnni,
@@ -184,7 +201,9 @@ sums!(
     _mm512_set1_epi32,
     widen32,
     |sums, activations, weights| _mm512_dpbusd_epi32(sums, activations, weights),
-    pairs512(sums, activations, weights)
+    pairs512(sums, activations, weights),
+    _mm512_dpbusd_epi32(sums, activations, weights),
+    offset: 128
 );
 
 /// Sixteen integers of 16 bits.
@@ -251,11 +270,11 @@ macro_rules! shorts {
             }
 
             #[inline(always)]
-            unsafe fn store_scaled(self, shift: i32, multiplier: i16, $pointer: *mut u8) {
+            unsafe fn store_scaled(self, shift: i32, multiplier: i16, offset: i16, $pointer: *mut u8) {
                 // SAFETY: the caller knows that the CPU has the instructions, and the bytes can be written.
                 unsafe {
                     let shifted = $shift(self.0, _mm_cvtsi32_si128(shift));
-                    let $value = $add($scale(shifted, $splat(multiplier)), $splat(64));
+                    let $value = $add($scale(shifted, $splat(multiplier)), $splat(offset));
                     $store;
                 }
             }
@@ -277,6 +296,7 @@ shorts!(
     _mm256_mulhrs_epi16,
     |vector, part| vector,
     |value, pointer| {
+        let value = _mm256_and_si256(value, _mm256_set1_epi16(255));
         let bytes = _mm_packus_epi16(_mm256_castsi256_si128(value), _mm256_extracti128_si256::<1>(value));
         _mm_storeu_si128(pointer.cast(), bytes)
     }

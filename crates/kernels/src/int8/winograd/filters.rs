@@ -4,6 +4,7 @@
 
 use super::matrices::Integers;
 use crate::int8::INT8_PANEL;
+use crate::int8::vector::Sums;
 
 /// Weights of a panel of outputs that lie side by side, of four channels.
 const QUADS: usize = 4 * INT8_PANEL;
@@ -25,7 +26,8 @@ pub struct Int8Filters<'a> {
     pub transformed: &'a mut [i8],
     /// From the transformed weights of one position to the next.
     pub plane: usize,
-    /// `[N²][outputs]`, of which 16 of each plane are written: −64 times the sum of the transformed weights.
+    /// `[N²][outputs]`, of which 16 of each plane are written: the negative sum of the transformed weights, times the
+    /// [offset](crate::Int8Kernels::offset) of the inputs.
     pub sums: &'a mut [i32],
     /// `[N²][outputs]`, of which 16 of each plane are written.
     pub scales: &'a mut [f32],
@@ -50,12 +52,12 @@ impl Int8Filters<'_> {
     }
 }
 
-/// Transforms the weights of a panel, see [`Int8Filters`].
+/// Transforms the weights of a panel for the products of `V`, see [`Int8Filters`].
 ///
 /// # Safety
 /// The sizes of `filters` hold (see [`Int8Filters::fits`]).
 #[inline(always)]
-pub(crate) unsafe fn filters<const R: usize, const N: usize>(filters: Int8Filters<'_>) {
+pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: Int8Filters<'_>) {
     let Int8Filters { weights, channels, output_scales, transformed, plane, sums, scales, outputs } = filters;
     let mut greatest = [[[1_i32; QUADS]; N]; N];
     let mut values = [[[0_i32; QUADS]; N]; N];
@@ -100,7 +102,7 @@ pub(crate) unsafe fn filters<const R: usize, const N: usize>(filters: Int8Filter
             let all = &all[position / N][position % N];
             for output in 0..INT8_PANEL {
                 let sum: i32 = (0..4).map(|k| all[output * 4 + k]).sum();
-                *sums.as_mut_ptr().add(position * outputs + output) = -64 * sum;
+                *sums.as_mut_ptr().add(position * outputs + output) = -i32::from(V::OFFSET) * sum;
             }
         }
     }

@@ -4,13 +4,14 @@
 
 use super::matrices::Integers;
 use super::shorts::Shorts;
+use crate::int8::vector::Sums;
 use crate::winograd::image_tile::ImageTile;
 
 /// One tile of a Winograd convolution's input, all channels, as bytes.
 ///
 /// `V = Bᵀ·d·B` is exact in 16 bits. For each position of `V`, with `x` the greatest magnitude over the channels, 1 at least, and
-/// `x'= x · 2ˢ` from 8,192 to 16,383: `m = ⌊63 · 2¹⁵ / x'⌋`, the bytes are `((V · 2ˢ · m + 2¹⁴) >> 15) + 64`, from 1 to 127, and their
-/// scale is `2¹⁵⁻ˢ / m`, divided in single precision.
+/// `x'= x · 2ˢ` from 8,192 to 16,383: `m = ⌊127 · 2¹⁵ / x'⌋`, the bytes are `(V · 2ˢ · m + 2¹⁴) >> 15`, within ±127, with the
+/// [offset](crate::Int8Kernels::offset) of the kernels added, and their scale is `2¹⁵⁻ˢ / m`, divided in single precision.
 #[derive(Debug)]
 pub struct Int8InputTile<'a> {
     /// The tile, whose channels are a multiple of 32.
@@ -39,9 +40,10 @@ impl Int8InputTile<'_> {
 /// Transforms a tile, see [`Int8InputTile`].
 ///
 /// # Safety
-/// The sizes of `tile` hold (see [`Int8InputTile::fits`]), and the CPU has the instructions of `V`.
+/// The sizes of `tile` hold (see [`Int8InputTile::fits`]), and the CPU has the instructions of `V`, whose
+/// results are for `S`.
 #[inline(always)]
-pub(crate) unsafe fn input<V: Shorts, const R: usize, const N: usize>(tile: Int8InputTile<'_>) {
+pub(crate) unsafe fn input<V: Shorts, S: Sums, const R: usize, const N: usize>(tile: Int8InputTile<'_>) {
     let Int8InputTile { image, output, plane, scales } = tile;
     // SAFETY: each position is either one of the image's or zeros, and both hold as many channels as a part has, a multiple of the
     // lanes; the output holds a plane for each of the N·N positions.
@@ -75,7 +77,7 @@ pub(crate) unsafe fn input<V: Shorts, const R: usize, const N: usize>(tile: Int8
                     for j in 0..N {
                         let (shift, multiplier) = factors[i][j];
                         let target = output.as_mut_ptr().add((i * N + j) * plane + first + channel);
-                        values[i][j].store_scaled(shift, multiplier, target);
+                        values[i][j].store_scaled(shift, multiplier, S::OFFSET, target);
                     }
                 }
             }
@@ -91,7 +93,7 @@ fn factor(greatest: i16) -> (i32, i16) {
     let shift = greatest.leading_zeros() as i32 - 2;
     let shift = shift & 15;
     // The quotient is nowhere so near below an integer that its rounding to 24 bits would reach it.
-    let quotient = (63_i32 << 15) as f32 / (i32::from(greatest) << shift) as f32;
+    let quotient = (127_i32 << 15) as f32 / (i32::from(greatest) << shift) as f32;
     (shift, quotient as i16)
 }
 

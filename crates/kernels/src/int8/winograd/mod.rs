@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! weights ── filters ─▶ bytes within ±127, once        (N² for each pair of channels)
-//! maps ── input ─▶ bytes from 1 to 127 ── products ─▶ sums ── output ─▶ maps     (for each tile and position of N·N)
+//! maps ── input ─▶ bytes within ±127 ── products ─▶ sums ── output ─▶ maps     (for each tile and position of N·N)
 //! ```
 //!
 //! A tile of `N × N` inputs has [`N²`](Int8Tile::planes) positions once it is transformed, and each position is a matrix product
-//! of its own. The inputs of a tile and position are scaled to ±63 by the greatest of them, and 64 is added, so that they are
-//! bytes as any other activations are: 64 times the sum of the weights is taken off again. Which arithmetic that is, exactly, is
-//! said by [`Int8InputTile`], [`Int8Filters`] and [`Int8OutputTile`].
+//! of its own. The inputs of a tile and position are scaled to ±127 by the greatest of them. Products of some CPUs
+//! want bytes without sign: there, 128 is added, and 128 times the sum of the weights is taken off again. Which arithmetic that is,
+//! exactly, is said by [`Int8InputTile`], [`Int8Filters`] and [`Int8OutputTile`].
 
 pub(super) mod filters;
 pub(super) mod input;

@@ -2,13 +2,13 @@
 
 use crate::int8::INT8_PANEL;
 use crate::int8::row::{Target, Window};
-use crate::int8::vector::Sums;
+use crate::int8::vector::{Sums, Transformed};
 use crate::layout::BLOCK;
 
 /// Products of some tiles and 32 outputs, at each position: `start + Σ over channels of input · weight`, in 32 bits.
 #[derive(Debug)]
 pub struct Int8Products<'a> {
-    /// Transformed inputs, bytes from 0 to 127: `[N²][inputs_plane]`, of which the first of each plane are `[tiles][channels]`.
+    /// Transformed inputs, as [`Int8InputTile`](super::Int8InputTile) gives them: `[N²][inputs_plane]`, of which the first of each plane are `[tiles][channels]`.
     pub inputs: &'a [u8],
     /// From the inputs of one position to the next.
     pub inputs_plane: usize,
@@ -78,8 +78,8 @@ pub(crate) unsafe fn products<
                 // SAFETY: `fits` says that each plane has the inputs of all tiles, the weights and starting sums of two panels, and
                 // room for the sums of all tiles and panels.
                 unsafe {
-                    let window = Window {
-                        input: inputs.as_ptr().add(plane * inputs_plane + tile * channels),
+                    let window = Window::<Transformed> {
+                        input: inputs.as_ptr().add(plane * inputs_plane + tile * channels).cast(),
                         step: channels,
                         rows: 1,
                         between: 0,

@@ -23,7 +23,7 @@ pub(crate) trait Shorts: Copy {
     unsafe fn max_magnitude(self, other: Self) -> Self;
     /// The greatest lane; none is negative.
     unsafe fn greatest(self) -> i16;
-    /// Writes `((self << shift) · multiplier + 2¹⁴) >> 15`, plus 64, as `LANES` bytes. The shift does not overflow, and the results
-    /// are bytes.
-    unsafe fn store_scaled(self, shift: i32, multiplier: i16, pointer: *mut u8);
+    /// Writes `((self << shift) · multiplier + 2¹⁴) >> 15`, plus `offset`, as `LANES` bytes. The shift does not overflow, and the
+    /// results are bytes, with sign or without.
+    unsafe fn store_scaled(self, shift: i32, multiplier: i16, offset: i16, pointer: *mut u8);
 }

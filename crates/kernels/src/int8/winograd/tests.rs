@@ -87,15 +87,16 @@ proptest! {
                 while greatest << shift < 8192 {
                     shift += 1;
                 }
-                let multiplier = (63 << 15) / (greatest << shift);
+                let multiplier = (127 << 15) / (greatest << shift);
                 prop_assert_eq!(scales[place], (1_i64 << (15 - shift)) as f32 / multiplier as f32);
                 for channel in 0..plane {
-                    let found = i64::from(output[place * plane + channel]);
+                    let found = output[place * plane + channel];
                     let expected = values.get(channel).map_or(200, |values| {
-                        (((values[place] << shift) * multiplier + (1 << 14)) >> 15) + 64
+                        let value = ((values[place] << shift) * multiplier + (1 << 14)) >> 15;
+                        assert!(value.abs() <= 127);
+                        (value + i64::from(kernels.offset())) as u8
                     });
                     prop_assert_eq!(found, expected, "position {}, channel {}", place, channel);
-                    prop_assert!(channel >= channels || (1..=127).contains(&found));
                 }
             }
         }
@@ -145,7 +146,7 @@ proptest! {
                     let divisor = DIVISORS[usize::from(five)][place / n] * DIVISORS[usize::from(five)][place % n];
                     let scale = greatest as f32 / 127.0 * output_scales[output] / divisor as f32;
                     prop_assert_eq!(scales[place * outputs + output], scale);
-                    prop_assert_eq!(i64::from(sums[place * outputs + output]), -64 * sum);
+                    prop_assert_eq!(i64::from(sums[place * outputs + output]), -i64::from(kernels.offset()) * sum);
                 }
             }
             let rest = |place: usize, used: usize, all: usize| place % all >= used;
@@ -162,13 +163,15 @@ proptest! {
         let (planes, channels) = (tile.planes(), 4 * quads);
         let (inputs_plane, weights_plane) = (tiles * channels + gap, BLOCK * channels + gap);
         let (start_plane, sums_plane) = (BLOCK + gap, tiles * BLOCK + gap);
-        let mut next = numbers(seed, extreme, 0, 127);
-        let inputs: Vec<u8> = (0..planes * inputs_plane).map(|_| next() as u8).collect();
+        let mut next = numbers(seed, extreme, -127, 127);
+        let values: Vec<i64> = (0..planes * inputs_plane).map(|_| next()).collect();
         let mut next = numbers(seed ^ 1, extreme, -127, 127);
         let weights: Vec<i8> = (0..planes * weights_plane).map(|_| next() as i8).collect();
         let mut next = numbers(seed ^ 2, extreme, -(1 << 30), 1 << 30);
         let start: Vec<i32> = (0..planes * start_plane).map(|_| next() as i32).collect();
         for kernels in available() {
+            let offset = i64::from(kernels.offset());
+            let inputs: Vec<u8> = values.iter().map(|value| (value + offset) as u8).collect();
             let mut sums = vec![i32::MIN; planes * sums_plane];
             let call = Int8Products {
                 inputs: &inputs,
@@ -192,8 +195,8 @@ proptest! {
                 }
                 let products = (0..channels).map(|channel| {
                     let weight = (output / 16 * quads + channel / 4) * 64 + output % 16 * 4 + channel % 4;
-                    let input = inputs[plane * inputs_plane + at * channels + channel];
-                    i64::from(input) * i64::from(weights[plane * weights_plane + weight])
+                    let input = values[plane * inputs_plane + at * channels + channel] + offset;
+                    input * i64::from(weights[plane * weights_plane + weight])
                 });
                 prop_assert_eq!(i64::from(*sum), products.sum::<i64>() + i64::from(start[plane * start_plane + output]));
             }
