@@ -76,6 +76,8 @@ impl Counter {
         Self(timer)
     }
 
+    pub fn now(&self) -> u32 { SYST::get_current() }
+
     /// Instructions that `work` executes.
     pub fn count<T>(&self, work: impl FnOnce() -> T) -> (u32, T) {
         let start = SYST::get_current();

@@ -85,12 +85,16 @@ impl<'p, P: Parallel> Engine<'p, P> {
     fn enter<T: Copy + Sync>(&self, grid: &Grid, image: &[T], pixel: &(impl Fn(T) -> i16 + Sync), output: &mut [i16]) {
         let Grid { channels, side, border, .. } = *grid;
         for_each_chunk(self.parallel, output, grid.row_len(), grid.rows(), |row, output| {
-            let y = row.checked_sub(border).filter(|y| *y < side);
-            for (column, position) in output.chunks_exact_mut(channels.max(1)).enumerate() {
-                let x = column.checked_sub(border).filter(|x| *x < side);
-                for (channel, value) in position.iter_mut().enumerate() {
-                    let source = y.zip(x).and_then(|(y, x)| image.get((channel * side + y) * side + x));
-                    *value = source.map_or(0, |source| pixel(*source));
+            output.fill(0);
+            let Some(y) = row.checked_sub(border).filter(|y| *y < side) else { return };
+            let inner = output.get_mut(border * channels..).unwrap_or_default();
+            for channel in 0..channels {
+                let source = image.get((channel * side + y) * side..).unwrap_or_default();
+                let positions = inner.chunks_exact_mut(channels).zip(source).take(side);
+                for (position, source) in positions {
+                    if let Some(value) = position.get_mut(channel) {
+                        *value = pixel(*source);
+                    }
                 }
             }
         });

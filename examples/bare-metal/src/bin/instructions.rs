@@ -51,6 +51,14 @@ fn run() -> Result<(), Error> {
     let (forward, done) =
         counter.count(|| network.forward_quantised(black_box(&pixels), &mut answer, &mut memory, &Serial));
     done?;
+    {
+        let mut marks = [0u32; 8];
+        let floats: [f32; SIDE*SIDE] = core::array::from_fn(|i| image[0].as_flattened()[i]);
+        let mut logits = [0.0f32; 10];
+        marks[0] = counter.now();
+        network.forward_observed(&floats, &mut logits, &mut memory, &Serial, &mut |l| marks[l + 1] = counter.now())?;
+        for l in 0..7 { hprintln!("int8 layer {} {}", l, marks[l].wrapping_sub(marks[l+1]) as u64 * 40); }
+    }
     hprintln!("instructions: forward pass in int8 {}", forward);
     hprintln!("int8: weights {} bytes, workspace {}", size_of_val(&integers), size_of_val(&memory));
     for (class, logit) in answer.iter().enumerate() {

@@ -1,0 +1,633 @@
+//! Arm's DSP instructions (Cortex-M4, M7 and later ones): two products of 16 bits at once, in general registers.
+//!
+//! Activations of two positions are widened to 16 bits into memory of 1 KB, once for all outputs of a panel; then a loop in
+//! assembly sums two positions × two outputs, for which the registers just suffice. Bytes are widened as the instructions do it:
+//! the even ones of a group in one word, the odd ones in another. Weights of bytes are widened on their way; those of 16-bit
+//! activations, which lie in pairs, into memory, once for all positions.
+
+use super::vector::Activation;
+use super::row::hidden;
+use super::{INT8_PANEL, Int8Backend, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Scaling, pool};
+use core::arch::{asm, naked_asm};
+use core::hint::black_box;
+use core::mem::MaybeUninit;
+
+/// Words of memory for what is widened.
+const SCRATCH: usize = 256;
+
+/// Memory for what is widened, a part of as many groups as fit at a time. It is written before it is read.
+type Scratch = MaybeUninit<[u32; SCRATCH]>;
+
+/// Sums of a panel: `[output][position]`.
+type PanelSums = [[i32; 2]; INT8_PANEL];
+
+/// A format of activations in two positions × two outputs.
+trait Pairs: Activation {
+    /// Words that a group of activations of two positions takes.
+    const WORDS: usize;
+
+    /// Groups whose weights, for so many pairs of outputs, fit into memory for what is widened.
+    fn most_groups(pairs: usize) -> usize;
+
+    /// Widens rows of groups of the activations of two positions, `step` activations apart.
+    ///
+    /// # Safety
+    /// The groups can be read, and `WORDS` words for each can be written; there is at least one.
+    unsafe fn widen(rows: Rows<Self>, step: usize, target: *mut u32);
+
+    /// The weights of some groups, for pairs of outputs, as [`add`](Self::add) takes them: where those of the first pair begin, and
+    /// how far it is from their end to those of the next pair, in bytes. Those in memory already are not widened `again`.
+    ///
+    /// # Safety
+    /// The weights can be read, and `groups` is at most what [`most_groups`](Self::most_groups) says.
+    unsafe fn weights_of(
+        weights: *const i8,
+        pairs: usize,
+        groups: usize,
+        scratch: &mut Scratch,
+        again: bool,
+    ) -> (*const i8, isize);
+
+    /// Adds products to sums.
+    ///
+    /// # Safety
+    /// Activations and weights can be read, as the other functions make them; there are at least one pair and one group.
+    unsafe extern "C" fn add(call: &mut Products);
+}
+
+/// Rows of groups of activations.
+#[derive(Clone, Copy)]
+struct Rows<A> {
+    input: *const A,
+    rows: usize,
+    /// From one row to the next.
+    between: usize,
+    /// Groups of a row.
+    groups: usize,
+}
+
+/// Products of two positions and some pairs of outputs, which are added to sums.
+#[repr(C)]
+struct Products {
+    activations: *const u32,
+    /// Of the next pair of outputs, as is `sums`.
+    weights: *const i8,
+    sums: *mut [i32; 2],
+    groups: usize,
+    /// Bytes from the end of a pair's weights to those of the next one.
+    next: isize,
+    /// One past the last pair's sums.
+    end: *const [i32; 2],
+}
+
+/// A loop over as many groups as a register says, at least one, two at a time; where they are odd, it begins in its middle.
+macro_rules! groups {
+    ($n:literal: $($step:literal),* $(,)?) => {
+        concat!(
+            "lsrs ", $n, ", ", $n, ", #1\nbcs 3f\nsubs ", $n, ", ", $n, ", #1\n2:\n",
+            $($step, "\n",)*
+            "3:\n",
+            $($step, "\n",)*
+            "subs ", $n, ", ", $n, ", #1\nbpl 2b",
+        )
+    };
+}
+
+/// The code of [`Pairs::add`]: for each group, a step that takes activations at r4 and weights at r5, to sums in r8 and r9 of
+/// one output, and in r10 and r11 of the other one. It may use r0 to r3, r6, r7 and r12.
+macro_rules! products {
+    ($($step:literal),* $(,)?) => {
+        naked_asm!(
+            "push {{r0, r4, r5, r6, r7, r8, r9, r10, r11, lr}}",
+            "1:",
+            "ldr r0, [sp]",
+            "ldm r0, {{r4, r5, r6, lr}}",
+            "ldm r6, {{r8, r9, r10, r11}}",
+            groups!("lr": $($step),*),
+            "ldr r0, [sp]",
+            "ldr r6, [r0, #8]",
+            "ldrd r2, r3, [r0, #16]",
+            "stm r6!, {{r8, r9, r10, r11}}",
+            "add r5, r5, r2",
+            "strd r5, r6, [r0, #4]",
+            "cmp r6, r3",
+            "bne 1b",
+            "pop {{r0, r4, r5, r6, r7, r8, r9, r10, r11, pc}}",
+        )
+    };
+}
+
+impl Pairs for u8 {
+    const WORDS: usize = 4;
+
+    #[inline(always)]
+    fn most_groups(_: usize) -> usize {
+        SCRATCH / Self::WORDS
+    }
+
+    #[inline(always)]
+    unsafe fn widen(rows: Rows<u8>, step: usize, target: *mut u32) {
+        let Rows { input, rows, between, groups } = rows;
+        // SAFETY: it reads and writes what the caller says.
+        unsafe {
+            asm!(
+                "1:",
+                "mov {n}, {groups}",
+                "2:",
+                "ldr r2, [{i}, {step}]",
+                "ldr r0, [{i}], #4",
+                "uxtb16 r3, r2, ror #8",
+                "uxtb16 r2, r2",
+                "uxtb16 r1, r0, ror #8",
+                "uxtb16 r0, r0",
+                "stm {t}!, {{r0, r1, r2, r3}}",
+                "subs {n}, {n}, #1",
+                "bne 2b",
+                "add {i}, {i}, {gap}",
+                "subs {rows}, {rows}, #1",
+                "bne 1b",
+                i = inout(reg) input => _,
+                step = in(reg) step,
+                t = inout(reg) target => _,
+                rows = inout(reg) rows => _,
+                groups = in(reg) groups,
+                gap = in(reg) between.wrapping_sub(4 * groups),
+                n = out(reg) _,
+                out("r0") _,
+                out("r1") _,
+                out("r2") _,
+                out("r3") _,
+                options(nostack),
+            );
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights_of(
+        weights: *const i8,
+        _: usize,
+        groups: usize,
+        _: &mut Scratch,
+        _: bool,
+    ) -> (*const i8, isize) {
+        (weights, 8 - (64 * groups).cast_signed())
+    }
+
+    #[unsafe(naked)]
+    unsafe extern "C" fn add(call: &mut Products) {
+        products!(
+            "ldm r4!, {{r0, r1, r2, r3}}",
+            "ldrd r6, r12, [r5], #64",
+            "sxtb16 r7, r6",
+            "sxtb16 r6, r6, ror #8",
+            "smlad r8, r0, r7, r8",
+            "smlad r9, r2, r7, r9",
+            "smlad r8, r1, r6, r8",
+            "smlad r9, r3, r6, r9",
+            "sxtb16 r7, r12",
+            "sxtb16 r12, r12, ror #8",
+            "smlad r10, r0, r7, r10",
+            "smlad r11, r2, r7, r11",
+            "smlad r10, r1, r12, r10",
+            "smlad r11, r3, r12, r11",
+        )
+    }
+}
+
+impl Pairs for i16 {
+    const WORDS: usize = 2;
+
+    #[inline(always)]
+    fn most_groups(pairs: usize) -> usize {
+        SCRATCH / 2 / pairs.max(1)
+    }
+
+    #[inline(always)]
+    unsafe fn widen(rows: Rows<i16>, step: usize, target: *mut u32) {
+        let Rows { input, rows, between, groups } = rows;
+        // SAFETY: it reads and writes what the caller says.
+        unsafe {
+            asm!(
+                "1:",
+                "mov {n}, {groups}",
+                "2:",
+                "ldr r1, [{i}, {step}]",
+                "ldr r0, [{i}], #4",
+                "stm {t}!, {{r0, r1}}",
+                "subs {n}, {n}, #1",
+                "bne 2b",
+                "add {i}, {i}, {gap}",
+                "subs {rows}, {rows}, #1",
+                "bne 1b",
+                i = inout(reg) input => _,
+                step = in(reg) 2 * step,
+                t = inout(reg) target => _,
+                rows = inout(reg) rows => _,
+                groups = in(reg) groups,
+                gap = in(reg) (2 * between).wrapping_sub(4 * groups),
+                n = out(reg) _,
+                out("r0") _,
+                out("r1") _,
+                options(nostack),
+            );
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights_of(
+        weights: *const i8,
+        pairs: usize,
+        groups: usize,
+        scratch: &mut Scratch,
+        again: bool,
+    ) -> (*const i8, isize) {
+        let target = scratch.as_mut_ptr().cast::<u32>();
+        for pair in 0..if again { pairs } else { 0 } {
+            // SAFETY: the weights of two outputs are four bytes of each group; memory has room for two words for each pair and group.
+            unsafe {
+                asm!(
+                    "2:",
+                    "ldr {w}, [{p}], #32",
+                    "sxtb16 {a}, {w}",
+                    "sxtb16 {b}, {w}, ror #8",
+                    "pkhbt r0, {a}, {b}, lsl #16",
+                    "pkhtb r1, {b}, {a}, asr #16",
+                    "stm {t}!, {{r0, r1}}",
+                    "subs {n}, {n}, #1",
+                    "bne 2b",
+                    p = inout(reg) weights.add(4 * pair) => _,
+                    n = inout(reg) groups => _,
+                    t = inout(reg) target.add(2 * groups * pair) => _,
+                    w = out(reg) _,
+                    a = out(reg) _,
+                    b = out(reg) _,
+                    out("r0") _,
+                    out("r1") _,
+                    options(nostack),
+                );
+            }
+        }
+        (scratch.as_ptr().cast(), 0)
+    }
+
+    #[unsafe(naked)]
+    unsafe extern "C" fn add(call: &mut Products) {
+        products!(
+            "ldrd r0, r1, [r5], #8",
+            "ldrd r2, r3, [r4], #8",
+            "smlad r8, r2, r0, r8",
+            "smlad r10, r2, r1, r10",
+            "smlad r9, r3, r0, r9",
+            "smlad r11, r3, r1, r11",
+        )
+    }
+}
+
+/// Adds the products of at least one group of a single position's bytes to the sums of four outputs.
+///
+/// # Safety
+/// The activations and, 64 bytes apart, the weights of as many groups can be read.
+#[inline(always)]
+unsafe fn four_sums(activations: *const u8, weights: *const i8, groups: usize, sums: [i32; 4]) -> [i32; 4] {
+    let [mut s0, mut s1, mut s2, mut s3] = sums;
+    // SAFETY: it reads what the caller says can be read.
+    unsafe {
+        asm!(
+            groups!("{n}":
+                "ldr {a}, [{i}], #4",
+                "uxtb16 {b}, {a}",
+                "uxtb16 {a}, {a}, ror #8",
+                "ldr {w}, [{p}, #4]",
+                "sxtb16 {t}, {w}",
+                "sxtb16 {w}, {w}, ror #8",
+                "smlad {s1}, {b}, {t}, {s1}",
+                "smlad {s1}, {a}, {w}, {s1}",
+                "ldr {w}, [{p}, #8]",
+                "sxtb16 {t}, {w}",
+                "sxtb16 {w}, {w}, ror #8",
+                "smlad {s2}, {b}, {t}, {s2}",
+                "smlad {s2}, {a}, {w}, {s2}",
+                "ldr {w}, [{p}, #12]",
+                "sxtb16 {t}, {w}",
+                "sxtb16 {w}, {w}, ror #8",
+                "smlad {s3}, {b}, {t}, {s3}",
+                "smlad {s3}, {a}, {w}, {s3}",
+                "ldr {w}, [{p}], #64",
+                "sxtb16 {t}, {w}",
+                "sxtb16 {w}, {w}, ror #8",
+                "smlad {s0}, {b}, {t}, {s0}",
+                "smlad {s0}, {a}, {w}, {s0}",
+            ),
+            i = inout(reg) activations => _,
+            p = inout(reg) weights => _,
+            n = inout(reg) groups => _,
+            a = out(reg) _,
+            b = out(reg) _,
+            w = out(reg) _,
+            t = out(reg) _,
+            s0 = inout(reg) s0,
+            s1 = inout(reg) s1,
+            s2 = inout(reg) s2,
+            s3 = inout(reg) s3,
+            options(readonly, nostack),
+        );
+    }
+    [s0, s1, s2, s3]
+}
+
+/// The window of a position, and the weights of a panel.
+#[derive(Clone, Copy)]
+struct Window<A> {
+    rows: Rows<A>,
+    weights: *const i8,
+    /// Pairs of outputs of the panel.
+    pairs: usize,
+}
+
+impl<A: Pairs> Window<A> {
+    /// Adds the products of two positions, `step` apart.
+    ///
+    /// # Safety
+    /// The windows of both and the weights of the panel can be read; the weights in `scratch` are this panel's where they
+    /// were widened before. Weights are at addresses that are multiples of four.
+    #[inline(always)]
+    unsafe fn two(self, step: usize, [activations, scratch]: &mut [Scratch; 2], first: bool, sums: &mut PanelSums) {
+        let Self { mut rows, mut weights, pairs } = self;
+        let Rows { rows: all, groups, .. } = rows;
+        let most = (SCRATCH / A::WORDS).min(A::most_groups(pairs));
+        let whole = all * groups <= most;
+        let (mut row, mut group) = (0, 0);
+        while row < all {
+            // All rows, or a part of one.
+            let count = if whole { all * groups } else { most.min(groups - group) };
+            // SAFETY: `count` groups fit into both memories, and they are groups of the windows.
+            unsafe {
+                if !whole {
+                    (rows.rows, rows.groups) = (1, count);
+                }
+                A::widen(rows, step, activations.as_mut_ptr().cast());
+                let (weights_at, next) = A::weights_of(weights, pairs, count, scratch, first || !whole);
+                let sums = sums.as_mut_ptr();
+                A::add(&mut Products {
+                    activations: activations.as_ptr().cast(),
+                    weights: weights_at,
+                    sums,
+                    groups: count,
+                    next,
+                    end: sums.add(2 * pairs),
+                });
+                if whole {
+                    return;
+                }
+                weights = weights.add(count * INT8_PANEL * A::GROUP);
+                rows.input = rows.input.add(count * A::GROUP);
+                group += count;
+                if group == groups {
+                    rows.input = rows.input.wrapping_sub(groups * A::GROUP).wrapping_add(rows.between);
+                    (row, group) = (row + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+impl Window<u8> {
+    /// Adds the products of one position.
+    ///
+    /// # Safety
+    /// Its window and the weights of the panel can be read.
+    #[inline(always)]
+    unsafe fn one(self, sums: &mut PanelSums) {
+        let Self { rows: Rows { input, rows, between, groups }, weights, pairs } = self;
+        for (number, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate().take(pairs.div_ceil(2)) {
+            let mut four = sums.map(|[sum, _]| sum);
+            for row in 0..rows {
+                // SAFETY: the row is one of the window, and the panel has weights for as many outputs.
+                unsafe {
+                    let weights = weights.add(row * groups * INT8_PANEL * 4 + number * 16);
+                    four = four_sums(input.add(row * between), weights, groups, four);
+                }
+            }
+            *sums = four.map(|sum| [sum; 2]);
+        }
+    }
+}
+
+/// Computes a row of bytes.
+///
+/// # Safety
+/// The sizes of `call` hold (see [`Int8Row::fits`]).
+unsafe fn bytes(call: Int8Row<'_, u8>) {
+    // SAFETY: as the caller says.
+    unsafe { row(call, |window, _, sums| window.one(sums)) }
+}
+
+/// Computes a row of 16-bit integers.
+///
+/// # Safety
+/// The sizes of `call` hold (see [`Int8Row::fits`]).
+unsafe fn wide(call: Int8Row<'_, i16>) {
+    // SAFETY: as the caller says. A single position is taken twice.
+    unsafe { row(call, |window, scratch, sums| window.two(0, scratch, true, sums)) }
+}
+
+/// Computes a row, two positions of a panel at a time; the products of a last, single position are added by `one`.
+///
+/// # Safety
+/// The sizes of `call` hold (see [`Int8Row::fits`]).
+#[inline(always)]
+unsafe fn row<A: Pairs>(call: Int8Row<'_, A>, one: impl Fn(Window<A>, &mut [Scratch; 2], &mut PanelSums)) {
+    let filled = call.filled();
+    let Int8Row { input, rows, between, step, positions, weights, outputs, bias, mut output, .. } = call;
+    let mut scratch = [Scratch::uninit(); 2];
+    let mut sums = [[0; 2]; INT8_PANEL];
+    // The loop over two positions reads two words of weights at once, which must be aligned.
+    let aligned = weights.as_ptr().addr().is_multiple_of(4);
+    for panel in 0..outputs.div_ceil(INT8_PANEL) {
+        let first = panel * INT8_PANEL;
+        let count = (outputs - first).min(INT8_PANEL);
+        let mut position = 0;
+        while position < positions {
+            // SAFETY: `fits` says that windows and weights can be read, and outputs, biases and multipliers are there, those
+            // of whole panels.
+            unsafe {
+                let pairs = count.div_ceil(2);
+                for (number, sums) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate().take(pairs) {
+                    *sums = bias.as_ptr().add(first).cast::<[i32; 2]>().add(number).read().map(|bias| [bias; 2]);
+                }
+                let window = Window {
+                    rows: Rows { input: input.as_ptr().add(position * step), rows, between, groups: filled / A::GROUP },
+                    weights: weights.as_ptr().add(first * rows * filled),
+                    pairs,
+                };
+                let more = usize::from(position + 1 < positions && aligned);
+                if more == 1 {
+                    window.two(step, &mut scratch, position == 0, &mut sums);
+                } else {
+                    one(window, &mut scratch, &mut sums);
+                }
+                finish(&sums, first, count, [position, position + more], &mut output);
+                position += 1 + more;
+            }
+        }
+    }
+}
+
+/// Writes what becomes of the sums of two positions, or of one that is named twice.
+///
+/// # Safety
+/// There are multipliers of the outputs from `first` on, and memory for them at both positions.
+#[inline(always)]
+unsafe fn finish(
+    sums: &PanelSums,
+    first: usize,
+    outputs: usize,
+    [position, second]: [usize; 2],
+    output: &mut Int8Output<'_>,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match output {
+            Int8Output::Activations { values, pixel, scaling } => {
+                let target = values.as_mut_ptr().add(position * *pixel + first);
+                let multipliers = scaling.multipliers.as_ptr().add(first);
+                activations(sums, multipliers, scaling, outputs, target, (second - position) * *pixel);
+            }
+            Int8Output::Hidden { values, pixel, scaling } => {
+                for (output, sums) in sums.iter().enumerate().take(outputs) {
+                    let multiplier = *scaling.multipliers.as_ptr().add(first + output);
+                    for (position, sum) in [position, second].into_iter().zip(sums) {
+                        let value = hidden(*sum, multiplier, scaling);
+                        values.as_mut_ptr().add(position * *pixel + first + output).write(value);
+                    }
+                }
+            }
+            Int8Output::Sums { values, pixel } => {
+                for (output, sums) in sums.iter().enumerate().take(outputs) {
+                    for (position, sum) in [position, second].into_iter().zip(sums) {
+                        values.as_mut_ptr().add(position * *pixel + first + output).write(*sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes outputs of a ReLU of two positions, those of the second one `pixel` bytes behind those of the first, or of one
+/// position, where `pixel` is 0. (To shift before clamping, as the instruction for clamping wants it, comes to the same.)
+///
+/// # Safety
+/// There are as many multipliers, and memory for as many outputs at both positions; `outputs` is at least one.
+#[inline(always)]
+unsafe fn activations(
+    sums: &PanelSums,
+    multipliers: *const i16,
+    scaling: &Scaling<'_>,
+    outputs: usize,
+    target: *mut u8,
+    pixel: usize,
+) {
+    // SAFETY: it reads and writes what the caller says.
+    unsafe {
+        asm!(
+            "2:",
+            "ldrd r0, r1, [{sums}], #8",
+            "ldrh {m}, [{multipliers}], #2",
+            "asr r0, r0, {shift1}",
+            "asr r1, r1, {shift1}",
+            "usat r0, #16, r0",
+            "usat r1, #16, r1",
+            "mla r0, r0, {m}, {half}",
+            "mla r1, r1, {m}, {half}",
+            "lsr r0, r0, {shift2}",
+            "lsr r1, r1, {shift2}",
+            "usat r0, #7, r0",
+            "usat r1, #7, r1",
+            "strb r1, [{target}, {pixel}]",
+            "strb r0, [{target}], #1",
+            "subs {n}, {n}, #1",
+            "bne 2b",
+            sums = inout(reg) sums.as_ptr() => _,
+            multipliers = inout(reg) multipliers => _,
+            target = inout(reg) target => _,
+            n = inout(reg) outputs => _,
+            m = out(reg) _,
+            shift1 = in(reg) scaling.shift1,
+            shift2 = in(reg) scaling.shift2,
+            half = in(reg) 1_u32 << scaling.shift2 >> 1,
+            pixel = in(reg) pixel,
+            out("r0") _,
+            out("r1") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Computes a row of a max pool of bytes, four channels at a time, of which the last ones may be computed twice.
+///
+/// # Safety
+/// The sizes of `call` hold (see [`Int8PoolRow::fits`]).
+unsafe fn max_pool(call: Int8PoolRow<'_, u8>) {
+    let Int8PoolRow { input, width, channels, kernel, stride, output } = call;
+    if channels < 4 {
+        // SAFETY: as the caller says.
+        return unsafe { pool::max_pool(Int8PoolRow { input, width, channels, kernel, stride, output }) };
+    }
+    for (column, output) in output.chunks_exact_mut(channels).enumerate() {
+        for group in 0..channels.div_ceil(4) {
+            let channel = (4 * group).min(channels - 4);
+            let mut greatest = 0_u32;
+            // SAFETY: `fits` says that the input holds `kernel` rows with columns up to `stride · column + kernel`, and
+            // `channels` values at each; as many are in `output`.
+            unsafe {
+                let mut row = input.as_ptr().add(stride * column * channels + channel);
+                for _ in 0..kernel {
+                    asm!(
+                        "2:",
+                        "ldr {v}, [{p}]",
+                        "add {p}, {p}, {channels}",
+                        "uqsub8 {v}, {v}, {m}",
+                        "uadd8 {m}, {m}, {v}",
+                        "subs {n}, {n}, #1",
+                        "bne 2b",
+                        p = inout(reg) row => _,
+                        n = inout(reg) kernel => _,
+                        m = inout(reg) greatest,
+                        v = out(reg) _,
+                        channels = in(reg) channels,
+                        options(readonly, nostack),
+                    );
+                    row = row.wrapping_add(width * channels);
+                }
+                output.as_mut_ptr().add(channel).cast::<u32>().write_unaligned(greatest);
+            }
+        }
+    }
+}
+
+/// Multiply-adds of bytes that lie in memory next to the CPU, at least `least`; how many they were.
+///
+/// # Safety
+/// The CPU has the instructions.
+unsafe fn multiply_adds(least: usize) -> u64 {
+    const GROUPS: usize = 16;
+    let rounds = least.div_ceil(GROUPS * 16);
+    let (activations, weights) = (black_box([1_u8; 4 * GROUPS]), black_box([3_i8; 64 * GROUPS]));
+    let mut sums = [0; 4];
+    for _ in 0..rounds {
+        // SAFETY: there are as many groups.
+        sums = unsafe { four_sums(activations.as_ptr(), weights.as_ptr(), GROUPS, sums) };
+    }
+    black_box(sums);
+    (rounds * GROUPS * 16) as u64
+}
+
+/// The kernels of the DSP instructions.
+pub(super) static ARM_DSP: Int8Kernels = Int8Kernels {
+    backend: Int8Backend::ArmDsp,
+    row: bytes,
+    wide_row: wide,
+    max_pool,
+    wide_max_pool: pool::max_pool::<i16>,
+    multiply_adds,
+};
