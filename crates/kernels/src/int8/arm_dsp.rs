@@ -21,6 +21,19 @@ type Scratch = MaybeUninit<[u32; SCRATCH]>;
 /// Sums of a panel: `[output][position]`.
 type PanelSums = [[i32; 2]; INT8_PANEL];
 
+/// Memory of a panel.
+#[repr(C)]
+struct Panel {
+    sums: PanelSums,
+    /// Biases in the place of sums.
+    bias: PanelSums,
+}
+
+impl Panel {
+    /// Bytes from a sum to the bias in its place.
+    const BIAS: usize = core::mem::offset_of!(Self, bias);
+}
+
 /// A format of activations in two positions × two outputs.
 trait Pairs: Activation {
     /// Words that a group of activations of two positions takes.
@@ -36,7 +49,7 @@ trait Pairs: Activation {
     unsafe fn widen(rows: Rows<Self>, step: usize, target: *mut u32);
 
     /// The weights of some groups, for pairs of outputs, as [`add`](Self::add) takes them: where those of the first pair begin, and
-    /// how far it is from their end to those of the next pair, in bytes. Those in memory already are not widened `again`.
+    /// how far it is from their end to those of the next pair, in bytes.
     ///
     /// # Safety
     /// The weights can be read, and `groups` is at most what [`most_groups`](Self::most_groups) says.
@@ -45,14 +58,13 @@ trait Pairs: Activation {
         pairs: usize,
         groups: usize,
         scratch: &mut Scratch,
-        again: bool,
     ) -> (*const i8, isize);
 
-    /// Adds products to sums.
+    /// Adds products to sums, or to biases.
     ///
     /// # Safety
     /// Activations and weights can be read, as the other functions make them; there are at least one pair and one group.
-    unsafe extern "C" fn add(call: &mut Products);
+    unsafe extern "C" fn add(call: &Products);
 }
 
 /// Rows of groups of activations.
@@ -78,6 +90,27 @@ struct Products {
     next: isize,
     /// One past the last pair's sums.
     end: *const [i32; 2],
+    /// Bytes from `sums` to what the products are added to.
+    before: usize,
+}
+
+impl Products {
+    fn new(
+        activations: &Scratch,
+        (weights, next): (*const i8, isize),
+        sums: *mut [i32; 2],
+        groups: usize,
+        pairs: usize,
+        before: usize,
+    ) -> Self {
+        let activations = activations.as_ptr().cast();
+        Self { activations, weights, sums, groups, next, end: sums.wrapping_add(2 * pairs), before }
+    }
+}
+
+/// Groups that fit into memory for what is widened, where there are so many pairs of outputs.
+fn most_groups<A: Pairs>(pairs: usize) -> usize {
+    (SCRATCH / A::WORDS).min(A::most_groups(pairs))
 }
 
 /// A loop over as many groups as a register says, at least one, two at a time; where they are odd, it begins in its middle.
@@ -94,25 +127,47 @@ macro_rules! groups {
 }
 
 /// The code of [`Pairs::add`]: for each group, a step that takes activations at r4 and weights at r5, to sums in r8 and r9 of
-/// one output, and in r10 and r11 of the other one. It may use r0 to r3, r6, r7 and r12.
+/// one output, and in r10 and r11 of the other one. It may use r0 to r3, r6, r7 and r12, but not change flags: those of each
+/// shift of the number of groups say whether one group is left over, two, and whether there are more.
 macro_rules! products {
     ($($step:literal),* $(,)?) => {
         naked_asm!(
-            "push {{r0, r4, r5, r6, r7, r8, r9, r10, r11, lr}}",
+            "push {{r4, r5, r6, r7, r8, r9, r10, r11, lr}}",
+            "ldm r0, {{r1, r2, r3, r4, r5, r6, r7}}",
+            "push {{r1, r2, r3, r4, r5, r6, r7}}",
             "1:",
-            "ldr r0, [sp]",
-            "ldm r0, {{r4, r5, r6, lr}}",
-            "ldm r6, {{r8, r9, r10, r11}}",
-            groups!("lr": $($step),*),
-            "ldr r0, [sp]",
-            "ldr r6, [r0, #8]",
-            "ldrd r2, r3, [r0, #16]",
+            "ldm sp, {{r4, r5, r6, lr}}",
+            "ldr r1, [sp, #24]",
+            "add r1, r1, r6",
+            "ldm r1, {{r8, r9, r10, r11}}",
+            "lsrs lr, lr, #1",
+            "bcc 2f",
+            $($step,)*
+            "2:",
+            "beq 5f",
+            "lsrs lr, lr, #1",
+            "bcc 3f",
+            $($step,)*
+            $($step,)*
+            "3:",
+            "beq 5f",
+            "4:",
+            $($step,)*
+            $($step,)*
+            $($step,)*
+            $($step,)*
+            "subs lr, lr, #1",
+            "bne 4b",
+            "5:",
+            "ldr r6, [sp, #8]",
+            "ldrd r2, r3, [sp, #16]",
             "stm r6!, {{r8, r9, r10, r11}}",
             "add r5, r5, r2",
-            "strd r5, r6, [r0, #4]",
+            "strd r5, r6, [sp, #4]",
             "cmp r6, r3",
             "bne 1b",
-            "pop {{r0, r4, r5, r6, r7, r8, r9, r10, r11, pc}}",
+            "add sp, sp, #28",
+            "pop {{r4, r5, r6, r7, r8, r9, r10, r11, pc}}",
         )
     };
 }
@@ -168,13 +223,12 @@ impl Pairs for u8 {
         _: usize,
         groups: usize,
         _: &mut Scratch,
-        _: bool,
     ) -> (*const i8, isize) {
         (weights, 8 - (64 * groups).cast_signed())
     }
 
     #[unsafe(naked)]
-    unsafe extern "C" fn add(call: &mut Products) {
+    unsafe extern "C" fn add(call: &Products) {
         products!(
             "ldm r4!, {{r0, r1, r2, r3}}",
             "ldrd r6, r12, [r5], #64",
@@ -239,10 +293,9 @@ impl Pairs for i16 {
         pairs: usize,
         groups: usize,
         scratch: &mut Scratch,
-        again: bool,
     ) -> (*const i8, isize) {
         let target = scratch.as_mut_ptr().cast::<u32>();
-        for pair in 0..if again { pairs } else { 0 } {
+        for pair in 0..pairs {
             // SAFETY: the weights of two outputs are four bytes of each group; memory has room for two words for each pair and group.
             unsafe {
                 asm!(
@@ -271,7 +324,7 @@ impl Pairs for i16 {
     }
 
     #[unsafe(naked)]
-    unsafe extern "C" fn add(call: &mut Products) {
+    unsafe extern "C" fn add(call: &Products) {
         products!(
             "ldrd r0, r1, [r5], #8",
             "ldrd r2, r3, [r4], #8",
@@ -345,70 +398,54 @@ struct Window<A> {
 }
 
 impl<A: Pairs> Window<A> {
-    /// Adds the products of two positions, `step` apart.
+    /// The sums of two positions, `step` apart, a part of the groups after the other.
     ///
     /// # Safety
-    /// The windows of both and the weights of the panel can be read; the weights in `scratch` are this panel's where they
-    /// were widened before. Weights are at addresses that are multiples of four.
-    #[inline(always)]
-    unsafe fn two(self, step: usize, [activations, scratch]: &mut [Scratch; 2], first: bool, sums: &mut PanelSums) {
-        let Self { mut rows, mut weights, pairs } = self;
-        let Rows { rows: all, groups, .. } = rows;
-        let most = (SCRATCH / A::WORDS).min(A::most_groups(pairs));
-        let whole = all * groups <= most;
-        let (mut row, mut group) = (0, 0);
-        while row < all {
-            // All rows, or a part of one.
-            let count = if whole { all * groups } else { most.min(groups - group) };
-            // SAFETY: `count` groups fit into both memories, and they are groups of the windows.
-            unsafe {
-                if !whole {
-                    (rows.rows, rows.groups) = (1, count);
+    /// The windows of both and the weights of the panel can be read. Weights are at addresses that are multiples of four.
+    #[cold]
+    #[inline(never)]
+    unsafe fn in_parts(self, step: usize, [activations, scratch]: &mut [Scratch; 2], panel: *mut Panel) {
+        let Self { rows: Rows { input, rows, between, groups }, mut weights, pairs } = self;
+        let sums = panel.cast::<[i32; 2]>();
+        let mut before = Panel::BIAS;
+        for row in 0..rows {
+            let mut group = 0;
+            while group < groups {
+                let count = most_groups::<A>(pairs).min(groups - group);
+                // SAFETY: `count` groups fit into both memories, and they are groups of the windows.
+                unsafe {
+                    let input = input.add(row * between + group * A::GROUP);
+                    A::widen(Rows { input, rows: 1, between, groups: count }, step, activations.as_mut_ptr().cast());
+                    let (at, next) = A::weights_of(weights, pairs, count, scratch);
+                    A::add(&Products::new(activations, (at, next), sums, count, pairs, before));
+                    weights = weights.add(count * INT8_PANEL * A::GROUP);
                 }
-                A::widen(rows, step, activations.as_mut_ptr().cast());
-                let (weights_at, next) = A::weights_of(weights, pairs, count, scratch, first || !whole);
-                let sums = sums.as_mut_ptr();
-                A::add(&mut Products {
-                    activations: activations.as_ptr().cast(),
-                    weights: weights_at,
-                    sums,
-                    groups: count,
-                    next,
-                    end: sums.add(2 * pairs),
-                });
-                if whole {
-                    return;
-                }
-                weights = weights.add(count * INT8_PANEL * A::GROUP);
-                rows.input = rows.input.add(count * A::GROUP);
                 group += count;
-                if group == groups {
-                    rows.input = rows.input.wrapping_sub(groups * A::GROUP).wrapping_add(rows.between);
-                    (row, group) = (row + 1, 0);
-                }
+                before = 0;
             }
         }
     }
 }
 
 impl Window<u8> {
-    /// Adds the products of one position.
+    /// The sums of one position.
     ///
     /// # Safety
     /// Its window and the weights of the panel can be read.
     #[inline(always)]
-    unsafe fn one(self, sums: &mut PanelSums) {
+    unsafe fn one(self, panel: *mut Panel) {
         let Self { rows: Rows { input, rows, between, groups }, weights, pairs } = self;
-        for (number, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate().take(pairs.div_ceil(2)) {
-            let mut four = sums.map(|[sum, _]| sum);
-            for row in 0..rows {
-                // SAFETY: the row is one of the window, and the panel has weights for as many outputs.
-                unsafe {
+        for number in 0..pairs.div_ceil(2) {
+            // SAFETY: the panel has weights, biases and sums for as many outputs, and the rows are those of the window.
+            unsafe {
+                let bias = (&raw const (*panel).bias).cast::<[[i32; 2]; 4]>().add(number).read();
+                let mut four = bias.map(|[bias, _]| bias);
+                for row in 0..rows {
                     let weights = weights.add(row * groups * INT8_PANEL * 4 + number * 16);
                     four = four_sums(input.add(row * between), weights, groups, four);
                 }
+                (&raw mut (*panel).sums).cast::<[[i32; 2]; 4]>().add(number).write(four.map(|sum| [sum; 2]));
             }
-            *sums = four.map(|sum| [sum; 2]);
         }
     }
 }
@@ -419,7 +456,7 @@ impl Window<u8> {
 /// The sizes of `call` hold (see [`Int8Row::fits`]).
 unsafe fn bytes(call: Int8Row<'_, u8>) {
     // SAFETY: as the caller says.
-    unsafe { row(call, |window, _, sums| window.one(sums)) }
+    unsafe { row(call, |window, _, panel| window.one(panel)) }
 }
 
 /// Computes a row of 16-bit integers.
@@ -428,46 +465,57 @@ unsafe fn bytes(call: Int8Row<'_, u8>) {
 /// The sizes of `call` hold (see [`Int8Row::fits`]).
 unsafe fn wide(call: Int8Row<'_, i16>) {
     // SAFETY: as the caller says. A single position is taken twice.
-    unsafe { row(call, |window, scratch, sums| window.two(0, scratch, true, sums)) }
+    unsafe { row(call, |window, scratch, panel| window.in_parts(0, scratch, panel)) }
 }
 
-/// Computes a row, two positions of a panel at a time; the products of a last, single position are added by `one`.
+/// Computes a row, two positions of a panel at a time; the sums of a last, single position are those of `one`.
 ///
 /// # Safety
 /// The sizes of `call` hold (see [`Int8Row::fits`]).
 #[inline(always)]
-unsafe fn row<A: Pairs>(call: Int8Row<'_, A>, one: impl Fn(Window<A>, &mut [Scratch; 2], &mut PanelSums)) {
+unsafe fn row<A: Pairs>(call: Int8Row<'_, A>, one: impl Fn(Window<A>, &mut [Scratch; 2], *mut Panel)) {
     let filled = call.filled();
     let Int8Row { input, rows, between, step, positions, weights, outputs, bias, mut output, .. } = call;
     let mut scratch = [Scratch::uninit(); 2];
-    let mut sums = [[0; 2]; INT8_PANEL];
+    let mut memory = MaybeUninit::<Panel>::uninit();
+    let sums = memory.as_mut_ptr();
     // The loop over two positions reads two words of weights at once, which must be aligned.
-    let aligned = weights.as_ptr().addr().is_multiple_of(4);
+    let together = if weights.as_ptr().addr().is_multiple_of(4) { 2 } else { 1 };
     for panel in 0..outputs.div_ceil(INT8_PANEL) {
         let first = panel * INT8_PANEL;
         let count = (outputs - first).min(INT8_PANEL);
-        let mut position = 0;
-        while position < positions {
-            // SAFETY: `fits` says that windows and weights can be read, and outputs, biases and multipliers are there, those
-            // of whole panels.
-            unsafe {
-                let pairs = count.div_ceil(2);
-                for (number, sums) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate().take(pairs) {
-                    *sums = bias.as_ptr().add(first).cast::<[i32; 2]>().add(number).read().map(|bias| [bias; 2]);
-                }
-                let window = Window {
-                    rows: Rows { input: input.as_ptr().add(position * step), rows, between, groups: filled / A::GROUP },
-                    weights: weights.as_ptr().add(first * rows * filled),
-                    pairs,
-                };
-                let more = usize::from(position + 1 < positions && aligned);
-                if more == 1 {
-                    window.two(step, &mut scratch, position == 0, &mut sums);
+        // SAFETY: `fits` says that windows and weights can be read, that outputs and multipliers are there, and biases for
+        // whole panels.
+        unsafe {
+            for output in 0..INT8_PANEL {
+                (&raw mut (*sums).bias[output]).write([*bias.as_ptr().add(first + output); 2]);
+            }
+            let (pairs, groups) = (count.div_ceil(2), filled / A::GROUP);
+            let mut window = Window {
+                rows: Rows { input: input.as_ptr(), rows, between, groups },
+                weights: weights.as_ptr().add(first * rows * filled),
+                pairs,
+            };
+            // As a rule, all is widened at once, weights for all positions.
+            let all = rows * groups;
+            let whole = all <= most_groups::<A>(pairs) && together == 2 && positions > 1;
+            let [activations, widened] = &mut scratch;
+            let at = if whole { A::weights_of(window.weights, pairs, all, widened) } else { (window.weights, 0) };
+            let products = Products::new(activations, at, sums.cast(), all, pairs, Panel::BIAS);
+            let mut position = 0;
+            while position < positions {
+                window.rows.input = input.as_ptr().add(position * step);
+                let taken = together.min(positions - position);
+                if taken == 1 {
+                    one(window, &mut scratch, sums);
+                } else if whole {
+                    A::widen(window.rows, step, scratch[0].as_mut_ptr().cast());
+                    A::add(&products);
                 } else {
-                    one(window, &mut scratch, &mut sums);
+                    window.in_parts(step, &mut scratch, sums);
                 }
-                finish(&sums, first, count, [position, position + more], &mut output);
-                position += 1 + more;
+                finish(sums.cast(), first, count, [position, position + taken - 1], &mut output);
+                position += taken;
             }
         }
     }
@@ -476,10 +524,10 @@ unsafe fn row<A: Pairs>(call: Int8Row<'_, A>, one: impl Fn(Window<A>, &mut [Scra
 /// Writes what becomes of the sums of two positions, or of one that is named twice.
 ///
 /// # Safety
-/// There are multipliers of the outputs from `first` on, and memory for them at both positions.
+/// There are sums and multipliers of the outputs from `first` on, and memory for them at both positions.
 #[inline(always)]
 unsafe fn finish(
-    sums: &PanelSums,
+    sums: *const [i32; 2],
     first: usize,
     outputs: usize,
     [position, second]: [usize; 2],
@@ -494,18 +542,20 @@ unsafe fn finish(
                 activations(sums, multipliers, scaling, outputs, target, (second - position) * *pixel);
             }
             Int8Output::Hidden { values, pixel, scaling } => {
-                for (output, sums) in sums.iter().enumerate().take(outputs) {
+                for output in 0..outputs {
+                    let sums = *sums.add(output);
                     let multiplier = *scaling.multipliers.as_ptr().add(first + output);
                     for (position, sum) in [position, second].into_iter().zip(sums) {
-                        let value = hidden(*sum, multiplier, scaling);
+                        let value = hidden(sum, multiplier, scaling);
                         values.as_mut_ptr().add(position * *pixel + first + output).write(value);
                     }
                 }
             }
             Int8Output::Sums { values, pixel } => {
-                for (output, sums) in sums.iter().enumerate().take(outputs) {
+                for output in 0..outputs {
+                    let sums = *sums.add(output);
                     for (position, sum) in [position, second].into_iter().zip(sums) {
-                        values.as_mut_ptr().add(position * *pixel + first + output).write(*sum);
+                        values.as_mut_ptr().add(position * *pixel + first + output).write(sum);
                     }
                 }
             }
@@ -517,10 +567,10 @@ unsafe fn finish(
 /// position, where `pixel` is 0. (To shift before clamping, as the instruction for clamping wants it, comes to the same.)
 ///
 /// # Safety
-/// There are as many multipliers, and memory for as many outputs at both positions; `outputs` is at least one.
+/// There are as many sums and multipliers, and memory for as many outputs at both positions; `outputs` is at least one.
 #[inline(always)]
 unsafe fn activations(
-    sums: &PanelSums,
+    sums: *const [i32; 2],
     multipliers: *const i16,
     scaling: &Scaling<'_>,
     outputs: usize,
@@ -547,7 +597,7 @@ unsafe fn activations(
             "strb r0, [{target}], #1",
             "subs {n}, {n}, #1",
             "bne 2b",
-            sums = inout(reg) sums.as_ptr() => _,
+            sums = inout(reg) sums => _,
             multipliers = inout(reg) multipliers => _,
             target = inout(reg) target => _,
             n = inout(reg) outputs => _,
@@ -580,25 +630,29 @@ unsafe fn max_pool(call: Int8PoolRow<'_, u8>) {
             // SAFETY: `fits` says that the input holds `kernel` rows with columns up to `stride · column + kernel`, and
             // `channels` values at each; as many are in `output`.
             unsafe {
-                let mut row = input.as_ptr().add(stride * column * channels + channel);
-                for _ in 0..kernel {
-                    asm!(
-                        "2:",
-                        "ldr {v}, [{p}]",
-                        "add {p}, {p}, {channels}",
-                        "uqsub8 {v}, {v}, {m}",
-                        "uadd8 {m}, {m}, {v}",
-                        "subs {n}, {n}, #1",
-                        "bne 2b",
-                        p = inout(reg) row => _,
-                        n = inout(reg) kernel => _,
-                        m = inout(reg) greatest,
-                        v = out(reg) _,
-                        channels = in(reg) channels,
-                        options(readonly, nostack),
-                    );
-                    row = row.wrapping_add(width * channels);
-                }
+                asm!(
+                    "1:",
+                    "mov {n}, {kernel}",
+                    "2:",
+                    "ldr {v}, [{p}]",
+                    "add {p}, {p}, {channels}",
+                    "uqsub8 {v}, {v}, {m}",
+                    "uadd8 {m}, {m}, {v}",
+                    "subs {n}, {n}, #1",
+                    "bne 2b",
+                    "add {p}, {p}, {gap}",
+                    "subs {rows}, {rows}, #1",
+                    "bne 1b",
+                    p = inout(reg) input.as_ptr().add(stride * column * channels + channel) => _,
+                    rows = inout(reg) kernel => _,
+                    kernel = in(reg) kernel,
+                    n = out(reg) _,
+                    m = inout(reg) greatest,
+                    v = out(reg) _,
+                    channels = in(reg) channels,
+                    gap = in(reg) (width - kernel) * channels,
+                    options(readonly, nostack),
+                );
                 output.as_mut_ptr().add(channel).cast::<u32>().write_unaligned(greatest);
             }
         }
