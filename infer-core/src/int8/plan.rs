@@ -253,9 +253,8 @@ impl Plan {
     /// Lines of workspace that a batch of that many images needs.
     #[must_use]
     pub const fn workspace_len(&self, classes: usize, batch: usize) -> usize {
-        let Parts { image, even, odd, features, products } = self.parts(classes, batch);
-        let maps = image.saturating_add(even).saturating_add(odd);
-        maps.saturating_add(features).saturating_add(products)
+        let Parts { even, odd, features, products } = self.parts(classes, batch);
+        even.saturating_add(odd).saturating_add(features).saturating_add(products)
     }
 
     /// Layout of what the linear layers begin with.
@@ -269,7 +268,8 @@ impl Plan {
     /// The parts of the workspace, each as large as its largest tenant.
     pub(super) const fn parts(&self, classes: usize, batch: usize) -> Parts {
         let features = self.features().lines(batch);
-        let mut parts = Parts { image: self.image.lines(1), even: 0, odd: 0, features, products: 0 };
+        let image = if self.linear == 0 { 0 } else { self.image.lines(1) };
+        let mut parts = Parts { even: 0, odd: image, features, products: 0 };
         let mut steps = self.steps();
         let mut i = 0;
         while let [step, rest @ ..] = steps {
@@ -316,9 +316,9 @@ impl Plan {
 /// The parts of the workspace, in lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
-    /// The image, quantised.
-    pub(super) image: usize,
+    /// Outputs of layers with even numbers.
     pub(super) even: usize,
+    /// The image, quantised, which only the first layer reads; then outputs of layers with odd numbers.
     pub(super) odd: usize,
     /// Inputs of the first linear layer, of the whole batch.
     pub(super) features: usize,
