@@ -3,10 +3,10 @@
 #![no_std]
 #![no_main]
 
-#[path = "../board.rs"]
+#[path = "../board/mod.rs"]
 mod board;
 
-use board::{Counter, entry, hprintln};
+use board::{Counter, println};
 use core::hint::black_box;
 use firmware::{
     Error, LENET5_WEIGHTS,
@@ -18,10 +18,7 @@ use infer_core::{
     preprocess::{gray, resize_bilinear},
 };
 
-#[entry]
-fn main() -> ! {
-    board::finish(run())
-}
+board::start!(run);
 
 fn run() -> Result<(), Error> {
     // On the stack, whose use is printed.
@@ -37,10 +34,10 @@ fn run() -> Result<(), Error> {
     done?;
     let (forward, logits) = counter.count(|| network.forward(black_box(&image), &mut workspace));
 
-    hprintln!("instructions: open LeNet-5 {}", open);
-    hprintln!("instructions: resize {}x{} gray to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, bytes);
-    hprintln!("instructions: resize {}x{} RGB to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, picture);
-    hprintln!("instructions: forward pass {}", forward);
+    println!("instructions: open LeNet-5 {}", open);
+    println!("instructions: resize {}x{} gray to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, bytes);
+    println!("instructions: resize {}x{} RGB to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, picture);
+    println!("instructions: forward pass {}", forward);
     let mut integers = [Line::ZERO; INT8_PLAN.packed_len(10)];
     firmware::quantise(&mut integers)?;
     let network = Network::from_packed(&INT8_PLAN, black_box(&integers), Int8Backend::best())?;
@@ -51,21 +48,13 @@ fn run() -> Result<(), Error> {
     let (forward, done) =
         counter.count(|| network.forward_quantised(black_box(&pixels), &mut answer, &mut memory, &Serial));
     done?;
-    {
-        let mut marks = [0u32; 8];
-        let floats: [f32; SIDE*SIDE] = core::array::from_fn(|i| image[0].as_flattened()[i]);
-        let mut logits = [0.0f32; 10];
-        marks[0] = counter.now();
-        network.forward_observed(&floats, &mut logits, &mut memory, &Serial, &mut |l| marks[l + 1] = counter.now())?;
-        for l in 0..7 { hprintln!("int8 layer {} {}", l, marks[l].wrapping_sub(marks[l+1]) as u64 * 40); }
-    }
-    hprintln!("instructions: forward pass in int8 {}", forward);
-    hprintln!("int8: weights {} bytes, workspace {}", size_of_val(&integers), size_of_val(&memory));
+    println!("instructions: forward pass in int8 {}", forward);
+    println!("int8: weights {} bytes, workspace {}", size_of_val(&integers), size_of_val(&memory));
     for (class, logit) in answer.iter().enumerate() {
-        hprintln!("int8 logit {} {:08x}", class, logit.to_bits());
+        println!("int8 logit {} {:08x}", class, logit.to_bits());
     }
     let (flash, statics) = board::flash_and_statics();
-    hprintln!("flash used: {} bytes, of which weights {}; statics: {} bytes", flash, LENET5_WEIGHTS.len(), statics);
+    println!("flash used: {} bytes, of which weights {}; statics: {} bytes", flash, LENET5_WEIGHTS.len(), statics);
     board::report(&logits);
     Ok(())
 }

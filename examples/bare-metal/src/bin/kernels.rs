@@ -2,10 +2,10 @@
 #![no_std]
 #![no_main]
 
-#[path = "../board.rs"]
+#[path = "../board/mod.rs"]
 mod board;
 
-use board::{entry, hprintln};
+use board::println;
 use kernels::{Activation, Int8Backend, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Misfit, Scaling};
 
 /// Cases of each kernel.
@@ -38,22 +38,23 @@ impl Random {
     }
 }
 
-#[entry]
-fn main() -> ! {
-    static mut WEIGHTS: [i8; ROOM] = [0; ROOM];
+board::start!(run);
+
+fn run() -> Result<(), firmware::Error> {
+    let mut weights = [0; ROOM];
     let dsp = Int8Backend::ArmDsp.kernels().expect("the CPU has DSP instructions");
     let plain = Int8Backend::Scalar.kernels().expect("plain Rust is for every CPU");
     assert_eq!(Int8Backend::best(), Int8Backend::ArmDsp);
     let mut random = Random(1);
     for _ in 0..CASES {
         let bytes = |value: u32| (value & 0x7F) as u8;
-        row(&mut random, 4, bytes, WEIGHTS, [dsp, plain], |kernels, row| kernels.row(row));
+        row(&mut random, 4, bytes, &mut weights, [dsp, plain], |kernels, row| kernels.row(row));
         let wide = |value: u32| (value % 16_383) as i16 - 8191;
-        row(&mut random, 2, wide, WEIGHTS, [dsp, plain], |kernels, row| kernels.wide_row(row));
+        row(&mut random, 2, wide, &mut weights, [dsp, plain], |kernels, row| kernels.wide_row(row));
         pool(&mut random, [dsp, plain]);
     }
-    hprintln!("kernels: {} cases have plain Rust's bits", 3 * CASES);
-    board::finish(Ok(()))
+    println!("kernels: {} cases have plain Rust's bits", 3 * CASES);
+    Ok(())
 }
 
 /// A row at random, whose windows begin at any address.
@@ -85,8 +86,7 @@ fn row<A: Activation + Default>(
     let start = random.size(2) - 1;
     let call = |kernels, output| {
         let input = &input[start..];
-        let row =
-            Int8Row { input, rows, between, run, step, positions, weights, outputs, bias: &bias, output };
+        let row = Int8Row { input, rows, between, run, step, positions, weights, outputs, bias: &bias, output };
         assert_eq!(run_row(kernels, row), Ok(()));
     };
     let (mut bytes, mut hidden, mut sums) = ([[201; 310]; 2], [[-30_000; 310]; 2], [[i32::MIN; 310]; 2]);
@@ -111,10 +111,7 @@ fn pool(random: &mut Random, kernels: [&Int8Kernels; 2]) {
     let mut outputs = [[201; 5 * 20]; 2];
     for (kernels, output) in kernels.into_iter().zip(&mut outputs) {
         let output = &mut output[..columns * channels];
-        assert_eq!(
-            kernels.max_pool(Int8PoolRow { input: &input, width, channels, kernel, stride, output }),
-            Ok(())
-        );
+        assert_eq!(kernels.max_pool(Int8PoolRow { input: &input, width, channels, kernel, stride, output }), Ok(()));
     }
     assert_eq!(outputs[0], outputs[1]);
 }

@@ -1,66 +1,49 @@
-//! The board: what it prints goes to the debugger (here QEMU) by Arm semihosting, and so does the exit status. A module of
-//! each program, since a program has one panic handler.
-#![allow(dead_code, unused_imports)] // A program uses what it needs.
+//! Arm's Cortex-M: prints to the debugger (here QEMU) by semihosting, and so goes the exit status.
 
-use core::panic::PanicInfo;
+use core::fmt;
 use cortex_m::peripheral::{Peripherals, SYST, syst::SystClkSource};
-pub use cortex_m_rt::entry;
 use cortex_m_rt::{ExceptionFrame, STACK_PAINT_VALUE, exception};
-use cortex_m_semihosting::debug;
-pub use cortex_m_semihosting::hprintln;
-use infer_core::classify::top_k;
+use cortex_m_semihosting::{debug, hprintln};
 
-/// Prints the logits, one a line and with all digits, the best classes and the stack used.
-pub fn report<const CLASSES: usize>(logits: &[f32; CLASSES]) {
-    for (class, logit) in logits.iter().enumerate() {
-        hprintln!("logit {} {}", class, logit);
-    }
-    for (place, best) in top_k::<3, CLASSES>(logits).iter().enumerate() {
-        hprintln!("top {}: class {}, probability {:.3}", place + 1, best.class, best.probability);
-    }
-    hprintln!("stack used: {} bytes", stack_used());
-}
-
-/// Ends the program with exit status 0, or 1 after printing the error.
-pub fn finish(result: Result<(), firmware::Error>) -> ! {
-    let status = match result {
-        Ok(()) => debug::EXIT_SUCCESS,
-        Err(error) => {
-            hprintln!("error: {}", error);
-            debug::EXIT_FAILURE
+/// Makes a function that returns a result the program.
+macro_rules! start {
+    ($run:path) => {
+        #[cortex_m_rt::entry]
+        fn main() -> ! {
+            $crate::board::finish($run())
         }
     };
-    stop(status)
+}
+pub(crate) use start;
+
+/// Prints a line.
+pub fn print(line: fmt::Arguments<'_>) {
+    hprintln!("{}", line);
 }
 
-#[panic_handler]
-fn panic(panic: &PanicInfo) -> ! {
-    hprintln!("{}", panic);
-    stop(debug::EXIT_FAILURE)
+/// Ends the program with exit status 0, or 1.
+pub fn stop(success: bool) -> ! {
+    loop {
+        debug::exit(if success { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
+    }
 }
 
 /// Handler of faults, a stack that overflows among them.
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     hprintln!("hard fault at {:#010x}", frame.pc());
-    stop(debug::EXIT_FAILURE)
+    stop(false)
 }
 
-fn stop(status: debug::ExitStatus) -> ! {
-    loop {
-        debug::exit(status);
-    }
-}
-
-/// Counter of executed instructions: the system timer, where QEMU runs with `-icount shift=0` (an instruction is a nanosecond)
-/// and the board's clock is the 25 MHz of the MPS2 boards.
+/// Counter of executed instructions: the system timer, where QEMU runs with `-icount shift=0`, so that an instruction is a
+/// nanosecond.
 pub struct Counter(SYST);
 
 impl Counter {
-    /// Instructions between two ticks of the timer, which is how exact a count is.
-    const TICK: u32 = 40;
+    /// Frequency of the board's clock in MHz: a tick of it, about 40 instructions, is how exact a count is.
+    const CLOCK: u64 = if cfg!(board_mps3) { 32 } else { 25 };
 
-    /// The timer's largest value, after which it begins again: 24 bits, 671 million instructions.
+    /// The timer's largest value, after which it begins again: 24 bits, over 500 million instructions.
     const LONGEST: u32 = (1 << 24) - 1;
 
     /// Starts the timer.
@@ -76,14 +59,12 @@ impl Counter {
         Self(timer)
     }
 
-    pub fn now(&self) -> u32 { SYST::get_current() }
-
     /// Instructions that `work` executes.
     pub fn count<T>(&self, work: impl FnOnce() -> T) -> (u32, T) {
         let start = SYST::get_current();
         let result = work();
         let ticks = start.wrapping_sub(SYST::get_current()) & Self::LONGEST;
-        (Self::TICK * ticks, result)
+        ((u64::from(ticks) * 1000 / Self::CLOCK) as u32, result)
     }
 }
 
@@ -106,7 +87,7 @@ pub fn flash_and_statics() -> (usize, usize) {
 
 /// The most stack in use since the start, in bytes: from its lowest word that has lost the paint that cortex-m-rt puts
 /// on before `main`.
-fn stack_used() -> usize {
+pub fn stack_used() -> usize {
     unsafe extern "C" {
         // Of cortex-m-rt's linker script: one past the top of the stack, and the lowest word it may use.
         static _stack_start: u32;
