@@ -11,7 +11,8 @@ fn main() {
     let target = env::var("TARGET").unwrap_or_default();
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let cpu = flags.split(['\x1f', ' ']).filter_map(|flag| flag.split_once("target-cpu=")).next_back();
-    if target.starts_with("thumbv7em") || target.starts_with("thumb") && cpu.is_some_and(|(_, cpu)| CPUS.contains(&cpu)) {
+    if target.starts_with("thumbv7em") || target.starts_with("thumb") && cpu.is_some_and(|(_, cpu)| CPUS.contains(&cpu))
+    {
         println!("cargo::rustc-cfg=arm_dsp");
     }
 }

@@ -5,10 +5,10 @@
 //! the even ones of a group in one word, the odd ones in another. Weights of bytes are widened on their way; those of 16-bit
 //! activations, which lie in pairs, into memory, once for all positions.
 
-use super::vector::Activation;
 use super::row::hidden;
+use super::vector::Activation;
 use super::{INT8_PANEL, Int8Backend, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Scaling, pool};
-use core::arch::{asm, naked_asm};
+use core::arch::asm;
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 
@@ -53,18 +53,13 @@ trait Pairs: Activation {
     ///
     /// # Safety
     /// The weights can be read, and `groups` is at most what [`most_groups`](Self::most_groups) says.
-    unsafe fn weights_of(
-        weights: *const i8,
-        pairs: usize,
-        groups: usize,
-        scratch: &mut Scratch,
-    ) -> (*const i8, isize);
+    unsafe fn weights_of(weights: *const i8, pairs: usize, groups: usize, scratch: &mut Scratch) -> (*const i8, isize);
 
     /// Adds products to sums, or to biases.
     ///
     /// # Safety
     /// Activations and weights can be read, as the other functions make them; there are at least one pair and one group.
-    unsafe extern "C" fn add(call: &Products);
+    unsafe fn add(products: &Products);
 }
 
 /// Rows of groups of activations.
@@ -130,11 +125,11 @@ macro_rules! groups {
 /// one output, and in r10 and r11 of the other one. It may use r0 to r3, r6, r7 and r12, but not change flags: those of each
 /// shift of the number of groups say whether one group is left over, two, and whether there are more.
 macro_rules! products {
-    ($($step:literal),* $(,)?) => {
-        naked_asm!(
-            "push {{r4, r5, r6, r7, r8, r9, r10, r11, lr}}",
-            "ldm r0, {{r1, r2, r3, r4, r5, r6, r7}}",
-            "push {{r1, r2, r3, r4, r5, r6, r7}}",
+    ($products:ident: $($step:literal),* $(,)?) => {
+        asm!(
+            "push {{r6, r7}}", // which the compiler does not lend
+            "ldm r0, {{r0, r1, r2, r3, r4, r5, r8}}",
+            "push {{r0, r1, r2, r3, r4, r5, r8}}",
             "1:",
             "ldm sp, {{r4, r5, r6, lr}}",
             "ldr r1, [sp, #24]",
@@ -167,7 +162,19 @@ macro_rules! products {
             "cmp r6, r3",
             "bne 1b",
             "add sp, sp, #28",
-            "pop {{r4, r5, r6, r7, r8, r9, r10, r11, pc}}",
+            "pop {{r6, r7}}",
+            inout("r0") $products => _,
+            out("r1") _,
+            out("r2") _,
+            out("r3") _,
+            out("r4") _,
+            out("r5") _,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+            out("r12") _,
+            out("lr") _,
         )
     };
 }
@@ -218,33 +225,32 @@ impl Pairs for u8 {
     }
 
     #[inline(always)]
-    unsafe fn weights_of(
-        weights: *const i8,
-        _: usize,
-        groups: usize,
-        _: &mut Scratch,
-    ) -> (*const i8, isize) {
+    unsafe fn weights_of(weights: *const i8, _: usize, groups: usize, _: &mut Scratch) -> (*const i8, isize) {
         (weights, 8 - (64 * groups).cast_signed())
     }
 
-    #[unsafe(naked)]
-    unsafe extern "C" fn add(call: &Products) {
-        products!(
-            "ldm r4!, {{r0, r1, r2, r3}}",
-            "ldrd r6, r12, [r5], #64",
-            "sxtb16 r7, r6",
-            "sxtb16 r6, r6, ror #8",
-            "smlad r8, r0, r7, r8",
-            "smlad r9, r2, r7, r9",
-            "smlad r8, r1, r6, r8",
-            "smlad r9, r3, r6, r9",
-            "sxtb16 r7, r12",
-            "sxtb16 r12, r12, ror #8",
-            "smlad r10, r0, r7, r10",
-            "smlad r11, r2, r7, r11",
-            "smlad r10, r1, r12, r10",
-            "smlad r11, r3, r12, r11",
-        )
+    #[inline(never)]
+    unsafe fn add(products: &Products) {
+        // SAFETY: it reads and writes what the caller says.
+        unsafe {
+            products!(
+                products:
+                "ldm r4!, {{r0, r1, r2, r3}}",
+                "ldrd r6, r12, [r5], #64",
+                "sxtb16 r7, r6",
+                "sxtb16 r6, r6, ror #8",
+                "smlad r8, r0, r7, r8",
+                "smlad r9, r2, r7, r9",
+                "smlad r8, r1, r6, r8",
+                "smlad r9, r3, r6, r9",
+                "sxtb16 r7, r12",
+                "sxtb16 r12, r12, ror #8",
+                "smlad r10, r0, r7, r10",
+                "smlad r11, r2, r7, r11",
+                "smlad r10, r1, r12, r10",
+                "smlad r11, r3, r12, r11",
+            )
+        }
     }
 }
 
@@ -288,12 +294,7 @@ impl Pairs for i16 {
     }
 
     #[inline(always)]
-    unsafe fn weights_of(
-        weights: *const i8,
-        pairs: usize,
-        groups: usize,
-        scratch: &mut Scratch,
-    ) -> (*const i8, isize) {
+    unsafe fn weights_of(weights: *const i8, pairs: usize, groups: usize, scratch: &mut Scratch) -> (*const i8, isize) {
         let target = scratch.as_mut_ptr().cast::<u32>();
         for pair in 0..pairs {
             // SAFETY: the weights of two outputs are four bytes of each group; memory has room for two words for each pair and group.
@@ -323,16 +324,20 @@ impl Pairs for i16 {
         (scratch.as_ptr().cast(), 0)
     }
 
-    #[unsafe(naked)]
-    unsafe extern "C" fn add(call: &Products) {
-        products!(
-            "ldrd r0, r1, [r5], #8",
-            "ldrd r2, r3, [r4], #8",
-            "smlad r8, r2, r0, r8",
-            "smlad r10, r2, r1, r10",
-            "smlad r9, r3, r0, r9",
-            "smlad r11, r3, r1, r11",
-        )
+    #[inline(never)]
+    unsafe fn add(products: &Products) {
+        // SAFETY: it reads and writes what the caller says.
+        unsafe {
+            products!(
+                products:
+                "ldrd r0, r1, [r5], #8",
+                "ldrd r2, r3, [r4], #8",
+                "smlad r8, r2, r0, r8",
+                "smlad r10, r2, r1, r10",
+                "smlad r9, r3, r0, r9",
+                "smlad r11, r3, r1, r11",
+            )
+        }
     }
 }
 
