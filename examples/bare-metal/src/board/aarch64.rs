@@ -1,7 +1,7 @@
 //! Arm, 64 bits, as QEMU's `virt`: a serial port, and the exit status by semihosting.
 
 use super::virt::Serial;
-pub use super::virt::{flash_and_statics, stack_used};
+pub use super::virt::{flash_and_statics, stack};
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
 
@@ -75,6 +75,14 @@ pub fn stop(success: bool) -> ! {
         // SAFETY: semihosting's call to exit reads these two words.
         unsafe { asm!("hlt #0xf000", in("x0") 0x20, in("x1") reason.as_ptr()) };
     }
+}
+
+/// Address of the last word of the stack.
+pub fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reading a register has no effect.
+    unsafe { asm!("mov {}, sp", out(reg) pointer) };
+    pointer
 }
 
 /// Handler of faults.

@@ -85,18 +85,21 @@ pub fn flash_and_statics() -> (usize, usize) {
     (values - first + with_values - statics, end - statics)
 }
 
-/// The most stack in use since the start, in bytes: from its lowest word that has lost the paint that cortex-m-rt puts
-/// on before `main`.
-pub fn stack_used() -> usize {
+/// Memory for the stack, its lowest word and one past its top. cortex-m-rt paints it before `main`.
+pub fn stack() -> [*mut u32; 2] {
+    const { assert!(STACK_PAINT_VALUE == super::PAINT) };
     unsafe extern "C" {
-        // Of cortex-m-rt's linker script: one past the top of the stack, and the lowest word it may use.
-        static _stack_start: u32;
-        static _stack_end: u32;
+        // Of cortex-m-rt's linker script.
+        static mut _stack_start: u32;
+        static mut _stack_end: u32;
     }
-    let (top, mut word) = (&raw const _stack_start, &raw const _stack_end);
-    // SAFETY: all words from `_stack_end` to `_stack_start` are RAM set aside for the stack.
-    while word < top && unsafe { word.read_volatile() } == STACK_PAINT_VALUE {
-        word = word.wrapping_add(1);
-    }
-    top.addr() - word.addr()
+    [&raw mut _stack_end, &raw mut _stack_start]
+}
+
+/// Address of the last word of the stack.
+pub fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reading a register has no effect.
+    unsafe { core::arch::asm!("mov {}, sp", out(reg) pointer) };
+    pointer
 }

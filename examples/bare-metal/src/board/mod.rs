@@ -17,7 +17,11 @@ mod virt;
 use core::{fmt, panic::PanicInfo};
 use infer_core::classify::top_k;
 pub(crate) use machine::start;
-pub use machine::{Counter, flash_and_statics, print, stack_used, stop};
+pub use machine::{Counter, flash_and_statics, print, stop};
+use machine::{stack, stack_pointer};
+
+/// Word that memory for the stack is filled with.
+const PAINT: u32 = 0xCCCC_CCCC;
 
 /// Prints a line.
 macro_rules! println {
@@ -34,6 +38,35 @@ pub fn report<const CLASSES: usize>(logits: &[f32; CLASSES]) {
         println!("top {}: class {}, probability {:.3}", place + 1, best.class, best.probability);
     }
     println!("stack used: {} bytes", stack_used());
+}
+
+/// The most stack in use since the start, in bytes: from its lowest word that has lost the paint that start-up code puts on.
+pub fn stack_used() -> usize {
+    let [lowest, top] = stack();
+    top.addr() - unpainted(lowest, top).addr()
+}
+
+/// The most stack that `work` uses, in bytes, beyond what is in use already.
+#[inline(never)]
+pub fn stack_of<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let ([lowest, _], now) = (stack(), stack_pointer());
+    let mut word = lowest;
+    while word.addr() + 64 < now {
+        // SAFETY: memory for the stack below what is in use, which nothing else has.
+        unsafe { word.write_volatile(PAINT) };
+        word = word.wrapping_add(1);
+    }
+    let result = work();
+    (now - unpainted(lowest, word).addr(), result)
+}
+
+/// The first word of memory for the stack that is not as it was painted, or `end`.
+fn unpainted(mut word: *mut u32, end: *mut u32) -> *mut u32 {
+    // SAFETY: all words up to `end` are memory for the stack.
+    while word < end && unsafe { word.read_volatile() } == PAINT {
+        word = word.wrapping_add(1);
+    }
+    word
 }
 
 /// Ends the program with exit status 0, or 1 after printing the error.

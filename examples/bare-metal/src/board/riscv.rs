@@ -1,7 +1,7 @@
 //! RISC-V, 32 or 64 bits, as QEMU's `virt`: a serial port, and a device that ends the program.
 
 use super::virt::Serial;
-pub use super::virt::{flash_and_statics, stack_used};
+pub use super::virt::{flash_and_statics, stack};
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
 
@@ -51,6 +51,14 @@ pub fn stop(success: bool) -> ! {
         // SAFETY: the device that ends the program takes these words.
         unsafe { (0x10_0000 as *mut u32).write_volatile(if success { 0x5555 } else { 0x1_3333 }) };
     }
+}
+
+/// Address of the last word of the stack.
+pub fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reading a register has no effect.
+    unsafe { asm!("mv {}, sp", out(reg) pointer) };
+    pointer
 }
 
 /// Handler of faults.

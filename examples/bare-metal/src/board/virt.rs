@@ -15,16 +15,13 @@ impl Write for Serial {
     }
 }
 
-/// Word that the stack is filled with at the start.
-const PAINT: u32 = 0xCCCC_CCCC;
-
 unsafe extern "C" {
     static _start_of_program: u32;
     static _start_of_data: u32;
     static _end_of_data: u32;
     static _end_of_statics: u32;
-    static _stack_end: u32;
-    static _stack_start: u32;
+    static mut _stack_end: u32;
+    static mut _stack_start: u32;
 }
 
 /// Bytes of flash and of statics that the program takes. (Here all is RAM, in the order that it would have there.)
@@ -33,12 +30,7 @@ pub fn flash_and_statics() -> (usize, usize) {
     ((&raw const _end_of_data).addr() - program, (&raw const _end_of_statics).addr() - data)
 }
 
-/// The most stack in use since the start, in bytes: from its lowest word that has lost its paint.
-pub fn stack_used() -> usize {
-    let (top, mut word) = (&raw const _stack_start, &raw const _stack_end);
-    // SAFETY: all words from `_stack_end` to `_stack_start` are RAM set aside for the stack.
-    while word < top && unsafe { word.read_volatile() } == PAINT {
-        word = word.wrapping_add(1);
-    }
-    top.addr() - word.addr()
+/// Memory for the stack, its lowest word and one past its top.
+pub fn stack() -> [*mut u32; 2] {
+    [&raw mut _stack_end, &raw mut _stack_start]
 }
