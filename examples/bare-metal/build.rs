@@ -21,15 +21,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => formula::write(&infer_core::lenet5::DESCRIPTION, &weights)?,
     }
 
+    println!("cargo:rustc-check-cfg=cfg(board_mps3)");
     if env::var("CARGO_CFG_TARGET_OS")? == "none" {
-        let target = env::var("TARGET")?;
-        let board = if target.starts_with("thumbv8m") { "mps3-an547" } else { "mps2" };
-        let memories = format!("boards/{board}.x");
-        println!("cargo:rerun-if-changed={memories}");
-        fs::copy(memories, out.join("memory.x"))?;
+        println!("cargo:rerun-if-changed=boards");
         println!("cargo:rustc-link-search={}", out.display());
-        // cortex-m-rt's script, which includes memory.x.
-        println!("cargo:rustc-link-arg-bins=-Tlink.x");
+        let target = env::var("TARGET")?;
+        match (env::var("CARGO_CFG_TARGET_ARCH")?.as_str(), target.starts_with("thumbv8m")) {
+            ("arm", mps3) => {
+                let board = if mps3 { "mps3-an547" } else { "mps2" };
+                if mps3 {
+                    println!("cargo:rustc-cfg=board_mps3");
+                }
+                fs::copy(format!("boards/{board}.x"), out.join("memory.x"))?;
+                // cortex-m-rt's script, which includes memory.x.
+                println!("cargo:rustc-link-arg-bins=-Tlink.x");
+            }
+            (architecture, _) => {
+                let memory = if architecture == "aarch64" { "0x40080000" } else { "0x80000000" };
+                let script = fs::read_to_string("boards/virt.x")?.replace(" MEMORY;", &format!(" {memory};"));
+                fs::write(out.join("virt.x"), script)?;
+                println!("cargo:rustc-link-arg-bins=-Tvirt.x");
+            }
+        }
     }
     Ok(())
 }

@@ -256,11 +256,10 @@ fn place<T: Copy>(vectors: &mut [T], length: usize, vector: usize, first: usize,
     target.iter_mut().zip(values).for_each(|(target, value)| *target = *value);
 }
 
-/// A forward pass: its memory, and what runs it. Outputs of layers lie in `even` and `odd` by turns.
+/// A forward pass: its memory, and what runs it. The image lies in `odd`, and outputs of layers in `even` and `odd` by turns.
 pub(super) struct Pass<'a, 'w, P, D> {
     network: &'a Network<'w>,
     engine: &'a Engine<'a, P>,
-    image: &'a mut [Line],
     even: &'a mut [Line],
     odd: &'a mut [Line],
     tiles: &'a mut [Line],
@@ -278,11 +277,11 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
         mut workspace: &'a mut [Line],
         done: &'a mut D,
     ) -> Self {
-        let Parts { image, even, odd, features, products, tiles, blocks } = network.plan.parts(network.classes, batch);
+        let Parts { even, odd, features, products, tiles, blocks } = network.plan.parts(network.classes, batch);
         let mut part = |length| workspace.split_off_mut(..length).unwrap_or_default();
-        let (image, even, odd) = (part(image), part(even), part(odd));
+        let (even, odd) = (part(even), part(odd));
         let (features, products, tiles, blocks) = (part(features), part(products), part(tiles), part(blocks));
-        Self { network, engine, image, even, odd, tiles, blocks, features, products, done }
+        Self { network, engine, even, odd, tiles, blocks, features, products, done }
     }
 
     /// The layers before the linear ones, image by image.
@@ -300,15 +299,12 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
                 self.engine.enter(&plan.image, image, &pixel, target);
                 continue;
             }
-            self.engine.enter(&plan.image, image, &pixel, numbers_mut(self.image));
+            self.engine.enter(&plan.image, image, &pixel, numbers_mut(self.odd));
             for (layer, (step, section)) in plan.steps().iter().zip(sections).take(plan.linear).enumerate() {
-                // The first layer reads the image, each other one what the layer before it wrote. The features are then
-                // copied, since those of an image need not begin a line.
-                let (input, output): (&[Line], &mut [Line]) = match (layer, layer.is_multiple_of(2)) {
-                    (0, _) => (self.image, self.even),
-                    (_, true) => (self.odd, self.even),
-                    (_, false) => (self.even, self.odd),
-                };
+                // Each layer reads what the one before it wrote, the first one the image. The features are then copied, since
+                // those of an image need not begin a line.
+                let (input, output): (&[Line], &mut [Line]) =
+                    if layer.is_multiple_of(2) { (self.odd, self.even) } else { (self.even, self.odd) };
                 self.engine.maps(step, section, input, output, (self.tiles, self.blocks));
                 (self.done)(layer);
             }

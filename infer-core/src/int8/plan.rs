@@ -347,8 +347,8 @@ impl Plan {
     /// Lines of workspace that a batch of that many images needs.
     #[must_use]
     pub const fn workspace_len(&self, classes: usize, batch: usize) -> usize {
-        let Parts { image, even, odd, features, products, tiles, blocks } = self.parts(classes, batch);
-        let maps = image.saturating_add(even).saturating_add(odd).saturating_add(tiles).saturating_add(blocks);
+        let Parts { even, odd, features, products, tiles, blocks } = self.parts(classes, batch);
+        let maps = even.saturating_add(odd).saturating_add(tiles).saturating_add(blocks);
         maps.saturating_add(features).saturating_add(products)
     }
 
@@ -363,8 +363,8 @@ impl Plan {
     /// The parts of the workspace, each as large as its largest tenant.
     pub(super) const fn parts(&self, classes: usize, batch: usize) -> Parts {
         let features = self.features().lines(batch);
-        let image = self.image.lines(1);
-        let mut parts = Parts { image, even: 0, odd: 0, features, products: 0, tiles: 0, blocks: 0 };
+        let image = if self.linear == 0 { 0 } else { self.image.lines(1) };
+        let mut parts = Parts { even: 0, odd: image, features, products: 0, tiles: 0, blocks: 0 };
         let mut steps = self.steps();
         let mut i = 0;
         while let [step, rest @ ..] = steps {
@@ -417,9 +417,9 @@ impl Plan {
 /// The parts of the workspace, in lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
-    /// The image, quantised.
-    pub(super) image: usize,
+    /// Outputs of layers with even numbers.
     pub(super) even: usize,
+    /// The image, quantised, which only the first layer reads; then outputs of layers with odd numbers.
     pub(super) odd: usize,
     /// Inputs of the first linear layer, of the whole batch.
     pub(super) features: usize,

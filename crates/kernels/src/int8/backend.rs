@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
+#[cfg(arm_dsp)]
+use super::arm_dsp;
 use super::portable;
 use super::table::Int8Kernels;
 #[cfg(target_arch = "x86_64")]
@@ -27,12 +29,14 @@ pub enum Int8Backend {
     Neon,
     /// aarch64 with NEON's dot products: since Armv8.4, and most of Armv8.2.
     NeonDot,
+    /// Arm with DSP instructions: Cortex-M4, M7 and M85, and those that the compiler is told of (`-C target-cpu=cortex-m33`).
+    ArmDsp,
 }
 
 impl Int8Backend {
     /// All of them, the fastest first. Most machines have only some.
     pub const ALL: &'static [Self] =
-        &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon, Self::Scalar];
+        &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon, Self::ArmDsp, Self::Scalar];
 
     /// Whether this CPU has the instructions.
     #[must_use]
@@ -50,7 +54,7 @@ impl Int8Backend {
     #[must_use]
     pub fn of(backend: Backend) -> Self {
         let allowed: &[Self] = match backend {
-            Backend::Scalar => &[],
+            Backend::Scalar => &[Self::ArmDsp],
             Backend::Avx2 => &[Self::AvxVnni, Self::Avx2],
             Backend::Avx512 => &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2],
             Backend::Neon => &[Self::NeonDot, Self::Neon],
@@ -73,6 +77,8 @@ impl Int8Backend {
             Self::Neon => Some(&aarch64::NEON),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => aarch64::has_dot_products().then_some(&aarch64::NEON_DOT),
+            #[cfg(arm_dsp)]
+            Self::ArmDsp => Some(&arm_dsp::ARM_DSP),
             _ => None,
         }
     }
@@ -88,6 +94,7 @@ impl fmt::Display for Int8Backend {
             Self::Avx512Vnni => "avx512-vnni",
             Self::Neon => "neon",
             Self::NeonDot => "neon-dot",
+            Self::ArmDsp => "arm-dsp",
         })
     }
 }

@@ -4,13 +4,15 @@
 //! ```text
 //! row, pool, winograd, peak   written once over vectors of any width
 //!    │
-//! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)
+//! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)   arm_dsp
 //!    │
 //! Int8Kernels    a table of functions, had from `Int8Backend::kernels` only where the CPU has the instructions
 //! ```
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(arm_dsp)]
+mod arm_dsp;
 mod backend;
 mod peak;
 mod pool;

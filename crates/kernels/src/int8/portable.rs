@@ -184,4 +184,7 @@ int8_kernels!(scalar: Scalar, Portable<8>, PortableShorts<8>, vector::Portable<4
 int8_kernels!(scalar: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
 
 /// The kernels of any CPU.
-pub(super) static SCALAR: Int8Kernels = scalar::KERNELS;
+pub(super) const KERNELS: Int8Kernels = scalar::KERNELS;
+
+/// The kernels of any CPU, in one place.
+pub(super) static SCALAR: Int8Kernels = KERNELS;

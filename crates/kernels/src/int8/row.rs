@@ -80,7 +80,7 @@ impl Scaling<'_> {
 
 impl<A: Activation> Int8Row<'_, A> {
     /// Activations of a row of a window, filled up to whole groups.
-    fn filled(&self) -> usize {
+    pub(super) fn filled(&self) -> usize {
         self.run.saturating_add(A::GROUP - 1) / A::GROUP * A::GROUP
     }
 
@@ -278,23 +278,8 @@ impl<A: Format + Copy> Window<A> {
                 let window = Self { weights: self.weights.add(start * A::GROUP), ..self };
                 let target = Target { start: None, sums: sums.as_mut_ptr().cast(), stride: INT8_PANEL };
                 window.compute::<V, 1, 1, 1, UNROLL, SPLIT>(target);
-                for (lane, sum) in sums[0].iter().enumerate().take(V::LANES.min(count - start)) {
-                    let at = first + start + lane;
-                    let sum = sum.wrapping_add(*bias.as_ptr().add(at));
-                    match output {
-                        Int8Output::Activations { values, pixel, scaling } => {
-                            let value = activation(sum, *scaling.multipliers.as_ptr().add(at), scaling);
-                            values.as_mut_ptr().add(place.position * *pixel + at).write(value);
-                        }
-                        Int8Output::Hidden { values, pixel, scaling } => {
-                            let value = hidden(sum, *scaling.multipliers.as_ptr().add(at), scaling);
-                            values.as_mut_ptr().add(place.position * *pixel + at).write(value);
-                        }
-                        Int8Output::Sums { values, pixel } => {
-                            values.as_mut_ptr().add(place.position * *pixel + at).write(sum);
-                        }
-                    }
-                }
+                let sums = sums[0].get_unchecked(..V::LANES.min(count - start));
+                finish_some(sums, first + start, place.position, bias, output);
             }
         }
     }
@@ -428,6 +413,44 @@ unsafe fn finish(sums: &[i32; INT8_PANEL], bias: &[i32], place: &Place, output: 
     }
 }
 
+/// Adds the biases to the sums of a position's outputs from `first` on, and writes what becomes of them, one by one.
+///
+/// # Safety
+/// The sizes of the row hold (see [`Int8Row::fits`]), and it has the position and the outputs.
+#[inline(always)]
+pub(super) unsafe fn finish_some(
+    sums: &[i32],
+    first: usize,
+    position: usize,
+    bias: &[i32],
+    output: &mut Int8Output<'_>,
+) {
+    // SAFETY: `fits` says that there are biases, multipliers and room for outputs.
+    unsafe {
+        let sums = sums.iter().zip(bias.get_unchecked(first..)).map(|(sum, bias)| sum.wrapping_add(*bias));
+        match output {
+            Int8Output::Activations { values, pixel, scaling } => {
+                let multipliers = scaling.multipliers.get_unchecked(first..);
+                let target = values.get_unchecked_mut(position * *pixel + first..);
+                for ((value, sum), multiplier) in target.iter_mut().zip(sums).zip(multipliers) {
+                    *value = activation(sum, *multiplier, scaling);
+                }
+            }
+            Int8Output::Hidden { values, pixel, scaling } => {
+                let multipliers = scaling.multipliers.get_unchecked(first..);
+                let target = values.get_unchecked_mut(position * *pixel + first..);
+                for ((value, sum), multiplier) in target.iter_mut().zip(sums).zip(multipliers) {
+                    *value = hidden(sum, *multiplier, scaling);
+                }
+            }
+            Int8Output::Sums { values, pixel } => {
+                let target = values.get_unchecked_mut(position * *pixel + first..);
+                target.iter_mut().zip(sums).for_each(|(value, sum)| *value = sum);
+            }
+        }
+    }
+}
+
 /// The values of a panel.
 ///
 /// # Safety
@@ -471,7 +494,7 @@ fn activation(sum: i32, multiplier: i16, scaling: &Scaling<'_>) -> u8 {
 
 /// Output without ReLU: a 16-bit integer within ±8191.
 #[inline(always)]
-fn hidden(sum: i32, multiplier: i16, scaling: &Scaling<'_>) -> i16 {
+pub(super) fn hidden(sum: i32, multiplier: i16, scaling: &Scaling<'_>) -> i16 {
     let (shift1, shift2) = (scaling.shift1 & 15, scaling.shift2 & 31);
     let limit = ((1_u32 << (15 + shift1)) - 1) as i32;
     let half = ((1_u32 << shift2) >> 1) as i32;

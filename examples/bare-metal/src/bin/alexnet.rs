@@ -5,11 +5,11 @@
 #![no_std]
 #![no_main]
 
-#[path = "../board.rs"]
+#[path = "../board/mod.rs"]
 mod board;
 
+use board::println;
 use cortex_m_rt::entry;
-use cortex_m_semihosting::hprintln;
 use firmware::{Error, camera};
 use infer_core::alexnet::{AlexNet, Image, SIDE, Workspace};
 
@@ -35,10 +35,10 @@ fn run(image: &mut Image, workspace: &mut Workspace) -> Result<(), Error> {
         let length = LENGTH.read_volatile() as usize;
         core::slice::from_raw_parts(WEIGHTS, length.min(LENGTH.addr() - WEIGHTS.addr()))
     };
-    hprintln!("AlexNet");
-    hprintln!("weights: {} bytes at {:p}", weights.len(), weights.as_ptr());
-    hprintln!("workspace: {} bytes at {:p}", Workspace::SIZE, workspace);
-    hprintln!("image: {} bytes at {:p}", size_of::<Image>(), image);
+    println!("AlexNet");
+    println!("weights: {} bytes at {:p}", weights.len(), weights.as_ptr());
+    println!("workspace: {} bytes at {:p}", Workspace::SIZE, workspace);
+    println!("image: {} bytes at {:p}", size_of::<Image>(), image);
 
     let network = AlexNet::<10>::from_safetensors(weights)?;
     camera::take_picture(&mut image[0])?;

@@ -3,44 +3,43 @@
 #![no_std]
 #![no_main]
 
-#[path = "../board.rs"]
+#[path = "../board/mod.rs"]
 mod board;
 
-use board::{Counter, entry, hprintln};
+use board::{Counter, println, stack_of};
 use core::hint::black_box;
 use firmware::{
     Error, LENET5_WEIGHTS,
     camera::{HEIGHT, WIDTH, take_picture},
 };
 use infer_core::{
-    int8::{Int8Backend, Line, Network, Serial},
-    lenet5::{INT8_PLAN, LeNet5, SIDE, Workspace},
+    int8::{Int8Backend, Int8Error, Line, Network, Serial},
+    lenet5::{INT8_PLAN, Image, LeNet5, SIDE, Workspace},
     preprocess::{gray, resize_bilinear},
 };
 
-#[entry]
-fn main() -> ! {
-    board::finish(run())
-}
+board::start!(run);
 
 fn run() -> Result<(), Error> {
-    // On the stack, whose use is printed.
     let (mut image, mut workspace) = ([[[0.0; SIDE]; SIDE]; 1], Workspace::new());
     let counter = Counter::start();
 
     let (open, network) = counter.count(|| LeNet5::<10>::from_safetensors(black_box(LENET5_WEIGHTS)));
     let network = network?;
+    count("instructions of opening LeNet-5", open);
     let byte = |x: usize, y: usize| gray((x ^ y) as u8);
     let (bytes, done) = counter.count(|| resize_bilinear(WIDTH, HEIGHT, byte, black_box(&mut image[0])));
     done?;
+    count("instructions of resizing 320x240 gray pixels", bytes);
     let (picture, done) = counter.count(|| take_picture(black_box(&mut image[0])));
     done?;
-    let (forward, logits) = counter.count(|| network.forward(black_box(&image), &mut workspace));
+    count("instructions of resizing 320x240 RGB pixels", picture);
+    let mut f32 = || forward(&network, black_box(&image), &mut workspace);
+    let (instructions, logits) = counter.count(&mut f32);
+    count("instructions of f32", instructions);
+    count("stack of f32", stack_of(f32).0 as u32);
+    count("workspace of f32", Workspace::SIZE as u32);
 
-    hprintln!("instructions: open LeNet-5 {}", open);
-    hprintln!("instructions: resize {}x{} gray to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, bytes);
-    hprintln!("instructions: resize {}x{} RGB to {}x{} {}", WIDTH, HEIGHT, SIDE, SIDE, picture);
-    hprintln!("instructions: forward pass {}", forward);
     let mut integers = [Line::ZERO; INT8_PLAN.packed_len(10)];
     firmware::quantise(&mut integers)?;
     let network = Network::from_packed(&INT8_PLAN, black_box(&integers), &mut [], Int8Backend::best())?;
@@ -48,16 +47,42 @@ fn run() -> Result<(), Error> {
     let pixels: [i16; SIDE * SIDE] =
         core::array::from_fn(|i| pixels.get(i).map_or(0, |pixel| network.quantise(*pixel)));
     let (mut memory, mut answer) = ([Line::ZERO; INT8_PLAN.workspace_len(10, 1)], [0.0; 10]);
-    let (forward, done) =
-        counter.count(|| network.forward_quantised(black_box(&pixels), &mut answer, &mut memory, &Serial));
+    let mut int8 = || forward_int8(&network, black_box(&pixels), &mut answer, &mut memory);
+    let (instructions, done) = counter.count(&mut int8);
     done?;
-    hprintln!("instructions: forward pass in int8 {}", forward);
-    hprintln!("int8: weights {} bytes, workspace {}", size_of_val(&integers), size_of_val(&memory));
-    for (class, logit) in answer.iter().enumerate() {
-        hprintln!("int8 logit {} {:08x}", class, logit.to_bits());
-    }
+    let (stack, done) = stack_of(int8);
+    done?;
+    count("instructions of int8", instructions);
+    count("stack of int8", stack as u32);
+    count("workspace of int8", size_of_val(&memory) as u32);
+    count("weights of int8", size_of_val(&integers) as u32);
     let (flash, statics) = board::flash_and_statics();
-    hprintln!("flash used: {} bytes, of which weights {}; statics: {} bytes", flash, LENET5_WEIGHTS.len(), statics);
+    count("weights of f32", LENET5_WEIGHTS.len() as u32);
+    count("flash", flash as u32);
+    count("statics", statics as u32);
+    for (class, logit) in answer.iter().enumerate() {
+        println!("int8 logit {class} {:08x}", logit.to_bits());
+    }
     board::report(&logits);
     Ok(())
+}
+
+#[inline(never)]
+fn forward(network: &LeNet5<'_>, image: &Image, workspace: &mut Workspace) -> [f32; 10] {
+    network.forward(image, workspace)
+}
+
+#[inline(never)]
+fn forward_int8(
+    network: &Network<'_>,
+    pixels: &[i16],
+    logits: &mut [f32],
+    workspace: &mut [Line],
+) -> Result<(), Int8Error> {
+    network.forward_quantised(pixels, logits, workspace, &Serial)
+}
+
+/// Prints a number of instructions or bytes.
+fn count(what: &str, number: u32) {
+    println!("{what}: {number}");
 }

@@ -2,11 +2,11 @@
 #![no_std]
 #![no_main]
 
-#[path = "../board.rs"]
+#[path = "../board/mod.rs"]
 mod board;
 
+use board::println;
 use cortex_m_rt::entry;
-use cortex_m_semihosting::hprintln;
 use firmware::{Error, LENET5_WEIGHTS, camera};
 use infer_core::lenet5::{Image, LeNet5, SIDE, Workspace};
 
@@ -19,10 +19,10 @@ fn main() -> ! {
 }
 
 fn run(image: &mut Image, workspace: &mut Workspace) -> Result<(), Error> {
-    hprintln!("LeNet-5");
-    hprintln!("weights: {} bytes at {:p}", LENET5_WEIGHTS.len(), LENET5_WEIGHTS.as_ptr());
-    hprintln!("workspace: {} bytes at {:p}", Workspace::SIZE, workspace);
-    hprintln!("image: {} bytes at {:p}", size_of::<Image>(), image);
+    println!("LeNet-5");
+    println!("weights: {} bytes at {:p}", LENET5_WEIGHTS.len(), LENET5_WEIGHTS.as_ptr());
+    println!("workspace: {} bytes at {:p}", Workspace::SIZE, workspace);
+    println!("image: {} bytes at {:p}", size_of::<Image>(), image);
 
     let network = LeNet5::<10>::from_safetensors(LENET5_WEIGHTS)?;
     camera::take_picture(&mut image[0])?;
