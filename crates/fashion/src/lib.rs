@@ -2,7 +2,7 @@
 //! kinds of clothing of Fashion-MNIST apart, light on black, on gray images of 224×224.
 //!
 //! ```
-//! use fashion::{CLASSES, MEAN, STD, network};
+//! use fashion::{CLASSES, MEAN, STD, TRANSFORMED, network};
 //! use infer_core::int8::{Int8Backend, Int8Error, Line, Serial};
 //! use infer_core::preprocess::{gray, normalise, resize_bilinear};
 //!
@@ -13,7 +13,8 @@
 //! resize_bilinear(28, 28, camera, &mut image)?;
 //! normalise(image.as_flattened_mut(), MEAN, STD);
 //!
-//! let network = network(Int8Backend::best())?;
+//! let mut transformed = vec![Line::ZERO; TRANSFORMED];
+//! let network = network(&mut transformed, Int8Backend::best())?;
 //! let mut workspace = vec![Line::ZERO; network.workspace_len(1)];
 //! let mut logits = [0.0; 10];
 //! network.forward(image.as_flattened(), &mut logits, &mut workspace, &Serial)?;
@@ -35,9 +36,9 @@ extern crate std;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-use infer_core::alexnet_low_rank::rank128::INT8_PLAN;
+use infer_core::alexnet_low_rank::rank128::INT8_WINOGRAD_PLAN;
 use infer_core::include_aligned;
-use infer_core::int8::{Int8Backend, Int8Error, Network};
+use infer_core::int8::{Int8Backend, Int8Error, Line, Network};
 
 /// The model as a weights file (safetensors), which describes itself in its metadata; it begins at a multiple of 64 bytes.
 pub static FILE: &[u8] = include_aligned!("../fashion-mnist.safetensors");
@@ -52,12 +53,17 @@ pub const MEAN: f32 = 0.286_366_88;
 /// Standard deviation that pixels are then divided by.
 pub const STD: f32 = 0.353_094_4;
 
-/// The network, read in place.
+/// Lines of memory for the transformed weights of its convolutions: 6.6 MB.
+pub const TRANSFORMED: usize = INT8_WINOGRAD_PLAN.transformed_len();
+
+/// The network. The weights of its convolutions are transformed into `transformed`, of [`TRANSFORMED`] lines; all others are read
+/// where they are.
 ///
 /// # Errors
-/// [`Int8Error::Unavailable`] where the CPU lacks the backend's instructions.
-pub fn network(backend: Int8Backend) -> Result<Network<'static>, Int8Error> {
-    Network::from_safetensors_unscanned(&INT8_PLAN, FILE, &mut [], backend)
+/// [`Int8Error::Transformed`] where that memory has another length, [`Int8Error::Unavailable`] where the CPU lacks the backend's
+/// instructions.
+pub fn network(transformed: &mut [Line], backend: Int8Backend) -> Result<Network<'_>, Int8Error> {
+    Network::from_safetensors_unscanned(&INT8_WINOGRAD_PLAN, FILE, transformed, backend)
 }
 
 #[cfg(test)]
@@ -66,10 +72,13 @@ mod tests {
     use infer_core::safetensors::SafeTensors;
     use std::format;
     use std::string::ToString;
+    use std::vec;
 
     #[test]
     fn the_weights_are_in_range_and_the_file_is_small() {
-        assert!(Network::from_safetensors(&INT8_PLAN, FILE, &mut [], Int8Backend::Scalar).is_ok());
+        let mut transformed = vec![Line::ZERO; TRANSFORMED];
+        let network = network(&mut transformed, Int8Backend::Scalar).unwrap();
+        assert_eq!(network.check_weights(), Ok(()));
         assert!(FILE.len() <= 7_000_000, "{}", FILE.len());
     }
 

@@ -7,8 +7,8 @@
 //! # Definition
 //!
 //! A network is quantised as follows. All arithmetic is that of integers, but for two multiplications by constants, of pixels
-//! and of logits, in IEEE 754 single precision; so a scalar loop, a vector unit and a microcontroller without floats agree in
-//! every bit.
+//! and of logits, and the scales of Winograd convolutions, in IEEE 754 single precision; so a scalar loop, a vector unit and a
+//! microcontroller without floats agree in every bit.
 //!
 //! **Activations** behind a ReLU are bytes `q` from 0 to 127, which stand for `scale · q`. The image, and the outputs of a
 //! linear layer without ReLU, are 16-bit integers within ±8,191. **Weights** are 8-bit integers within ±127, with a scale for
@@ -29,10 +29,34 @@
 //! with `s` from 0 to 15, `t` from 1 to 30, and shifts that keep the sign. **Max pools** take the greatest of such outputs.
 //! **Logits** are `acc as f32 · scale`, with a scale for each class.
 //!
+//! # Winograd convolutions
+//!
+//! A plan made by [`Plan::winograd`] computes convolutions of 3 × 3 and 5 × 5, without stride, from and to multiples of 32 channels,
+//! as F(2×2, 3×3) and F(2×2, 5×5): 2.25 and 2.8 times fewer products. With `R` rows of a kernel, `N = R + 1`, tiles of `N × N` inputs
+//! `d` at every second row and column, kernels `g` and the points 0, ±1, ±2 (of which `R` are used, 0 first) and infinity:
+//!
+//! - **Weights**: `U = G·g·Gᵀ`, where row `j` of `G` is `1, a, a², …` for the point `a`, and `0, …, 0, 1` for infinity. At each of the
+//!   `N²` positions, with `x` the greatest magnitude over the channels of an output, 1 at least, the transformed weights are
+//!   `round(U · (127 / x))`, and their scale `((x / 127) · scale) / (f[i] · f[j])`, where `f[j]` is the product of the differences
+//!   of the point to the others, 1 for infinity, and `scale` that of the output.
+//! - **Inputs**: `V = Bᵀ·d·B`, where row `j` of `Bᵀ` has the coefficients of `Π (x − a)` over the other points, and for infinity over
+//!   all. At each position, with `x` the greatest magnitude over the channels, 1 at least, and `x' = x · 2ˢ` from 8,192 to 16,383:
+//!   `m = ⌊127 · 2¹⁵ / x'⌋`, the transformed inputs are `(V · 2ˢ · m + 2¹⁴) >> 15`, and their scale `2¹⁵⁻ˢ / m`.
+//! - **Outputs**: the sum over the channels of transformed inputs times transformed weights, as a float, times the scale of the
+//!   weights, times that of the inputs, is `m` at each position. `Y = Aᵀ·m·A`, over the rows and then over the columns, with
+//!   `y₀ = (m₀ + (m₁ + m₂)) + (m₃ + m₄)` and `y₁ = ((m₁ − m₂) + 2 · (m₃ − m₄)) + m₅`, or for four positions `y₀ = m₀ + (m₁ + m₂)`
+//!   and `y₁ = (m₁ − m₂) + m₃`. The output is `q = round(clamp(Y + bias, 0, 127))`, with biases that are floats.
+//!
+//! `U` and `V` are exact in integers; all else is single precision, one operation at a time, in the order of the formulas; `round` takes
+//! ties to even. The transformed weights are made when a network is opened; the inputs' scales are each tile's own, so that none
+//! has to be calibrated. The matrices are those of Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016; scales
+//! for each position, of Li et al., "LoWino: towards efficient low-precision Winograd convolutions", 2021.
+//!
 //! # Packed memory
 //!
 //! A header line of 64 bytes, then a section for each layer with weights, each part of which begins a line: `s` and `t`, 32 bits
-//! each; biases, 32 bits; multipliers, 16 bits (of the last layer scales, `f32`); weights. Outputs come in panels of 16, the
+//! each; biases, 32 bits; multipliers, 16 bits (of the last layer scales, `f32`); weights. (A Winograd
+//! convolution has scales and biases, `f32`, instead of all but the weights.) Outputs come in panels of 16, the
 //! last one filled up with zeros. A panel is `[depth / g][16][g]`, where `g` is 4, or 2 where the layer's inputs are 16 bits wide,
 //! and depth runs over the rows of a window, each `[column][channel]` and filled up to a multiple of `g`; in a linear layer
 //! behind feature maps, over `[row][column][channel]`; in one that reads the image, over `[channel][row][column]`. Numbers are
