@@ -3,12 +3,14 @@
 //! A target's input is no file but instructions: which network, whether the rest is the file itself or edits of a valid one. So
 //! inputs are a few bytes, and what they make of a valid file reaches beyond its header.
 
+pub mod idx;
 pub mod image;
 pub mod int8;
 pub mod networks;
 pub mod packed;
 pub mod preprocess;
 pub mod reader;
+pub mod state;
 pub mod weights;
 
 use std::sync::LazyLock;
