@@ -39,5 +39,5 @@ fn check(file: &[u8], options: Options) {
         );
         assert!(input.as_flattened().iter().all(|value| (0.0..=1.0).contains(value)), "a value beyond black or white");
     }
-    planted_fault(|| width == 2 * height);
+    planted_fault(|| width == 3 * height);
 }

@@ -92,7 +92,7 @@ fn config(text: &[u8]) {
         let _ = options.augmentation_of(epoch);
         let _ = options.schedule.factor(epoch as u64, 3, options.epochs);
     }
-    planted_fault(|| options.patience == Some(7));
+    planted_fault(|| options.batch_size != 256 || options.learning_rate > 1.0);
     let longer = options.epochs.saturating_add(1);
     if let Ok(extended) = config.extended(longer) {
         assert_eq!(extended.options.epochs, longer);
@@ -122,5 +122,5 @@ fn checkpoint(file: &[u8]) {
     let weights = network.conv1.weight.as_vec();
     let bytes = expected.tensor("weights.conv1.weight").expect("the file was accepted").data();
     assert!(bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).eq(weights));
-    planted_fault(|| state.step == 9);
+    planted_fault(|| state.step != 1);
 }
