@@ -57,7 +57,7 @@ const MOST_EDITS: usize = 64;
 
 /// Memory of a valid file after the edits that an input tells, or what the input holds itself.
 pub fn edited(input: &mut Input<'_>, valid: &[u8]) -> Vec<u8> {
-    if input.byte() % 8 == 0 {
+    if input.byte().is_multiple_of(8) {
         return std::mem::take(&mut input.0).to_vec();
     }
     let mut file = valid.to_vec();
