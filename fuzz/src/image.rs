@@ -26,7 +26,8 @@ fn check(file: &[u8], options: Options) {
         return;
     }
     let again = decode(file, options).expect("the file was decoded before");
-    assert_eq!(image, again, "two readings differ");
+    // Bytes, as a NaN is not equal to itself.
+    assert_eq!((image.color(), image.as_bytes()), (again.color(), again.as_bytes()), "two readings differ");
     let mut input = [[f32::NAN; 28]; 28];
     let made = preprocess(&image, file.len() % 2 == 1, &mut input);
     let bytes = shrink::<28>(&image);
@@ -38,5 +39,5 @@ fn check(file: &[u8], options: Options) {
         );
         assert!(input.as_flattened().iter().all(|value| (0.0..=1.0).contains(value)), "a value beyond black or white");
     }
-    planted_fault(|| width == 2 * height);
+    planted_fault(|| width == 3 * height);
 }

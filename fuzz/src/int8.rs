@@ -15,7 +15,7 @@ pub fn run(data: &[u8]) {
     if choice & 2 == 0 {
         let memory = Aligned::new(&edited(&mut input, &subject.int8));
         let logits = of_memory(plan, memory.lines(), &subject.images);
-        planted_fault(|| logits.ok().is_some_and(|logits| logits != before(plan, &subject.int8, &subject.images)));
+        planted_fault(|| logits.is_ok_and(|logits| is_large(&logits)));
         return;
     }
     let name = plan.description().int8_tensor;
@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
     let logits = of_memory(plan, memory.lines(), &subject.images).expect("the file was opened");
     assert_eq!(logits, bits(&network, &subject.images));
     network.check_weights().expect("they were checked");
-    planted_fault(|| logits != before(plan, &subject.int8, &subject.images));
+    planted_fault(|| is_large(&logits));
 }
 
 /// Opens memory by every backend and runs what is opened.
@@ -71,10 +71,9 @@ fn bits(network: &Network<'_>, images: &[f32]) -> Vec<u32> {
     together
 }
 
-/// Logits of the network without edits.
-fn before(plan: &'static Plan, memory: &[u8], images: &[f32]) -> Vec<u32> {
-    let memory = Aligned::new(memory);
-    of_memory(plan, memory.lines(), images).expect("the network is valid")
+/// Whether a logit is far beyond those of the network without edits.
+fn is_large(logits: &[u32]) -> bool {
+    logits.iter().any(|bits| f32::from_bits(*bits).abs() > 1e6)
 }
 
 /// Has an error tell its text and number.

@@ -3,12 +3,14 @@
 //! A target's input is no file but instructions: which network, whether the rest is the file itself or edits of a valid one. So
 //! inputs are a few bytes, and what they make of a valid file reaches beyond its header.
 
+pub mod idx;
 pub mod image;
 pub mod int8;
 pub mod networks;
 pub mod packed;
 pub mod preprocess;
 pub mod reader;
+pub mod state;
 pub mod weights;
 
 use std::sync::LazyLock;
@@ -55,7 +57,7 @@ const MOST_EDITS: usize = 64;
 
 /// Memory of a valid file after the edits that an input tells, or what the input holds itself.
 pub fn edited(input: &mut Input<'_>, valid: &[u8]) -> Vec<u8> {
-    if input.byte() % 8 == 0 {
+    if input.byte().is_multiple_of(8) {
         return std::mem::take(&mut input.0).to_vec();
     }
     let mut file = valid.to_vec();

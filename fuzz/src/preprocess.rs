@@ -4,10 +4,14 @@ use infer_core::preprocess::{PreprocessError, gray, gray_frame, resize_bilinear}
 
 use crate::{Input, planted_fault};
 
+/// The longest side of an image.
+const LONGEST: usize = 100;
+
 /// Runs the target: width, height, which output, then pixels, again and again.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let [width, height, output] = input.bytes::<3>().map(usize::from);
+    let [width, height] = [width, height].map(|side| side % (LONGEST + 1));
     let pixels = if input.is_empty() { &[0] } else { input.0 };
     match output % 4 {
         0 => compare::<1>(width, height, pixels, 1),
@@ -39,6 +43,8 @@ fn compare<const W: usize>(width: usize, height: usize, pixels: &[u8], rows: usi
     }
     found.expect("the sides are short");
     let (columns, lines) = (weights(width, W), weights(height, rows));
+    // Each source's product is rounded, and each sum, upwards or downwards.
+    let rounded = 1e-6 + f64::from(f32::EPSILON) / 2.0 * (width + height) as f64;
     // Columns first, then rows.
     let narrow: Vec<f64> = (0..height)
         .flat_map(|y| columns.iter().map(move |weights| (y, weights)))
@@ -47,7 +53,10 @@ fn compare<const W: usize>(width: usize, height: usize, pixels: &[u8], rows: usi
     for (row, weights) in output.iter().zip(&lines) {
         for (column, value) in row.iter().enumerate() {
             let expected: f64 = weights.iter().map(|(y, weight)| weight * narrow[y * W + column]).sum();
-            assert!((f64::from(*value) - expected).abs() < 2e-6, "{width}×{height} to {W}×{rows}: {value}, {expected}");
+            assert!(
+                (f64::from(*value) - expected).abs() < rounded,
+                "{width}×{height} to {W}×{rows}: {value}, {expected}"
+            );
         }
     }
     let frame: Vec<u8> = (0..width * height).map(|place| pixels[place % pixels.len()]).collect();
@@ -56,7 +65,7 @@ fn compare<const W: usize>(width: usize, height: usize, pixels: &[u8], rows: usi
         Ok(()) => assert!(width * height == W * rows && ((width, height) != (W, rows) || direct == output)),
         Err(error) => assert_eq!(error, PreprocessError::Frame { expected: W * rows, found: frame.len() }),
     }
-    planted_fault(|| width == 3 * W && height == rows && pixel(0, 0) > 200);
+    planted_fault(|| width == 3 * W && pixel(0, 0) > 200);
 }
 
 /// For each output, the sources that it is the mean of, with their weights.

@@ -99,6 +99,10 @@ mod tests {
                 layer.map(|layer| layer.output.channels * layer.fan_in()).or(bias)
             };
             assert_eq!(network_of(networks, None, length), Some(network));
+            for whole in [network.packed_tensor, network.int8_tensor] {
+                let found = network_of(networks, None, |name| (name == whole).then_some(64));
+                assert_eq!(found, Some(network), "{whole}");
+            }
         }
     }
 

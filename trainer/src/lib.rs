@@ -9,6 +9,10 @@
 //! how it proceeds, and an [`Interrupt`](training::interrupt::Interrupt) ends it. Errors are types of their own with the error that
 //! caused them as source. Nothing is printed.
 //!
+//! Runs of a process share no setting and no result. Failures, times, precision and kernels of a GPU belong to its device, and random
+//! numbers follow from a run's seed. The process keeps only work that is the same for everybody: libraries that
+//! are open, kernels that were compiled, by their target, and memory that waits for its next use.
+//!
 //! LeNet-5 learns to tell stripes apart, gets an epoch more, and its weights are saved once more by hand:
 //!
 //! ```

@@ -30,6 +30,7 @@ enum Question {
     Target,
 }
 
+// Between the question and its answer, within one call of `ask`.
 thread_local! {
     static QUESTION: Cell<Option<Question>> = const { Cell::new(None) };
     static ANSWER: Cell<Option<Address>> = const { Cell::new(None) };

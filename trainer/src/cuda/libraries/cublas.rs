@@ -37,7 +37,7 @@ thread_local! {
     static NEW: Cell<Products> = const { Cell::new(Products::F32) };
 }
 
-/// Precision of each handle that does not multiply in `f32`.
+/// Precision of each handle that does not multiply in `f32`: a property of the handle, for which cuBLAS has no place.
 static HANDLES: RwLock<Vec<(usize, Products)>> = RwLock::new(Vec::new());
 
 /// Does `work`. The handles of cuBLAS that it makes on this thread multiply as `products` says whenever [`cublasSgemm_v2`] is

@@ -1,4 +1,5 @@
-//! Memory that is used again: fresh pages from the operating system cost as much as the work on them.
+//! Memory that is used again: fresh pages from the operating system cost as much as the work on them. All threads share what waits, as
+//! they share the allocator's memory: no value in it is read before it is written.
 
 use std::{
     ops::{Deref, DerefMut},
