@@ -71,11 +71,16 @@ pub(super) fn is_scale(value: f32) -> bool {
 
 /// Bound of the biases and scales of a Winograd convolution, and one over that of its scales from below: no step of its arithmetic
 /// overflows or loses bits.
-pub(super) const WINOGRAD_LIMIT: f32 = (1_u128 << 64) as f32;
+const WINOGRAD_LIMIT: f32 = (1_u128 << 64) as f32;
 
 /// Whether a value is a scale of a Winograd convolution's outputs.
 pub(super) fn is_winograd_scale(value: f32) -> bool {
     (1.0 / WINOGRAD_LIMIT..=WINOGRAD_LIMIT).contains(&value)
+}
+
+/// Whether a value is a bias of a Winograd convolution's outputs.
+pub(super) fn is_winograd_bias(value: f32) -> bool {
+    value.abs() <= WINOGRAD_LIMIT
 }
 
 /// Factors of a layer's sums.
@@ -164,7 +169,7 @@ impl<'w> Section<'w> {
         let (outputs, channels) = (step.output.channels, step.input.channels);
         let (output_scales, bias) = (part::<f32>(lines, outputs), part::<f32>(lines, outputs));
         if !output_scales.iter().all(|scale| is_winograd_scale(*scale))
-            || !bias.iter().all(|bias| bias.abs() <= WINOGRAD_LIMIT)
+            || !bias.iter().all(|bias| is_winograd_bias(*bias))
         {
             return Err(Int8Error::Parameter { layer: step.layer.name });
         }

@@ -1,7 +1,7 @@
 //! Quantisation: from f32 weights and ranges of activations to packed memory. Done once, ahead of time; what runs a network
 //! reads its result alone.
 
-use super::memory::{WINOGRAD_LIMIT, check_classes, is_scale, is_winograd_scale, part_mut, write_header};
+use super::memory::{check_classes, is_scale, is_winograd_bias, is_winograd_scale, part_mut, write_header};
 use super::plan::{Format, How, Plan, Step};
 use super::{ACTIVATION, HIDDEN, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL, WEIGHT};
 use crate::number::divide;
@@ -174,7 +174,7 @@ impl Layer<'_> {
         for (output, (scale, bias)) in scales.iter_mut().zip(bias).enumerate() {
             *scale = (self.input * self.weight_scale(output) / output_scale) as f32;
             *bias = (f64::from(self.bias.get(output).copied().unwrap_or_default()) / output_scale) as f32;
-            if !is_winograd_scale(*scale) || !(bias.abs() <= WINOGRAD_LIMIT) {
+            if !is_winograd_scale(*scale) || !is_winograd_bias(*bias) {
                 return Err(Int8Error::Factor);
             }
         }
