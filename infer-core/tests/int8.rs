@@ -574,6 +574,75 @@ fn what_is_not_right_is_refused_by_name() {
 }
 
 #[test]
+fn winograd_weights_that_are_not_right_are_refused_by_name() {
+    let plan = &tiled::INT8_WINOGRAD_PLAN;
+    let model = Model::new(plan, 5, 1);
+    let packed = model.pack(&model.images(9, 2));
+    let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+    let mut changed = |at: usize, value: f32| {
+        let mut packed = packed.clone();
+        Line::bytes_mut(&mut packed)[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        Network::from_packed(plan, &packed, &mut transformed, Int8Backend::Scalar).map(|_| ())
+    };
+    // The header, then conv1: shifts, 32 biases, 32 multipliers, two panels of two rows of a pair. Then 64 scales and biases.
+    let scales = 64 + 64 + 128 + 64 + 2 * 2 * 32;
+    let biases = scales + 256;
+    let limit = 2.0_f32.powi(64);
+    let refused = Err(Int8Error::Parameter { layer: "conv2" });
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 2.0 * limit, 0.5 / limit, f32::from_bits(1)] {
+        assert_eq!(changed(scales, scale), refused, "{scale}");
+        assert_eq!(changed(scales + 252, scale), refused, "{scale}");
+    }
+    for bias in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.0 * limit, -2.0 * limit] {
+        assert_eq!(changed(biases, bias), refused, "{bias}");
+    }
+    for (at, value) in [(scales, limit), (scales, 1.0 / limit), (biases, limit), (biases, -limit), (biases, 0.0)] {
+        assert_eq!(changed(at, value), Ok(()), "{value}");
+    }
+    let length = transformed.len();
+    let open = |lines: usize| {
+        let mut transformed = vec![Line::ZERO; lines];
+        Network::from_packed(plan, &packed, &mut transformed, Int8Backend::Scalar).map(|_| ())
+    };
+    assert_eq!(open(length - 1), Err(Int8Error::Transformed { expected: length, found: length - 1 }));
+    assert_eq!(open(length + 1), Err(Int8Error::Transformed { expected: length, found: length + 1 }));
+    // Weights of one plan are not those of the other.
+    let other = Network::from_packed(&tiled::INT8_PLAN, &packed, &mut [], Int8Backend::Scalar).map(|_| ());
+    assert_eq!(other, Err(Int8Error::Plan { network: "tiled" }));
+}
+
+#[test]
+fn the_plan_of_a_file_is_found_by_its_weights() {
+    for plan in [&alexnet::INT8_PLAN, &alexnet::INT8_WINOGRAD_PLAN, &lenet5::INT8_PLAN] {
+        let model = Model::new(plan, 10, 1);
+        let mut packed = vec![Line::ZERO; plan.packed_len(10)];
+        let ranges = vec![1.0; plan.description().layers.len()];
+        Network::pack(plan, &model.weights(), Ranges { input: 1.0, outputs: &ranges }, &mut packed).unwrap();
+        let mut file = safetensors(plan.description().int8_tensor, Line::bytes(&packed));
+        let found = infer_core::int8::plan_of(Line::bytes(&file)).unwrap();
+        assert!(std::ptr::eq(found, plan));
+        // Another fingerprint, behind the header of the file.
+        Line::bytes_mut(&mut file)[128 + 16] ^= 1;
+        let error = infer_core::int8::plan_of(Line::bytes(&file)).unwrap_err();
+        assert_eq!(error, Int8Error::Plan { network: plan.description().name });
+    }
+    let other = safetensors("something", &[0; 64]);
+    assert!(matches!(infer_core::int8::plan_of(Line::bytes(&other)), Err(Int8Error::File(_))));
+    assert!(matches!(infer_core::int8::plan_of(b"nothing"), Err(Int8Error::File(_))));
+}
+
+/// A file with one tensor of bytes, behind a header of 128 bytes.
+fn safetensors(name: &str, bytes: &[u8]) -> Vec<Line> {
+    let length = bytes.len();
+    let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[{length}],"data_offsets":[0,{length}]}}}}"#);
+    let mut file = 120_u64.to_le_bytes().to_vec();
+    file.extend(format!("{header:<120}").bytes().chain(bytes.iter().copied()));
+    let mut lines = vec![Line::ZERO; Line::count(file.len())];
+    Line::bytes_mut(&mut lines).copy_from_slice(&file);
+    lines
+}
+
+#[test]
 fn memory_of_the_wrong_size_is_refused() {
     let packed = lenet5_packed();
     let network = Network::from_packed(&lenet5::INT8_PLAN, &packed, &mut [], Int8Backend::best()).unwrap();
@@ -633,6 +702,30 @@ proptest! {
         let mut all = Vec::new();
         for backend in backends() {
             let Ok(network) = Network::from_packed(&lenet5::INT8_PLAN, &packed, &mut [], backend) else { continue };
+            if network.check_weights().is_ok() {
+                all.push(forward(&network, std::slice::from_ref(&image), &Serial));
+            }
+        }
+        prop_assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn damaged_winograd_weights_are_refused_or_give_the_same_bits_everywhere(seed: u64, damages in 1_usize..6) {
+        let plan = &tiled::INT8_WINOGRAD_PLAN;
+        let model = Model::new(plan, 5, 1);
+        let mut packed = model.pack(&model.images(9, 1));
+        // Half of them where the scales of the first Winograd convolution are.
+        let length = packed.len() * Line::SIZE;
+        let (start, end) = if seed % 2 == 0 { (64, length) } else { (448, 448 + 512) };
+        for damage in values(seed, 2 * damages, 1.0).chunks(2) {
+            let at = start + ((f64::from(damage[0]) + 1.0) / 2.0 * (end - start - 1) as f64) as usize;
+            Line::bytes_mut(&mut packed)[at] = (f64::from(damage[1]) * 127.0) as i8 as u8;
+        }
+        let image = values(seed, 400, 2.0);
+        let mut all = Vec::new();
+        for backend in backends() {
+            let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+            let Ok(network) = Network::from_packed(plan, &packed, &mut transformed, backend) else { continue };
             if network.check_weights().is_ok() {
                 all.push(forward(&network, std::slice::from_ref(&image), &Serial));
             }
