@@ -3,6 +3,7 @@
 //! A target's input is no file but instructions: which network, whether the rest is the file itself or edits of a valid one. So
 //! inputs are a few bytes, and what they make of a valid file reaches beyond its header.
 
+#[cfg(feature = "trainer")]
 pub mod idx;
 pub mod image;
 pub mod int8;
@@ -10,6 +11,7 @@ pub mod networks;
 pub mod packed;
 pub mod preprocess;
 pub mod reader;
+#[cfg(feature = "trainer")]
 pub mod state;
 pub mod weights;
 

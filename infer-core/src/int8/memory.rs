@@ -99,7 +99,7 @@ pub(super) enum Factors<'w> {
 pub(super) struct Transformed<'w> {
     /// `[outputs / 32][N²][2][channels / 4][16][4]`
     pub(super) weights: &'w [i8],
-    /// What the kernels' offset of inputs adds to the sums, with its sign changed: `[outputs / 32][N²][32]`.
+    /// Sums that the kernels' offset of inputs adds, with their signs changed: `[outputs / 32][N²][32]`.
     pub(super) sums: &'w [i32],
     /// `[outputs / 32][N²][32]`
     pub(super) scales: &'w [f32],

@@ -171,7 +171,7 @@ impl Step {
     }
 }
 
-/// How the tiles of a Winograd convolution are shared out: chunks of tiles are transformed, and blocks of outputs are computed.
+/// Shares of the tiles of a Winograd convolution: chunks of tiles are transformed, and blocks of outputs are computed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tiling {
     pub(super) tile: Int8Tile,

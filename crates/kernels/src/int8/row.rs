@@ -202,7 +202,7 @@ pub(super) struct Window<A> {
 /// Where sums begin and go.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
-    /// What is added to the sums of each position: a value for each output.
+    /// Values that the sums of each position begin with, one for each output.
     pub(super) start: Option<*const i32>,
     pub(super) sums: *mut i32,
     /// From one position to the next.

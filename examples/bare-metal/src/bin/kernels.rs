@@ -32,7 +32,7 @@ impl Random {
         if extreme { most * (value & 1) } else { value % (most + 1) }
     }
 
-    /// As [`next`](Self::next), from 1.
+    /// A number from 1 to `most`.
     fn size(&mut self, most: u32) -> usize {
         1 + self.next(most - 1, false) as usize
     }

@@ -1,4 +1,4 @@
-//! What QEMU's machines `virt` have in common: a serial port that takes a byte at a time, and memory as `boards/virt.x` lays it out.
+//! Devices that QEMU's machines `virt` have in common: a serial port that takes a byte at a time, and memory as `boards/virt.x` lays it out.
 
 use core::fmt::{self, Write};
 
