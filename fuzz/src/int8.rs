@@ -4,13 +4,13 @@ use infer_core::int8::{Int8Backend, Int8Error, Network, Plan, Serial};
 use infer_core::packed::Line;
 use safetensors::SafeTensors;
 
-use crate::{Aligned, Input, edited, networks::SUBJECTS, networks::whole, planted_fault};
+use crate::{Aligned, Input, edited, networks::SUBJECTS, networks::TILED, networks::whole, planted_fault};
 
 /// Runs the target: the first byte says which network, and whether its memory or a file is opened.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
-    let subject = &SUBJECTS[usize::from(choice % 2)];
+    let subject = if choice & 4 == 0 { &SUBJECTS[usize::from(choice % 2)] } else { &*TILED };
     let plan = subject.int8_plan;
     if choice & 2 == 0 {
         let memory = Aligned::new(&edited(&mut input, &subject.int8));
@@ -20,7 +20,8 @@ pub fn run(data: &[u8]) {
     }
     let name = plan.description().int8_tensor;
     let file = Aligned::new(&edited(&mut input, &whole(name, &subject.int8)));
-    let opened = Network::from_safetensors(plan, file.bytes(), Int8Backend::Scalar);
+    let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+    let opened = Network::from_safetensors(plan, file.bytes(), &mut transformed, Int8Backend::Scalar);
     let Ok(network) = opened.inspect_err(tell) else { return };
     // The safetensors crate finds the same bytes in it.
     let expected = SafeTensors::deserialize(file.bytes()).expect("only infer-core accepts the file");

@@ -26,6 +26,18 @@ pub mod small {
     }
 }
 
+/// A network with Winograd convolutions in 8-bit integers.
+pub mod tiled {
+    infer_core::network! {
+        /// A convolution for each size of tile.
+        Tiled "tiled": 1 x 9;
+        conv1: conv 32, kernel 2, stride 2;
+        conv2: conv 32, kernel 5, padding 2;
+        conv3: conv 64, kernel 3;
+        linear1: linear 4 classes;
+    }
+}
+
 /// A network and valid files of it.
 pub struct Subject {
     /// Its plan for floats.
@@ -115,6 +127,10 @@ pub static SUBJECTS: LazyLock<[Subject; 2]> = LazyLock::new(|| {
         Subject::new(&lenet5::PLAN, &lenet5::INT8_PLAN, lenet5::CLASSES, 0),
     ]
 });
+
+/// One whose int8 weights are those of Winograd convolutions.
+pub static TILED: LazyLock<Subject> =
+    LazyLock::new(|| Subject::new(&tiled::PLAN, &tiled::INT8_WINOGRAD_PLAN, tiled::CLASSES, 2));
 
 /// Numbers from −1 to 1, the same ones always.
 struct Random(u32);
