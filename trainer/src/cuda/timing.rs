@@ -4,7 +4,7 @@
 //!
 //! Each device that [`start`] names has times of its own; of all others nothing is measured. [`start`] is called before a device is
 //! opened, as kernels get their names when they are loaded. As most of the driver's functions take no device, the one of the thread
-//! that calls them is meant ([`failure::device`]).
+//! that calls them is meant (`failure::device`).
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
