@@ -97,6 +97,15 @@ fn weights_of_low_rank_are_evaluated_and_trained_on() {
     let metadata =
         String::from_utf8_lossy(Line::bytes(&lines)[8..4096].split(|byte| *byte == 0).next().unwrap()).into_owned();
     assert!(metadata.contains("border_at_most") && metadata.contains("probability_at_least"), "{metadata}");
+
+    // The same with weights that are used where they are.
+    let in_place = ["compress", "small.safetensors", "--int8", "--in-place", "-oplace.safetensors"];
+    status(root, 0, &[&in_place[..], &rest].concat());
+    let lines = aligned(&root.join("place.safetensors"));
+    let network = Int8Network::from_safetensors(&rank64::INT8_PLAN, Line::bytes(&lines), &mut [], Int8Backend::Scalar);
+    assert_eq!(network.map(|network| network.classes()), Ok(10));
+    let (_, errors) = status(root, 2, &["compress", "small.safetensors", "--rank=64", "--in-place", "-ox.safetensors"]);
+    assert!(errors.contains("--int8"), "{errors}");
 }
 
 #[test]
