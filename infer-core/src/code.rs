@@ -81,6 +81,7 @@ codes! {
     Int8Weight = 118, "int8 weight is -128, or one that fills up is not zero";
     Int8Ranges = 119, "range of activations is not a number greater than zero, or missing";
     TransformedLength = 120, "memory for transformed weights of another length";
+    NoVectors = 121, "no vectors for Winograd convolutions";
     EmptyImage = 200, "image has no pixels";
     ImageTooLarge = 201, "side of the image is too long";
     FrameLength = 202, "frame has another number of pixels than the network's input";

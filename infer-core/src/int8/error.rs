@@ -82,6 +82,8 @@ pub enum Int8Error {
         /// The backend.
         backend: Int8Backend,
     },
+    /// The plan has Winograd convolutions, which are for targets all of whose CPUs have vectors.
+    NoVectors,
     /// The images are no whole number of images.
     Images {
         /// Values of one image.
@@ -125,6 +127,7 @@ impl Int8Error {
             Self::Images { .. } => Code::Images,
             Self::Logits { .. } => Code::Logits,
             Self::Transformed { .. } => Code::TransformedLength,
+            Self::NoVectors => Code::NoVectors,
             Self::Workspace { .. } => Code::WorkspaceLength,
             Self::Internal => Code::Internal,
             Self::Factor => Code::Int8Factor,
@@ -181,6 +184,9 @@ impl fmt::Display for Int8Error {
             ),
             Self::NotFinite { layer } => write!(f, "a weight or bias of {layer} is NaN or infinite"),
             Self::Unavailable { backend } => write!(f, "this CPU has no {backend} instructions"),
+            Self::NoVectors => f.write_str(
+                "int8 weights for Winograd convolutions, which this target has no vectors for: make them again with --in-place",
+            ),
             Self::Images { image, found } => {
                 write!(f, "{found} values, which are no whole number of images of {image} values")
             }

@@ -5,8 +5,8 @@ use super::plan::{Format, Grid, How, Parts, Step};
 use super::{GROUP, Network};
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
-    Activation, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Line, Misfit, Number, Parallel, Scaling, for_each_chunk,
-    numbers, numbers_mut,
+    Activation, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Int8Tile, Line, Misfit, Number, Parallel, Scaling,
+    for_each_chunk, numbers, numbers_mut,
 };
 
 /// Rows of feature maps that a task computes, so that weights are read once for all of them.
@@ -113,6 +113,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
         (tiles, blocks): (&mut [Line], &mut [Line]),
     ) {
         match (step.how, step.input.format) {
+            (How::Winograd(_), _) if !Int8Tile::AVAILABLE => self.note(Err(Misfit)),
             (How::Winograd(tile), _) => self.winograd(step, section, step.tiling(tile), input, output, (tiles, blocks)),
             (How::MaxPool { kernel, stride }, Format::U7) => {
                 self.max_pool::<u8>(step, (kernel, stride), numbers(input), numbers_mut(output));

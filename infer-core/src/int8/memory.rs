@@ -132,7 +132,9 @@ impl<'w> Section<'w> {
         if padded == 0 {
             return Ok(Self { shift1: 0, shift2: 1, bias: &[], factors: Factors::Multipliers(&[]), weights: &[] });
         }
-        if let How::Winograd(tile) = step.how {
+        if let How::Winograd(tile) = step.how
+            && Int8Tile::AVAILABLE
+        {
             return Self::transform(lines, transformed, step, tile, kernels);
         }
         let shifts = part::<u32>(lines, 2);

@@ -7,7 +7,7 @@ use crate::describe::{Description, MAX_LAYERS};
 use crate::safetensors::{Dtype, SafeTensors, WeightsError};
 use crate::weights::Weights;
 use heapless::Vec;
-use kernels::{Int8Backend, Int8Kernels, Line, Parallel};
+use kernels::{Int8Backend, Int8Kernels, Int8Tile, Line, Parallel};
 
 /// A network with int8 weights, which are borrowed, and kernels for this CPU.
 ///
@@ -95,7 +95,7 @@ impl<'w> Network<'w> {
     /// [`Transformed`](Int8Error::Transformed) where that memory has another length,
     /// [`NotInt8`](Int8Error::NotInt8), [`Version`](Int8Error::Version), [`Network`](Int8Error::Network),
     /// [`Plan`](Int8Error::Plan), [`Classes`](Int8Error::Classes), [`Length`](Int8Error::Length), [`Factor`](Int8Error::Factor),
-    /// [`Parameter`](Int8Error::Parameter), or [`Unavailable`](Int8Error::Unavailable).
+    /// [`Parameter`](Int8Error::Parameter), [`Unavailable`](Int8Error::Unavailable) or [`NoVectors`](Int8Error::NoVectors).
     pub fn from_packed(
         plan: &'static Plan,
         packed: &'w [Line],
@@ -112,6 +112,9 @@ impl<'w> Network<'w> {
             return Err(Int8Error::Transformed { expected, found });
         }
         let kernels = backend.kernels().ok_or(Int8Error::Unavailable { backend })?;
+        if expected > 0 && !Int8Tile::AVAILABLE {
+            return Err(Int8Error::NoVectors);
+        }
         let mut transformed = transformed;
         let mut rest = packed.get(1..).unwrap_or_default();
         let mut sections = Vec::new();

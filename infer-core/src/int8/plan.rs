@@ -220,7 +220,8 @@ impl Plan {
     }
 
     /// The plan of a network whose convolutions of 3 and 5 rows, without stride, from and to multiples of 32 channels, are
-    /// Winograd's: less than half of the products, for [memory](Self::transformed_len) that their weights are transformed into.
+    /// Winograd's: less than half of the products, for [memory](Self::transformed_len) that their weights are transformed into. For
+    /// x86-64, AArch64 and WebAssembly with SIMD; targets without vectors refuse it ([`NoVectors`](super::Int8Error::NoVectors)).
     #[must_use]
     pub const fn winograd(description: &'static Description) -> Self {
         Self::of(description, true)

@@ -12,12 +12,19 @@ pub struct Int8Kernels {
     pub(super) wide_row: unsafe fn(Int8Row<'_, i16>),
     pub(super) max_pool: unsafe fn(Int8PoolRow<'_, u8>),
     pub(super) wide_max_pool: unsafe fn(Int8PoolRow<'_, i16>),
+    /// Those of Winograd convolutions, where they are [available](Int8Tile::AVAILABLE).
+    pub(super) tiles: Option<TileKernels>,
+    pub(super) offset: i16,
+    pub(super) multiply_adds: unsafe fn(usize) -> u64,
+}
+
+/// The functions of Winograd convolutions, one for each of [`Int8Tile::ALL`].
+#[derive(Clone, Copy)]
+pub(super) struct TileKernels {
     pub(super) filters: [unsafe fn(Int8Filters<'_>); Int8Tile::ALL.len()],
     pub(super) input: [unsafe fn(Int8InputTile<'_>); Int8Tile::ALL.len()],
     pub(super) products: [unsafe fn(Int8Products<'_>); Int8Tile::ALL.len()],
     pub(super) output: [unsafe fn(Int8OutputTile<'_>); Int8Tile::ALL.len()],
-    pub(super) offset: i16,
-    pub(super) multiply_adds: unsafe fn(usize) -> u64,
 }
 
 impl fmt::Debug for Int8Kernels {
@@ -74,7 +81,7 @@ macro_rules! tile_method {
                     if !call.fits(tile.$size()) {
                         return Err(Misfit);
                     }
-                    let [three, five] = self.$name;
+                    let [three, five] = self.tiles.as_ref().ok_or(Misfit)?.$name;
                     let kernel = if matches!(tile, Int8Tile::F2x3) { three } else { five };
                     // SAFETY: the sizes hold, and the CPU has the instructions.
                     unsafe { kernel(call) };
@@ -123,9 +130,14 @@ impl Int8Kernels {
 macro_rules! int8_kernels {
     ($name:ident: $backend:ident, $vector:ty, $shorts:ty, $floats:ty, panels: $panels:literal, rows: $rows:literal, unroll: $unroll:literal,
      split: $split:literal $(, $features:literal)?) => {
+        #[cfg_attr(
+            not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128")),
+            allow(unused, reason = "Winograd convolutions are left out")
+        )]
         mod $name {
             use super::*;
             use $crate::int8::vector::Sums;
+            use $crate::int8::table::TileKernels;
             use $crate::int8::winograd::{
                 Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, filters, for_each_int8_tile, input, output,
                 products,
@@ -151,16 +163,32 @@ macro_rules! int8_kernels {
                 fn multiply_adds(least: usize) -> u64 = peak::multiply_adds::<$vector, { VECTORS * $panels }, $rows>;
             }
 
+            /// The functions of Winograd convolutions, where they are available: nothing else mentions them.
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
+            macro_rules! tile_kernels {
+                () => {
+                    Some(TileKernels {
+                        filters: for_each_int8_tile!(transform_filters),
+                        input: for_each_int8_tile!(transform_input),
+                        products: [products_of::<4>, products_of::<6>],
+                        output: for_each_int8_tile!(transform_output),
+                    })
+                };
+            }
+            #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128")))]
+            macro_rules! tile_kernels {
+                () => {
+                    None
+                };
+            }
+
             pub(super) const KERNELS: Int8Kernels = Int8Kernels {
                 backend: Int8Backend::$backend,
                 row: bytes,
                 wide_row: wide,
                 max_pool,
                 wide_max_pool,
-                filters: for_each_int8_tile!(transform_filters),
-                input: for_each_int8_tile!(transform_input),
-                products: [products_of::<4>, products_of::<6>],
-                output: for_each_int8_tile!(transform_output),
+                tiles: tile_kernels!(),
                 offset: <$vector as Sums>::OFFSET,
                 multiply_adds,
             };

@@ -37,6 +37,10 @@ impl Int8Tile {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 2] = [Self::F2x3, Self::F2x5];
 
+    /// Whether there are functions for tiles: where every CPU of the target has vectors. Elsewhere, their code would be in the way.
+    pub const AVAILABLE: bool =
+        cfg!(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"));
+
     /// Outputs of a side.
     pub const OUTPUTS: usize = 2;
 
