@@ -217,8 +217,8 @@ impl Description {
 }
 
 /// Finds the network that a weights file is for: the one that its metadata `architecture` name, or, where they name none, the one
-/// whose packed or int8 weights it holds, or else the one of which the file has the most tensors, of equals the one of which it lacks the fewest, and of those, which differ in sizes
-/// alone, the one of which the most tensors are as long as the file's. `length` is the number of values of a tensor of the file.
+/// whose packed or int8 weights it holds, or else the one of which the file has the most tensors, of equals the one of which it
+/// lacks the fewest, and of those, which differ in sizes alone, the one of which the most tensors are as long as the file's. `length` is the number of values of a tensor of the file.
 ///
 /// `None` where no network has that name, or the file has no tensor of any.
 pub fn network_of<'n>(

@@ -61,7 +61,7 @@ pub const TRANSFORMED: usize = INT8_WINOGRAD_PLAN.transformed_len();
 ///
 /// # Errors
 /// [`Int8Error::Transformed`] where that memory has another length, [`Int8Error::Unavailable`] where the CPU lacks the backend's
-/// instructions.
+/// instructions, [`Int8Error::NoVectors`] on a target without vectors.
 pub fn network(transformed: &mut [Line], backend: Int8Backend) -> Result<Network<'_>, Int8Error> {
     Network::from_safetensors_unscanned(&INT8_WINOGRAD_PLAN, FILE, transformed, backend)
 }

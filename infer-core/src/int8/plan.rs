@@ -335,13 +335,9 @@ impl Plan {
                 }
                 _ => (step.weights_len(classes), step.output.side * step.output.side),
             };
-            // Each transformed weight is used at one position of a tile.
-            let products = match step.how {
-                How::Winograd(_) => weights * positions,
-                _ => step.weights_len(classes) * positions,
-            };
             let shared_by = if i < self.linear { 1 } else { usize::MAX };
-            Cost { layer, products, weight_bytes: weights, shared_by }
+            // A transformed weight is used once in each tile.
+            Cost { layer, products: weights * positions, weight_bytes: weights, shared_by }
         })
     }
 

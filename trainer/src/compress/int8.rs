@@ -38,10 +38,9 @@ pub struct Quantised {
 /// The int8 plan of a network.
 fn plan(description: &Description, convolutions: Convolutions) -> Result<&'static Plan, CompressError> {
     let plans = int8::NETWORKS.iter().filter(|plan| plan.description().name == description.name);
-    let direct = |plan: &&&'static Plan| plan.transformed_len() == 0;
     let plan = match convolutions {
-        Convolutions::Winograd => plans.clone().find(|plan| !direct(plan)).or_else(|| plans.clone().find(direct)),
-        Convolutions::Direct => plans.clone().find(direct),
+        Convolutions::Winograd => plans.max_by_key(|plan| plan.transformed_len()),
+        Convolutions::Direct => plans.min_by_key(|plan| plan.transformed_len()),
     };
     plan.copied().ok_or_else(|| CompressError::Network(description.name.to_string()))
 }

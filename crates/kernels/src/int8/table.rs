@@ -130,17 +130,13 @@ impl Int8Kernels {
 macro_rules! int8_kernels {
     ($name:ident: $backend:ident, $vector:ty, $shorts:ty, $floats:ty, panels: $panels:literal, rows: $rows:literal, unroll: $unroll:literal,
      split: $split:literal $(, $features:literal)?) => {
-        #[cfg_attr(
-            not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128")),
-            allow(unused, reason = "Winograd convolutions are left out")
-        )]
         mod $name {
             use super::*;
             use $crate::int8::vector::Sums;
             use $crate::int8::table::TileKernels;
             use $crate::int8::winograd::{
-                Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, filters, for_each_int8_tile, input, output,
-                products,
+                Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int8Tile, filters, for_each_int8_tile, input,
+                output, products,
             };
             use $crate::int8::{INT8_PANEL, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, peak, pool, row};
             use $crate::table::compiled;
@@ -163,32 +159,22 @@ macro_rules! int8_kernels {
                 fn multiply_adds(least: usize) -> u64 = peak::multiply_adds::<$vector, { VECTORS * $panels }, $rows>;
             }
 
-            /// The functions of Winograd convolutions, where they are available: nothing else mentions them.
-            #[cfg(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128"))]
-            macro_rules! tile_kernels {
-                () => {
-                    Some(TileKernels {
-                        filters: for_each_int8_tile!(transform_filters),
-                        input: for_each_int8_tile!(transform_input),
-                        products: [products_of::<4>, products_of::<6>],
-                        output: for_each_int8_tile!(transform_output),
-                    })
-                };
-            }
-            #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128")))]
-            macro_rules! tile_kernels {
-                () => {
-                    None
-                };
-            }
-
             pub(super) const KERNELS: Int8Kernels = Int8Kernels {
                 backend: Int8Backend::$backend,
                 row: bytes,
                 wide_row: wide,
                 max_pool,
                 wide_max_pool,
-                tiles: tile_kernels!(),
+                tiles: if Int8Tile::AVAILABLE {
+                    Some(TileKernels {
+                        filters: for_each_int8_tile!(transform_filters),
+                        input: for_each_int8_tile!(transform_input),
+                        products: [products_of::<4>, products_of::<6>],
+                        output: for_each_int8_tile!(transform_output),
+                    })
+                } else {
+                    None
+                },
                 offset: <$vector as Sums>::OFFSET,
                 multiply_adds,
             };

@@ -39,6 +39,8 @@ pub(crate) trait Format: Sized {
 pub(crate) trait Sums: Copy {
     /// Sums in a vector; divides 16.
     const LANES: usize;
+    /// Added to transformed inputs, signed bytes within ±127, where products want bytes without sign; those are signed where it is 0.
+    const OFFSET: i16 = 0;
     /// Activations or weights of a group, in each lane.
     type Operand: Copy;
 
@@ -58,8 +60,6 @@ pub(crate) trait Sums: Copy {
     unsafe fn splat_quad(pointer: *const u8) -> Self::Operand;
     /// Adds the products of 4 activations and 4 weights in each lane.
     unsafe fn dot_quads(self, activations: Self::Operand, weights: Self::Operand) -> Self;
-    /// Added to transformed inputs, signed bytes within ±127, where products want bytes without sign; those are signed where it is 0.
-    const OFFSET: i16 = 0;
     /// Reads 4 transformed inputs into every lane.
     ///
     /// # Safety
