@@ -240,7 +240,8 @@ fn tiled(layer: &Layer, section: &Section, input: &[i64]) -> Vec<i64> {
             })
             .collect();
         for place in 0..n * n {
-            let greatest = filters.iter().map(|filter| filter[place].abs()).max().unwrap().max(1);
+            let pairs = filters.chunks(2).map(|pair| pair[0][place].abs() + pair[1][place].abs());
+            let greatest = pairs.max().unwrap().max(1);
             for (channel, filter) in filters.iter().enumerate() {
                 let value = (filter[place] as f32 * (127.0 / greatest as f32)).round_ties_even();
                 weights[place][output][channel] = value as i64;

@@ -36,9 +36,10 @@
 //! `d` at every second row and column, kernels `g` and the points 0, ±1, ±2 (of which `R` are used, 0 first) and infinity:
 //!
 //! - **Weights**: `U = G·g·Gᵀ`, where row `j` of `G` is `1, a, a², …` for the point `a`, and `0, …, 0, 1` for infinity. At each of the
-//!   `N²` positions, with `x` the greatest magnitude over the channels of an output, 1 at least, the transformed weights are
-//!   `round(U · (127 / x))`, and their scale `((x / 127) · scale) / (f[i] · f[j])`, where `f[j]` is the product of the differences
-//!   of the point to the others, 1 for infinity, and `scale` that of the output.
+//!   `N²` positions, with `x` the greatest `|U| + |U'|` of an output's pairs of channels (the first two, the next two, …), 1 at
+//!   least, the transformed weights are `round(U · (127 / x))`, and their scale `((x / 127) · scale) / (f[i] · f[j])`, where `f[j]` is
+//!   the product of the differences of the point to the others, 1 for infinity, and `scale` that of the output. Two products then
+//!   fit into 16 bits.
 //! - **Inputs**: `V = Bᵀ·d·B`, where row `j` of `Bᵀ` has the coefficients of `Π (x − a)` over the other points, and for infinity over
 //!   all. At each position, with `x` the greatest magnitude over the channels, 1 at least, and `x' = x · 2ˢ` from 8,192 to 16,383:
 //!   `m = ⌊127 · 2¹⁵ / x'⌋`, the transformed inputs are `(V · 2ˢ · m + 2¹⁴) >> 15`, and their scale `2¹⁵⁻ˢ / m`.

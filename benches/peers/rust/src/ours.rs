@@ -1,5 +1,7 @@
 //! infer-core's networks: packed floats, and 8-bit integers.
 
+use std::fmt::Display;
+
 use anyhow::Context;
 pub use infer_core::packed::LinearWeights;
 use infer_core::{
@@ -45,7 +47,7 @@ pub fn run(task: &Task, linear: LinearWeights) -> anyhow::Result<()> {
 
 /// The network of the int8 weights.
 pub fn run_int8(task: &Task) -> anyhow::Result<()> {
-    let backend = Int8Backend::of(backend()?);
+    let backend = int8_backend()?;
     let bytes = std::fs::read(task.folder.join("alexnet-int8.safetensors"))?;
     // A file in lines, as the reader wants it, which is what mapping it into memory gives.
     let mut lines = vec![Line::ZERO; Line::count(bytes.len())];
@@ -66,8 +68,16 @@ pub fn run_int8(task: &Task) -> anyhow::Result<()> {
 
 /// The fastest kernels of this CPU, or those that `PEERS_KERNEL` names.
 fn backend() -> anyhow::Result<Backend> {
-    Ok(match std::env::var("PEERS_KERNEL") {
-        Ok(name) => Backend::ALL.iter().copied().find(|backend| backend.to_string() == name).context("PEERS_KERNEL")?,
-        Err(_) => Backend::best(),
-    })
+    named(Backend::ALL).map(|named| named.unwrap_or_else(Backend::best))
+}
+
+/// The same in 8-bit integers.
+fn int8_backend() -> anyhow::Result<Int8Backend> {
+    named(Int8Backend::ALL).map(|named| named.unwrap_or_else(Int8Backend::best))
+}
+
+/// The kernels that `PEERS_KERNEL` names.
+fn named<B: Copy + Display>(all: &[B]) -> anyhow::Result<Option<B>> {
+    let Ok(name) = std::env::var("PEERS_KERNEL") else { return Ok(None) };
+    all.iter().copied().find(|backend| backend.to_string() == name).map(Some).context("PEERS_KERNEL")
 }

@@ -5,7 +5,8 @@ use super::vector::Sums;
 use super::winograd::shorts::Shorts;
 use core::arch::x86_64::*;
 
-/// Eight sums; products of bytes by pairs in 16 bits (at most 2 · 127 · 127, which fits), then by pairs in 32.
+/// Eight sums; products of bytes by pairs in 16 bits, then by pairs in 32. Both kinds of pairs fit: 2 · 127 · 127 of activations and
+/// weights, 255 · 128 of transformed ones.
 #[derive(Clone, Copy)]
 struct Avx2(__m256i);
 
@@ -19,10 +20,10 @@ struct Avx512Vnni(__m512i);
 
 macro_rules! sums {
     ($type:ident, $lanes:literal, $register:ty, $zero:ident, $add:ident, $store:ident, $load:ident, $splat:ident, $widen:expr,
-     |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr, $transformed:expr, offset: $offset:literal) => {
+     |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr) => {
         impl Sums for $type {
             const LANES: usize = $lanes;
-            const OFFSET: i16 = $offset;
+            const OFFSET: i16 = 128;
             type Operand = $register;
 
             #[inline(always)]
@@ -72,13 +73,6 @@ macro_rules! sums {
                 let $sums = self.0;
                 // SAFETY: the caller knows that the CPU has the instructions.
                 Self(unsafe { $quads })
-            }
-
-            #[inline(always)]
-            unsafe fn dot_transformed(self, $activations: $register, $weights: $register) -> Self {
-                let $sums = self.0;
-                // SAFETY: the caller knows that the CPU has the instructions.
-                Self(unsafe { $transformed })
             }
 
             #[inline(always)]
@@ -132,6 +126,27 @@ pair_products! {
     pairs512: __m512i, zmm_reg, "vpdpwssd", "avx512f,avx512vnni";
 }
 
+/// Sums and products of four bytes, added by pairs. Of the intrinsics, the compiler makes other sums, which registers do not hold.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn quads256(mut sums: __m256i, activations: __m256i, weights: __m256i) -> __m256i {
+    // SAFETY: instructions of registers alone, which the CPU has.
+    unsafe {
+        core::arch::asm!(
+            "vpmaddubsw {products}, {activations}, {weights}",
+            "vpmaddwd {products}, {products}, {ones}",
+            "vpaddd {sums}, {sums}, {products}",
+            products = out(ymm_reg) _, sums = inout(ymm_reg) sums, activations = in(ymm_reg) activations,
+            weights = in(ymm_reg) weights, ones = in(ymm_reg) _mm256_set1_epi16(1),
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sums
+}
+
 /// Sixteen weights widened to 16 bits.
 ///
 /// # Safety
@@ -162,18 +177,8 @@ sums!(
     _mm256_loadu_si256,
     _mm256_set1_epi32,
     widen16,
-    |sums, activations, weights| {
-        let pairs = _mm256_maddubs_epi16(activations, weights);
-        _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    },
-    _mm256_add_epi32(sums, _mm256_madd_epi16(activations, weights)),
-    {
-        // The sign of each input goes to its weight.
-        let weights = _mm256_sign_epi8(weights, activations);
-        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(activations), weights);
-        _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    },
-    offset: 0
+    |sums, activations, weights| quads256(sums, activations, weights),
+    _mm256_add_epi32(sums, _mm256_madd_epi16(activations, weights))
 );
 sums!(
     AvxVnni,
@@ -186,9 +191,7 @@ sums!(
     _mm256_set1_epi32,
     widen16,
     |sums, activations, weights| _mm256_dpbusd_avx_epi32(sums, activations, weights),
-    pairs256(sums, activations, weights),
-    _mm256_dpbusd_avx_epi32(sums, activations, weights),
-    offset: 128
+    pairs256(sums, activations, weights)
 );
 sums!(
     Avx512Vnni,
@@ -201,9 +204,7 @@ sums!(
     _mm512_set1_epi32,
     widen32,
     |sums, activations, weights| _mm512_dpbusd_epi32(sums, activations, weights),
-    pairs512(sums, activations, weights),
-    _mm512_dpbusd_epi32(sums, activations, weights),
-    offset: 128
+    pairs512(sums, activations, weights)
 );
 
 /// Sixteen integers of 16 bits.

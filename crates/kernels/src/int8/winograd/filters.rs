@@ -12,8 +12,9 @@ const QUADS: usize = 4 * INT8_PANEL;
 /// Weights of a panel of 16 outputs of a Winograd convolution.
 ///
 /// `U = G·g·Gᵀ`, where the rows of `G` are times their divisors, is exact in integers. For each position and output, with `x` the
-/// greatest magnitude over the channels, 1 at least, the transformed weights are `round(U · (127 / x))`, ties to even, and their
-/// scale is `((x / 127) · scale of the output) / (divisor of the row · divisor of the column)`, in single precision.
+/// greatest `|U| + |U'|` of a pair of channels (the first two, the next two, …), 1 at least, the transformed weights are
+/// `round(U · (127 / x))`, ties to even, and their scale is `((x / 127) · scale of the output) / (divisor of the row · divisor of the
+/// column)`, in single precision. So those of a pair are at most 128 in all, and two products with bytes fit into 16 bits.
 #[derive(Debug)]
 pub struct Int8Filters<'a> {
     /// `[R][R][channels / 4][16][4]`
@@ -59,7 +60,7 @@ impl Int8Filters<'_> {
 #[inline(always)]
 pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: Int8Filters<'_>) {
     let Int8Filters { weights, channels, output_scales, transformed, plane, sums, scales, outputs } = filters;
-    let mut greatest = [[[1_i32; QUADS]; N]; N];
+    let mut greatest = [[[1_i32; QUADS / 2]; N]; N];
     let mut values = [[[0_i32; QUADS]; N]; N];
     // SAFETY: `fits` says that there are R·R taps of all quads of channels, N·N planes of as many transformed ones, and 16 sums and
     // scales at each of N·N positions.
@@ -67,8 +68,8 @@ pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: I
         for quad in 0..channels / 4 {
             transform::<R, N>(weights.as_ptr().add(quad * QUADS), channels / 4 * QUADS, &mut values);
             for (greatest, values) in greatest.as_flattened_mut().iter_mut().zip(values.as_flattened()) {
-                for (greatest, value) in greatest.iter_mut().zip(values) {
-                    *greatest = (*greatest).max(value.abs());
+                for (greatest, pair) in greatest.iter_mut().zip(values.as_chunks::<2>().0) {
+                    *greatest = (*greatest).max(pair[0].abs() + pair[1].abs());
                 }
             }
         }
@@ -77,8 +78,7 @@ pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: I
             for j in 0..N {
                 let divisor = (Integers::<R, N>::DIVISORS[i] * Integers::<R, N>::DIVISORS[j]) as f32;
                 for output in 0..INT8_PANEL {
-                    let [a, b, c, d] = core::array::from_fn(|k| greatest[i][j][output * 4 + k]);
-                    let greatest = a.max(b).max(c.max(d)) as f32;
+                    let greatest = greatest[i][j][output * 2].max(greatest[i][j][output * 2 + 1]) as f32;
                     factors[i][j][output * 4..output * 4 + 4].fill(127.0 / greatest);
                     let place = (i * N + j) * outputs + output;
                     *scales.as_mut_ptr().add(place) = greatest / 127.0 * *output_scales.as_ptr().add(output) / divisor;

@@ -16,7 +16,8 @@ pub struct Int8Products<'a> {
     pub channels: usize,
     /// Tiles.
     pub tiles: usize,
-    /// Transformed weights: `[N²][weights_plane]`, of which the first of each plane are `[2][channels / 4][16][4]`.
+    /// Transformed weights: `[N²][weights_plane]`, of which the first of each plane are `[2][channels / 4][16][4]`. Those of a
+    /// pair of channels are at most 128 in all.
     pub weights: &'a [i8],
     /// From the weights of one position to the next.
     pub weights_plane: usize,

@@ -135,7 +135,8 @@ proptest! {
                     .map(|channel| both_sides(FILTER[usize::from(five)], |row, column| weight(row, column, channel, output)))
                     .collect();
                 for place in 0..n * n {
-                    let greatest = values.iter().map(|values| values[place].abs()).max().unwrap().max(1);
+                    let pairs = values.chunks(2).map(|pair| pair[0][place].abs() + pair[1][place].abs());
+                    let greatest = pairs.max().unwrap().max(1);
                     let mut sum = 0;
                     for (channel, values) in values.iter().enumerate() {
                         let expected = (values[place] as f32 * (127.0 / greatest as f32)).round_ties_even() as i64;
@@ -166,7 +167,11 @@ proptest! {
         let mut next = numbers(seed, extreme, -127, 127);
         let values: Vec<i64> = (0..planes * inputs_plane).map(|_| next()).collect();
         let mut next = numbers(seed ^ 1, extreme, -127, 127);
-        let weights: Vec<i8> = (0..planes * weights_plane).map(|_| next() as i8).collect();
+        let mut weights: Vec<i8> = (0..planes * weights_plane).map(|_| next() as i8).collect();
+        for pair in weights.chunks_mut(weights_plane).flat_map(|plane| plane.chunks_exact_mut(2)) {
+            let most = (128 - i32::from(pair[0]).abs()).min(127) as i8;
+            pair[1] = pair[1].clamp(-most, most);
+        }
         let mut next = numbers(seed ^ 2, extreme, -(1 << 30), 1 << 30);
         let start: Vec<i32> = (0..planes * start_plane).map(|_| next() as i32).collect();
         for kernels in available() {
