@@ -3,7 +3,7 @@
 use super::TILES;
 use super::forward::{Engine, note};
 use super::memory::{Factors, Section, Transformed};
-use super::plan::{Step, Tiling};
+use super::plan::{Grid, Step, Tiling};
 use crate::number::divide;
 use kernels::{
     BLOCK, ImageTile, Int8InputTile, Int8Kernels, Int8OutputTile, Int8Products, Int8Tile, Line, Misfit, Parallel,
@@ -137,16 +137,18 @@ impl Layer<'_> {
     /// Puts the outputs of all blocks beside each other, in a row of the layer's output.
     fn place(&self, row: usize, blocks: &[Line], output: &mut [u8]) {
         let Self { step, tiling } = *self;
-        let (side, border) = (step.output.side, step.output.border);
-        output.fill(0);
-        let Some(y) = row.checked_sub(border).filter(|y| *y < side) else { return };
+        let Grid { channels, side, border, .. } = step.output;
+        let Some(y) = row.checked_sub(border).filter(|y| *y < side) else { return output.fill(0) };
+        let (left, inner) = output.split_at_mut_checked(border * channels).unwrap_or_default();
+        let (inner, right) = inner.split_at_mut_checked(side * channels).unwrap_or_default();
+        left.fill(0);
+        right.fill(0);
         for (block, memory) in blocks.chunks_exact(tiling.map.max(1)).enumerate() {
-            let map: &[u8] = numbers(memory);
-            let pixels = map.chunks_exact(BLOCK).skip(y * side).take(side);
-            let targets = output.chunks_exact_mut(step.output.channels.max(1)).skip(border);
-            for (target, pixel) in targets.zip(pixels) {
-                if let Some(target) = target.get_mut(block * BLOCK..).and_then(|target| target.get_mut(..BLOCK)) {
-                    target.copy_from_slice(pixel);
+            let (map, _) = numbers::<u8>(memory).as_chunks::<BLOCK>();
+            let pixels = map.iter().skip(y * side).take(side);
+            for (target, pixel) in inner.chunks_exact_mut(channels.max(1)).zip(pixels) {
+                if let Some(target) = target.get_mut(block * BLOCK..).and_then(|target| target.first_chunk_mut()) {
+                    *target = *pixel;
                 }
             }
         }
