@@ -33,7 +33,18 @@ impl<P: Parallel> Engine<'_, P> {
         });
         let tiles: &[Line] = tiles;
         for_each_chunk(self.parallel, blocks, map, step.output.channels / BLOCK, |block, memory| {
-            note(misfit, layer.compute(kernels, block, weights, tiles, numbers_mut(memory)));
+            // On the stack, where it stays in the first caches: `[N²][TILES][32]`.
+            let result = match tiling.tile {
+                Int8Tile::F2x3 => {
+                    let mut sums = [0; Int8Tile::F2x3.planes() * TILES * BLOCK];
+                    layer.compute(kernels, block, weights, tiles, &mut sums, numbers_mut(memory))
+                }
+                Int8Tile::F2x5 => {
+                    let mut sums = [0; Int8Tile::F2x5.planes() * TILES * BLOCK];
+                    layer.compute(kernels, block, weights, tiles, &mut sums, numbers_mut(memory))
+                }
+            };
+            note(misfit, result);
         });
         let blocks: &[Line] = blocks;
         let rows = step.output.rows();
@@ -83,13 +94,12 @@ impl Layer<'_> {
         block: usize,
         weights: Transformed<'_>,
         tiles: &[Line],
+        sums: &mut [i32],
         map: &mut [u8],
     ) -> Result<(), Misfit> {
         let Self { step, tiling } = *self;
         let (channels, side) = (step.input.channels, step.output.side);
         let planes = tiling.tile.planes();
-        // On the stack, where it stays in the first cache: `[N²][TILES][32]`.
-        let mut sums = [0_i32; Int8Tile::F2x5.planes() * TILES * BLOCK];
         // The block's first weight of a channel, sum and scale.
         let first = block * planes * BLOCK;
         for (chunk, tiles) in tiles.chunks_exact((tiling.inputs + tiling.scales).max(1)).take(tiling.chunks).enumerate()
@@ -107,7 +117,7 @@ impl Layer<'_> {
                 ahead: chunk == 0,
                 start: weights.sums.get(first..).ok_or(Misfit)?,
                 start_plane: BLOCK,
-                sums: &mut sums,
+                sums,
                 sums_plane: TILES * BLOCK,
             };
             kernels.products(tiling.tile, products)?;

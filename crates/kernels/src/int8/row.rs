@@ -473,10 +473,21 @@ unsafe fn write<T: Copy>(values: &mut [T], start: usize, count: usize, panel: [T
         if count >= INT8_PANEL {
             target.cast::<[T; INT8_PANEL]>().write(panel);
         } else {
-            for (lane, value) in panel.iter().enumerate().take(count) {
-                target.add(lane).write(*value);
-            }
+            write_some(target, count, &panel);
         }
+    }
+}
+
+/// Writes the first `count` values of a panel. It is a function of its own so that whole panels are not copied by a call, too.
+///
+/// # Safety
+/// There is room for as many at `target`, fewer than a panel's.
+#[cold]
+#[inline(never)]
+unsafe fn write_some<T: Copy>(target: *mut T, count: usize, panel: &[T; INT8_PANEL]) {
+    for (lane, value) in panel.iter().enumerate().take(count) {
+        // SAFETY: as the caller says.
+        unsafe { target.add(lane).write(*value) }
     }
 }
 
