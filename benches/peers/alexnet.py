@@ -29,6 +29,12 @@ def images(batch: int, seed: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).random((batch, 1, 224, 224), dtype=np.float32)
 
 
+def linears(tensors: dict[str, np.ndarray]) -> list[tuple[str, bool]]:
+    """Linear layers in order, and whether a ReLU follows. Of the two factors of a layer of low rank, the first has none."""
+    names = sorted(name.removesuffix(".weight") for name in tensors if name.startswith("linear") and name.endswith(".weight"))
+    return [(name, name != names[-1] and not name.endswith("a")) for name in names]
+
+
 def torch_module(tensors: dict[str, np.ndarray]):
     import torch
     from torch import nn
@@ -40,9 +46,10 @@ def torch_module(tensors: dict[str, np.ndarray]):
         if pool:
             layers[f"{name}_pool"] = nn.MaxPool2d(3, 2)
     layers["flatten"] = nn.Flatten()
-    for name, (outputs, inputs) in LINEARS.items():
+    for name, relu in linears(tensors):
+        outputs, inputs = tensors[f"{name}.weight"].shape
         layers[name] = nn.Linear(inputs, outputs)
-        if name != "linear3":
+        if relu:
             layers[f"{name}_relu"] = nn.ReLU()
     module = nn.Sequential()
     for name, layer in layers.items():
@@ -69,9 +76,9 @@ def onnx_model(tensors: dict[str, np.ndarray], batch: int) -> bytes:
         if pool:
             node("MaxPool", kernel_shape=[3, 3], strides=[2, 2])
     node("Flatten")
-    for name in LINEARS:
+    for name, relu in linears(tensors):
         node("Gemm", f"{name}.weight", f"{name}.bias", transB=1)
-        if name != "linear3":
+        if relu:
             node("Relu")
     graph = helper.make_graph(
         nodes,

@@ -1,64 +1,57 @@
 //! candle, with the layers of candle-nn.
 
+use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
+use infer_core::{
+    alexnet::SIDE,
+    describe::{Kind, Layer},
+};
 
-use infer_core::alexnet::{LAYERS, SIDE};
+use crate::{Forward, Task, ours};
 
-use crate::{Forward, Task};
-
-struct AlexNet {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    conv3: Conv2d,
-    conv4: Conv2d,
-    conv5: Conv2d,
-    linear1: Linear,
-    linear2: Linear,
-    linear3: Linear,
+/// A layer, and whether ReLU follows.
+enum Step {
+    Conv(Conv2d),
+    MaxPool { kernel: usize, stride: usize },
+    Linear(Linear, bool),
 }
 
-impl AlexNet {
-    fn new(weights: &VarBuilder) -> candle_core::Result<Self> {
-        let layer = |name| LAYERS.iter().find(|layer| layer.name == name).expect("a layer of AlexNet");
-        let conv = |name| {
-            let layer = layer(name);
-            let config = Conv2dConfig { stride: layer.stride(), padding: layer.padding(), ..Default::default() };
-            conv2d(layer.input.channels, layer.output.channels, layer.kernel(), config, weights.pp(name))
-        };
-        let linear = |name| linear(layer(name).fan_in(), layer(name).output.channels, weights.pp(name));
-        Ok(Self {
-            conv1: conv("conv1")?,
-            conv2: conv("conv2")?,
-            conv3: conv("conv3")?,
-            conv4: conv("conv4")?,
-            conv5: conv("conv5")?,
-            linear1: linear("linear1")?,
-            linear2: linear("linear2")?,
-            linear3: linear("linear3")?,
+impl Step {
+    fn new(layer: &Layer, weights: &VarBuilder) -> candle_core::Result<Self> {
+        let weights = weights.pp(layer.name);
+        Ok(match layer.kind {
+            Kind::MaxPool { kernel, stride } => Self::MaxPool { kernel, stride },
+            Kind::Linear { relu, .. } => Self::Linear(linear(layer.fan_in(), layer.output.channels, weights)?, relu),
+            Kind::Conv { kernel, stride, padding } => {
+                let config = Conv2dConfig { stride, padding, ..Default::default() };
+                Self::Conv(conv2d(layer.input.channels, layer.output.channels, kernel, config, weights)?)
+            }
         })
     }
 
-    fn forward(&self, images: &Tensor) -> candle_core::Result<Tensor> {
-        let pool = |x: Tensor| x.max_pool2d_with_stride(3, 2);
-        let x = pool(self.conv1.forward(images)?.relu()?)?;
-        let x = pool(self.conv2.forward(&x)?.relu()?)?;
-        let x = self.conv3.forward(&x)?.relu()?;
-        let x = self.conv4.forward(&x)?.relu()?;
-        let x = pool(self.conv5.forward(&x)?.relu()?)?.flatten_from(1)?;
-        let x = self.linear1.forward(&x)?.relu()?;
-        let x = self.linear2.forward(&x)?.relu()?;
-        self.linear3.forward(&x)
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Conv(conv) => conv.forward(x)?.relu(),
+            Self::MaxPool { kernel, stride } => x.max_pool2d_with_stride(*kernel, *stride),
+            Self::Linear(linear, relu) => {
+                let x = linear.forward(&x.flatten_from(1)?)?;
+                if *relu { x.relu() } else { Ok(x) }
+            }
+        }
     }
 }
 
 pub fn forward<'a>(task: &Task<'a>) -> anyhow::Result<Forward<'a>> {
     let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;
+    let description = ours::weights_of(&file)?.0.description();
     let weights = VarBuilder::from_buffered_safetensors(file, DType::F32, &Device::Cpu)?;
-    let network = AlexNet::new(&weights)?;
+    let steps =
+        description.layers.iter().map(|layer| Step::new(layer, &weights)).collect::<candle_core::Result<Vec<_>>>()?;
     let batch = task.batch;
     Ok(Box::new(move |images| {
         let images = Tensor::from_slice(images, (batch, 1, SIDE, SIDE), &Device::Cpu)?;
-        Ok(network.forward(&images)?.flatten_all()?.to_vec1()?)
+        let logits = steps.iter().try_fold(images, |x, step| step.forward(&x)).context("a forward pass")?;
+        Ok(logits.flatten_all()?.to_vec1()?)
     }))
 }

@@ -5,9 +5,8 @@ use std::fmt::Display;
 use anyhow::Context;
 pub use infer_core::packed::LinearWeights;
 use infer_core::{
-    alexnet::PLAN,
     int8::{self, Int8Backend},
-    packed::{Backend, Line, Network, Parallel, Serial},
+    packed::{Backend, Line, NETWORKS, Network, Parallel, Plan, Serial},
     weights::Weights,
 };
 use rayon::prelude::*;
@@ -31,10 +30,10 @@ impl Parallel for Threads {
 pub fn run(task: &Task, linear: LinearWeights) -> anyhow::Result<()> {
     let backend = backend()?;
     let file = std::fs::read(task.folder.join("alexnet.safetensors"))?;
-    let weights = Weights::from_safetensors(PLAN.description(), &file)?;
-    let mut packed = vec![Line::ZERO; PLAN.packed_len(weights.classes(), linear)];
-    Network::pack(&PLAN, &weights, linear, &mut packed)?;
-    let network = Network::from_packed(&PLAN, &packed, backend)?;
+    let (plan, weights) = weights_of(&file)?;
+    let mut packed = vec![Line::ZERO; plan.packed_len(weights.classes(), linear)];
+    Network::pack(plan, &weights, linear, &mut packed)?;
+    let network = Network::from_packed(plan, &packed, backend)?;
 
     let mut logits = vec![0.0; task.batch * network.classes()];
     let mut workspace = vec![Line::ZERO; network.workspace_len(task.batch)];
@@ -43,6 +42,12 @@ pub fn run(task: &Task, linear: LinearWeights) -> anyhow::Result<()> {
         Ok(logits.clone())
     };
     serve(task, &format!("{} ({backend})", env!("CARGO_PKG_VERSION")), Box::new(forward))
+}
+
+/// The network that a file of f32 weights is of.
+pub fn weights_of(file: &[u8]) -> anyhow::Result<(&'static Plan, Weights<'_>)> {
+    let networks = NETWORKS.iter().map(|plan| Some((*plan, Weights::from_safetensors(plan.description(), file).ok()?)));
+    networks.flatten().next().context("alexnet.safetensors: weights of no network")
 }
 
 /// The network of the int8 weights.
