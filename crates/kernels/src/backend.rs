@@ -16,11 +16,13 @@ pub enum Backend {
     Avx512,
     /// aarch64 with NEON: all of them.
     Neon,
+    /// WebAssembly with vectors: a module that was compiled with `-C target-feature=+simd128`.
+    Simd128,
 }
 
 impl Backend {
     /// All of them, the fastest first. Most machines have only some.
-    pub const ALL: &'static [Self] = &[Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+    pub const ALL: &'static [Self] = &[Self::Avx512, Self::Avx2, Self::Neon, Self::Simd128, Self::Scalar];
 }
 
 /// Writes the name, as `avx2`.
@@ -31,6 +33,7 @@ impl fmt::Display for Backend {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Neon => "neon",
+            Self::Simd128 => "simd128",
         })
     }
 }

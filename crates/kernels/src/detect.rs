@@ -7,6 +7,8 @@ use crate::scalar;
 use crate::table::Kernels;
 #[cfg(feature = "training")]
 use crate::training::TrainingKernels;
+#[cfg(simd128)]
+use crate::wasm32;
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64;
 
@@ -44,6 +46,8 @@ impl Backend {
             Self::Avx512 => x86_64::detect().avx512.then_some(&x86_64::AVX512),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Some(&aarch64::NEON),
+            #[cfg(simd128)]
+            Self::Simd128 => Some(&wasm32::SIMD128),
             _ => None,
         }
     }
@@ -60,6 +64,8 @@ impl Backend {
             Self::Avx512 => x86_64::detect().avx512.then_some(&x86_64::AVX512_TRAINING),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Some(&aarch64::NEON_TRAINING),
+            #[cfg(simd128)]
+            Self::Simd128 => Some(&wasm32::SIMD128_TRAINING),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! gemm, direct, max_pool, winograd, training     written once over vectors of any width
 //!    │
-//! scalar (any CPU)   x86_64 (AVX2, AVX-512)   aarch64 (NEON): thin wrappers with the CPU's instructions
+//! scalar (any CPU)   x86_64 (AVX2, AVX-512)   aarch64 (NEON)   wasm32 (simd128): thin wrappers with the CPU's instructions
 //!    │
 //! Kernels   a table of functions, had from `Backend::kernels` only where the CPU has the instructions
 //! ```
@@ -39,6 +39,8 @@ mod table;
 #[cfg(feature = "training")]
 pub mod training;
 mod vector;
+#[cfg(simd128)]
+mod wasm32;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

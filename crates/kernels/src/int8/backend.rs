@@ -6,6 +6,8 @@ use super::aarch64;
 use super::arm_dsp;
 use super::portable;
 use super::table::Int8Kernels;
+#[cfg(simd128)]
+use super::wasm32;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64;
 use crate::backend::Backend;
@@ -29,14 +31,24 @@ pub enum Int8Backend {
     Neon,
     /// aarch64 with NEON's dot products: since Armv8.4, and most of Armv8.2.
     NeonDot,
+    /// WebAssembly with vectors.
+    Simd128,
     /// Arm with DSP instructions: Cortex-M4, M7 and M85, and those that the compiler is told of (`-C target-cpu=cortex-m33`).
     ArmDsp,
 }
 
 impl Int8Backend {
     /// All of them, the fastest first. Most machines have only some.
-    pub const ALL: &'static [Self] =
-        &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon, Self::ArmDsp, Self::Scalar];
+    pub const ALL: &'static [Self] = &[
+        Self::Avx512Vnni,
+        Self::AvxVnni,
+        Self::Avx2,
+        Self::NeonDot,
+        Self::Neon,
+        Self::Simd128,
+        Self::ArmDsp,
+        Self::Scalar,
+    ];
 
     /// Whether this CPU has the instructions.
     #[must_use]
@@ -58,6 +70,7 @@ impl Int8Backend {
             Backend::Avx2 => &[Self::AvxVnni, Self::Avx2],
             Backend::Avx512 => &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2],
             Backend::Neon => &[Self::NeonDot, Self::Neon],
+            Backend::Simd128 => &[Self::Simd128],
         };
         allowed.iter().copied().find(|backend| backend.available()).unwrap_or(Self::Scalar)
     }
@@ -77,6 +90,8 @@ impl Int8Backend {
             Self::Neon => Some(&aarch64::NEON),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => aarch64::has_dot_products().then_some(&aarch64::NEON_DOT),
+            #[cfg(simd128)]
+            Self::Simd128 => Some(&wasm32::SIMD128),
             #[cfg(arm_dsp)]
             Self::ArmDsp => Some(&arm_dsp::ARM_DSP),
             _ => None,
@@ -94,6 +109,7 @@ impl fmt::Display for Int8Backend {
             Self::Avx512Vnni => "avx512-vnni",
             Self::Neon => "neon",
             Self::NeonDot => "neon-dot",
+            Self::Simd128 => "simd128",
             Self::ArmDsp => "arm-dsp",
         })
     }

@@ -4,7 +4,7 @@
 //! ```text
 //! row, pool, winograd, peak   written once over vectors of any width
 //!    │
-//! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)   arm_dsp
+//! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)   wasm32   arm_dsp
 //!    │
 //! Int8Kernels    a table of functions, had from `Int8Backend::kernels` only where the CPU has the instructions
 //! ```
@@ -20,6 +20,8 @@ mod portable;
 mod row;
 mod table;
 mod vector;
+#[cfg(simd128)]
+mod wasm32;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
