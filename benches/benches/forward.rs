@@ -6,7 +6,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use infer_core::alexnet::AlexNet;
 use infer_core::describe::{Kind, Layer, Maps};
-use infer_core::layers::MaxPool2d;
+use infer_core::layers::{LocalResponseNorm, MaxPool2d};
 use infer_core::packed::{Backend, Line, LinearWeights, Network, Serial};
 use infer_core::tensor::{FloatArray, Scratch, flatten};
 use infer_core::weights::Weights;
@@ -21,6 +21,7 @@ const LARGEST: usize = alexnet::LAYERS[0].output.values();
 fn operations(layer: &Layer) -> usize {
     match layer.kind {
         Kind::MaxPool { kernel, .. } => layer.output.values() * kernel * kernel,
+        Kind::LocalResponseNorm => layer.output.values() * (2 * LocalResponseNorm::REACH + 1),
         Kind::Conv { .. } | Kind::Linear { .. } => layer.multiply_adds(),
     }
 }

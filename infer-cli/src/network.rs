@@ -248,13 +248,18 @@ fn none_of_its_tensors(header: &Header<'_>) -> anyhow::Error {
     if header.metadata(CHECKPOINT).is_some() {
         return anyhow!("expected weights, found {IS_CHECKPOINT}");
     }
-    let expected = format!("expected the tensors of {}: tensor conv1.weight is missing", known());
+    let expected = |tensor: &str| format!("expected the tensors of {}: tensor {tensor} is missing", known());
     let names = || header.tensors().iter().map(|tensor| tensor.name.to_string());
-    let prefix = names().find_map(|name| name.strip_suffix("conv1.weight").map(str::to_owned));
+    let firsts = || NETWORKS.iter().filter_map(|plan| plan.description().tensors.first());
+    let prefix =
+        names().find_map(|name| firsts().find_map(|first| Some((name.strip_suffix(first)?.to_owned(), *first))));
+    let conv1 = expected("conv1.weight");
     match (prefix, names().next()) {
-        (Some(prefix), _) => anyhow!("{expected}, the file has {prefix}conv1.weight; take {prefix} off all names"),
-        (None, Some(first)) => anyhow!("{expected}, the file's first tensor is {first}"),
-        (None, None) => anyhow!("{expected}, the file has no tensors"),
+        (Some((prefix, first)), _) => {
+            anyhow!("{}, the file has {prefix}{first}; take {prefix} off all names", expected(first))
+        }
+        (None, Some(first)) => anyhow!("{conv1}, the file's first tensor is {first}"),
+        (None, None) => anyhow!("{conv1}, the file has no tensors"),
     }
 }
 

@@ -78,13 +78,13 @@ fn weights_that_are_not_right_are_refused_with_the_reason() {
     expect("these are not AlexNet's weights: tensor conv1.weight: expected shape[0] to be 96, found 6");
     write(&path, tensors(&LENET5), &[("architecture", "vgg")]);
     expect(
-        "expected the metadata `architecture` to be alexnet, alexnet-rank64, alexnet-rank128, \
+        "expected the metadata `architecture` to be alexnet, alexnet-imagenet, alexnet-2012, alexnet-rank64, alexnet-rank128, \
          alexnet-rank256 or lenet5, found \"vgg\"",
     );
     write(&path, vec![("x", Tensor(vec![1], vec![1.0]))], &[]);
     expect(
-        "expected the tensors of alexnet, alexnet-rank64, alexnet-rank128, alexnet-rank256 or lenet5: tensor conv1.weight is \
-         missing, the file's first tensor is x",
+        "expected the tensors of alexnet, alexnet-imagenet, alexnet-2012, alexnet-rank64, alexnet-rank128, alexnet-rank256 or \
+         lenet5: tensor conv1.weight is missing, the file's first tensor is x",
     );
     let mut not_finite = tensors(&LENET5);
     not_finite[0].1.1[7] = f32::NAN;

@@ -38,13 +38,19 @@ pub enum Kind {
         stride: usize,
         /// Rows and columns of zeros around the input.
         padding: usize,
+        /// Parts into which the channels of input and output are cut; the outputs of one see the inputs of the same one alone.
+        groups: usize,
     },
+    /// [`LocalResponseNorm`](crate::layers::LocalResponseNorm).
+    LocalResponseNorm,
     /// [`MaxPool2d`](crate::layers::MaxPool2d).
     MaxPool {
         /// Height and width of the window.
         kernel: usize,
         /// Step from one position to the next.
         stride: usize,
+        /// Whether half of the outputs are dropped in training.
+        dropout: bool,
     },
     /// [`Linear`](crate::layers::Linear).
     Linear {
@@ -72,12 +78,13 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Height and width of the filters or windows; 1 for a linear layer, which is a convolution of a single position.
+    /// Height and width of the filters or windows; 1 for a linear layer, which is a convolution of a single position, and for
+    /// local response normalisation.
     #[must_use]
     pub const fn kernel(&self) -> usize {
         match self.kind {
             Kind::Conv { kernel, .. } | Kind::MaxPool { kernel, .. } => kernel,
-            Kind::Linear { .. } => 1,
+            Kind::LocalResponseNorm | Kind::Linear { .. } => 1,
         }
     }
 
@@ -86,7 +93,7 @@ impl Layer {
     pub const fn stride(&self) -> usize {
         match self.kind {
             Kind::Conv { stride, .. } | Kind::MaxPool { stride, .. } => stride,
-            Kind::Linear { .. } => 1,
+            Kind::LocalResponseNorm | Kind::Linear { .. } => 1,
         }
     }
 
@@ -95,7 +102,25 @@ impl Layer {
     pub const fn padding(&self) -> usize {
         match self.kind {
             Kind::Conv { padding, .. } => padding,
-            Kind::MaxPool { .. } | Kind::Linear { .. } => 0,
+            Kind::LocalResponseNorm | Kind::MaxPool { .. } | Kind::Linear { .. } => 0,
+        }
+    }
+
+    /// Groups of channels of a convolution; 1 for any other layer.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        match self.kind {
+            Kind::Conv { groups, .. } => groups,
+            Kind::LocalResponseNorm | Kind::MaxPool { .. } | Kind::Linear { .. } => 1,
+        }
+    }
+
+    /// Channels of the input that an output channel of a convolution sees: those of its group.
+    #[must_use]
+    pub const fn group_channels(&self) -> usize {
+        match self.input.channels.checked_div(self.groups()) {
+            Some(channels) => channels,
+            None => 0,
         }
     }
 
@@ -104,17 +129,26 @@ impl Layer {
     pub const fn relu(&self) -> bool {
         match self.kind {
             Kind::Conv { .. } => true,
-            Kind::MaxPool { .. } => false,
+            Kind::LocalResponseNorm | Kind::MaxPool { .. } => false,
             Kind::Linear { relu, .. } => relu,
         }
     }
 
-    /// Products that one output value sums; none for a pool.
+    /// Whether half of the outputs are dropped in training.
+    #[must_use]
+    pub const fn dropout(&self) -> bool {
+        match self.kind {
+            Kind::Conv { .. } | Kind::LocalResponseNorm => false,
+            Kind::MaxPool { dropout, .. } | Kind::Linear { dropout, .. } => dropout,
+        }
+    }
+
+    /// Products of weights that one output value sums; none for a layer without weights.
     #[must_use]
     pub const fn fan_in(&self) -> usize {
         match self.kind {
-            Kind::Conv { kernel, .. } => self.input.channels * kernel * kernel,
-            Kind::MaxPool { .. } => 0,
+            Kind::Conv { kernel, .. } => self.group_channels() * kernel * kernel,
+            Kind::LocalResponseNorm | Kind::MaxPool { .. } => 0,
             Kind::Linear { .. } => self.input.values(),
         }
     }
@@ -124,8 +158,8 @@ impl Layer {
     pub const fn weight_sizes(&self) -> [usize; 4] {
         match self.kind {
             Kind::Linear { .. } => [self.output.channels, self.input.values(), 1, 1],
-            Kind::Conv { kernel, .. } => [self.output.channels, self.input.channels, kernel, kernel],
-            Kind::MaxPool { .. } => [0; 4],
+            Kind::Conv { kernel, .. } => [self.output.channels, self.group_channels(), kernel, kernel],
+            Kind::LocalResponseNorm | Kind::MaxPool { .. } => [0; 4],
         }
     }
 
@@ -135,7 +169,7 @@ impl Layer {
         match self.kind {
             Kind::Conv { .. } => 4,
             Kind::Linear { .. } => 2,
-            Kind::MaxPool { .. } => 0,
+            Kind::LocalResponseNorm | Kind::MaxPool { .. } => 0,
         }
     }
 
@@ -148,7 +182,7 @@ impl Layer {
         }
     }
 
-    /// Multiply-adds of the layer's formula for one image; a pool has none.
+    /// Multiply-adds of the layer's formula for one image; a layer without weights has none.
     #[must_use]
     pub const fn multiply_adds(&self) -> usize {
         self.output.values() * self.fan_in()
@@ -189,6 +223,12 @@ impl Description {
             [.., last] => last.output.channels,
             [] => 0,
         }
+    }
+
+    /// Whether half of what the linear layers begin with is dropped in training.
+    #[must_use]
+    pub fn drops_features(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.kind, Kind::MaxPool { dropout: true, .. }))
     }
 
     /// The layers of the network that tells so many classes apart.
@@ -253,7 +293,7 @@ pub fn network_of<'n>(
 pub struct Line {
     pub name: &'static str,
     pub tensors: Option<[&'static str; 2]>,
-    /// Channels of the output; of a pool, none: it keeps those of its input.
+    /// Channels of the output; none of a layer without weights, which keeps those of its input.
     pub outputs: Option<usize>,
     pub kind: Kind,
     /// Message of the compiler where the layer does not fit behind those before it.
@@ -270,6 +310,9 @@ pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] 
     let mut layers = [nothing; N];
     let mut maps = input;
     let mut flat = false;
+    // Whether no value can be negative.
+    let mut rectified = false;
+    let mut dropped = false;
     let mut i = 0;
     while i < N {
         let Line { name, tensors, outputs, kind, misfit } = lines[i];
@@ -279,12 +322,17 @@ pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] 
         };
         let side = match kind {
             // No window fits into a vector.
-            Kind::Conv { .. } | Kind::MaxPool { .. } if flat => 0,
-            Kind::Conv { kernel, stride, padding } => output_size(maps.side, kernel, stride, padding),
-            Kind::MaxPool { kernel, stride } => output_size(maps.side, kernel, stride, 0),
+            Kind::Conv { .. } | Kind::LocalResponseNorm | Kind::MaxPool { .. } if flat => 0,
+            Kind::Conv { groups, .. } if !divides(groups, maps.channels) || !divides(groups, channels) => 0,
+            Kind::Conv { kernel, stride, padding, .. } => output_size(maps.side, kernel, stride, padding),
+            Kind::LocalResponseNorm => maps.side * rectified as usize,
+            Kind::MaxPool { kernel, stride, .. } => output_size(maps.side, kernel, stride, 0),
             Kind::Linear { .. } => 1,
         };
         flat = matches!(kind, Kind::Linear { .. });
+        assert!(flat || !dropped, "a max pool with dropout stands before a linear layer");
+        dropped = matches!(kind, Kind::MaxPool { dropout: true, .. });
+        rectified = rectified || matches!(kind, Kind::Conv { .. });
         let output = Maps { channels, side };
         if output.values() == 0 {
             panic!("{}", misfit);
@@ -296,12 +344,21 @@ pub const fn chain<const N: usize>(input: Maps, lines: [Line; N]) -> [Layer; N] 
     layers
 }
 
-/// Rows and columns that must be computed of a layer's output: of a convolution before a pool, those that the pool looks at.
+/// Whether so many groups divide so many channels.
+const fn divides(groups: usize, channels: usize) -> bool {
+    groups > 0 && channels.is_multiple_of(groups)
+}
+
+/// Rows and columns that must be computed of a layer's output: of one before a pool, those that the pool looks at.
 pub(crate) const fn computed_side(layers: &[Layer], i: usize) -> usize {
-    if i + 1 < layers.len()
-        && let Kind::MaxPool { kernel, stride } = layers[i + 1].kind
-    {
-        return (layers[i + 1].output.side - 1) * stride + kernel;
+    let mut next = i + 1;
+    while next < layers.len() {
+        match layers[next].kind {
+            Kind::MaxPool { kernel, stride, .. } => return (layers[next].output.side - 1) * stride + kernel,
+            // It looks at one position at a time.
+            Kind::LocalResponseNorm => next += 1,
+            Kind::Conv { .. } | Kind::Linear { .. } => break,
+        }
     }
     layers[i].output.side
 }

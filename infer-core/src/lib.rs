@@ -12,8 +12,8 @@
 //! into a workspace that the caller owns and whose size is a constant. Shapes are const generics: layers that do not fit do
 //! not compile. No function panics, on any input.
 //!
-//! A network is described once, as a list of its layers: [`mod@alexnet`], [`mod@alexnet_low_rank`] and [`mod@lenet5`] are such
-//! lists, and so is a network of your own ([`network!`]). The compiler derives the rest: types, sizes, forward passes, tables.
+//! A network is described once, as a list of its layers: [`mod@alexnet`], [`mod@alexnet_imagenet`], [`mod@alexnet_2012`],
+//! [`mod@alexnet_low_rank`] and [`mod@lenet5`] are such lists, and so is a network of your own ([`network!`]). The compiler derives the rest: types, sizes, forward passes, tables.
 #![no_std]
 #![cfg_attr(not(test), deny(unsafe_code))]
 
@@ -31,6 +31,8 @@ pub use heapless;
 mod readme {}
 
 pub mod alexnet;
+pub mod alexnet_2012;
+pub mod alexnet_imagenet;
 pub mod alexnet_low_rank;
 pub mod classify;
 pub mod code;

@@ -29,10 +29,43 @@
 /// assert_eq!(small::DESCRIPTION.parameters(4), 16 * 76 + 32 * 145 + 16 * 2049 + 64 * 17 + 4 * 65);
 /// ```
 ///
-/// Between the sizes, `stride` is 1 and `padding` is 0 where they are not named; `dropout` says that half of the layer's
-/// outputs are dropped in training, and nothing for a forward pass. `no relu` is for the first of two linear layers that are
+/// Between the sizes, `stride` is 1, `padding` is 0 and `groups` is 1 where they are not named; `dropout` says that half of the
+/// outputs of a linear layer, or of the last pool, are dropped in training, and nothing for a forward pass. `local_response_norm`
+/// stands behind a convolution. `no relu` is for the first of two linear layers that are
 /// factors of one: 16 vectors of 2048 values and 64 of 16 are fewer weights than 64 of 2048. It has
 /// at most 1,032 outputs, so that sums in 8-bit integers cannot overflow.
+///
+/// The tensors of a layer in weights files begin with its name, `conv1.weight` say, or with another one that stands behind it:
+///
+/// ```
+/// mod streams {
+///     infer_core::network! {
+///         /// A network of two streams.
+///         Streams "streams": 3 x 12;
+///         conv1 "features.0": conv 8, kernel 3;
+///         norm1: local_response_norm;
+///         pool1: max_pool kernel 2, stride 2;
+///         conv2 "features.3": conv 8, kernel 3, groups 2;
+///         linear1 "classifier": linear 10 classes;
+///     }
+/// }
+/// assert_eq!(streams::TENSORS[..3], ["features.0.weight", "features.0.bias", "features.3.weight"]);
+/// assert_eq!(streams::LAYERS[3].weight_sizes(), [8, 4, 3, 3]);
+/// ```
+/// ```compile_fail
+/// mod streams {
+///     infer_core::network! {
+///         /// 3 groups do not divide the 8 channels of `conv2`.
+///         Streams "streams": 3 x 12;
+///         conv1 "features.0": conv 8, kernel 3;
+///         norm1: local_response_norm;
+///         pool1: max_pool kernel 2, stride 2;
+///         conv2 "features.3": conv 8, kernel 3, groups 3;
+///         linear1 "classifier": linear 10 classes;
+///     }
+/// }
+/// # let _ = streams::LAYERS;
+/// ```
 ///
 /// A layer that does not fit behind those before it does not compile, and the message names it:
 /// ```compile_fail
@@ -60,41 +93,67 @@ macro_rules! network {
     // A convolution.
     (@maps $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
         {$($tensors:tt)*} {$($steps:tt)*}
-        $layer:ident: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?; $($rest:tt)*
+        $layer:ident $($prefix:literal)?: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?
+        $(, groups $groups:tt)?; $($rest:tt)*
     ) => {
         $crate::network! { @maps $head [$network $x $even $odd] [$there $here] [$i + 1]
             { $($lines)* $crate::describe::Line {
                 name: stringify!($layer),
-                tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
+                tensors: Some([$crate::network!(@weight $layer $($prefix)?), $crate::network!(@bias $layer $($prefix)?)]),
                 outputs: Some($outputs),
                 kind: $crate::describe::Kind::Conv {
                     kernel: $kernel,
                     stride: [$($stride,)? 1][0],
                     padding: [$($padding,)? 0][0],
+                    groups: [$($groups,)? 1][0],
                 },
-                misfit: concat!("layer ", stringify!($layer), " does not fit: its filters are larger than its padded input"),
+                misfit: concat!(
+                    "layer ", stringify!($layer), " does not fit: its filters are larger than its padded input",
+                    $(", or ", $groups, " groups do not divide its channels",)?
+                ),
             }, }
             { $($fields)*
                 #[doc = concat!("Convolution, ", $outputs, " filters of ", $kernel, "×", $kernel
-                    $(, ", stride ", $stride)? $(, ", padding ", $padding)?, "; ReLU.")]
-                $layer: $crate::layers::Conv2d<'w, { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels },
+                    $(, ", stride ", $stride)? $(, ", padding ", $padding)? $(, ", ", $groups, " groups")?, "; ReLU.")]
+                $layer [$($prefix)?]: $crate::layers::Conv2d<'w, { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels },
                     { LAYERS[$i].kernel() }, { LAYERS[$i].stride() }, { LAYERS[$i].padding() }, { LAYERS[$i].input.side },
-                    { LAYERS[$i].output.side }>, }
-            { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
+                    { LAYERS[$i].output.side }, { LAYERS[$i].group_channels() }>, }
+            { $($tensors)* $crate::network!(@weight $layer $($prefix)?), $crate::network!(@bias $layer $($prefix)?), }
             { $($steps)* let $x = $crate::layers::relu($network.$layer.forward($x, $here.tensor())); }
             $($rest)* }
     };
 
-    // A max pool.
+    // Local response normalisation.
     (@maps $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} $fields:tt $tensors:tt
-        {$($steps:tt)*} $layer:ident: max_pool kernel $kernel:tt, stride $stride:tt; $($rest:tt)*
+        {$($steps:tt)*} $layer:ident: local_response_norm; $($rest:tt)*
     ) => {
         $crate::network! { @maps $head [$network $x $even $odd] [$there $here] [$i + 1]
             { $($lines)* $crate::describe::Line {
                 name: stringify!($layer),
                 tensors: None,
                 outputs: None,
-                kind: $crate::describe::Kind::MaxPool { kernel: $kernel, stride: $stride },
+                kind: $crate::describe::Kind::LocalResponseNorm,
+                misfit: concat!("layer ", stringify!($layer), " does not fit: no convolution stands before it"),
+            }, }
+            $fields $tensors
+            { $($steps)* let $x = $crate::layers::LocalResponseNorm.forward($x, $here.tensor()); }
+            $($rest)* }
+    };
+
+    // A max pool.
+    (@maps $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} $fields:tt $tensors:tt
+        {$($steps:tt)*} $layer:ident: max_pool kernel $kernel:tt, stride $stride:tt $(, $dropout:ident)?; $($rest:tt)*
+    ) => {
+        $crate::network! { @maps $head [$network $x $even $odd] [$there $here] [$i + 1]
+            { $($lines)* $crate::describe::Line {
+                name: stringify!($layer),
+                tensors: None,
+                outputs: None,
+                kind: $crate::describe::Kind::MaxPool {
+                    kernel: $kernel,
+                    stride: $stride,
+                    dropout: $crate::network!(@dropout $($dropout)?),
+                },
                 misfit: concat!("layer ", stringify!($layer), " does not fit: its windows are larger than its input"),
             }, }
             $fields $tensors
@@ -105,17 +164,17 @@ macro_rules! network {
 
     // The first linear layer: behind maps, their values in a row.
     (@maps $head:tt [$network:ident $x:ident $even:ident $odd:ident] $buffers:tt [$i:expr] $lines:tt $fields:tt $tensors:tt {$($steps:tt)*}
-        $layer:ident: linear $($rest:tt)*
+        $layer:ident $($prefix:literal)?: linear $($rest:tt)*
     ) => {
         $crate::network! { @vector $head [$network $x $even $odd] $buffers [$i] $lines $fields $tensors
             { $($steps)* let $x: &[f32; LAYERS[$i].input.values()] = $crate::tensor::flatten($x); }
-            $layer: linear $($rest)* }
+            $layer $($prefix)?: linear $($rest)* }
     };
 
     // The last linear layer.
     (@vector [$(#[$doc:meta])* $name:ident $id:literal $channels:literal $side:literal] [$network:ident $x:ident $even:ident $odd:ident]
-        [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($(#[$about:meta])* $field:ident: $type:ty,)*} {$($tensors:tt)*}
-        {$($steps:tt)*} $layer:ident: linear $classes:tt classes;
+        [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($(#[$about:meta])* $field:ident [$($named:literal)?]: $type:ty,)*}
+        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident $($prefix:literal)?: linear $classes:tt classes;
     ) => {
         /// An image, in channel, row, column order.
         pub type Image = $crate::tensor::Tensor<{ $channels }, { SIDE }, { SIDE }>;
@@ -131,12 +190,12 @@ macro_rules! network {
         /// The tensors of a weights file.
         #[allow(dead_code, reason = "not every program uses all that is derived")]
         pub const TENSORS: &[&str] =
-            &[$($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")];
+            &[$($tensors)* $crate::network!(@weight $layer $($prefix)?), $crate::network!(@bias $layer $($prefix)?)];
 
         /// The layers, in order.
         pub const LAYERS: &[$crate::describe::Layer] = &$crate::describe::chain(
             $crate::describe::Maps { channels: $channels, side: $side },
-            [$($lines)* $crate::network!(@line $layer, CLASSES, false, false)],
+            [$($lines)* $crate::network!(@line [$layer $($prefix)?], CLASSES, false, false)],
         );
 
         /// The network as a table.
@@ -206,13 +265,13 @@ macro_rules! network {
                 let network = Self {
                     $($field: <$type>::from_safetensors(
                         &file,
-                        concat!(stringify!($field), ".weight"),
-                        concat!(stringify!($field), ".bias"),
+                        $crate::network!(@weight $field $($named)?),
+                        $crate::network!(@bias $field $($named)?),
                     )?,)*
                     $layer: $crate::layers::Linear::from_safetensors(
                         &file,
-                        concat!(stringify!($layer), ".weight"),
-                        concat!(stringify!($layer), ".bias"),
+                        $crate::network!(@weight $layer $($prefix)?),
+                        $crate::network!(@bias $layer $($prefix)?),
                     )?,
                 };
                 file.only(TENSORS)?;
@@ -250,42 +309,48 @@ macro_rules! network {
 
     // A linear layer without ReLU.
     (@vector $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
-        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident: linear $outputs:tt, no relu; $($rest:tt)*
+        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident $($prefix:literal)?: linear $outputs:tt, no relu; $($rest:tt)*
     ) => {
         $crate::network! { @vector $head [$network $x $even $odd] [$there $here] [$i + 1]
-            { $($lines)* $crate::network!(@line $layer, $outputs, false, false), }
+            { $($lines)* $crate::network!(@line [$layer $($prefix)?], $outputs, false, false), }
             { $($fields)*
                 #[doc = concat!("Linear layer, ", $outputs, " outputs, without ReLU.")]
-                $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
-            { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
+                $layer [$($prefix)?]: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
+            { $($tensors)* $crate::network!(@weight $layer $($prefix)?), $crate::network!(@bias $layer $($prefix)?), }
             { $($steps)* let $x = &*$network.$layer.forward($x, $here.vector()); }
             $($rest)* }
     };
 
     // Another linear layer.
     (@vector $head:tt [$network:ident $x:ident $even:ident $odd:ident] [$here:ident $there:ident] [$i:expr] {$($lines:tt)*} {$($fields:tt)*}
-        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident: linear $outputs:tt $(, $dropout:ident)?; $($rest:tt)*
+        {$($tensors:tt)*} {$($steps:tt)*} $layer:ident $($prefix:literal)?: linear $outputs:tt $(, $dropout:ident)?; $($rest:tt)*
     ) => {
         $crate::network! { @vector $head [$network $x $even $odd] [$there $here] [$i + 1]
-            { $($lines)* $crate::network!(@line $layer, $outputs, true, $crate::network!(@dropout $($dropout)?)), }
+            { $($lines)* $crate::network!(@line [$layer $($prefix)?], $outputs, true, $crate::network!(@dropout $($dropout)?)), }
             { $($fields)*
                 #[doc = concat!("Linear layer, ", $outputs, " outputs; ReLU.")]
-                $layer: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
-            { $($tensors)* concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias"), }
+                $layer [$($prefix)?]: $crate::layers::Linear<'w, { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }>, }
+            { $($tensors)* $crate::network!(@weight $layer $($prefix)?), $crate::network!(@bias $layer $($prefix)?), }
             { $($steps)* let $x = $crate::layers::relu($network.$layer.forward($x, $here.vector())); }
             $($rest)* }
     };
 
     // The line of a linear layer.
-    (@line $layer:ident, $outputs:tt, $relu:expr, $dropout:expr) => {
+    (@line [$layer:ident $($prefix:literal)?], $outputs:tt, $relu:expr, $dropout:expr) => {
         $crate::describe::Line {
             name: stringify!($layer),
-            tensors: Some([concat!(stringify!($layer), ".weight"), concat!(stringify!($layer), ".bias")]),
+            tensors: Some([$crate::network!(@weight $layer $($prefix)?), $crate::network!(@bias $layer $($prefix)?)]),
             outputs: Some($outputs),
             kind: $crate::describe::Kind::Linear { relu: $relu, dropout: $dropout },
             misfit: concat!("layer ", stringify!($layer), " does not fit: it has no outputs"),
         }
     };
+
+    // Names of a layer's tensors, which begin with its own name or with that of the list.
+    (@weight $layer:ident) => { concat!(stringify!($layer), ".weight") };
+    (@weight $layer:ident $prefix:literal) => { concat!($prefix, ".weight") };
+    (@bias $layer:ident) => { concat!(stringify!($layer), ".bias") };
+    (@bias $layer:ident $prefix:literal) => { concat!($prefix, ".bias") };
 
     (@dropout) => { false };
     (@dropout dropout) => { true };

@@ -38,6 +38,23 @@ mod tiled {
     }
 }
 
+mod streams {
+    infer_core::network! {
+        /// A network with convolutions in groups, of which some are Winograd's, and local response normalisation.
+        Streams "streams": 3 x 21;
+        conv1: conv 32, kernel 3, stride 2;
+        norm1: local_response_norm;
+        pool1: max_pool kernel 3, stride 2;
+        conv2: conv 64, kernel 5, padding 2, groups 2;
+        norm2: local_response_norm;
+        conv3: conv 18, kernel 3, padding 1, groups 2;
+        conv4: conv 12, kernel 1, padding 1, groups 6;
+        norm4: local_response_norm;
+        linear1: linear 20, dropout;
+        linear2: linear 5 classes;
+    }
+}
+
 mod pooled {
     infer_core::network! {
         /// A network that begins with a pool.
@@ -99,6 +116,10 @@ impl Model {
         let mut outputs = Vec::new();
         for layer in self.plan.description().layers(self.classes) {
             let output: Vec<f64> = match layer.tensors {
+                None if layer.kind == Kind::LocalResponseNorm => {
+                    let squares = around(&layer, &input.iter().map(|value| value * value).collect::<Vec<f64>>());
+                    input.iter().zip(squares).map(|(value, sum)| value / (2.0 + 1e-4 * sum).powf(0.75)).collect()
+                }
                 None => positions(&layer)
                     .map(|(channel, taps)| {
                         let greatest = taps.map(|(y, x)| input[place(&layer, channel, y, x).unwrap()]);
@@ -153,6 +174,19 @@ fn place(layer: &Layer, channel: usize, y: usize, x: usize) -> Option<usize> {
     (y < side && x < side).then_some((channel * side + y) * side + x)
 }
 
+/// For each value of maps, the sum of those of the channels around its own, which it is normalised by.
+fn around<T: Copy + std::iter::Sum<T>>(layer: &Layer, values: &[T]) -> Vec<T> {
+    let area = layer.output.side * layer.output.side;
+    let channels = |place: usize| (place / area).saturating_sub(2)..(place / area + 3).min(layer.output.channels);
+    let sum = |place: usize| channels(place).map(|channel| values[channel * area + place % area]).sum();
+    (0..values.len()).map(sum).collect()
+}
+
+/// The first channel that an output of a convolution sees.
+fn first_channel(layer: &Layer, output: usize) -> usize {
+    output / (layer.output.channels / layer.groups()) * layer.group_channels()
+}
+
 /// For each output of a pool, its channel and the positions of its window.
 fn positions(layer: &Layer) -> impl Iterator<Item = (usize, impl Iterator<Item = (usize, usize)> + use<>)> + use<'_> {
     let (side, kernel, stride) = (layer.output.side, layer.kernel(), layer.stride());
@@ -170,6 +204,7 @@ fn products(layer: &Layer) -> impl Iterator<Item = (usize, impl Iterator<Item = 
         let products = (0..layer.fan_in()).filter_map(move |k| match layer.kind {
             Kind::Conv { .. } => {
                 let (input, row, column) = (k / (kernel * kernel), k / kernel % kernel, k % kernel);
+                let input = first_channel(layer, channel) + input;
                 Some((place(layer, input, y * stride + row, x * stride + column)?, k))
             }
             _ => Some((k, k)),
@@ -234,9 +269,13 @@ fn tiled(layer: &Layer, section: &Section, input: &[i64]) -> Vec<i64> {
     let mut weights = vec![vec![vec![0; channels]; outputs]; n * n];
     let mut scales = vec![vec![0.0; outputs]; n * n];
     for output in 0..outputs {
+        // Those of the channels of other groups are zero.
+        let (first, group) = (first_channel(layer, output), layer.group_channels());
         let filters: Vec<Vec<i64>> = (0..channels)
             .map(|channel| {
-                both_sides(g, |row, column| section.weights[((output * channels + channel) * r + row) * r + column])
+                let filter = channel.checked_sub(first).filter(|channel| *channel < group);
+                let filter = filter.map(|channel| &section.weights[(output * group + channel) * r * r..]);
+                both_sides(g, |row, column| filter.map_or(0, |filter| filter[row * r + column]))
             })
             .collect();
         for place in 0..n * n {
@@ -284,6 +323,7 @@ fn tiled(layer: &Layer, section: &Section, input: &[i64]) -> Vec<i64> {
 }
 
 /// A layer of packed memory.
+#[derive(Default)]
 struct Section {
     shift1: u32,
     shift2: u32,
@@ -311,6 +351,12 @@ fn sections(plan: &Plan, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
     let mut sections = Vec::new();
     let mut wide = true;
     for (number, layer) in description.layers(classes).enumerate() {
+        if layer.kind == Kind::LocalResponseNorm {
+            let (shift, table) = (take(4), take(2 * 1310));
+            let multiplier = |i: usize| i64::from(u16::from_le_bytes([bytes[table + 2 * i], bytes[table + 2 * i + 1]]));
+            let multipliers = (0..1310).map(multiplier).collect();
+            sections.push(Section { shift2: word(shift), multipliers, ..Section::default() });
+        }
         if layer.tensors.is_some() {
             let outputs = layer.output.channels;
             let padded = outputs.next_multiple_of(16);
@@ -336,7 +382,7 @@ fn sections(plan: &Plan, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
                 let (row, i) = match layer.kind {
                     Kind::Conv { .. } => {
                         let (input, row, column) = (k / (kernel * kernel), k / kernel % kernel, k % kernel);
-                        (row, column * channels + input)
+                        (row, column * channels + first_channel(&layer, output) + input)
                     }
                     _ if number == 0 => (0, k),
                     _ => {
@@ -382,7 +428,16 @@ fn definition(plan: &Plan, classes: usize, packed: &[Line], image: &[f32]) -> Ve
     let mut input: Vec<i64> = image.iter().map(pixel).collect();
     let mut sections = sections.into_iter();
     for layer in description.layers(classes) {
-        input = if layer.tensors.is_none() {
+        input = if layer.kind == Kind::LocalResponseNorm {
+            let Section { shift2, multipliers, .. } = sections.next().unwrap();
+            let sums = around(&layer, &input.iter().map(|value| value * value).collect::<Vec<i64>>());
+            let normalised = input.iter().zip(sums).map(|(value, sum)| {
+                let exponent = (0..).take_while(|exponent| sum >= 1 << (7 + exponent)).last().unwrap_or(0);
+                let multiplier = multipliers[(128 * exponent + (sum >> exponent)) as usize];
+                ((value * multiplier + (1 << (shift2 - 1))) >> shift2).min(127)
+            });
+            normalised.collect()
+        } else if layer.tensors.is_none() {
             let windows = positions(&layer);
             windows.map(|(c, taps)| taps.map(|(y, x)| input[place(&layer, c, y, x).unwrap()]).max().unwrap()).collect()
         } else {
@@ -451,8 +506,14 @@ fn forward(network: &Network<'_>, images: &[Vec<f32>], parallel: &impl Parallel)
 /// Runs a network of random weights on every backend, and compares with the definition, and with the f32 network within
 /// `tolerance` of the greatest logit.
 fn check(plan: &'static Plan, classes: usize, seed: u64, count: usize, tolerance: f64) {
+    check_scaled(plan, classes, seed, count, tolerance, 1.0);
+}
+
+/// The same for images whose values are `scale` times as large.
+fn check_scaled(plan: &'static Plan, classes: usize, seed: u64, count: usize, tolerance: f64, scale: f32) {
     let model = Model::new(plan, classes, seed);
-    let images = model.images(seed ^ 77, count);
+    let mut images = model.images(seed ^ 77, count);
+    images.iter_mut().flatten().for_each(|value| *value *= scale);
     let outputs: Vec<_> = images.iter().map(|image| model.outputs(image)).collect();
     let packed = model.pack_for(&images, &outputs);
     let expected: Vec<Vec<f32>> = images.iter().map(|image| definition(plan, classes, &packed, image)).collect();
@@ -499,6 +560,17 @@ fn winograd_convolutions_equal_the_definition_in_every_bit() {
         check(&tiled::INT8_PLAN, 5, seed, 1, 0.2);
     }
     assert!(tiled::INT8_PLAN.transformed_len() == 0 && tiled::INT8_WINOGRAD_PLAN.transformed_len() > 0);
+}
+
+#[test]
+fn groups_and_normalisation_equal_the_definition_in_every_bit() {
+    for seed in 0..4 {
+        // Of images so bright that normalisation matters, or turns small values, and their errors, into the largest ones.
+        check_scaled(&streams::INT8_PLAN, 5, seed, 2, 0.12, 100.0);
+        check_scaled(&streams::INT8_WINOGRAD_PLAN, 5, seed, 2, 0.12, 100.0);
+        check_scaled(&streams::INT8_PLAN, 5, seed, 2, 0.5, 1e4);
+    }
+    assert!(streams::INT8_WINOGRAD_PLAN.transformed_len() > 0);
 }
 
 #[test]
@@ -572,6 +644,27 @@ fn what_is_not_right_is_refused_by_name() {
         let found = Network::from_packed(plan, &packed, &mut [], backend).unwrap_err();
         assert_eq!(found, Int8Error::Unavailable { backend });
     }
+}
+
+#[test]
+fn normalisation_that_is_not_right_is_refused_by_name() {
+    let plan = &streams::INT8_PLAN;
+    let model = Model::new(plan, 5, 1);
+    let packed = model.pack(&model.images(9, 2));
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut packed = packed.clone();
+        Line::bytes_mut(&mut packed)[at..at + bytes.len()].copy_from_slice(bytes);
+        Network::from_packed(plan, &packed, &mut [], Int8Backend::Scalar).map(|_| ())
+    };
+    // The header, then conv1: shifts, 32 biases, 32 multipliers, two panels of three rows of nine values and one that fills up.
+    let shift = 64 + 64 + 128 + 64 + 3 * 10 * 32;
+    let refused = Err(Int8Error::Parameter { layer: "norm1" });
+    assert_eq!(changed(shift, &[0]), refused);
+    assert_eq!(changed(shift, &[31]), refused);
+    assert_eq!(changed(shift + 64, &(-1_i16).to_le_bytes()), refused);
+    assert_eq!(changed(shift + 64 + 2 * 1309, &(-1_i16).to_le_bytes()), refused);
+    assert_eq!(changed(shift, &[1]), Ok(()));
+    assert_eq!(changed(shift + 64, &i16::MAX.to_le_bytes()), Ok(()));
 }
 
 #[test]

@@ -119,21 +119,22 @@ fn check(plan: &'static Plan, file: &File, classes: usize, images: &[f32], expec
 
 /// A network by its list, or one of infer-core's, and the property for some numbers of classes.
 macro_rules! agrees {
-    ($test:ident: $name:ident { $($list:tt)* } for $($classes:literal)*) => {
+    ($test:ident: $name:ident { $($list:tt)* } for $($classes:literal)* $(, images to $scale:literal)?) => {
         mod $test {
             infer_core::network! { #[doc = "Under test."] $($list)* }
         }
 
-        agrees! { $test: $name of $test for $($classes)* }
+        agrees! { $test: $name of $test for $($classes)* $(, images to $scale)? }
     };
-    ($test:ident: $name:ident of $($network:ident)::+ for $($classes:literal)*) => {
+    ($test:ident: $name:ident of $($network:ident)::+ for $($classes:literal)* $(, images to $scale:literal)?) => {
         #[test]
         fn $test() {
             use $($network)::+::{DESCRIPTION, Image, PLAN, Workspace, $name};
+            let scale: f64 = [$($scale,)? 1.0][0];
             $(
                 // One more than are taken at once, so that there is a remainder.
                 let batch = 10;
-                let images = values(99, batch * DESCRIPTION.input().values(), 1.0);
+                let images = values(99, batch * DESCRIPTION.input().values(), scale);
                 let file = File::new(&DESCRIPTION, $classes, $classes);
                 let network = $name::<$classes>::from_safetensors(file.bytes()).unwrap();
                 let mut workspace = Box::<Workspace>::default();
@@ -160,6 +161,36 @@ agrees! { colour: Colour {
     linear1: linear 100, dropout;
     linear2: linear 10 classes;
 } for 2 37 }
+
+// The AlexNet of 2012, a third as wide and half as large. Images as bright as its own, so that normalisation matters.
+agrees! { streams: Streams {
+    Streams "streams": 3 x 115;
+    conv1: conv 32, kernel 11, stride 4;
+    norm1: local_response_norm;
+    pool1: max_pool kernel 3, stride 2;
+    conv2: conv 64, kernel 5, padding 2, groups 2;
+    norm2: local_response_norm;
+    pool2: max_pool kernel 3, stride 2;
+    conv3: conv 96, kernel 3, padding 1;
+    conv4: conv 96, kernel 3, padding 1, groups 3;
+    conv5: conv 64, kernel 3, padding 1, groups 2;
+    linear1: linear 100, dropout;
+    linear2: linear 10 classes;
+} for 2 37, images to 100.0 }
+
+// Groups that are no whole blocks of channels, down to one channel each; normalisation of fewer channels than it looks at, behind a
+// pool, and before a linear layer.
+agrees! { groups: Groups {
+    Groups "groups": 4 x 30;
+    conv1: conv 6, kernel 3, stride 2, groups 2;
+    pool1: max_pool kernel 2, stride 1;
+    norm1: local_response_norm;
+    conv2: conv 48, kernel 3, padding 1, groups 3;
+    conv3: conv 48, kernel 3, groups 48;
+    conv4: conv 3, kernel 1;
+    norm4: local_response_norm;
+    linear1: linear 10 classes;
+} for 10, images to 300.0 }
 
 // As the first stage of ResNet and the fire modules of SqueezeNet: strides of 2, windows of 7 and 1, no padding, pools that
 // overlap and pools that leave gaps.

@@ -3,8 +3,8 @@
     pip install torch==2.9.1 torchvision==0.24.1 numpy safetensors
     python tests/pytorch/golden.py
 
-Weights and inputs come from a formula (networks.py), so that only the results are kept: the logits in f32 and f64,
-and torchvision's resize of a formula image at some places.
+Weights and inputs come from a formula (networks.py), so that only the results are kept: the logits in f32 and f64, some values
+of the gradients of a batch, and torchvision's resize of a formula image at some places.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import networks
 import torch
 import torchvision
+from torch.nn.functional import cross_entropy
 from torchvision.transforms.functional import resize
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -37,6 +38,39 @@ def network(name: str) -> None:
     )
 
 
+def colour(name: str, brightness: float) -> None:
+    """A network for colour images, for 10 classes; `brightness` makes them so bright that normalisation matters."""
+    whole = networks.NETWORKS[name]()
+    module = networks.NETWORKS[name](num_classes=10).eval()
+    networks.parameters_by_formula(module)
+    images = networks.image_by_formula(module.side, channels=3, images=2) * brightness
+    module.requires_grad_(False)
+    logits_f32 = module(images)
+    module.double().requires_grad_(True)
+    logits_f64 = module(images.double())
+    cross_entropy(logits_f64, torch.tensor([3, 8])).backward()
+    gradients = {}
+    for tensor, parameter in module.named_parameters():
+        values = parameter.grad.flatten()
+        step = values.numel() // 7
+        gradients[tensor] = {
+            "largest": values.abs().max().item(),
+            "norm": values.norm().item(),
+            "step": step,
+            "values": values[::step].tolist(),
+        }
+    write(
+        f"{name}.json",
+        {
+            "parameters": sum(p.numel() for p in whole.parameters()),
+            "state_dict": {tensor: list(values.shape) for tensor, values in whole.state_dict().items()},
+            "logits_f32": logits_f32.flatten().tolist(),
+            "logits_f64": logits_f64.flatten().tolist(),
+            "gradients": gradients,
+        },
+    )
+
+
 def resizes() -> None:
     cases = []
     for stream, (height, width, side) in enumerate(
@@ -54,6 +88,8 @@ def resizes() -> None:
 if __name__ == "__main__":
     torch.manual_seed(0)
     GOLDEN.mkdir(exist_ok=True)
-    for name in networks.NETWORKS:
-        network(name)
+    network("alexnet")
+    network("lenet5")
+    colour("alexnet-imagenet", 1)
+    colour("alexnet-2012", 64)
     resizes()

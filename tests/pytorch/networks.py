@@ -1,6 +1,7 @@
-"""The two networks as PyTorch modules, with the tensor names of the weights files."""
+"""The networks as PyTorch modules, with the tensor names of the weights files."""
 
 import torch
+import torchvision
 from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
@@ -33,6 +34,45 @@ class AlexNet(nn.Module):
         return self.linear3(x)
 
 
+class AlexNetImageNet(torchvision.models.AlexNet):
+    """3x224x224 to 1,000 logits: torchvision's own."""
+
+    side = 224
+
+    def __init__(self, num_classes=1000):
+        super().__init__(num_classes)
+
+
+class AlexNet2012(nn.Module):
+    """3x227x227 to 1,000 logits, in two streams, as in the paper."""
+
+    side = 227
+
+    def __init__(self, num_classes=1000):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
+        self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
+        self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
+        self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
+        self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
+        self.linear1 = nn.Linear(9216, 4096)
+        self.linear2 = nn.Linear(4096, 4096)
+        self.linear3 = nn.Linear(4096, num_classes)
+        # PyTorch divides alpha by the number of channels, the paper does not.
+        self.norm = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = max_pool2d(self.norm(relu(self.conv1(x))), 3, 2)
+        x = max_pool2d(self.norm(relu(self.conv2(x))), 3, 2)
+        x = relu(self.conv3(x))
+        x = relu(self.conv4(x))
+        x = max_pool2d(relu(self.conv5(x)), 3, 2)
+        x = self.dropout(relu(self.linear1(x.flatten(1))))
+        x = self.dropout(relu(self.linear2(x)))
+        return self.linear3(x)
+
+
 class LeNet5(nn.Module):
     """1x28x28 to 10 logits."""
 
@@ -54,7 +94,7 @@ class LeNet5(nn.Module):
         return self.linear3(x)
 
 
-NETWORKS = {"alexnet": AlexNet, "lenet5": LeNet5}
+NETWORKS = {"alexnet": AlexNet, "alexnet-imagenet": AlexNetImageNet, "alexnet-2012": AlexNet2012, "lenet5": LeNet5}
 
 
 def load(path: str, architecture: str | None = None) -> nn.Module:
@@ -67,8 +107,10 @@ def load(path: str, architecture: str | None = None) -> nn.Module:
             # PyTorch's own files say nothing: only AlexNet has a third convolution.
             guess = "alexnet" if "conv3.weight" in file.keys() else "lenet5"
             architecture = (file.metadata() or {}).get("architecture", guess)
-    network = NETWORKS[architecture]()
-    network.load_state_dict(load_file(path), strict=True)
+    tensors = load_file(path)
+    classes = {} if architecture in ("alexnet", "lenet5") else {"num_classes": len(list(tensors.values())[-1])}
+    network = NETWORKS[architecture](**classes)
+    network.load_state_dict(tensors, strict=True)
     return network.eval().requires_grad_(False)
 
 
@@ -82,9 +124,9 @@ def parameters_by_formula(network: nn.Module) -> None:
             parameter.copy_(values.float().reshape(parameter.shape))
 
 
-def image_by_formula(side: int) -> torch.Tensor:
-    """1x1xSIDExSIDE, values 0 to 1."""
-    return ((by_formula(1000, side * side) + 1) / 2).float().reshape(1, 1, side, side)
+def image_by_formula(side: int, channels: int = 1, images: int = 1) -> torch.Tensor:
+    """IMAGESxCHANNELSxSIDExSIDE, values 0 to 1."""
+    return ((by_formula(1000, images * channels * side * side) + 1) / 2).float().reshape(images, channels, side, side)
 
 
 def by_formula(stream: int, count: int) -> torch.Tensor:

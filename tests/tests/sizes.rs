@@ -212,6 +212,7 @@ fn rows(layer: &Layer) -> Vec<Vec<usize>> {
             ];
             rows.into_iter().chain(maps).collect()
         }
+        Kind::LocalResponseNorm => maps.to_vec(),
         Kind::MaxPool { .. } => maps.into_iter().chain([vec![kernel, stride, input.side, output.side]]).collect(),
         Kind::Linear { .. } => {
             vec![vec![input.values(), output.channels], vec![output.channels, input.values()]]

@@ -72,7 +72,7 @@ fn impossible_arguments_are_refused_with_status_2() {
         (&["--train-limit", "0"], "0 is not in 1..="),
         (
             &["--network", "resnet"],
-            "possible values: alexnet, alexnet-rank64, alexnet-rank128, alexnet-rank256, lenet5",
+            "possible values: alexnet, alexnet-imagenet, alexnet-2012, alexnet-rank64, alexnet-rank128, alexnet-rank256, lenet5",
         ),
         (&["--device", "cuda"], "no CUDA support"),
         (&["evaluate"], "--weights"),
@@ -317,7 +317,9 @@ fn unusable_weights_are_refused_by_name() {
         fs::write(&path, safetensors::serialize(none, metadata).unwrap()).unwrap();
     };
     save(None);
-    refusal("it has no tensor of alexnet, alexnet-rank64, alexnet-rank128, alexnet-rank256 or lenet5");
+    refusal(
+        "it has no tensor of alexnet, alexnet-imagenet, alexnet-2012, alexnet-rank64, alexnet-rank128, alexnet-rank256 or lenet5",
+    );
     save(Some([("architecture".to_string(), "vgg".to_string())].into()));
     refusal("unknown architecture \"vgg\"");
     save(Some([("architecture".to_string(), "lenet5".to_string())].into()));

@@ -11,6 +11,8 @@ struct Case {
     batch: usize,
     channels: usize,
     filters: usize,
+    /// Groups of a convolution, each with so many channels and filters.
+    groups: usize,
     height: usize,
     width: usize,
     window: Window,
@@ -29,6 +31,7 @@ fn case(pool: bool) -> impl Strategy<Value = Case> {
                     batch: batch + (seed % 4) as usize,
                     channels,
                     filters,
+                    groups: 1 + (seed / 4 % 4) as usize / 2 * (1 + (seed / 16 % 2) as usize),
                     height,
                     width,
                     window: Window { kernel, stride, padding },
@@ -63,12 +66,13 @@ type Convolution = fn(Conv2d<Cpu, OwnedTape<f32, Cpu>>) -> Result<Images<Cpu, Ow
 
 /// Runs a convolution forward, and backward from a loss `Σ scale · output`.
 fn convolve(case: &Case, options: ConvOptions, convolution: Convolution) -> Results {
-    let Case { batch, channels, filters, height, width, window, seed } = *case;
+    let Case { batch, channels, filters, groups, height, width, window, seed } = *case;
     let device = Cpu::default();
     let tensor = |shape: (usize, usize, usize, usize), seed| {
         device.tensor_from_vec(values(shape.0 * shape.1 * shape.2 * shape.3, seed, None), shape)
     };
-    let input = tensor((batch, channels, height, width), seed);
+    let input = tensor((batch, groups * channels, height, width), seed);
+    let filters = groups * filters;
     let weight = tensor((filters, channels, window.kernel, window.kernel), seed ^ 0xabcd);
     let bias = device.tensor_from_vec(values(filters, seed ^ 0x1234, None), (filters,));
     let call = Conv2d::new(input.leaky_trace(), weight.clone(), bias.clone(), window, options).unwrap();
@@ -83,11 +87,12 @@ fn convolve(case: &Case, options: ConvOptions, convolution: Convolution) -> Resu
 
 /// The same by the definition, in `f64`.
 fn convolve_naively(case: &Case, options: ConvOptions) -> Results {
-    let Case { batch, channels, filters, height, width, window, seed } = *case;
+    let Case { batch, channels, filters, groups, height, width, window, seed } = *case;
+    let (inputs, of_group, filters) = (groups * channels, filters, groups * filters);
     let Window { kernel, stride, padding } = window;
     let (rows, columns) = (window.positions(height), window.positions(width));
     let double = |count, seed| -> Vec<f64> { values(count, seed, None).into_iter().map(f64::from).collect() };
-    let input = double(batch * channels * height * width, seed);
+    let input = double(batch * inputs * height * width, seed);
     let weight = double(filters * channels * kernel * kernel, seed ^ 0xabcd);
     let bias = double(filters, seed ^ 0x1234);
     let scale = double(batch * filters * rows * columns, seed ^ 0x7777);
@@ -106,7 +111,8 @@ fn convolve_naively(case: &Case, options: ConvOptions) -> Results {
                             for l in 0..kernel {
                                 let (y, x) = (i * stride + k, j * stride + l);
                                 if (padding..padding + height).contains(&y) && (padding..padding + width).contains(&x) {
-                                    let pixel = ((n * channels + c) * height + y - padding) * width + x - padding;
+                                    let channel = o / of_group * channels + c;
+                                    let pixel = ((n * inputs + channel) * height + y - padding) * width + x - padding;
                                     sources.push((pixel, ((o * channels + c) * kernel + k) * kernel + l));
                                 }
                             }
@@ -211,6 +217,67 @@ fn pool_naively(case: &Case, ties: bool) -> [Vec<f32>; 2] {
     [output, gradient]
 }
 
+type Normalisation = fn(Images<Cpu, OwnedTape<f32, Cpu>>) -> Result<Images<Cpu, OwnedTape<f32, Cpu>>, CpuError>;
+
+/// Output and gradient of the input of local response normalisation, from a loss `Σ scale · output`.
+fn normalise(shape: (usize, usize, usize, usize), seed: u64, norm: Normalisation) -> [Vec<f64>; 2] {
+    let device = Cpu::default();
+    let count = shape.0 * shape.1 * shape.2 * shape.3;
+    let input = device.tensor_from_vec(bright(count, seed), shape);
+    let output = norm(input.leaky_trace()).unwrap();
+    let scale = device.tensor_from_vec(values(count, seed ^ 0x7777, None), shape);
+    let result = output.as_vec();
+    let gradients = (output * scale).sum().backward();
+    [result, gradients.get(&input).as_vec()].map(|values| values.into_iter().map(f64::from).collect())
+}
+
+/// Values so large that normalisation matters.
+fn bright(count: usize, seed: u64) -> Vec<f32> {
+    values(count, seed, None).into_iter().map(|value| 150.0 * value).collect()
+}
+
+/// The same by the definition, in `f64`; the gradient by the product rule, one pair of values after the other.
+fn normalise_naively((batch, channels, height, width): (usize, usize, usize, usize), seed: u64) -> [Vec<f64>; 2] {
+    let plane = height * width;
+    let count = batch * channels * plane;
+    let x: Vec<f64> = bright(count, seed).into_iter().map(f64::from).collect();
+    let scale: Vec<f64> = values(count, seed ^ 0x7777, None).into_iter().map(f64::from).collect();
+    let (mut output, mut gradient) = (vec![0.0; count], vec![0.0; count]);
+    for at in 0..count {
+        let channel = at / plane % channels;
+        let around: Vec<usize> = (0..channels)
+            .filter(|other| other.abs_diff(channel) <= 2)
+            .map(|other| at - channel * plane + other * plane)
+            .collect();
+        let sum = 2.0 + 1e-4 * around.iter().map(|other| x[*other] * x[*other]).sum::<f64>();
+        output[at] = x[at] * sum.powf(-0.75);
+        gradient[at] += scale[at] * sum.powf(-0.75);
+        for other in around {
+            gradient[other] += scale[at] * x[at] * -0.75 * sum.powf(-1.75) * 2e-4 * x[other];
+        }
+    }
+    [output, gradient]
+}
+
+#[test]
+fn normalisations_agree() {
+    for (number, shape) in
+        [(1, 1, 1, 1), (2, 3, 4, 5), (3, 5, 2, 2), (1, 17, 3, 1), (4, 96, 2, 3)].into_iter().enumerate()
+    {
+        let seed = 1234 + number as u64;
+        let naive = normalise_naively(shape, seed);
+        for (path, norm) in [
+            ("CPU", Cpu::local_response_norm as Normalisation),
+            ("portable", portable::local_response_norm as Normalisation),
+        ] {
+            let found = normalise(shape, seed, norm);
+            for (index, what) in ["output", "input"].into_iter().enumerate() {
+                assert_close(&found[index], &naive[index], &format!("{path}, {what} of {shape:?}"));
+            }
+        }
+    }
+}
+
 #[test]
 fn gradients_accumulate() {
     let device = Cpu::default();
@@ -260,6 +327,7 @@ fn same_threads_same_bits() {
         batch: 7,
         channels: 3,
         filters: 5,
+        groups: 2,
         height: 19,
         width: 17,
         window: Window { kernel: 3, stride: 1, padding: 1 },
@@ -315,6 +383,11 @@ fn sizes_that_do_not_fit_are_refused() {
     assert_eq!(
         conv(images(1, 2, 2, 5), images(4, 2, 3, 3), 4, window),
         Some(ShapeError::Window { kernel: 3, input: 2, padding: 0 })
+    );
+    assert_eq!(conv(images(1, 6, 5, 5), images(4, 3, 3, 3), 4, window), None);
+    assert_eq!(
+        conv(images(1, 6, 5, 5), images(5, 3, 3, 3), 5, window),
+        Some(ShapeError::Groups { groups: 2, filters: 5 })
     );
     assert_eq!(
         conv(images(1, 2, 5, 5), images(4, 3, 3, 3), 4, window),

@@ -93,7 +93,10 @@ fn climb(case: &Case, input_gradient: bool, forward: impl FnOnce(Images<Cpu>, &[
     let mut channels = case.channels;
     let mut stages = Vec::new();
     for (number, layer) in case.stages.iter().enumerate() {
-        let shape = (layer.filters, channels, layer.window.kernel, layer.window.kernel);
+        // Every second case or so has groups, where they divide the channels.
+        let groups = [1, 2, 4][(case.seed >> 17) as usize % 3];
+        let group = if channels % groups == 0 { channels / groups } else { channels };
+        let shape = (layer.filters, group, layer.window.kernel, layer.window.kernel);
         let seed = case.seed.rotate_left(7 + number as u32);
         stages.push(Stage {
             weight: tensor(&device, shape, seed),

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What a kernel reads and writes is described by a struct of slices and sizes ([`Gemm`], [`InputTile`], [`OutputTiles`],
-//! [`ConvRow`], [`PoolRow`]) that is checked once a call, so that the methods of [`Kernels`] are safe: where the sizes do not
+//! [`ConvRow`], [`PoolRow`], [`NormRow`]) that is checked once a call, so that the methods of [`Kernels`] are safe: where the sizes do not
 //! hold, nothing is computed, and the result is [`Misfit`].
 #![no_std]
 
@@ -32,6 +32,7 @@ mod int8;
 mod layout;
 mod line;
 mod max_pool;
+mod norm;
 mod parallel;
 mod peak;
 mod scalar;
@@ -59,6 +60,7 @@ pub use int8::{
 pub use layout::{BLOCK, LANES, Misfit, PAD};
 pub use line::{Line, Number, numbers, numbers_mut};
 pub use max_pool::PoolRow;
+pub use norm::NormRow;
 pub use parallel::{Parallel, Serial, for_each_chunk};
 pub use table::Kernels;
 pub use winograd::forward::{InputTile, OutputTiles};

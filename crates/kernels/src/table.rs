@@ -6,6 +6,7 @@ use crate::f16::F16;
 use crate::gemm::Gemm;
 use crate::layout::Misfit;
 use crate::max_pool::PoolRow;
+use crate::norm::NormRow;
 use crate::winograd::forward::{InputTile, OutputTiles};
 use crate::winograd::tile::Tile;
 use core::fmt;
@@ -19,6 +20,7 @@ pub struct Kernels {
     pub(crate) output: [unsafe fn(OutputTiles<'_>); Tile::ALL.len()],
     pub(crate) direct: unsafe fn(ConvRow<'_>),
     pub(crate) max_pool: unsafe fn(PoolRow<'_>),
+    pub(crate) norm: unsafe fn(NormRow<'_>),
     pub(crate) multiply_adds: unsafe fn(usize) -> u64,
 }
 
@@ -119,6 +121,20 @@ impl Kernels {
         unsafe { (self.max_pool)(row) };
         Ok(())
     }
+
+    /// Local response normalisation of some positions.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
+    pub fn norm(&self, row: NormRow<'_>) -> Result<(), Misfit> {
+        if !row.fits() {
+            return Err(Misfit);
+        }
+        // SAFETY: the CPU has the instructions.
+        unsafe { (self.norm)(row) };
+        Ok(())
+    }
 }
 
 /// Functions of generic kernels, compiled for the instructions named.
@@ -148,6 +164,7 @@ macro_rules! kernels {
             use $crate::gemm::{self, Gemm};
             use $crate::layout::{BLOCK, LANES};
             use $crate::max_pool::{self, PoolRow};
+            use $crate::norm::{self, NormRow};
             use $crate::peak;
             use $crate::table::{Kernels, compiled};
             use $crate::vector::Vector;
@@ -164,6 +181,7 @@ macro_rules! kernels {
                 fn conv_row(row: ConvRow<'_>)
                     = direct::row::<$vector, $registers, { LANES / <$vector as Vector>::LANES }, $rows>;
                 fn max_pool(row: PoolRow<'_>) = max_pool::max_pool::<$vector>;
+                fn norm(row: NormRow<'_>) = norm::norm;
                 fn multiply_adds(rounds: usize) -> u64 = peak::multiply_adds::<$vector>;
             }
 
@@ -175,6 +193,7 @@ macro_rules! kernels {
                 output: for_each_tile!(output),
                 direct: conv_row,
                 max_pool,
+                norm,
                 multiply_adds,
             };
 

@@ -2,7 +2,8 @@
 
 use super::memory::{Factors, Section};
 use super::plan::{Format, Grid, How, Parts, Step};
-use super::{GROUP, Network};
+use super::{ACTIVATION, GROUP, Network, norm_index};
+use crate::layers::LocalResponseNorm;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
     Activation, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Int8Tile, Line, Misfit, Number, Parallel, Scaling,
@@ -60,7 +61,7 @@ impl<'w> Outputs<'w> {
         let first = group * GROUP;
         let multipliers = match section.factors {
             Factors::Multipliers(multipliers) => multipliers.get(first..).unwrap_or_default(),
-            Factors::Scales(_) | Factors::Winograd(_) => &[],
+            Factors::Scales(_) | Factors::Norm(_) | Factors::Winograd(_) => &[],
         };
         Self {
             weights: section.weights.get(first * step.depth()..).unwrap_or_default(),
@@ -115,6 +116,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
         match (step.how, step.input.format) {
             (How::Winograd(_), _) if !Int8Tile::AVAILABLE => self.note(Err(Misfit)),
             (How::Winograd(tile), _) => self.winograd(step, section, step.tiling(tile), input, output, (tiles, blocks)),
+            (How::Norm, Format::U7) => self.norm(step, section, numbers(input), numbers_mut(output)),
             (How::MaxPool { kernel, stride }, Format::U7) => {
                 self.max_pool::<u8>(step, (kernel, stride), numbers(input), numbers_mut(output));
             }
@@ -127,7 +129,8 @@ impl<'p, P: Parallel> Engine<'p, P> {
             (How::Conv { kernel, stride }, Format::I16) => {
                 self.conv::<i16>(step, section, (kernel, stride), numbers(input), numbers_mut(output));
             }
-            (How::Linear, _) => self.note(Err(Misfit)),
+            // Normalisation stands behind a ReLU, and a linear layer is none of maps.
+            (How::Norm, Format::I16) | (How::Linear, _) => self.note(Err(Misfit)),
         }
     }
 
@@ -173,6 +176,23 @@ impl<'p, P: Parallel> Engine<'p, P> {
                     };
                     note(misfit, A::row(kernels, row));
                 }
+            }
+        });
+    }
+
+    /// Local response normalisation.
+    fn norm(&self, step: &Step, section: &Section<'_>, input: &[u8], output: &mut [u8]) {
+        let Factors::Norm(multipliers) = section.factors else { return self.note(Err(Misfit)) };
+        let Grid { channels, side, border, .. } = step.output;
+        let output = output.get_mut(..step.output.len()).unwrap_or_default();
+        for_each_chunk(self.parallel, output, step.output.row_len(), step.output.rows(), |row, output| {
+            output.fill(0);
+            let Some(y) = row.checked_sub(border).filter(|y| *y < side) else { return };
+            let input = input.get(y * step.input.row_len()..).unwrap_or_default();
+            let output = output.get_mut(border * channels..).unwrap_or_default();
+            let positions = input.chunks_exact(channels.max(1)).zip(output.chunks_exact_mut(channels.max(1)));
+            for (input, output) in positions.take(side) {
+                normalise(input, multipliers, section.shift2, output);
             }
         });
     }
@@ -231,6 +251,24 @@ impl<'p, P: Parallel> Engine<'p, P> {
 
     fn note(&self, result: Result<(), Misfit>) {
         note(&self.misfit, result);
+    }
+}
+
+/// Local response normalisation of the channels of a position.
+fn normalise(input: &[u8], multipliers: &[i16], shift: u32, output: &mut [u8]) {
+    const REACH: usize = LocalResponseNorm::REACH;
+    let square = |place: Option<usize>| {
+        let value = place.and_then(|place| input.get(place)).copied().unwrap_or_default();
+        u32::from(value) * u32::from(value)
+    };
+    // The squares around the place before the first one.
+    let mut sum: u32 = (0..REACH).map(|place| square(Some(place))).sum();
+    for (place, (value, output)) in input.iter().zip(output).enumerate() {
+        sum += square(Some(place + REACH));
+        sum -= square(place.checked_sub(REACH + 1));
+        let multiplier = multipliers.get(norm_index(sum)).copied().unwrap_or_default();
+        let scaled = u32::from(*value) * u32::from(multiplier.unsigned_abs());
+        *output = ((scaled + (1 << (shift - 1))) >> shift).min(u32::from(ACTIVATION)) as u8;
     }
 }
 
@@ -370,7 +408,7 @@ impl<P: Parallel> Vectors<'_, '_, P> {
                     }
                 });
             }
-            (Factors::Winograd(_), _) => engine.note(Err(Misfit)),
+            (Factors::Norm(_) | Factors::Winograd(_), _) => engine.note(Err(Misfit)),
             (Factors::Multipliers(_), Format::U7) => {
                 let values = numbers_mut::<u8>(products);
                 engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Activations {

@@ -4,7 +4,7 @@
 //! the plan, the network's name in 20 bytes, the factor of pixels (`f32`); the rest are zeros.
 
 use super::plan::{How, Plan, Step};
-use super::{Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL};
+use super::{Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, NORM_MULTIPLIERS, PANEL};
 use crate::describe::CLASSES;
 use crate::number::divide;
 use kernels::{BLOCK, INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
@@ -90,6 +90,8 @@ pub(super) enum Factors<'w> {
     Multipliers(&'w [i16]),
     /// Scales of logits.
     Scales(&'w [f32]),
+    /// Multipliers of local response normalisation, by the sum of squares.
+    Norm(&'w [i16]),
     /// Transformed weights of a Winograd convolution.
     Winograd(Transformed<'w>),
 }
@@ -107,7 +109,7 @@ pub(super) struct Transformed<'w> {
     pub(super) bias: &'w [f32],
 }
 
-/// Section of a layer with weights; of a pool, an empty one.
+/// Section of a layer that has one; of a pool, an empty one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Section<'w> {
     pub(super) shift1: u32,
@@ -129,6 +131,17 @@ impl<'w> Section<'w> {
     ) -> Result<Self, Int8Error> {
         let layer = step.layer.name;
         let (outputs, padded) = (step.outputs(classes), step.padded(classes));
+        if matches!(step.how, How::Norm) {
+            let shifts = part::<u32>(lines, 1);
+            let multipliers = part::<i16>(lines, NORM_MULTIPLIERS);
+            let factors = Factors::Norm(multipliers);
+            return match shifts {
+                [shift2 @ 1..=MOST_SECOND_SHIFT] if multipliers.iter().all(|multiplier| *multiplier >= 0) => {
+                    Ok(Self { shift1: 0, shift2: *shift2, bias: &[], factors, weights: &[] })
+                }
+                _ => Err(Int8Error::Parameter { layer }),
+            };
+        }
         if padded == 0 {
             return Ok(Self { shift1: 0, shift2: 1, bias: &[], factors: Factors::Multipliers(&[]), weights: &[] });
         }

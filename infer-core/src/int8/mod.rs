@@ -29,6 +29,12 @@
 //! with `s` from 0 to 15, `t` from 1 to 30, and shifts that keep the sign. **Max pools** take the greatest of such outputs.
 //! **Logits** are `acc as f32 · scale`, with a scale for each class.
 //!
+//! **Local response normalisation** has a table of 1,310 multipliers from 0 to 32,767. With `x` the sum of the squares of a value and
+//! the two on each side of it, as far as there are some, and `e` the greatest integer for which `x >= 2⁷⁺ᵉ`, 0 at least, the output
+//! is `q' = min((q · multiplier[128 · e + (x >> e)] + 2ᵗ⁻¹) >> t, 127)`.
+//!
+//! A **convolution in groups** is one whose outputs have weights of zero for the channels of other groups.
+//!
 //! # Winograd convolutions
 //!
 //! A plan made by [`Plan::winograd`] computes convolutions of 3 × 3 and 5 × 5, without stride, from and to multiples of 32 channels,
@@ -57,7 +63,8 @@
 //!
 //! A header line of 64 bytes, then a section for each layer with weights, each part of which begins a line: `s` and `t`, 32 bits
 //! each; biases, 32 bits; multipliers, 16 bits (of the last layer scales, `f32`); weights. (A Winograd
-//! convolution has scales and biases, `f32`, instead of all but the weights.) Outputs come in panels of 16, the
+//! convolution has scales and biases, `f32`, instead of all but the weights, and local response normalisation `t` and its multipliers
+//! alone.) Outputs come in panels of 16, the
 //! last one filled up with zeros. A panel is `[depth / g][16][g]`, where `g` is 4, or 2 where the layer's inputs are 16 bits wide,
 //! and depth runs over the rows of a window, each `[column][channel]` and filled up to a multiple of `g`; in a linear layer
 //! behind feature maps, over `[row][column][channel]`; in one that reads the image, over `[channel][row][column]`. Numbers are
@@ -85,6 +92,10 @@ pub use plan::Plan;
 pub static NETWORKS: &[&Plan] = &[
     &crate::alexnet::INT8_PLAN,
     &crate::alexnet::INT8_WINOGRAD_PLAN,
+    &crate::alexnet_imagenet::INT8_PLAN,
+    &crate::alexnet_imagenet::INT8_WINOGRAD_PLAN,
+    &crate::alexnet_2012::INT8_PLAN,
+    &crate::alexnet_2012::INT8_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank64::INT8_PLAN,
     &crate::alexnet_low_rank::rank64::INT8_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank128::INT8_PLAN,
@@ -117,6 +128,20 @@ const WEIGHT: i8 = 127;
 
 /// Bound of a sum of products, and of a bias.
 const LARGEST_SUM: usize = 1 << 30;
+
+/// Multipliers of local response normalisation: those of the sums of five squares.
+const NORM_MULTIPLIERS: usize = norm_index(5 * (ACTIVATION as u32).pow(2)) + 1;
+
+/// The multiplier for a sum of squares: the seven bits behind the first one say which, and how many there are.
+const fn norm_index(sum: u32) -> usize {
+    let exponent = norm_exponent(sum);
+    ((exponent << 7) + (sum >> exponent)) as usize
+}
+
+/// The lowest bits of a sum of squares that make no difference.
+const fn norm_exponent(sum: u32) -> u32 {
+    (sum | 1 << 7).ilog2() - 7
+}
 
 /// Bound of the first shift.
 const MOST_SHIFT: u32 = 15;

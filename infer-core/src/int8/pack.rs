@@ -3,7 +3,11 @@
 
 use super::memory::{check_classes, is_scale, is_winograd_bias, is_winograd_scale, part_mut, write_header};
 use super::plan::{Format, How, Plan, Step};
-use super::{ACTIVATION, HIDDEN, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, PANEL, WEIGHT};
+use super::{
+    ACTIVATION, HIDDEN, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, NORM_MULTIPLIERS, PANEL, WEIGHT,
+    norm_exponent, norm_index,
+};
+use crate::layers::LocalResponseNorm;
 use crate::number::divide;
 use crate::weights::Weights;
 use kernels::Line;
@@ -52,6 +56,12 @@ pub(super) fn pack(
         if !step.last && !is_scale(*range) {
             return Err(Int8Error::Ranges { found: number });
         }
+        if matches!(step.how, How::Norm) {
+            let output = f64::from(*range) / f64::from(ACTIVATION);
+            write_norm(scale, output, &mut rest);
+            scale = output;
+            continue;
+        }
         let &(weight, bias) = sources.next().ok_or(Int8Error::NotFinite { layer })?;
         if weight.iter().chain(bias).any(|value| !value.is_finite()) {
             return Err(Int8Error::NotFinite { layer });
@@ -96,15 +106,22 @@ impl Layer<'_> {
         if scale > 0.0 { scale } else { 1.0 }
     }
 
-    /// The place of a weight in a filter of the f32 network, by its place in the window; none where it fills up.
-    fn place(&self, row: usize, at: usize) -> Option<usize> {
+    /// The place of a weight in an output's filter of the f32 network, by its place in the window; none where it fills up, or is
+    /// of another group's channel.
+    fn place(&self, output: usize, row: usize, at: usize) -> Option<usize> {
         let (_, run) = self.step.window();
         let channels = self.step.input.channels;
         let column = at.checked_div(channels)?;
         let channel = at.checked_rem(channels)?;
+        let layer = &self.step.layer;
+        let group = output.checked_div(layer.output.channels.checked_div(layer.groups())?)?;
+        let channel_of_group = || {
+            let channels = layer.group_channels();
+            channel.checked_sub(group * channels).filter(|channel| *channel < channels)
+        };
         let place = match self.step.how {
-            How::Conv { kernel, .. } => (channel * kernel + row) * kernel + column,
-            How::Winograd(tile) => (channel * tile.kernel() + row) * tile.kernel() + column,
+            How::Conv { kernel, .. } => (channel_of_group()? * kernel + row) * kernel + column,
+            How::Winograd(tile) => (channel_of_group()? * tile.kernel() + row) * tile.kernel() + column,
             // The position is counted over the rows of the maps.
             _ => {
                 let side = self.step.input.side;
@@ -199,8 +216,11 @@ impl Layer<'_> {
                 for (number, weights) in weights.chunks_exact_mut((PANEL * group).max(1)).enumerate() {
                     for (i, weight) in weights.iter_mut().skip(lane * group).take(group).enumerate() {
                         let (row, at) = divide(number * group + i, filled);
-                        let value =
-                            self.place(row, at).and_then(|place| filter.get(place)).copied().unwrap_or_default();
+                        let value = self
+                            .place(output, row, at)
+                            .and_then(|place| filter.get(place))
+                            .copied()
+                            .unwrap_or_default();
                         let limit = f64::from(WEIGHT);
                         *weight = round(f64::from(value) / scale).clamp(-limit, limit) as i8;
                     }
@@ -219,6 +239,31 @@ impl Layer<'_> {
         };
         let bias = f64::from(self.bias.get(output).copied().unwrap_or_default().abs());
         weights * input + bias / (self.input * scale) + 1.0
+    }
+}
+
+/// Local response normalisation, from values of one scale to those of another.
+fn write_norm(input: f64, output: f64, rest: &mut &mut [Line]) {
+    let (shift, multipliers) = (part_mut::<u32>(rest, 1), part_mut::<i16>(rest, NORM_MULTIPLIERS));
+    let factor = |sum: f64| {
+        let alpha = f64::from(LocalResponseNorm::ALPHA);
+        let root = libm::sqrt(f64::from(LocalResponseNorm::K) + alpha * input * input * sum);
+        // To the power of β.
+        input / output / (root * libm::sqrt(root))
+    };
+    let fits = |shift: &u32| factor(0.0) * f64::from(1_u32 << shift) <= MULTIPLIER;
+    let t = (1..=MOST_SECOND_SHIFT).rev().find(fits).unwrap_or(1);
+    shift.fill(t);
+    for sum in 0..=5 * u32::from(ACTIVATION).pow(2) {
+        let exponent = norm_exponent(sum);
+        // The middle of the sums that have this multiplier.
+        let first = sum >> exponent << exponent;
+        if sum == first
+            && let Some(multiplier) = multipliers.get_mut(norm_index(sum))
+        {
+            let middle = f64::from(first) + f64::from((1_u32 << exponent) - 1) / 2.0;
+            *multiplier = round((factor(middle) * f64::from(1_u32 << t)).min(MULTIPLIER)) as i16;
+        }
     }
 }
 

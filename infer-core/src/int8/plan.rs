@@ -1,6 +1,6 @@
 //! Plan of an int8 network: formats, layouts and sizes of each layer, settled by the compiler from the table of layers.
 
-use super::{HIDDEN, INPUT, LARGEST_SUM, PANEL, TILES};
+use super::{HIDDEN, INPUT, LARGEST_SUM, NORM_MULTIPLIERS, PANEL, TILES};
 use crate::describe::{Description, Kind, Layer, MAX_LAYERS, computed_side};
 use crate::number::{HASH, divide, greater, hash};
 use crate::packed::Cost;
@@ -72,6 +72,7 @@ impl Grid {
 pub(super) enum How {
     Conv { kernel: usize, stride: usize },
     Winograd(Int8Tile),
+    Norm,
     MaxPool { kernel: usize, stride: usize },
     Linear,
 }
@@ -97,7 +98,7 @@ impl Step {
     /// Outputs, filled up to whole panels.
     pub(super) const fn padded(&self, classes: usize) -> usize {
         match self.how {
-            How::MaxPool { .. } => 0,
+            How::Norm | How::MaxPool { .. } => 0,
             How::Conv { .. } | How::Winograd(_) | How::Linear => self.outputs(classes).next_multiple_of(PANEL),
         }
     }
@@ -107,6 +108,7 @@ impl Step {
         match self.how {
             How::Conv { kernel, .. } | How::MaxPool { kernel, .. } => (kernel, kernel * self.input.channels),
             How::Winograd(tile) => (tile.kernel(), tile.kernel() * self.input.channels),
+            How::Norm => (1, 0),
             How::Linear => (1, self.input.len()),
         }
     }
@@ -123,8 +125,11 @@ impl Step {
     }
 
     /// Lines of its section of packed memory: shifts, biases, multipliers or scales, weights; of a Winograd convolution, scales,
-    /// biases and weights.
+    /// biases and weights; of local response normalisation, a shift and multipliers.
     pub(super) const fn section_len(&self, classes: usize) -> usize {
+        if matches!(self.how, How::Norm) {
+            return 1 + Line::count(NORM_MULTIPLIERS * size_of::<i16>());
+        }
         let padded = self.padded(classes);
         if padded == 0 {
             return 0;
@@ -253,7 +258,8 @@ impl Plan {
                     Some(tile) if winograd && is_winograd(&layer, &grid) => How::Winograd(tile),
                     _ => How::Conv { kernel, stride },
                 },
-                Kind::MaxPool { kernel, stride } => {
+                Kind::LocalResponseNorm => How::Norm,
+                Kind::MaxPool { kernel, stride, .. } => {
                     format = grid.format;
                     How::MaxPool { kernel, stride }
                 }
@@ -399,12 +405,16 @@ impl Plan {
                 How::MaxPool { kernel, stride } => (2, kernel, stride),
                 How::Linear => (3, 0, 0),
                 How::Winograd(tile) => (4, tile.kernel(), 1),
+                How::Norm => (5, 0, 0),
             };
             // The classes have a field of their own.
             let outputs = if step.last { 0 } else { step.output.channels };
             let numbers =
                 [kind, kernel, stride, step.input.channels, step.input.rows(), step.input.format.size(), outputs];
             fingerprint = hash(fingerprint, &numbers);
+            if step.layer.groups() > 1 {
+                fingerprint = hash(fingerprint, &[step.layer.groups()]);
+            }
             steps = rest;
         }
         fingerprint

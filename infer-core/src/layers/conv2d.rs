@@ -8,6 +8,9 @@ use crate::tensor::Tensor;
 /// outside of its borders, with `x: [CI, IN, IN]`, `W: [CO, CI, KERNEL, KERNEL]`, `b: [CO]`, `y: [CO, OUT, OUT]`: a
 /// cross-correlation, as PyTorch's `nn.Conv2d`.
 ///
+/// With fewer channels in a filter, `GROUP` of the `CI`, there are `CI / GROUP` groups: the first of so many equal parts of the
+/// outputs sees the first `GROUP` channels of the input, and so on, as with PyTorch's `groups`.
+///
 /// `OUT` must be `(IN + 2·PADDING − KERNEL) / STRIDE + 1`, rounded down; another does not compile:
 /// ```
 /// # use infer_core::{layers::Conv2d, tensor::Tensor};
@@ -34,9 +37,10 @@ pub struct Conv2d<
     const PADDING: usize,
     const IN: usize,
     const OUT: usize,
+    const GROUP: usize = CI,
 > {
-    /// `[CO, CI, KERNEL, KERNEL]`
-    pub weight: &'w [[[[f32; KERNEL]; KERNEL]; CI]; CO],
+    /// `[CO, GROUP, KERNEL, KERNEL]`
+    pub weight: &'w [[[[f32; KERNEL]; KERNEL]; GROUP]; CO],
     /// `[CO]`
     pub bias: &'w [f32; CO],
 }
@@ -50,15 +54,22 @@ impl<
     const PADDING: usize,
     const IN: usize,
     const OUT: usize,
-> Conv2d<'w, CI, CO, KERNEL, STRIDE, PADDING, IN, OUT>
+    const GROUP: usize,
+> Conv2d<'w, CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, GROUP>
 {
     const SIZES_FIT: () = assert!(
         OUT > 0 && OUT == output_size(IN, KERNEL, STRIDE, PADDING),
         "the output size of a convolution is (IN + 2·PADDING − KERNEL) / STRIDE + 1"
     );
+    const GROUPS_FIT: () = assert!(
+        GROUP > 0 && CI.is_multiple_of(GROUP) && CO.is_multiple_of(CI / GROUP),
+        "the groups of a convolution divide its channels"
+    );
+    /// Output channels of a group.
+    const OUTPUTS: usize = CO / (CI / GROUP);
 
     /// Multiply-adds of one forward pass.
-    pub const MULTIPLY_ADDS: usize = CO * OUT * OUT * CI * KERNEL * KERNEL;
+    pub const MULTIPLY_ADDS: usize = CO * OUT * OUT * GROUP * KERNEL * KERNEL;
 
     /// The layer with the tensors `weight` and `bias` of a file, read in place.
     ///
@@ -82,7 +93,7 @@ impl<
         input: &Tensor<CI, IN, IN>,
         output: &'o mut Tensor<CO, OUT, OUT>,
     ) -> &'o mut Tensor<CO, OUT, OUT> {
-        const { Self::SIZES_FIT };
+        const { (Self::SIZES_FIT, Self::GROUPS_FIT) };
         for (plane, bias) in output.iter_mut().zip(self.bias) {
             plane.as_flattened_mut().fill(*bias);
         }
@@ -92,7 +103,9 @@ impl<
                     // A row above or below the image is zero and adds nothing.
                     let Some(row) = (i * STRIDE + k).checked_sub(PADDING).and_then(|y| plane.get(y)) else { continue };
                     let taps = Self::taps(row);
-                    for (plane, filter) in output.iter_mut().zip(self.weight) {
+                    let (group, c) = (c / GROUP, c % GROUP);
+                    let filters = output.iter_mut().zip(self.weight).skip(group * Self::OUTPUTS).take(Self::OUTPUTS);
+                    for (plane, filter) in filters {
                         for (sum, j) in plane[i].iter_mut().zip(0..OUT) {
                             let products = filter[c][k].iter().zip(&taps).map(|(weight, tap)| weight * tap[j]);
                             *sum += products.sum::<f32>();

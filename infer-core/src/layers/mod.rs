@@ -5,11 +5,13 @@
 
 mod conv2d;
 mod linear;
+mod local_response_norm;
 mod max_pool2d;
 mod relu;
 
 pub use conv2d::Conv2d;
 pub use linear::Linear;
+pub use local_response_norm::LocalResponseNorm;
 pub use max_pool2d::MaxPool2d;
 pub use relu::relu;
 

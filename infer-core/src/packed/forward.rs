@@ -6,7 +6,7 @@ use crate::describe::Maps;
 use crate::number::divide;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
-    BLOCK, ConvRow, F16, Gemm, ImageTile, InputTile, Kernels, Misfit, OutputTiles, PAD, Parallel, PoolRow,
+    BLOCK, ConvRow, F16, Gemm, ImageTile, InputTile, Kernels, Misfit, NormRow, OutputTiles, PAD, Parallel, PoolRow,
     for_each_chunk,
 };
 
@@ -164,6 +164,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
             (How::Direct(direct), Weights::F32(filters)) => {
                 self.direct(direct, step, (filters, weights.bias), images, input, scratch.0, output);
             }
+            (How::Norm, _) => self.norm(step, images, input, output),
             (How::MaxPool { kernel, stride }, _) => self.max_pool(step, (*kernel, *stride), images, input, output),
             // A linear layer is none of maps, and filters are stored as f32.
             _ => note(&self.misfit, Err(Misfit)),
@@ -181,7 +182,8 @@ impl<'p, P: Parallel> Engine<'p, P> {
         output: &mut [f32],
     ) {
         let (kernels, misfit) = (self.kernels, &self.misfit);
-        let Conv { tile, inputs, outputs, input_side: side, .. } = *conv;
+        let Conv { tile, inputs, outputs, groups, input_side: side, .. } = *conv;
+        let depth = conv.depth();
         let across = conv.across();
         let tiles = images * across * across;
 
@@ -199,9 +201,18 @@ impl<'p, P: Parallel> Engine<'p, P> {
         let plane = conv.plane_len(images);
         for_each_chunk(self.parallel, products, plane, tile.planes(), |number, c| {
             let a = transformed.get(number * (inputs + PAD)..).unwrap_or_default();
-            let weights = part(weights, inputs * outputs, number);
-            let product = Gemm { a, stride: conv.tile_len(), weights, depth: inputs, rows: tiles, c };
-            note(misfit, kernels.gemm(product));
+            let weights = part(weights, depth * outputs, number);
+            if groups == 1 {
+                let product = Gemm { a, stride: conv.tile_len(), weights, depth, rows: tiles, c };
+                return note(misfit, kernels.gemm(product));
+            }
+            // The outputs of a group are whole blocks, which lie behind those of the groups before.
+            let (outputs, _) = divide(outputs, groups);
+            for (group, c) in c.chunks_exact_mut((outputs * tiles).max(1)).take(groups).enumerate() {
+                let a = a.get(group * depth..).unwrap_or_default();
+                let weights = part(weights, depth * outputs, group);
+                note(misfit, kernels.gemm(Gemm { a, stride: conv.tile_len(), weights, depth, rows: tiles, c }));
+            }
         });
 
         let products = &*products;
@@ -267,6 +278,18 @@ impl<'p, P: Parallel> Engine<'p, P> {
                     output,
                 }),
             );
+        });
+    }
+
+    /// Local response normalisation of `images` images.
+    fn norm(&self, step: &Step, images: usize, input: &[f32], output: &mut [f32]) {
+        let (kernels, misfit) = (self.kernels, &self.misfit);
+        let (side, channels) = (step.output.side, step.output.pixel);
+        for_each_chunk(self.parallel, output, side * channels, images * side, |row, output| {
+            let (image, row) = divide(row, side);
+            let input = input.get(image * step.input.len..).unwrap_or_default();
+            let norm = NormRow { input: part(input, output.len(), row), channels, output };
+            note(misfit, kernels.norm(norm));
         });
     }
 

@@ -46,6 +46,8 @@ use plan::{CHUNK, Entry, Grid, Step};
 /// The networks that come with this crate.
 pub static NETWORKS: &[&Plan] = &[
     &crate::alexnet::PLAN,
+    &crate::alexnet_imagenet::PLAN,
+    &crate::alexnet_2012::PLAN,
     &crate::alexnet_low_rank::rank64::PLAN,
     &crate::alexnet_low_rank::rank128::PLAN,
     &crate::alexnet_low_rank::rank256::PLAN,

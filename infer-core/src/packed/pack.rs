@@ -7,6 +7,7 @@ use super::{LinearWeights, PackedError};
 use crate::number::divide;
 use crate::safetensors::WeightsError;
 use crate::weights::Weights;
+use core::ops::Range;
 use kernels::{BLOCK, F16, Line, Tile, Winograd};
 
 /// Packs `weights` into `lines`, which are as many as the layout needs.
@@ -37,7 +38,7 @@ pub(super) fn pack(
         match (&step.how, step.storage(linear)) {
             (How::Winograd { conv, stride }, _) => {
                 let packed = sections.take(conv.weights_len());
-                let (kernel, channels) = (layer.kernel(), layer.input.channels);
+                let (kernel, channels) = (layer.kernel(), layer.group_channels());
                 pack_conv(conv, packed, |output, input, y, x| {
                     // Which of the pixels that were laid into channels.
                     let (input, column) = divide(input, *stride);
@@ -53,9 +54,13 @@ pub(super) fn pack(
             (How::Direct(direct), _) => {
                 let packed = sections.take::<f32>(step.weights_len(classes));
                 let taps = direct.kernel * direct.kernel;
+                // Weights of other groups' channels are zero.
+                let group = layer.group_channels();
+                let (outputs, _) = divide(layer.output.channels, layer.groups());
                 pack_rows(packed, direct.depth(&step.input), source, |place| {
                     let (tap, channel) = divide(place, step.input.channels);
-                    Some(channel * taps + tap)
+                    let (number, channel) = divide(channel, group);
+                    Some((channel * taps + tap, number * outputs..(number + 1) * outputs))
                 });
             }
             (How::Linear, Some(LinearWeights::F16)) => {
@@ -65,7 +70,7 @@ pub(super) fn pack(
                 pack_linear(sections.take::<F16>(step.weights_len(classes)), &step.input, source);
             }
             (How::Linear, _) => pack_linear(sections.take::<f32>(step.weights_len(classes)), &step.input, source),
-            (How::MaxPool { .. }, _) => (),
+            (How::Norm | How::MaxPool { .. }, _) => (),
         }
         let padded = bias.iter().copied().chain(core::iter::repeat(0.0));
         for (packed, bias) in sections.take(step.padded(classes)).iter_mut().zip(padded) {
@@ -88,16 +93,17 @@ pub(super) fn pack_conv(conv: &Conv, packed: &mut [f32], weight: impl Fn(usize, 
     }
 }
 
-/// Transforms each filter in f64 and rounds once: `packed` is `[N][N][outputs / 32][inputs][32]`.
+/// Transforms each filter in f64 and rounds once: `packed` is `[N][N][outputs / 32][depth][32]`.
 fn transform<const M: usize, const R: usize, const N: usize>(
     conv: &Conv,
     weight: impl Fn(usize, usize, usize, usize) -> f32,
     packed: &mut [f32],
 ) {
     let matrix = &Winograd::<M, R, N>::FILTER;
+    let depth = conv.depth();
     for output in 0..conv.outputs {
-        for input in 0..conv.inputs {
-            let place = (output / BLOCK * conv.inputs + input) * BLOCK + output % BLOCK;
+        for input in 0..depth {
+            let place = (output / BLOCK * depth + input) * BLOCK + output % BLOCK;
             let mut filter = [[0.0; R]; R];
             for (y, row) in filter.iter_mut().enumerate() {
                 for (x, value) in row.iter_mut().enumerate() {
@@ -110,7 +116,7 @@ fn transform<const M: usize, const R: usize, const N: usize>(
                     *value = (0..R).map(|y| g[y] * filter[y][x]).sum();
                 }
             }
-            let mut planes = packed.chunks_exact_mut((conv.outputs * conv.inputs).max(1));
+            let mut planes = packed.chunks_exact_mut((conv.outputs * depth).max(1));
             for row in columns {
                 for g in matrix {
                     let value: f64 = row.iter().zip(g).map(|(value, g)| value * g).sum();
@@ -144,17 +150,25 @@ fn pack_linear<T: Stored>(packed: &mut [T], input: &Grid, source: Source<'_>) {
     let Grid { channels, side, pixel, .. } = *input;
     pack_rows(packed, input.depth(), source, |place| {
         let (position, channel) = if side == 1 { (0, place) } else { divide(place, pixel) };
-        (channel < channels).then_some(channel * side * side + position)
+        (channel < channels).then_some((channel * side * side + position, 0..usize::MAX))
     });
 }
 
-/// The weights of a matrix product, as `[outputs / 32][depth][32]`; `product` says which of a sum is at which depth.
-fn pack_rows<T: Stored>(packed: &mut [T], depth: usize, source: Source<'_>, product: impl Fn(usize) -> Option<usize>) {
+/// The weights of a matrix product, as `[outputs / 32][depth][32]`; `product` says which of a sum is at which depth, and in the sums
+/// of which outputs it is.
+fn pack_rows<T: Stored>(
+    packed: &mut [T],
+    depth: usize,
+    source: Source<'_>,
+    product: impl Fn(usize) -> Option<(usize, Range<usize>)>,
+) {
     for (block, packed) in packed.chunks_exact_mut((BLOCK * depth).max(1)).enumerate() {
         for (place, packed) in packed.chunks_exact_mut(BLOCK).enumerate() {
             let product = product(place);
             for (lane, packed) in packed.iter_mut().enumerate() {
-                *packed = T::from_f32(source.value(block * BLOCK + lane, product));
+                let output = block * BLOCK + lane;
+                let product = product.as_ref().filter(|(_, outputs)| outputs.contains(&output));
+                *packed = T::from_f32(source.value(output, product.map(|(product, _)| *product)));
             }
         }
     }

@@ -5,6 +5,8 @@
 //! | first convolution, with a stride | `stride`×`stride` pixels laid into channels, which makes it one of stride 1; then as that |
 //! | convolution of 3×3 or 5×5, stride 1 | Winograd's minimal filtering, of the tile that needs the fewest products |
 //! | any convolution for which that costs less | the matrix product of its windows, read where they lie, with its filters |
+//! | the same, in groups | that, a matrix product for each group; elsewhere as one group, with weights that are zero |
+//! | local response normalisation | plain loops over the channels of a position |
 //! | max pool | the greatest of its windows, all channels at once |
 //! | linear layer | a matrix product that reads each weight once a batch |
 //!
@@ -92,6 +94,8 @@ pub(super) enum How {
     Winograd { conv: Conv, stride: usize },
     /// Directly.
     Direct(Direct),
+    /// Local response normalisation.
+    Norm,
     /// The greatest values of windows.
     MaxPool { kernel: usize, stride: usize },
     /// A matrix product.
@@ -119,7 +123,7 @@ impl Step {
     pub(super) const fn padded(&self, classes: usize) -> usize {
         match self.how {
             How::Winograd { conv, .. } => conv.outputs,
-            How::MaxPool { .. } => 0,
+            How::Norm | How::MaxPool { .. } => 0,
             How::Direct(_) | How::Linear => self.outputs(classes).next_multiple_of(BLOCK),
         }
     }
@@ -129,7 +133,7 @@ impl Step {
         match self.how {
             How::Winograd { conv, .. } => conv.weights_len(),
             How::Direct(direct) => direct.depth(&self.input).saturating_mul(self.padded(classes)),
-            How::MaxPool { .. } => 0,
+            How::Norm | How::MaxPool { .. } => 0,
             How::Linear => self.input.depth().saturating_mul(self.padded(classes)),
         }
     }
@@ -139,7 +143,7 @@ impl Step {
         match self.how {
             How::Winograd { conv, .. } => conv.products(),
             How::Direct(direct) => self.output.side * self.output.side * direct.depth(&self.input) * self.output.pixel,
-            How::MaxPool { .. } => 0,
+            How::Norm | How::MaxPool { .. } => 0,
             How::Linear => self.weights_len(classes),
         }
     }
@@ -148,7 +152,7 @@ impl Step {
     pub(super) const fn storage(&self, linear: LinearWeights) -> Option<LinearWeights> {
         match self.how {
             How::Winograd { .. } | How::Direct(_) => Some(LinearWeights::F32),
-            How::MaxPool { .. } => None,
+            How::Norm | How::MaxPool { .. } => None,
             How::Linear => Some(linear),
         }
     }
@@ -158,7 +162,7 @@ impl Step {
         match self.how {
             How::Winograd { conv, .. } => conv.scratch_len(images),
             How::Direct(direct) => (direct.padded_len(&self.input).saturating_mul(images), 0),
-            How::MaxPool { .. } => (0, 0),
+            How::Norm | How::MaxPool { .. } => (0, 0),
             How::Linear => (0, self.padded(classes).saturating_mul(images)),
         }
     }
@@ -245,7 +249,8 @@ impl Plan {
                         ),
                     }
                 }
-                Kind::MaxPool { kernel, stride } => {
+                Kind::LocalResponseNorm => (How::Norm, Grid::packed(grid.channels, grid.side, grid.pixel)),
+                Kind::MaxPool { kernel, stride, .. } => {
                     (How::MaxPool { kernel, stride }, Grid::packed(grid.channels, layer.output.side, grid.pixel))
                 }
                 Kind::Linear { .. } => {
@@ -268,7 +273,7 @@ impl Plan {
             let few = match steps[i].how {
                 How::Winograd { conv, .. } => conv.across() * conv.across() < FEW_POSITIONS,
                 How::Direct(_) => steps[i].output.side * steps[i].output.side < FEW_POSITIONS,
-                How::MaxPool { .. } | How::Linear => continue,
+                How::Norm | How::MaxPool { .. } | How::Linear => continue,
             };
             if !few {
                 break;
@@ -419,6 +424,7 @@ impl Plan {
                 How::Winograd { conv, stride } => [1, conv.tile as usize, conv.inputs, conv.outputs, stride],
                 How::Direct(direct) => [2, direct.kernel, step.input.channels, step.output.channels, direct.stride],
                 How::MaxPool { kernel, stride } => [3, kernel, step.output.side, step.output.pixel, stride],
+                How::Norm => [5, step.output.side, step.output.pixel, step.output.channels, 0],
                 // The classes have a field of their own.
                 How::Linear => {
                     let behind = if step.last {
@@ -432,6 +438,9 @@ impl Plan {
                 }
             };
             fingerprint = hash(fingerprint, &numbers);
+            if step.layer.groups() > 1 {
+                fingerprint = hash(fingerprint, &[step.layer.groups()]);
+            }
             steps = rest;
         }
         fingerprint
@@ -467,8 +476,8 @@ const fn entry(first: &Layer, computed: usize) -> (Entry, Grid) {
     match first.kind {
         // The values of each channel lie together, as linear weights expect them.
         Kind::Linear { .. } => (Entry::Plain, Grid::packed(image.values(), 1, image.values())),
-        Kind::MaxPool { .. } => interleave(image, image.channels.next_multiple_of(16)),
-        Kind::Conv { kernel, stride, padding } => {
+        Kind::LocalResponseNorm | Kind::MaxPool { .. } => interleave(image, image.channels.next_multiple_of(16)),
+        Kind::Conv { kernel, stride, padding, .. } => {
             let direct = interleave(image, image.channels);
             let inputs = (stride * stride * image.channels).next_multiple_of(16);
             let side = first.output.side + kernel.div_ceil(stride) - 1;
@@ -501,11 +510,15 @@ const fn convolution(layer: &Layer, computed: usize, input: &Grid) -> How {
     How::Direct(Direct { kernel: layer.kernel(), stride: layer.stride(), padding: layer.padding() })
 }
 
-/// By Winograd's minimal filtering, of the tile that costs least; directly where there is none for filters of that size.
-/// Pixels laid into channels come with their padding.
+/// By Winograd's minimal filtering, of the tile that costs least; directly where there is none for filters of that size, or where
+/// groups do not have whole blocks of channels. Pixels laid into channels come with their padding.
 const fn winograd(layer: &Layer, computed: usize, input: &Grid, stride: usize, padding: usize) -> How {
     let taps = layer.kernel().div_ceil(stride);
     let mut best = How::Direct(Direct { kernel: layer.kernel(), stride: layer.stride(), padding: layer.padding() });
+    let groups = layer.groups();
+    if groups > 1 && !(input.pixel == input.channels && layer.output.channels.is_multiple_of(groups * BLOCK)) {
+        return best;
+    }
     let mut least = usize::MAX;
     let mut tiles: &[Tile] = &Tile::ALL;
     while let [tile, rest @ ..] = tiles {
@@ -513,6 +526,7 @@ const fn winograd(layer: &Layer, computed: usize, input: &Grid, stride: usize, p
             tile: *tile,
             inputs: input.pixel,
             outputs: layer.output.channels.next_multiple_of(BLOCK),
+            groups,
             input_side: input.side,
             output_side: computed,
             padding,

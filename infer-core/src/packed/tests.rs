@@ -5,6 +5,7 @@ use super::pack::pack_conv;
 use super::plan::How;
 use super::winograd::Conv;
 use super::*;
+use crate::describe::Kind;
 use crate::layers::testing::values;
 use crate::lenet5;
 use kernels::Tile;
@@ -23,8 +24,9 @@ fn direct(conv: &Conv, weights: &[f32], bias: &[f32], images: usize, input: &[f3
                     let (y, x) = ((y + k).wrapping_sub(conv.padding), (x + l).wrapping_sub(conv.padding));
                     if y < side && x < side {
                         let pixel = &image[(y * side + x) * conv.inputs..][..conv.inputs];
-                        for (i, value) in pixel.iter().enumerate() {
-                            let weight = weights[((o * conv.inputs + i) * taps + k) * taps + l];
+                        let group = o / (conv.outputs / conv.groups);
+                        for (i, value) in pixel[group * conv.depth()..][..conv.depth()].iter().enumerate() {
+                            let weight = weights[((o * conv.depth() + i) * taps + k) * taps + l];
                             sum += f64::from(*value) * f64::from(weight);
                         }
                     }
@@ -47,7 +49,7 @@ fn packed(
 ) -> Vec<f32> {
     let taps = conv.tile.taps();
     let mut packed = vec![f32::NAN; conv.weights_len()];
-    pack_conv(conv, &mut packed, |o, i, y, x| weights[((o * conv.inputs + i) * taps + y) * taps + x]);
+    pack_conv(conv, &mut packed, |o, i, y, x| weights[((o * conv.depth() + i) * taps + y) * taps + x]);
     // Whatever is not written is NaN: nothing may depend on it.
     let (transformed, products) = conv.scratch_len(images);
     let (mut transformed, mut products) = (vec![f32::NAN; transformed], vec![f32::NAN; products]);
@@ -77,21 +79,29 @@ fn for_each_backend(check: impl Fn(&'static Kernels)) {
 
 #[test]
 fn convolutions_are_within_their_stated_error() {
-    let shapes = [(16, 32, 1, 1, 1), (16, 64, 7, 2, 1), (32, 32, 12, 1, 3), (48, 32, 13, 0, 2), (96, 64, 9, 3, 1)];
-    for (number, (inputs, outputs, input_side, padding, images)) in
-        shapes.into_iter().enumerate().take(if cfg!(miri) { 1 } else { 5 })
+    let shapes = [
+        (16, 32, 1, 1, 1, 1),
+        (16, 64, 7, 2, 1, 1),
+        (32, 32, 12, 1, 3, 1),
+        (48, 32, 13, 0, 2, 1),
+        (96, 64, 9, 3, 1, 1),
+        (48, 96, 5, 1, 3, 3),
+        (16, 64, 8, 2, 1, 2),
+    ];
+    for (number, (inputs, outputs, input_side, padding, images, groups)) in
+        shapes.into_iter().enumerate().take(if cfg!(miri) { 1 } else { shapes.len() })
     {
         for tile in Tile::ALL {
             let output_side = usize::saturating_sub(input_side + 2 * padding + 1, tile.taps());
             if output_side == 0 {
                 continue;
             }
-            let conv = Conv { tile, inputs, outputs, input_side, output_side, padding };
+            let conv = Conv { tile, inputs, outputs, groups, input_side, output_side, padding };
             let seed = number as u64;
             // As after a ReLU: positive, half of them zero.
             let input: Vec<f32> =
                 values(seed, images * input_side * input_side * inputs).iter().map(|value| value.max(0.0)).collect();
-            let weights = values(seed + 10, outputs * inputs * tile.taps().pow(2));
+            let weights = values(seed + 10, outputs * conv.depth() * tile.taps().pow(2));
             let bias = values(seed + 20, outputs);
             let expected = direct(&conv, &weights, &bias, images, &input);
             for_each_backend(|kernels| {
@@ -123,6 +133,10 @@ fn alexnets_layers_are_computed_as_documented() {
         _ => None,
     });
     assert!(found.eq(tiles));
+    for plan in [&crate::alexnet_imagenet::PLAN, &crate::alexnet_2012::PLAN] {
+        let mut convolutions = plan.steps().iter().filter(|step| matches!(step.layer.kind, Kind::Conv { .. }));
+        assert!(convolutions.all(|step| matches!(step.how, How::Winograd { .. })), "{}", plan.description().name);
+    }
     // LeNet-5's filters are too few for Winograd's transforms to pay.
     assert!(lenet5::PLAN.steps().iter().all(|step| !matches!(step.how, How::Winograd { .. })));
 }
@@ -292,6 +306,8 @@ fn multiply_adds_are_counted() {
     assert_eq!(crate::alexnet::DESCRIPTION.multiply_adds(10), 938_105_216 + 40_960);
     assert_eq!(crate::alexnet::DESCRIPTION.parameters(10), 46_764_746);
     assert_eq!(crate::alexnet::DESCRIPTION.parameters(1000), 46_764_746 + 990 * 4097);
+    assert_eq!(crate::alexnet_imagenet::DESCRIPTION.parameters(1000), 61_100_840);
+    assert_eq!(crate::alexnet_2012::DESCRIPTION.parameters(1000), 60_965_224);
     let costs: Vec<Cost> = crate::alexnet::PLAN.costs(37, LinearWeights::F16).collect();
     assert_eq!(costs.iter().map(|cost| cost.layer.multiply_adds()).sum::<usize>(), 938_105_216 + 37 * 4096);
     assert!(costs[..5].iter().all(|cost| cost.products <= cost.layer.multiply_adds()));

@@ -11,6 +11,8 @@ pub(super) struct Conv {
     pub(super) inputs: usize,
     /// Channels of the output, a multiple of 32.
     pub(super) outputs: usize,
+    /// Groups, each with whole blocks of 32 of the outputs where there are several.
+    pub(super) groups: usize,
     /// Rows and columns of the input.
     pub(super) input_side: usize,
     /// Rows and columns of the output that are computed.
@@ -35,9 +37,17 @@ impl Conv {
         self.across() * self.across() * self.weights_len()
     }
 
-    /// Floats of its weights: `[planes][outputs / 32][inputs][32]`.
+    /// Channels of the input that an output sees.
+    pub(super) const fn depth(&self) -> usize {
+        match self.inputs.checked_div(self.groups) {
+            Some(depth) => depth,
+            None => 0,
+        }
+    }
+
+    /// Floats of its weights: `[planes][outputs / 32][depth][32]`.
     pub(super) const fn weights_len(&self) -> usize {
-        self.tile.planes() * self.outputs * self.inputs
+        self.tile.planes() * self.outputs * self.depth()
     }
 
     /// Floats of a tile of transformed inputs.

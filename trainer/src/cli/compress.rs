@@ -31,7 +31,7 @@ use crate::{
     },
     data::Dataset,
     export::{self, Metadata, StoredFile},
-    model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
+    model::{AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     random,
     training::{self, config::PRODUCER, evaluate::ImageSet, start},
 };
@@ -142,6 +142,8 @@ impl CompressArgs {
         );
         match network {
             NetworkName::Alexnet => self.compress::<AlexNet<Cpu>>(&weights, &file),
+            NetworkName::AlexnetImageNet => self.compress::<AlexNetImageNet<Cpu>>(&weights, &file),
+            NetworkName::Alexnet2012 => self.compress::<AlexNet2012<Cpu>>(&weights, &file),
             NetworkName::AlexnetRank64 => self.compress::<AlexNetRank64<Cpu>>(&weights, &file),
             NetworkName::AlexnetRank128 => self.compress::<AlexNetRank128<Cpu>>(&weights, &file),
             NetworkName::AlexnetRank256 => self.compress::<AlexNetRank256<Cpu>>(&weights, &file),

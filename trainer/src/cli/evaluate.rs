@@ -16,7 +16,10 @@ use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, counted, 
 use crate::{
     compress::{compare::Compared, stored::Int8File},
     export::{self, StoredFile},
-    model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, Initialisation, LeNet5, Network},
+    model::{
+        AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, Initialisation, LeNet5,
+        Network,
+    },
     ops::Images,
     training::{
         self,
@@ -114,6 +117,8 @@ impl EvaluateArgs {
         let file = export::open(&weights)?;
         match network_of(&weights, &file)? {
             NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(&weights, file),
+            NetworkName::AlexnetImageNet => self.evaluate::<AlexNetImageNet<Cpu>>(&weights, file),
+            NetworkName::Alexnet2012 => self.evaluate::<AlexNet2012<Cpu>>(&weights, file),
             NetworkName::AlexnetRank64 => self.evaluate::<AlexNetRank64<Cpu>>(&weights, file),
             NetworkName::AlexnetRank128 => self.evaluate::<AlexNetRank128<Cpu>>(&weights, file),
             NetworkName::AlexnetRank256 => self.evaluate::<AlexNetRank256<Cpu>>(&weights, file),

@@ -105,6 +105,12 @@ enum NetworkName {
     // Comments and no documentation, which would blow `--help` up into its long form.
     // AlexNet of "Dive into Deep Learning" on 1×224×224.
     Alexnet,
+    // torchvision's AlexNet on 3×224×224.
+    #[value(name = "alexnet-imagenet")]
+    AlexnetImageNet,
+    // The two streams of the paper on 3×227×227.
+    #[value(name = "alexnet-2012")]
+    Alexnet2012,
     // AlexNet with linear layers of low rank.
     AlexnetRank64,
     AlexnetRank128,
@@ -118,6 +124,8 @@ impl NetworkName {
     fn description(self) -> &'static Description {
         match self {
             Self::Alexnet => &infer_core::alexnet::DESCRIPTION,
+            Self::AlexnetImageNet => &infer_core::alexnet_imagenet::DESCRIPTION,
+            Self::Alexnet2012 => &infer_core::alexnet_2012::DESCRIPTION,
             Self::AlexnetRank64 => &infer_core::alexnet_low_rank::rank64::DESCRIPTION,
             Self::AlexnetRank128 => &infer_core::alexnet_low_rank::rank128::DESCRIPTION,
             Self::AlexnetRank256 => &infer_core::alexnet_low_rank::rank256::DESCRIPTION,

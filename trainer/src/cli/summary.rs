@@ -11,14 +11,15 @@ pub(super) struct SummaryArgs {
     /// Network to show
     #[arg(long, value_enum, default_value = "alexnet", value_name = "NAME")]
     network: NetworkName,
-    /// Number of classes
-    #[arg(long, value_name = "N", default_value = "10", value_parser = classes())]
-    classes: usize,
+    /// Number of classes [default: 10, or ImageNet's 1000]
+    #[arg(long, value_name = "N", value_parser = classes())]
+    classes: Option<usize>,
 }
 
 impl SummaryArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let summary = Summary::of(self.network.description(), self.classes).to_string();
+        let network = self.network.description();
+        let summary = Summary::of(network, self.classes.unwrap_or(network.classes())).to_string();
         print(&format!("{}\n", summary.trim_end()))
     }
 }

@@ -8,7 +8,7 @@ use image_files::{
     header::{Entry, header},
 };
 use infer_core::{
-    describe::Description,
+    describe::{Description, Kind},
     int8::{self, Plan, Ranges},
     packed::Line,
     weights::Weights,
@@ -60,8 +60,12 @@ pub fn quantise(weights: &Weights<'_>, inputs: &[f32], convolutions: Convolution
     network.observe(inputs, |layer, outputs| histograms[layer].add(outputs))?;
     let layers = weights.description().layers;
     let outputs = layers.iter().zip(&histograms).map(|(layer, histogram)| {
-        // Where no ReLU follows, outputs have 14 bits: enough for twice the range that was seen.
-        if layer.relu() { histogram.best_range() } else { 2.0 * histogram.greatest }
+        // Outputs of a linear layer that no ReLU follows have 14 bits: enough for twice the range that was seen.
+        if matches!(layer.kind, Kind::Linear { relu: false, .. }) {
+            2.0 * histogram.greatest
+        } else {
+            histogram.best_range()
+        }
     });
     let outputs: Vec<f32> = outputs.map(|range| if range > 0.0 { range } else { 1.0 }).collect();
     let input = inputs.iter().fold(0.0_f32, |greatest, value| greatest.max(value.abs()));

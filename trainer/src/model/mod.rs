@@ -19,6 +19,8 @@ use infer_core::{
 };
 
 pub use alexnet::AlexNet;
+pub use alexnet_2012::AlexNet2012;
+pub use alexnet_imagenet::AlexNetImageNet;
 pub use alexnet_low_rank::{rank64::AlexNetRank64, rank128::AlexNetRank128, rank256::AlexNetRank256};
 pub use initialise::{Initialisation, initialise};
 pub use lenet5::LeNet5;
@@ -36,6 +38,20 @@ pub mod alexnet {
     use infer_core::alexnet::{DESCRIPTION, LAYERS};
 
     infer_core::alexnet!(crate::network);
+}
+
+/// torchvision's AlexNet for colour images of 3×224×224: see [`infer_core::alexnet_imagenet`](mod@infer_core::alexnet_imagenet).
+pub mod alexnet_imagenet {
+    use infer_core::alexnet_imagenet::{DESCRIPTION, LAYERS};
+
+    infer_core::alexnet_imagenet!(crate::network);
+}
+
+/// AlexNet of 2012 for colour images of 3×227×227: see [`infer_core::alexnet_2012`](mod@infer_core::alexnet_2012).
+pub mod alexnet_2012 {
+    use infer_core::alexnet_2012::{DESCRIPTION, LAYERS};
+
+    infer_core::alexnet_2012!(crate::network);
 }
 
 /// AlexNet with linear layers of low rank: see [`infer_core::alexnet_low_rank`](mod@infer_core::alexnet_low_rank).

@@ -48,13 +48,14 @@ macro_rules! network {
 
     // A convolution and the max pool behind it.
     (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
-        $layer:ident: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?;
-        $pool:ident: max_pool kernel $window:tt, stride $step:tt; $($rest:tt)*
+        $layer:ident $($prefix:literal)?: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?
+        $(, groups $groups:tt)?; $pool:ident: max_pool kernel $window:tt, stride $step:tt $(, $dropout:ident)?; $($rest:tt)*
     ) => {
         $crate::network! { @maps $head [$network $x $key] [$i + 1 + 1] $dropouts
-            { $($fields)* $layer: $crate::nn::Conv2d<
+            { $($fields)* $layer [$($prefix)?]: $crate::nn::Conv2d<
                 { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels }, { LAYERS[$i].kernel() }, { LAYERS[$i].stride() },
                 { LAYERS[$i].padding() }, { LAYERS[$i].input.side }, { LAYERS[$i].output.side }, D, E,
+                { LAYERS[$i].group_channels() },
             >, }
             { $($steps)* let $x = $x.conv_pool(&$network.$layer, <$crate::network!(@pool $i + 1)>::default())?; }
             $($rest)* }
@@ -62,20 +63,31 @@ macro_rules! network {
 
     // A convolution.
     (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
-        $layer:ident: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?; $($rest:tt)*
+        $layer:ident $($prefix:literal)?: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?
+        $(, groups $groups:tt)?; $($rest:tt)*
     ) => {
         $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts
-            { $($fields)* $layer: $crate::nn::Conv2d<
+            { $($fields)* $layer [$($prefix)?]: $crate::nn::Conv2d<
                 { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels }, { LAYERS[$i].kernel() }, { LAYERS[$i].stride() },
                 { LAYERS[$i].padding() }, { LAYERS[$i].input.side }, { LAYERS[$i].output.side }, D, E,
+                { LAYERS[$i].group_channels() },
             >, }
             { $($steps)* let $x = $x.conv(&$network.$layer)?; }
             $($rest)* }
     };
 
+    // Local response normalisation.
+    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
+        $layer:ident: local_response_norm; $($rest:tt)*
+    ) => {
+        $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts $fields
+            { $($steps)* let $x = $x.local_response_norm()?; }
+            $($rest)* }
+    };
+
     // A max pool that no convolution stands before.
     (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
-        $layer:ident: max_pool kernel $kernel:tt, stride $stride:tt; $($rest:tt)*
+        $layer:ident: max_pool kernel $kernel:tt, stride $stride:tt $(, $dropout:ident)?; $($rest:tt)*
     ) => {
         $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts $fields
             { $($steps)* let $x = $x.pool(<$crate::network!(@pool $i)>::default())?; }
@@ -84,20 +96,20 @@ macro_rules! network {
 
     // The first linear layer: behind maps, their values in a row.
     (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
-        $layer:ident: linear $($rest:tt)*
+        $layer:ident $($prefix:literal)?: linear $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i] $dropouts $fields
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(
                 &$crate::nn::Flatten::<
                     { LAYERS[$i].input.channels }, { LAYERS[$i].input.side }, { LAYERS[$i].input.values() },
                 >, $x.try_forward()?)?;
-                let $x = $crate::nn::DropHalf::<0>.try_forward($x, $key.filter(|key| key.drop_features))?; }
-            $layer: linear $($rest)* }
+                let $x = $crate::nn::DropHalf::<0>.try_forward($x, $key.filter(|key| key.drop_features || DESCRIPTION.drops_features()))?; }
+            $layer $($prefix)?: linear $($rest)* }
     };
 
     // The last linear layer.
     (@vectors [$(#[$doc:meta])* $name:ident] [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt
-        {$($field:ident: $type:ty,)*} {$($steps:tt)*} $layer:ident: linear $classes:tt classes;
+        {$($field:ident [$($named:literal)?]: $type:ty,)*} {$($steps:tt)*} $layer:ident $($prefix:literal)?: linear $classes:tt classes;
     ) => {
         $(#[$doc])*
         ///
@@ -190,7 +202,7 @@ macro_rules! network {
                 visitor: &mut V,
             ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
                 visitor.visit_fields(
-                    $crate::network!(@modules $($field)* $layer),
+                    $crate::network!(@modules $($field [$($named)?])* $layer [$($prefix)?]),
                     |$crate::network!(@pattern $($field)* $layer)| $name { $($field,)* $layer },
                 )
             }
@@ -199,10 +211,10 @@ macro_rules! network {
 
     // A linear layer with dropout.
     (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] [$dropouts:expr] {$($fields:tt)*} {$($steps:tt)*}
-        $layer:ident: linear $outputs:tt, dropout; $($rest:tt)*
+        $layer:ident $($prefix:literal)?: linear $outputs:tt, dropout; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] [$dropouts + 1]
-            { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
+            { $($fields)* $layer [$($prefix)?]: $crate::dfdx::nn::modules::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
             >, }
             { $($steps)*
@@ -213,10 +225,10 @@ macro_rules! network {
 
     // The first factor of a linear layer: without ReLU.
     (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
-        $layer:ident: linear $outputs:tt, no relu; $($rest:tt)*
+        $layer:ident $($prefix:literal)?: linear $outputs:tt, no relu; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
-            { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
+            { $($fields)* $layer [$($prefix)?]: $crate::dfdx::nn::modules::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
             >, }
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?; }
@@ -225,15 +237,19 @@ macro_rules! network {
 
     // A linear layer.
     (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
-        $layer:ident: linear $outputs:tt; $($rest:tt)*
+        $layer:ident $($prefix:literal)?: linear $outputs:tt; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
-            { $($fields)* $layer: $crate::dfdx::nn::modules::Linear<
+            { $($fields)* $layer [$($prefix)?]: $crate::dfdx::nn::modules::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
             >, }
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?; }
             $($rest)* }
     };
+
+    // Beginning of the names of a layer's tensors: the one of the list, or its own.
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $named:literal) => { $named };
 
     // The type of a max pool, by its place in the list.
     (@pool $i:expr) => {
@@ -244,9 +260,9 @@ macro_rules! network {
     };
 
     // Fields as nested pairs, since dfdx takes no more than six at once.
-    (@modules $field:ident $($rest:ident)*) => {
+    (@modules $field:ident [$($named:literal)?] $($rest:tt)*) => {
         (
-            Self::module(stringify!($field), |network| &network.$field, |network| &mut network.$field),
+            Self::module($crate::network!(@name $field $($named)?), |network| &network.$field, |network| &mut network.$field),
             $crate::network!(@modules $($rest)*),
         )
     };

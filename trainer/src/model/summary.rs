@@ -44,6 +44,7 @@ impl Summary {
         for layer in network.layers(classes) {
             let (kind, output) = match layer.kind {
                 Kind::Conv { .. } => ("Conv2d", maps(layer.output)),
+                Kind::LocalResponseNorm => ("LocalResponseNorm", maps(layer.output)),
                 Kind::MaxPool { .. } => ("MaxPool2d", maps(layer.output)),
                 Kind::Linear { .. } => ("Linear", vec![layer.output.channels]),
             };
@@ -63,7 +64,7 @@ impl Summary {
             if layer.relu() {
                 layers.push(plain("ReLU", &output));
             }
-            if matches!(layer.kind, Kind::Linear { dropout: true, .. }) {
+            if layer.dropout() {
                 layers.push(plain("Dropout", &output));
             }
         }

@@ -13,6 +13,8 @@ use crate::ops::{self, ConvDevice, ConvOptions, Window};
 /// Two-dimensional convolution of `CI`×`IN`×`IN` to `CO`×`OUT`×`OUT`, plus a bias for each output channel (a
 /// cross-correlation, as PyTorch's `nn.Conv2d`).
 ///
+/// With fewer channels in a filter, `GROUP` of the `CI`, there are `CI / GROUP` groups, as with PyTorch's `groups`.
+///
 /// `OUT` must be `(IN + 2·PADDING − KERNEL) / STRIDE + 1`, rounded down; another does not compile:
 /// ```
 /// # use dfdx::prelude::*;
@@ -60,9 +62,10 @@ pub struct Conv2d<
     const OUT: usize,
     D: Storage<E>,
     E: Dtype = f32,
+    const GROUP: usize = CI,
 > {
-    /// Output channels × input channels × kernel rows × kernel columns.
-    pub weight: Tensor<Rank4<CO, CI, KERNEL, KERNEL>, E, D>,
+    /// Output channels × input channels of a group × kernel rows × kernel columns.
+    pub weight: Tensor<Rank4<CO, GROUP, KERNEL, KERNEL>, E, D>,
     /// One value for each output channel.
     pub bias: Tensor<Rank1<CO>, E, D>,
 }
@@ -77,12 +80,17 @@ impl<
     const OUT: usize,
     D: Storage<E>,
     E: Dtype,
-> Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, E>
+    const GROUP: usize,
+> Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, E, GROUP>
 {
     const WINDOW: Window = Window { kernel: KERNEL, stride: STRIDE, padding: PADDING };
     pub(super) const SIZES_FIT: () = assert!(
         CI > 0 && CO > 0 && OUT > 0 && OUT == Self::WINDOW.positions(IN),
         "the output size of a convolution is (IN + 2·PADDING − KERNEL) / STRIDE + 1"
+    );
+    pub(super) const GROUPS_FIT: () = assert!(
+        GROUP > 0 && CI.is_multiple_of(GROUP) && CO.is_multiple_of(CI / GROUP),
+        "the groups of a convolution divide its channels"
     );
 }
 
@@ -95,7 +103,8 @@ impl<
     const IN: usize,
     const OUT: usize,
     D: ConvDevice,
-> Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D>
+    const GROUP: usize,
+> Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, f32, GROUP>
 {
     /// The forward pass with options: a ReLU that costs next to nothing, and no gradient for an input that needs none.
     ///
@@ -106,11 +115,11 @@ impl<
         input: FeatureMaps<CI, IN, D, T>,
         options: ConvOptions,
     ) -> Result<FeatureMaps<CO, OUT, D, T>, D::Err> {
-        const { Self::SIZES_FIT };
+        const { (Self::SIZES_FIT, Self::GROUPS_FIT) };
         let batch = input.shape().0;
         let call = ops::Conv2d::fitting(
             input.try_reshape_like(&(batch, CI, IN, IN))?,
-            self.weight.clone().try_reshape_like(&(CO, CI, KERNEL, KERNEL))?,
+            self.weight.clone().try_reshape_like(&(CO, GROUP, KERNEL, KERNEL))?,
             self.bias.clone().try_reshape_like(&(CO,))?,
             Self::WINDOW,
             options,
@@ -129,7 +138,8 @@ impl<
     const OUT: usize,
     D: ConvDevice,
     T: Tape<f32, D>,
-> Module<FeatureMaps<CI, IN, D, T>> for Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D>
+    const GROUP: usize,
+> Module<FeatureMaps<CI, IN, D, T>> for Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, f32, GROUP>
 {
     type Output = FeatureMaps<CO, OUT, D, T>;
     type Error = D::Err;
@@ -149,7 +159,8 @@ impl<
     const OUT: usize,
     D: Storage<E>,
     E: Dtype,
-> NonMutableModule for Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, E>
+    const GROUP: usize,
+> NonMutableModule for Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, E, GROUP>
 {
 }
 
@@ -162,26 +173,27 @@ impl<
     const IN: usize,
     const OUT: usize,
     D: Device<f32>,
-> TensorCollection<f32, D> for Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D>
+    const GROUP: usize,
+> TensorCollection<f32, D> for Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D, f32, GROUP>
 {
-    type To<E2: Dtype, D2: Device<E2>> = Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D2, E2>;
+    type To<E2: Dtype, D2: Device<E2>> = Conv2d<CI, CO, KERNEL, STRIDE, PADDING, IN, OUT, D2, E2, GROUP>;
 
-    /// Resets to PyTorch's default, uniform within ±1/√(CI·KERNEL²), from the device's random numbers.
+    /// Resets to PyTorch's default, uniform within ±1/√(GROUP·KERNEL²), from the device's random numbers.
     fn iter_tensors<V: ModuleVisitor<Self, f32, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        const { Self::SIZES_FIT };
+        const { (Self::SIZES_FIT, Self::GROUPS_FIT) };
         visitor.visit_fields(
             (
                 Self::tensor(
                     "weight",
                     |layer| &layer.weight,
                     |layer| &mut layer.weight,
-                    TensorOptions::reset_with(|weight| weight.try_fill_with_distr(uniform(CI * KERNEL * KERNEL))),
+                    TensorOptions::reset_with(|weight| weight.try_fill_with_distr(uniform(GROUP * KERNEL * KERNEL))),
                 ),
                 Self::tensor(
                     "bias",
                     |layer| &layer.bias,
                     |layer| &mut layer.bias,
-                    TensorOptions::reset_with(|bias| bias.try_fill_with_distr(uniform(CI * KERNEL * KERNEL))),
+                    TensorOptions::reset_with(|bias| bias.try_fill_with_distr(uniform(GROUP * KERNEL * KERNEL))),
                 ),
             ),
             |(weight, bias)| Conv2d { weight, bias },

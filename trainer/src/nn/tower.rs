@@ -54,9 +54,16 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
     ///
     /// # Errors
     /// The device's own, as running out of memory.
-    pub fn conv<const CO: usize, const KERNEL: usize, const STRIDE: usize, const PADDING: usize, const OUT: usize>(
+    pub fn conv<
+        const CO: usize,
+        const KERNEL: usize,
+        const STRIDE: usize,
+        const PADDING: usize,
+        const OUT: usize,
+        const GROUP: usize,
+    >(
         self,
-        layer: &Conv2d<C, CO, KERNEL, STRIDE, PADDING, SIDE, OUT, D>,
+        layer: &Conv2d<C, CO, KERNEL, STRIDE, PADDING, SIDE, OUT, D, f32, GROUP>,
     ) -> Result<Tower<CO, OUT, D, T>, D::Err> {
         self.stage(layer, None)
     }
@@ -74,13 +81,23 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
         const POOL_KERNEL: usize,
         const POOL_STRIDE: usize,
         const OUT: usize,
+        const GROUP: usize,
     >(
         self,
-        layer: &Conv2d<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D>,
+        layer: &Conv2d<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D, f32, GROUP>,
         _: MaxPool2d<CO, POOL_KERNEL, POOL_STRIDE, BETWEEN, OUT>,
     ) -> Result<Tower<CO, OUT, D, T>, D::Err> {
         const { MaxPool2d::<CO, POOL_KERNEL, POOL_STRIDE, BETWEEN, OUT>::SIZES_FIT };
         self.stage(layer, Some(MaxPool2d::<CO, POOL_KERNEL, POOL_STRIDE, BETWEEN, OUT>::WINDOW))
+    }
+
+    /// Adds local response normalisation, as an operation of its own.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    pub fn local_response_norm(self) -> Result<Self, D::Err> {
+        let gradient = self.call.needs_gradient();
+        Ok(Self { call: ops::Tower::new(D::local_response_norm(self.call.maps()?)?, gradient) })
     }
 
     /// Adds a max-pooling that no convolution stands before, as an operation of its own.
@@ -104,15 +121,17 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
         const PADDING: usize,
         const BETWEEN: usize,
         const OUT: usize,
+        const GROUP: usize,
     >(
         self,
-        layer: &Conv2d<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D>,
+        layer: &Conv2d<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D, f32, GROUP>,
         pool: Option<Window>,
     ) -> Result<Tower<CO, OUT, D, T>, D::Err> {
-        const { Conv2d::<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D>::SIZES_FIT };
+        const { Conv2d::<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D, f32, GROUP>::SIZES_FIT };
+        const { Conv2d::<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D, f32, GROUP>::GROUPS_FIT };
         Ok(Tower {
             call: self.call.fitting(Stage {
-                weight: layer.weight.clone().try_reshape_like(&(CO, C, KERNEL, KERNEL))?,
+                weight: layer.weight.clone().try_reshape_like(&(CO, GROUP, KERNEL, KERNEL))?,
                 bias: layer.bias.clone().try_reshape_like(&(CO,))?,
                 window: Window { kernel: KERNEL, stride: STRIDE, padding: PADDING },
                 pool,

@@ -1,6 +1,7 @@
-//! Convolution and max-pooling as operations on dfdx's tape: what the layers in [`crate::nn`] are made of.
+//! Convolution, local response normalisation and max-pooling as operations on dfdx's tape: what the layers in [`crate::nn`] are
+//! made of.
 //!
-//! dfdx has neither on stable Rust. There are two implementations that share nothing but the shapes in this file:
+//! dfdx has none of them on stable Rust. There are two implementations that share nothing but the shapes in this file:
 //! [`portable`] is composed of dfdx's own operations and runs on any dfdx device, [`cpu`] is written for speed on
 //! [`Cpu`], `cuda` for GPUs. [`ConvDevice`] picks one for each device. The portable one is the oracle for the other.
 
@@ -38,6 +39,14 @@ pub trait ConvDevice: Device<f32> + HasErr<Err: Into<DeviceError>> {
     /// # Errors
     /// The device's own, as running out of memory.
     fn max_pool2d<T: Tape<f32, Self>>(call: MaxPool2d<Self, T>) -> Result<Images<Self, T>, Self::Err>;
+
+    /// Local response normalisation over channels, by the formula of [`infer_core::layers::LocalResponseNorm`].
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    fn local_response_norm<T: Tape<f32, Self>>(input: Images<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        portable::local_response_norm(input)
+    }
 
     /// Convolutions and poolings, one after the other; see [`Tower`]. By default each is an operation of its own.
     ///
@@ -99,6 +108,10 @@ impl ConvDevice for Cpu {
         cpu::max_pool2d(call)
     }
 
+    fn local_response_norm<T: Tape<f32, Self>>(input: Images<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        cpu::local_response_norm(input)
+    }
+
     fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         cpu::tower(call)
     }
@@ -135,6 +148,14 @@ pub enum ShapeError {
         expected: (usize, usize, usize, usize),
         /// Shape found.
         found: (usize, usize, usize, usize),
+    },
+    /// Filters that see a part of the channels, where the groups do not divide the output channels.
+    #[error("{groups} groups do not divide {filters} output channels")]
+    Groups {
+        /// Number of groups: input channels over the channels of a filter.
+        groups: usize,
+        /// Number of output channels.
+        filters: usize,
     },
     /// The bias has not one value for each output channel.
     #[error("the bias must have {expected} values, found {found}")]
@@ -226,6 +247,9 @@ impl Default for ConvOptions {
 /// A convolution whose tensors fit each other:
 /// `y[n, o, i, j] = b[o] + Σ over c, k, l of w[o, c, k, l] · x[n, c, i·stride + k − padding, j·stride + l − padding]`, `x`
 /// being 0 outside of its borders (a cross-correlation, as PyTorch's `nn.Conv2d`).
+///
+/// Where a filter has a part of the input's channels, there are groups: each of as many equal parts of the output channels sees one
+/// of the parts of the input channels, in order.
 #[derive(Debug)]
 pub struct Conv2d<D: ConvDevice, T> {
     input: Images<D, T>,
@@ -236,8 +260,8 @@ pub struct Conv2d<D: ConvDevice, T> {
 }
 
 impl<D: ConvDevice, T: Tape<f32, D>> Conv2d<D, T> {
-    /// A convolution of `input` (batch × input channels × height × width) by `weight` (output channels × input channels ×
-    /// kernel × kernel), plus `bias` (one value for each output channel).
+    /// A convolution of `input` (batch × input channels × height × width) by `weight` (output channels × input channels of a
+    /// group × kernel × kernel), plus `bias` (one value for each output channel).
     ///
     /// # Errors
     /// Sizes that are zero or do not fit each other.
@@ -260,12 +284,16 @@ impl<D: ConvDevice, T: Tape<f32, D>> Conv2d<D, T> {
         window: Window,
     ) -> Result<(), ShapeError> {
         window.check(input)?;
-        let expected = (weight.0, input.1, window.kernel, window.kernel);
+        let groups = input.1.checked_div(weight.1).filter(|groups| groups * weight.1 == input.1);
+        let expected = (weight.0, groups.map_or(input.1, |_| weight.1), window.kernel, window.kernel);
         if weight != expected {
             return Err(ShapeError::Weight { expected, found: weight });
         }
         if weight.0 == 0 {
             return Err(ShapeError::Zero("the number of output channels"));
+        }
+        if let Some(groups) = groups.filter(|groups| !weight.0.is_multiple_of(*groups)) {
+            return Err(ShapeError::Groups { groups, filters: weight.0 });
         }
         if bias != weight.0 {
             return Err(ShapeError::Bias { expected: weight.0, found: bias });
@@ -286,8 +314,8 @@ impl<D: ConvDevice, T: Tape<f32, D>> Conv2d<D, T> {
 
     fn sizes(&self) -> ConvSizes {
         let (batch, channels, height, width) = *self.input.shape();
-        let (filters, ..) = *self.weight.shape();
-        ConvSizes { batch, filters, channels, plane: Plane::new(height, width, self.window) }
+        let (filters, group, ..) = *self.weight.shape();
+        ConvSizes { batch, filters, channels, group, plane: Plane::new(height, width, self.window) }
     }
 }
 
@@ -337,13 +365,19 @@ struct ConvSizes {
     filters: usize,
     /// Input channels.
     channels: usize,
+    /// Input channels of a group, which a filter sees.
+    group: usize,
     plane: Plane,
 }
 
 impl ConvSizes {
-    /// Values under the window, over all input channels.
+    fn groups(self) -> usize {
+        self.channels / self.group
+    }
+
+    /// Values under the window, over all input channels that a filter sees.
     fn taps(self) -> usize {
-        self.channels * self.plane.window.kernel * self.plane.window.kernel
+        self.group * self.plane.window.kernel * self.plane.window.kernel
     }
 
     /// Values of one input image.

@@ -1,25 +1,28 @@
-//! Convolution and max-pooling composed of dfdx's public operations: for any dfdx device.
+//! Convolution, local response normalisation and max-pooling composed of dfdx's public operations: for any dfdx device.
 //!
-//! Both are a `gather` with indices worked out on the host, so that gradients come from dfdx itself. Of the memory that
+//! Convolution and pooling are a `gather` with indices worked out on the host, so that gradients come from dfdx itself. Of the memory that
 //! the tape keeps, the unfolded windows of a convolution are the largest part (kernel² / stride² times its input); pooling
 //! keeps one index for each output.
 
 use dfdx::{
     shapes::{Axes2, Axes3, Axis, HasShape},
-    tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor},
+    tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor, WithEmptyTape},
     tensor_ops::{
-        BroadcastTo, ChooseFrom, GatherTo, PermuteTo, ReshapeTo, TryAdd, TryConcatAlong, TryGt, TryMatMul, TryNe,
+        BroadcastTo, ChooseFrom, GatherTo, PermuteTo, ReshapeTo, TryAdd, TryConcatAlong, TryGt, TryMatMul, TryMul,
+        TryNe,
     },
 };
 
+use infer_core::layers::LocalResponseNorm;
 use rayon::prelude::*;
 
-use super::{Conv2d, ConvDevice, ConvSizes, Images, MaxPool2d, Plane};
+use super::{Conv2d, ConvDevice, ConvOptions, ConvSizes, Images, MaxPool2d, Plane, Window};
 
 /// A matrix with sizes known at run time.
 type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
 
-/// Convolution: windows gathered into rows, one matrix product, a bias for each column.
+/// Convolution: windows gathered into rows, one matrix product, a bias for each column. Groups are one convolution with weights
+/// that are zero.
 ///
 /// # Errors
 /// The device's own.
@@ -35,7 +38,7 @@ pub fn conv2d<D: ConvDevice, T: Tape<f32, D>>(call: Conv2d<D, T>) -> Result<Imag
         let (input, tape) = input.split_tape();
         windows(input, sizes, &device)?.put_tape(tape)
     };
-    let weight = weight.retaped::<T>().try_reshape_like(&(filters, sizes.taps()))?;
+    let weight = all_taps(weight.retaped::<T>(), sizes, &device)?;
     let output = rows.try_matmul(weight.try_permute::<_, Axes2<1, 0>>()?)?;
     let bias = bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(output.shape())?;
     let output = output
@@ -46,7 +49,28 @@ pub fn conv2d<D: ConvDevice, T: Tape<f32, D>>(call: Conv2d<D, T>) -> Result<Imag
     if options.relu { output.try_relu() } else { Ok(output) }
 }
 
-/// Values under the window at each position: (batch · positions) × taps.
+/// The weight as filters × taps of all input channels, with zeros for those of other groups.
+fn all_taps<D: ConvDevice, T: Tape<f32, D>>(
+    weight: Images<D, T>,
+    sizes: ConvSizes,
+    device: &D,
+) -> Result<Matrix<D, T>, D::Err> {
+    let (filters, taps, groups) = (sizes.filters, sizes.taps(), sizes.groups());
+    let weight = weight.try_reshape_like(&(filters, taps))?;
+    if groups == 1 {
+        return Ok(weight);
+    }
+    let weight = (weight, device.try_zeros_like(&(filters, 1))?).try_concat_along(Axis::<1>)?;
+    let group = |filter: usize| filter / (filters / groups);
+    let indices = (0..filters).flat_map(|filter| {
+        let own = group(filter) * taps;
+        (0..groups * taps).map(move |tap| tap.checked_sub(own).filter(|tap| *tap < taps).unwrap_or(taps))
+    });
+    let indices = device.try_tensor_from_vec(indices.collect(), (filters, groups * taps))?;
+    weight.try_gather::<(usize, usize), _>(indices)
+}
+
+/// Values under the window at each position: (batch · positions) × taps of all channels.
 fn windows<D: ConvDevice, T: Tape<f32, D>>(
     input: Images<D, T>,
     sizes: ConvSizes,
@@ -75,7 +99,26 @@ fn windows<D: ConvDevice, T: Tape<f32, D>>(
     }
     let count = indices.len();
     let indices = device.try_tensor_from_vec(indices, (count,))?.try_broadcast_like::<_, Axis<0>>(&(batch, count))?;
-    image.try_gather::<(usize, usize), _>(indices)?.try_reshape_like(&(batch * plane.positions(), sizes.taps()))
+    let taps = channels * window.kernel * window.kernel;
+    image.try_gather::<(usize, usize), _>(indices)?.try_reshape_like(&(batch * plane.positions(), taps))
+}
+
+/// Local response normalisation: the sums of squares are a convolution with windows of one position.
+///
+/// # Errors
+/// The device's own.
+pub fn local_response_norm<D: ConvDevice, T: Tape<f32, D>>(input: Images<D, T>) -> Result<Images<D, T>, D::Err> {
+    let (_, channels, ..) = *input.shape();
+    let device = input.device().clone();
+    let near = |place: usize| (place / channels).abs_diff(place % channels) <= LocalResponseNorm::REACH;
+    let weight =
+        (0..channels * channels).map(|place| if near(place) { LocalResponseNorm::ALPHA } else { 0.0 }).collect();
+    let weight = device.try_tensor_from_vec(weight, (channels, channels, 1, 1))?;
+    let bias = device.try_tensor_from_vec(vec![LocalResponseNorm::K; channels], (channels,))?;
+    let window = Window { kernel: 1, stride: 1, padding: 0 };
+    let squares = input.with_empty_tape().try_square()?;
+    let sums = conv2d(Conv2d::fitting(squares, weight, bias, window, ConvOptions::default()))?;
+    input.try_mul(sums.try_powf(-LocalResponseNorm::BETA)?)
 }
 
 /// Max-pooling: the index of each window's first largest value, found without a tape, then one gather.

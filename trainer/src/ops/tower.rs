@@ -10,7 +10,7 @@ use super::{Conv2d, ConvDevice, ConvOptions, Images, MaxPool2d, ShapeError, Wind
 /// A convolution with ReLU, and a max-pooling where there is one.
 #[derive(Debug, Clone)]
 pub struct Stage<D: ConvDevice> {
-    /// Output channels × input channels × kernel × kernel.
+    /// Output channels × input channels of a group × kernel × kernel.
     pub weight: Images<D>,
     /// One value for each output channel.
     pub bias: Tensor<(usize,), f32, D>,

@@ -10,6 +10,8 @@ use super::{config::RunConfig, state::State};
 pub fn title(architecture: &str) -> &str {
     match architecture {
         "alexnet" => "AlexNet",
+        "alexnet-imagenet" => "AlexNet for ImageNet",
+        "alexnet-2012" => "AlexNet of 2012",
         "alexnet-rank64" => "AlexNet of rank 64",
         "alexnet-rank128" => "AlexNet of rank 128",
         "alexnet-rank256" => "AlexNet of rank 256",

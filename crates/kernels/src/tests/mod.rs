@@ -5,7 +5,7 @@ mod properties;
 use crate::table::kernels;
 use crate::vector::Portable;
 use crate::*;
-use properties::{check_direct, check_gemm, check_input, check_output, check_pool};
+use properties::{check_direct, check_gemm, check_input, check_norm, check_output, check_pool};
 
 /// The properties, for the kernels that an expression gives.
 macro_rules! backend {
@@ -45,6 +45,13 @@ macro_rules! backend {
             fn pools_are_the_greatest_of_their_windows() {
                 if let Some(kernels) = $kernels {
                     check_pool(kernels);
+                }
+            }
+
+            #[test]
+            fn normalised_values_equal_the_formula_in_f64() {
+                if let Some(kernels) = $kernels {
+                    check_norm(kernels);
                 }
             }
         }
@@ -161,6 +168,12 @@ fn sizes_that_do_not_hold_are_seen() {
     assert!(!row(1, 16, (3, 2), 1) && !row(3, 16, (3, 2), 1) && !row(0, 16, (3, 2), 1) && !row(1, 8, (3, 2), 0));
     assert!(!row(1, 0, (3, 2), 1) && !row(usize::MAX, 16, (3, 2), 1) && !row(2, 16, (2, 2), 2));
     assert!(!row(4, 16, (0, 1), 2) && !row(4, 16, (1, usize::MAX), 2) && !row(2, 32, (1, 0), 1));
+
+    let mut norm = |inputs: usize, channels, outputs: usize| {
+        NormRow { input: &image[..inputs], channels, output: &mut output[..outputs] }.fits()
+    };
+    assert!(norm(32, 16, 32) && norm(32, 32, 32) && norm(0, 16, 0));
+    assert!(!norm(32, 16, 16) && !norm(16, 16, 32) && !norm(8, 8, 8) && !norm(16, 0, 16) && !norm(16, 32, 16));
 
     let mut output = [0.0; 64];
     let mut conv = |kernel, row, segments, segment, step, columns: usize, pixel: usize, blocks: usize| {

@@ -262,6 +262,26 @@ pub(super) fn check_pool(kernels: &Kernels) {
     }
 }
 
+pub(super) fn check_norm(kernels: &Kernels) {
+    for (positions, channels) in some(&[(1, 16), (3, 32), (2, 48), (27, 96), (5, 256)]) {
+        for factor in [1e-3, 1.0, 300.0, 1e7] {
+            let input = values(channels as u64, 1 + positions * channels);
+            let input: Vec<f32> = input.iter().map(|value| value * factor).collect();
+            let mut output = vec![f32::NAN; 1 + input.len()];
+            let row = NormRow { input: &input[1..], channels, output: &mut output[2..] };
+            assert_eq!(kernels.norm(row), Ok(()));
+            assert!(output[..2].iter().all(|value| value.is_nan()));
+            for (place, found) in output[2..].iter().enumerate() {
+                let (first, channel) = (place - place % channels, place % channels);
+                let around = channel.saturating_sub(2)..channels.min(channel + 3);
+                let sum: f64 = around.map(|channel| f64::from(input[1 + first + channel]).powi(2)).sum();
+                let expected = f64::from(input[1 + place]) / (2.0 + 1e-4 * sum).powf(0.75);
+                assert!((f64::from(*found) - expected).abs() <= 1e-6 * expected.abs(), "{place}: {found}, {expected}");
+            }
+        }
+    }
+}
+
 pub(super) fn check_direct(kernels: &Kernels) {
     // Rows and runs of a window, values of a run, what lies between two runs, positions and the step from one to the next,
     // channels.

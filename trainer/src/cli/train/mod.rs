@@ -22,7 +22,7 @@ use crate::{
     data::{DataFile, Dataset},
     device::{CudaKernels, DeviceChoice, Precision},
     export,
-    model::{AlexNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
+    model::{AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     training::{
         self, Selected, TrainDevice, Verdict,
         config::{CheckpointOptions, Difference, RunConfig},
@@ -195,6 +195,8 @@ impl TrainArgs {
     ) -> anyhow::Result<()> {
         match network {
             NetworkName::Alexnet => self.train::<D, AlexNet<D>>(device, name, base),
+            NetworkName::AlexnetImageNet => self.train::<D, AlexNetImageNet<D>>(device, name, base),
+            NetworkName::Alexnet2012 => self.train::<D, AlexNet2012<D>>(device, name, base),
             NetworkName::AlexnetRank64 => self.train::<D, AlexNetRank64<D>>(device, name, base),
             NetworkName::AlexnetRank128 => self.train::<D, AlexNetRank128<D>>(device, name, base),
             NetworkName::AlexnetRank256 => self.train::<D, AlexNetRank256<D>>(device, name, base),

@@ -24,7 +24,8 @@ pub(in crate::cli) struct RecipeArgs {
     ///
     /// With --init, the default is the network of that file.
     ///
-    /// AlexNet takes images of 1×224×224, LeNet-5 of 1×28×28. alexnet-rank64, alexnet-rank128 and alexnet-rank256 are AlexNets whose
+    /// AlexNet takes images of 1×224×224, LeNet-5 of 1×28×28. alexnet-imagenet is torchvision's AlexNet, for colour images of
+    /// 3×224×224, alexnet-2012 that of the paper in two streams, for 3×227×227. alexnet-rank64, alexnet-rank128 and alexnet-rank256 are AlexNets whose
     /// two large linear layers have that rank.
     #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
     pub(super) network: Option<NetworkName>,

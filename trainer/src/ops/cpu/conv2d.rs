@@ -3,7 +3,7 @@
 //! With the windows of one image, or of a few small ones, side by side in a matrix `X` (taps × positions), the weight a
 //! matrix `W` (filters × taps) and the output's gradient a matrix `G` (filters × positions):
 //! output `W·X + b`, weight's gradient `G·Xᵀ`, bias's gradient the sums of `G`'s rows, windows' gradient `Wᵀ·G`. With ReLU,
-//! `G` is zero where the output is not positive.
+//! `G` is zero where the output is not positive. Groups have rows of their own of each of these matrices.
 
 use std::mem::take;
 
@@ -38,7 +38,9 @@ pub fn conv2d<T: Tape<f32, Cpu>>(call: Conv2d<Cpu, T>) -> Result<Images<Cpu, T>,
     let ConvOptions { relu, input_gradient } = options;
     let plane = sizes.plane;
     let extras = Extras { relu, pool: None };
-    if let Some(plan) = Plan::new((sizes.channels, plane.height, plane.width), sizes.filters, window, extras) {
+    if let Some(plan) =
+        Plan::new((sizes.channels, plane.height, plane.width), (sizes.filters, sizes.group), window, extras)
+    {
         return winograd::run(input, vec![((weight, bias), plan)], input_gradient);
     }
     let device = input.device().clone();
@@ -84,18 +86,22 @@ fn group(sizes: ConvSizes, images: usize) -> usize {
 }
 
 fn forward(sizes: ConvSizes, relu: bool, images: &[f32], weight: &[f32], bias: &[f32], output: &mut [f32]) {
-    let (taps, filters, positions) = (sizes.taps(), sizes.filters, sizes.plane.positions());
+    let (taps, groups, filters, positions) = (sizes.taps(), sizes.groups(), sizes.filters, sizes.plane.positions());
     let group = group(sizes, sizes.batch.div_ceil(rayon::current_num_threads()));
     output.par_chunks_mut(group * sizes.output()).zip(images.par_chunks(group * sizes.input())).for_each_init(
         <(Vec<f32>, Vec<f32>)>::default,
         |(windows, products), (output, images)| {
             let row = output.len() / filters;
-            windows.resize(taps * row, 0.0);
+            windows.resize(groups * taps * row, 0.0);
             products.resize(filters * row, 0.0);
             for (index, image) in images.chunks_exact(sizes.input()).enumerate() {
                 unfold(image, sizes.plane, windows, Block { row, at: index * positions });
             }
-            multiply(Matrix::new(weight, filters, taps), Matrix::new(windows, taps, row), products, Mode::Replace);
+            let filters = filters / groups;
+            let parts = weight.chunks_exact(filters * taps).zip(windows.chunks_exact(taps * row));
+            for ((weight, windows), products) in parts.zip(products.chunks_exact_mut(filters * row)) {
+                multiply(Matrix::new(weight, filters, taps), Matrix::new(windows, taps, row), products, Mode::Replace);
+            }
             for (index, image) in output.chunks_exact_mut(sizes.output()).enumerate() {
                 let rows = products.chunks_exact(row).zip(bias);
                 for (plane, (products, bias)) in image.chunks_exact_mut(positions).zip(rows) {
@@ -148,14 +154,15 @@ fn jobs<'a>(
 
 impl Job<'_> {
     fn run(self, sizes: ConvSizes, weight: &[f32]) -> GradientShare {
-        let (taps, filters, positions) = (sizes.taps(), sizes.filters, sizes.plane.positions());
+        let (taps, groups, filters, positions) = (sizes.taps(), sizes.groups(), sizes.filters, sizes.plane.positions());
+        let of_group = filters / groups;
         let group = group(sizes, self.images.len() / sizes.input());
         let mut part = GradientShare { weight: vec![0.0; filters * taps], bias: vec![0.0; filters] };
         let (mut windows, mut gradient) = (Vec::new(), Vec::new());
         for (index, images) in self.images.chunks(group * sizes.input()).enumerate() {
             let count = images.len() / sizes.input();
             let row = count * positions;
-            windows.resize(taps * row, 0.0);
+            windows.resize(groups * taps * row, 0.0);
             gradient.resize(filters * row, 0.0);
 
             let first = index * group * sizes.output();
@@ -165,15 +172,21 @@ impl Job<'_> {
             for (sum, gradient) in part.bias.iter_mut().zip(gradient.chunks_exact(row)) {
                 *sum += gradient.iter().sum::<f32>();
             }
-            let gradient = Matrix::new(&gradient, filters, row);
+            let gradients = || gradient.chunks_exact(of_group * row).map(|part| Matrix::new(part, of_group, row));
 
             for (image, pixels) in images.chunks_exact(sizes.input()).enumerate() {
                 unfold(pixels, sizes.plane, &mut windows, Block { row, at: image * positions });
             }
-            multiply(gradient, Matrix::new(&windows, taps, row).transposed(), &mut part.weight, Mode::Add);
+            let parts = windows.chunks_exact(taps * row).zip(part.weight.chunks_exact_mut(of_group * taps));
+            for (gradient, (windows, weight)) in gradients().zip(parts) {
+                multiply(gradient, Matrix::new(windows, taps, row).transposed(), weight, Mode::Add);
+            }
 
             if !self.images_gradient.is_empty() {
-                multiply(Matrix::new(weight, filters, taps).transposed(), gradient, &mut windows, Mode::Replace);
+                let parts = weight.chunks_exact(of_group * taps).zip(windows.chunks_exact_mut(taps * row));
+                for (gradient, (weight, windows)) in gradients().zip(parts) {
+                    multiply(Matrix::new(weight, of_group, taps).transposed(), gradient, windows, Mode::Replace);
+                }
                 let images_gradient = &mut self.images_gradient[index * group * sizes.input()..][..images.len()];
                 for (image, pixels) in images_gradient.chunks_exact_mut(sizes.input()).enumerate() {
                     fold(&windows, sizes.plane, pixels, Block { row, at: image * positions });

@@ -17,6 +17,12 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// The `count` columns from number `first` on.
+    pub(super) fn columns(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.columns && self.column_stride == 1);
+        Self { data: &self.data[first..], columns: count, ..self }
+    }
+
     pub(super) fn transposed(self) -> Self {
         Self {
             data: self.data,
@@ -37,11 +43,18 @@ pub(super) enum Mode {
 
 /// `output = lhs · rhs`, or `output += lhs · rhs`; `output` is row after row.
 pub(super) fn multiply(lhs: Matrix, rhs: Matrix, output: &mut [f32], mode: Mode) {
-    assert_eq!(lhs.columns, rhs.rows);
     assert_eq!(output.len(), lhs.rows * rhs.columns);
+    multiply_into(lhs, rhs, output, rhs.columns, mode);
+}
+
+/// Like [`multiply`], for an output whose rows are the beginnings of longer ones, `stride` apart.
+pub(super) fn multiply_into(lhs: Matrix, rhs: Matrix, output: &mut [f32], stride: usize, mode: Mode) {
+    assert_eq!(lhs.columns, rhs.rows);
+    assert!(rhs.columns <= stride && lhs.rows.saturating_sub(1) * stride + rhs.columns <= output.len());
     let (alpha, read_output) = if mode == Mode::Add { (1.0, true) } else { (0.0, false) };
-    // SAFETY: `Matrix` has `rows × columns` values within its slice whichever of its strides is 1, both are checked on
-    // construction; `output` has exactly `lhs.rows × rhs.columns` values, and as a mutable borrow overlaps neither.
+    // SAFETY: `Matrix` has `rows` rows of `columns` values within its slice whichever of its strides is 1, which is checked on
+    // construction and where columns are chosen; `output` holds `lhs.rows` rows of `rhs.columns` values, `stride` apart, and as a
+    // mutable borrow overlaps neither.
     unsafe {
         gemm::gemm(
             lhs.rows,
@@ -49,7 +62,7 @@ pub(super) fn multiply(lhs: Matrix, rhs: Matrix, output: &mut [f32], mode: Mode)
             lhs.columns,
             output.as_mut_ptr(),
             1,
-            rhs.columns as isize,
+            stride as isize,
             read_output,
             lhs.data.as_ptr(),
             lhs.column_stride as isize,

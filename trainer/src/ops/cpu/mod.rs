@@ -1,10 +1,11 @@
-//! Convolution and max-pooling written for [`Cpu`]: rayon over the images of a batch, matrix products by the `gemm` crate.
+//! Convolution, local response normalisation and max-pooling written for [`Cpu`]: rayon over the images of a batch, matrix products by the `gemm` crate.
 //!
 //! Tensors' own memory is private to dfdx, so an operation copies its input out (`copy_into`, a `memcpy`) and reaches
 //! gradients as plain vectors.
 
 mod buffer;
 mod conv2d;
+mod local_response_norm;
 mod matrix;
 mod max_pool2d;
 mod unfold;
@@ -20,6 +21,7 @@ use dfdx::{
 use self::buffer::Buffer;
 
 pub use conv2d::conv2d;
+pub use local_response_norm::local_response_norm;
 pub use max_pool2d::max_pool2d;
 pub use winograd::tower;
 

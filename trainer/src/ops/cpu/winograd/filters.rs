@@ -1,6 +1,7 @@
 //! Filters: from the weight to transformed filters, and their gradients back.
 //!
-//! Transformed filters are planes of `[depth][filters]`, one for each place of a transformed tile.
+//! Transformed filters are planes of `[depth][filters]`, one for each place of a transformed tile, where the depth is that of a
+//! group.
 
 use kernels::{
     Misfit,
@@ -27,14 +28,14 @@ fn each_tap(plan: &Plan, channel: usize, mut visit: impl FnMut(usize, usize, usi
     }
 }
 
-/// `U = G·g·Gᵀ` of a weight of `[filters][channels][kernel][kernel]`.
+/// `U = G·g·Gᵀ` of a weight of `[filters][channels of a group][kernel][kernel]`.
 pub(super) fn transform(plan: &Plan, kernels: &TrainingKernels, weight: &[f32]) -> Result<Buffer<f32>, Misfit> {
-    let (filters, count) = (plan.filters, plan.depth() * plan.filters);
-    let taps = plan.channels * plan.window.kernel * plan.window.kernel;
+    let (filters, count) = (plan.filters, plan.group_depth() * plan.filters);
+    let taps = plan.group * plan.window.kernel * plan.window.kernel;
     let mut planes = Buffer::new(plan.tile.taps() * plan.tile.taps() * count);
     // A stride that does not divide the kernel leaves taps that no weight fills.
     planes.par_chunks_mut(count).for_each(|plane| plane.fill(0.0));
-    let step = plan.depth() / plan.channels;
+    let step = plan.window.stride * plan.window.stride;
     parts(&mut planes, count, step * filters).into_par_iter().enumerate().for_each(|(channel, mut planes)| {
         for first in (0..filters).step_by(LANES) {
             each_tap(plan, channel, |tap, plane, row| {
@@ -62,8 +63,8 @@ pub(super) fn add_gradient(
     transformed: &[f32],
     weight: &mut [f32],
 ) -> Result<(), Misfit> {
-    let (filters, count) = (plan.filters, plan.depth() * plan.filters);
-    let taps = plan.channels * plan.window.kernel * plan.window.kernel;
+    let (filters, count) = (plan.filters, plan.group_depth() * plan.filters);
+    let taps = plan.group * plan.window.kernel * plan.window.kernel;
     let mut planes = Buffer::new(plan.tile.taps() * plan.tile.taps() * count);
     parts(&mut planes, count, CHUNK).into_par_iter().enumerate().try_for_each(|(chunk, mut targets)| {
         let length = targets[0].len();
@@ -71,7 +72,7 @@ pub(super) fn add_gradient(
         kernels.filter_transposed(plan.tile, source, PlanesMut { planes: &mut targets, offset: 0 }, length)
     })?;
     weight.par_chunks_mut(LANES * taps).enumerate().for_each(|(block, weight)| {
-        for channel in 0..plan.channels {
+        for channel in 0..plan.group {
             each_tap(plan, channel, |tap, plane, row| {
                 let source = &planes[plane * count + row * filters + block * LANES..][..LANES];
                 for (lane, value) in source.iter().enumerate() {

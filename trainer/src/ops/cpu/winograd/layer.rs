@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::{
     super::{
         buffer::Buffer,
-        matrix::{Matrix, Mode, multiply},
+        matrix::{Matrix, Mode, multiply_into},
     },
     filters,
     layout::{from_grid, to_grid},
@@ -58,8 +58,8 @@ impl<'a> Layer<'a> {
 
     /// The filters of one place of a transformed tile.
     fn filters(&self, place: usize) -> Matrix<'_> {
-        let count = self.plan.depth() * self.plan.filters;
-        Matrix::new(&self.filters[place * count..][..count], self.plan.depth(), self.plan.filters)
+        let count = self.plan.group_depth() * self.plan.filters;
+        Matrix::new(&self.filters[place * count..][..count], self.plan.group_depth(), self.plan.filters)
     }
 
     pub(super) fn forward(&self, images: &[f32], bias: &[f32]) -> Result<Output, Misfit> {
@@ -90,7 +90,12 @@ impl<'a> Layer<'a> {
             products.par_chunks_mut(product_plane).enumerate().for_each(|(place, products)| {
                 let inputs =
                     Matrix::new(&transformed[place * input_plane..][..rows * plan.depth()], rows, plan.depth());
-                multiply(inputs, self.filters(place), &mut products[..rows * plan.filters], Mode::Replace);
+                for (channel, filter) in plan.groups() {
+                    let inputs = inputs.columns(channel, plan.group_depth());
+                    let filters = self.filters(place).columns(filter, plan.group_filters());
+                    let products = &mut products[filter..rows * plan.filters];
+                    multiply_into(inputs, filters, products, plan.filters, Mode::Replace);
+                }
             });
 
             let products = &*products;
@@ -177,7 +182,8 @@ impl<'a> Layer<'a> {
         let most = group * plan.tiles();
         let mut transformed = Buffer::new(plan.tile.planes() * (most * depth + PAD));
         let mut products = Buffer::new(plan.tile.planes() * (most * filters + PAD));
-        let mut filters_gradient = Buffer::new(plan.tile.planes() * depth * filters);
+        let (group_depth, group_filters) = (plan.group_depth(), plan.group_filters());
+        let mut filters_gradient = Buffer::new(plan.tile.planes() * group_depth * filters);
         let mut bias_gradients = Buffer::new(batch * filters);
         let mut images_gradient = Buffer::new(if input_gradient { images.len() } else { 0 });
 
@@ -204,14 +210,20 @@ impl<'a> Layer<'a> {
 
             let mode = if first == 0 { Mode::Replace } else { Mode::Add };
             let products = &*products;
-            let places = transformed.par_chunks_mut(input_plane).zip(filters_gradient.par_chunks_mut(depth * filters));
+            let places =
+                transformed.par_chunks_mut(input_plane).zip(filters_gradient.par_chunks_mut(group_depth * filters));
             places.enumerate().for_each(|(place, (transformed, filters_gradient))| {
                 let products = Matrix::new(&products[place * product_plane..][..rows * filters], rows, filters);
                 let transformed = &mut transformed[..rows * depth];
-                let inputs = Matrix::new(transformed, rows, depth);
-                multiply(inputs.transposed(), products, filters_gradient, mode);
-                if input_gradient {
-                    multiply(products, self.filters(place).transposed(), transformed, Mode::Replace);
+                for (channel, filter) in plan.groups() {
+                    let inputs = Matrix::new(transformed, rows, depth).columns(channel, group_depth);
+                    let products = products.columns(filter, group_filters);
+                    multiply_into(inputs.transposed(), products, &mut filters_gradient[filter..], filters, mode);
+                    if input_gradient {
+                        let filters = self.filters(place).columns(filter, group_filters);
+                        let transformed = &mut transformed[channel..];
+                        multiply_into(products, filters.transposed(), transformed, depth, Mode::Replace);
+                    }
                 }
             });
 

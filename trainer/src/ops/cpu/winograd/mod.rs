@@ -46,7 +46,7 @@ fn plans<T: Tape<f32, Cpu>>(call: &Tower<Cpu, T>) -> Option<Vec<Plan>> {
     let mut input = (channels, height, width);
     let plans = call.stages.iter().map(|stage| {
         let extras = Extras { relu: true, pool: stage.pool };
-        let plan = Plan::new(input, stage.weight.shape().0, stage.window, extras)?;
+        let plan = Plan::new(input, (stage.weight.shape().0, stage.weight.shape().1), stage.window, extras)?;
         input = plan.output();
         Some(plan)
     });

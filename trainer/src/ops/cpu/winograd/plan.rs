@@ -35,6 +35,8 @@ pub(in crate::ops::cpu) struct Plan {
     pub(super) window: Window,
     /// Channels of the output.
     pub(super) filters: usize,
+    /// Channels of the image that a filter sees: those of its group.
+    pub(super) group: usize,
     /// Rows of the convolution's output that are looked at.
     pub(super) rows: usize,
     /// Columns of the convolution's output that are looked at.
@@ -43,11 +45,11 @@ pub(in crate::ops::cpu) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a convolution of `channels`×`height`×`width` to `filters` channels; `None` where this path does not fit
-    /// it, or saves nothing.
+    /// The plan for a convolution of `channels`×`height`×`width` to `filters` channels, each of which sees `group` of the image's;
+    /// `None` where this path does not fit it, or saves nothing.
     pub(in crate::ops::cpu) fn new(
         (channels, height, width): (usize, usize, usize),
-        filters: usize,
+        (filters, group): (usize, usize),
         window: Window,
         extras: Extras,
     ) -> Option<Self> {
@@ -63,7 +65,7 @@ impl Plan {
         let taps = window.kernel.div_ceil(window.stride);
         let cost = |tile: &Tile| tiles(*tile, rows, columns) * tile.planes();
         let tile = Tile::ALL.into_iter().filter(|tile| tile.taps() == taps).min_by_key(cost)?;
-        let plan = Self { tile, channels, height, width, window, filters, rows, columns, extras };
+        let plan = Self { tile, channels, height, width, window, filters, group, rows, columns, extras };
         let fits = plan.depth().is_multiple_of(LANES) && filters.is_multiple_of(LANES);
         let saves = plan.tiles() * tile.planes() < rows * columns * taps * taps;
         (fits && saves).then_some(plan)
@@ -72,6 +74,23 @@ impl Plan {
     /// Channels of the grid.
     pub(super) fn depth(&self) -> usize {
         self.channels * self.window.stride * self.window.stride
+    }
+
+    /// Channels of the grid that a filter sees.
+    pub(super) fn group_depth(&self) -> usize {
+        self.group * self.window.stride * self.window.stride
+    }
+
+    /// Numbers of the groups, each with its first channel of the grid and its first filter.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (depth, groups) = (self.group_depth(), self.channels / self.group);
+        let filters = self.filters / groups;
+        (0..groups).map(move |group| (group * depth, group * filters))
+    }
+
+    /// Filters of a group.
+    pub(super) fn group_filters(&self) -> usize {
+        self.filters / (self.channels / self.group)
     }
 
     /// Whether the grid is another image than the given one.
