@@ -21,10 +21,11 @@ impl Step {
     fn new(layer: &Layer, weights: &VarBuilder) -> candle_core::Result<Self> {
         let weights = weights.pp(layer.name);
         Ok(match layer.kind {
-            Kind::MaxPool { kernel, stride } => Self::MaxPool { kernel, stride },
+            Kind::MaxPool { kernel, stride, .. } => Self::MaxPool { kernel, stride },
             Kind::Linear { relu, .. } => Self::Linear(linear(layer.fan_in(), layer.output.channels, weights)?, relu),
-            Kind::Conv { kernel, stride, padding } => {
-                let config = Conv2dConfig { stride, padding, ..Default::default() };
+            Kind::LocalResponseNorm => candle_core::bail!("{}: candle has no local response normalisation", layer.name),
+            Kind::Conv { kernel, stride, padding, groups } => {
+                let config = Conv2dConfig { stride, padding, groups, ..Default::default() };
                 Self::Conv(conv2d(layer.input.channels, layer.output.channels, kernel, config, weights)?)
             }
         })
