@@ -105,8 +105,11 @@ impl Resize {
         Ok(if width <= height { (shorter, side) } else { (side, shorter) })
     }
 
-    /// The sides of the resized image, columns and rows, and where on each the input of those sizes begins.
-    fn placed(self, image: (usize, usize), input: (usize, usize)) -> Result<[(usize, usize); 2], PreprocessError> {
+    /// The columns of the resized image and the first one of them that the input has, and the same of the rows.
+    ///
+    /// # Errors
+    /// As [`Resize::sides`].
+    pub fn placed(self, image: (usize, usize), input: (usize, usize)) -> Result<[(usize, usize); 2], PreprocessError> {
         let (columns, rows) = self.sides(image, input)?;
         let begin = |side: usize, cut: usize| (side, half_to_even(side.saturating_sub(cut)));
         Ok([begin(columns, input.0), begin(rows, input.1)])
