@@ -138,6 +138,18 @@ pub struct Classify {
     #[arg(long, hide_short_help = true)]
     pub accept_damaged: bool,
 
+    /// Turn images as their Exif orientation says; --orient=false leaves them as they are stored [default: as the weights were
+    /// trained]
+    #[arg(
+        long,
+        value_name = "YES",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_short_help = true
+    )]
+    pub orient: Option<bool>,
+
     /// Search folders with all that is below them; this is the default
     #[arg(short, long, overrides_with = "no_recursive", hide_short_help = true)]
     pub recursive: bool,

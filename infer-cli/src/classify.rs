@@ -99,7 +99,8 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     }
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-    let decoding = decode::Options { accept_damaged: args.accept_damaged };
+    let orient = args.orient.unwrap_or(classifier.preprocessing.orient);
+    let decoding = decode::Options { accept_damaged: args.accept_damaged, orient };
     let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, &pool));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };

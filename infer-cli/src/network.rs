@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use image_files::{
     checks::{self, Checks},
-    preprocessing::{Normalisation, understand},
+    preprocessing::Preprocessing,
     weights::{CHECKPOINT, IS_CHECKPOINT},
 };
 use infer_core::{
@@ -197,8 +197,8 @@ pub struct Classifier<'w> {
     pub network: Network<'w>,
     /// One a class, in order; where there are fewer than outputs, those behind mean nothing.
     pub labels: Vec<String>,
-    /// Normalisation that the network expects, if any.
-    pub normalisation: Option<Normalisation>,
+    /// Way of an image to the network's input.
+    pub preprocessing: Preprocessing,
     /// The folder of the images that it was trained on, if the file says so.
     pub data: Option<PathBuf>,
     /// Limits that images like those it was trained on keep, if the file states some.
@@ -216,11 +216,13 @@ impl<'w> Classifier<'w> {
         let header = Header::parse(file)?;
         let network = Network::new(file, &header, backend)?;
         let preprocessing = header.metadata("preprocessing");
-        let (side, outputs) = {
+        let (input, outputs) = {
             let network = network.network()?;
-            (network.description().input().side, network.classes())
+            (network.description().input(), network.classes())
         };
-        let normalisation = preprocessing.map(|text| understand(&text.to_string(), side)).transpose()?;
+        let preprocessing =
+            preprocessing.map(|text| Preprocessing::understand(&text.to_string(), input)).transpose()?;
+        let preprocessing = preprocessing.unwrap_or_else(|| Preprocessing::usual(input));
         let named = header.metadata("classes").map(|text| json_labels(&text.to_string(), *CLASSES.start()..=outputs));
         let labels = match (labels, named) {
             (Some(path), named) => {
@@ -234,7 +236,7 @@ impl<'w> Classifier<'w> {
         };
         let data = header.metadata("data").map(|folder| PathBuf::from(folder.to_string()));
         let checks = header.metadata(checks::KEY).map(|text| Checks::read(&text.to_string())).transpose()?;
-        Ok(Self { network, labels, normalisation: normalisation.flatten(), data, checks })
+        Ok(Self { network, labels, preprocessing, data, checks })
     }
 }
 

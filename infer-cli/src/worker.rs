@@ -2,18 +2,14 @@
 
 use std::{path::Path, thread};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use image_files::{
     checks::{Checks, border},
     decode,
-    gray::preprocess,
-    preprocessing::Normalisation,
+    pixels::preprocess,
+    preprocessing::Preprocessing,
 };
-use infer_core::{
-    alexnet, lenet5,
-    packed::{Line, Parallel, Serial},
-    preprocess::normalise,
-};
+use infer_core::packed::{Line, Parallel, Serial};
 use rayon::prelude::*;
 
 use crate::{
@@ -46,7 +42,7 @@ pub struct Worker<'n> {
     workspace: Vec<Line>,
     classes: usize,
     invert: bool,
-    normalisation: Option<Normalisation>,
+    preprocessing: Preprocessing,
     checks: Option<Checks>,
     /// Means of the images' outermost pixels, where they are checked.
     borders: Vec<f32>,
@@ -74,7 +70,7 @@ impl<'n> Worker<'n> {
             network,
             classes: classifier.labels.len(),
             invert,
-            normalisation: classifier.normalisation,
+            preprocessing: classifier.preprocessing,
             checks: classifier.checks,
             borders: vec![0.0; BATCH],
             decoding,
@@ -90,16 +86,12 @@ impl pipeline::Worker for Worker<'_> {
         let input_len = input.values();
         let values = self.images.chunks_exact_mut(input_len).nth(place);
         let values = values.with_context(|| format!("there is no room for image {place} of a batch"))?;
-        match (input.channels, input.side) {
-            (1, alexnet::SIDE) => preprocess::<{ alexnet::SIDE }>(&image, self.invert, values.as_chunks_mut().0)?,
-            (1, lenet5::SIDE) => preprocess::<{ lenet5::SIDE }>(&image, self.invert, values.as_chunks_mut().0)?,
-            (channels, side) => bail!("images of {channels}×{side}×{side} cannot be made of files"),
-        }
+        preprocess(&image, self.preprocessing.resize, input.side, self.invert, values)?;
         if let (Some(_), Some(mean)) = (self.checks, self.borders.get_mut(place)) {
             *mean = border(values, input.side) as f32;
         }
-        if let Some(Normalisation { mean, std }) = self.normalisation {
-            normalise(values, mean, std);
+        if let Some(normalisation) = self.preprocessing.normalisation {
+            normalisation.apply(values);
         }
         Ok(())
     }

@@ -4,8 +4,10 @@ mod common;
 
 use std::fs;
 
-use common::{ALEXNET, Folder, paths, picture, tensors, write};
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
+use common::{ALEXNET, Folder, LENET5, paths, picture, tensors, write};
+use image::{
+    DynamicImage, ExtendedColorType, GrayImage, ImageEncoder, ImageFormat, RgbImage, RgbaImage, codecs::png::PngEncoder,
+};
 use infer_core::{
     alexnet,
     alexnet::AlexNet,
@@ -115,6 +117,38 @@ fn images_of_any_size_and_colour_are_prepared_as_for_training() {
     preprocess::resize_bilinear(90, 50, pixel, &mut input[0]).unwrap();
     let expected = packed_logits(&file, &input);
     assert_eq!(logits(&records[0]), expected);
+}
+
+#[test]
+fn images_are_turned_cut_and_normalised_as_the_weights_say() {
+    let folder = Folder::new();
+    let description = r#"{"color":"grayscale-bt601","range":[0,1],"resize":"bilinear-antialias","shorter_side":33,"crop":"center","height":28,"width":28,"orientation":"exif","mean":0.25,"std":0.5}"#;
+    write(&folder.path("lenet5.safetensors"), tensors(&LENET5), &[("preprocessing", description)]);
+    let photo = RgbImage::from_fn(90, 51, |x, y| image::Rgb([(x * 2) as u8, (y * 5) as u8, ((x + y) % 200) as u8]));
+    // Exif data of one field: orientation 6, to be turned to the right by a quarter.
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let mut encoder = PngEncoder::new(fs::File::create(folder.path("photo.png")).unwrap());
+    encoder.set_exif_metadata(exif.to_vec()).unwrap();
+    encoder.write_image(&photo, 90, 51, ExtendedColorType::Rgb8).unwrap();
+    let file = fs::read(folder.path("lenet5.safetensors")).unwrap();
+    let expected = |photo: &RgbImage| {
+        let (width, height) = photo.dimensions();
+        let mut input = [[[0.0; 28]; 28]];
+        let pixel = |x: usize, y: usize| [preprocess::luma(photo.get_pixel(x as u32, y as u32).0)];
+        let resize = preprocess::Resize::ShorterSide(33);
+        preprocess::resize_channels(resize, width as usize, height as usize, pixel, &mut input).unwrap();
+        preprocess::normalise(input[0].as_flattened_mut(), 0.25, 0.5);
+        packed_logits(&file, &input)
+    };
+    let found = |option: &[&str]| {
+        let (records, status) = folder.records(&[&["photo.png", "--logits"], option].concat());
+        assert_eq!(status, 0);
+        logits(&records[0])
+    };
+    let turned = expected(&image::imageops::rotate90(&photo));
+    assert_eq!(found(&[]), turned);
+    assert_eq!(found(&["--orient"]), turned);
+    assert_eq!(found(&["--orient=false"]), expected(&photo));
 }
 
 #[test]

@@ -85,6 +85,7 @@ codes! {
     EmptyImage = 200, "image has no pixels";
     ImageTooLarge = 201, "side of the image is too long";
     FrameLength = 202, "frame has another number of pixels than the network's input";
+    CropTooLarge = 203, "side is resized to less than what is cut out of it reaches to";
 }
 
 /// Writes the number and the meaning, as `14: unused bytes before a tensor`.

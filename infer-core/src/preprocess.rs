@@ -1,4 +1,4 @@
-//! From pixels to a network's input: luma, bilinear resize, normalisation if any, with no memory but the output.
+//! From pixels to a network's input: luma or colour, bilinear resize, crop and normalisation if any, with no memory but the output.
 //!
 //! This is the first step of the flow (image → **preprocess** → forward → classify), the same for training, the
 //! command line and firmware. Pixels are read in order, each once, so a camera can be resized while it is read.
@@ -6,7 +6,7 @@
 mod luma;
 mod resize;
 
-pub use resize::resize_bilinear;
+pub use resize::{resize_bilinear, resize_channels, resize_part};
 
 use crate::code::Code;
 
@@ -26,6 +26,13 @@ pub enum PreprocessError {
         /// The side found, in pixels.
         side: usize,
     },
+    /// A side of the image is resized to less than what is cut out of it reaches to.
+    Crop {
+        /// The least side of the resized image, in pixels.
+        expected: usize,
+        /// The side that it is resized to.
+        found: usize,
+    },
     /// A frame has another number of pixels than the network's input.
     Frame {
         /// Pixels of the input.
@@ -42,6 +49,7 @@ impl PreprocessError {
         match self {
             Self::Empty => Code::EmptyImage,
             Self::TooLarge { .. } => Code::ImageTooLarge,
+            Self::Crop { .. } => Code::CropTooLarge,
             Self::Frame { .. } => Code::FrameLength,
         }
     }
@@ -58,12 +66,61 @@ impl core::fmt::Display for PreprocessError {
         match self {
             Self::Empty => f.write_str("the image has no pixels"),
             Self::TooLarge { side } => write!(f, "a side of the image is {side} pixels, the most is {MAX_SIDE}"),
+            Self::Crop { expected, found } => {
+                write!(f, "expected a side to be resized to {expected} pixels or more, found {found}")
+            }
             Self::Frame { expected, found } => write!(f, "expected a frame of {expected} pixels, found {found}"),
         }
     }
 }
 
 impl core::error::Error for PreprocessError {}
+
+/// Resize of an image to a network's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Resize {
+    /// To the sides of the input, whatever the image's are to each other.
+    Exact,
+    /// The shorter side to so many pixels and the longer one in proportion, its fraction of a pixel cut off; the input is the
+    /// centre of that, half a pixel going to the even side.
+    ShorterSide(usize),
+}
+
+impl Resize {
+    /// Columns and rows of the image of that width and height when it is resized for an input of those columns and rows.
+    ///
+    /// # Errors
+    /// An image without pixels, or a longer side above [`MAX_SIDE`].
+    pub fn sides(self, image: (usize, usize), input: (usize, usize)) -> Result<(usize, usize), PreprocessError> {
+        let (width, height) = image;
+        let Self::ShorterSide(shorter) = self else { return Ok(input) };
+        let (short, long) = (width.min(height) as u64, width.max(height) as u64);
+        let longer = (shorter as u64).saturating_mul(long).checked_div(short).ok_or(PreprocessError::Empty)?;
+        let side = usize::try_from(longer).unwrap_or(usize::MAX);
+        if side > MAX_SIDE {
+            return Err(PreprocessError::TooLarge { side });
+        }
+        Ok(if width <= height { (shorter, side) } else { (side, shorter) })
+    }
+
+    /// The columns of the resized image and the first one of them that the input has, and the same of the rows.
+    ///
+    /// # Errors
+    /// As [`Resize::sides`].
+    pub fn placed(self, image: (usize, usize), input: (usize, usize)) -> Result<[(usize, usize); 2], PreprocessError> {
+        let (columns, rows) = self.sides(image, input)?;
+        let begin = |side: usize, cut: usize| (side, half_to_even(side.saturating_sub(cut)));
+        Ok([begin(columns, input.0), begin(rows, input.1)])
+    }
+}
+
+/// Half of a length, rounded to the nearest whole number, of two to the even one.
+const fn half_to_even(length: usize) -> usize {
+    let half = length / 2;
+    half + (length % 2) * (half % 2)
+}
 
 /// Luma of an 8-bit RGB pixel, 0 to 1: `(0.299 R + 0.587 G + 0.114 B) / 255` (ITU-R BT.601).
 #[must_use]
@@ -85,6 +142,12 @@ pub fn gray(value: u8) -> f32 {
         values
     };
     GRAY[usize::from(value)]
+}
+
+/// Values of an 8-bit RGB pixel, 0 to 1.
+#[must_use]
+pub fn rgb(pixel: [u8; 3]) -> [f32; 3] {
+    pixel.map(gray)
 }
 
 /// Writes a gray frame that is as large as the network's input, row by row, into it: 0 to 1. The same values as those of
@@ -117,6 +180,17 @@ pub fn normalise(values: &mut [f32], mean: f32, std: f32) {
     }
 }
 
+/// [`normalise`] for each channel of an image: `x = (x − mean[c]) / std[c]`.
+pub fn normalise_channels<const C: usize, const H: usize, const W: usize>(
+    image: &mut [[[f32; W]; H]; C],
+    mean: &[f32; C],
+    std: &[f32; C],
+) {
+    for (plane, (mean, std)) in image.iter_mut().zip(mean.iter().zip(std)) {
+        normalise(plane.as_flattened_mut(), *mean, *std);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +204,19 @@ mod tests {
         assert_eq!(direct, resized);
         let refused = PreprocessError::Frame { expected: 780, found: 779 };
         assert_eq!(gray_frame(&frame[1..], &mut direct), Err(refused));
+    }
+
+    #[test]
+    fn each_channel_has_its_mean_and_deviation() {
+        let mut image = [[[0.25, 0.75]], [[1.0, 0.0]], [[0.5, 0.5]]];
+        normalise_channels(&mut image, &[0.25, 0.5, 0.0], &[0.5, 0.25, 2.0]);
+        assert_eq!(image, [[[0.0, 1.0]], [[2.0, -2.0]], [[0.25, 0.25]]]);
+        assert_eq!(rgb([255, 0, 51]), [1.0, 0.0, 0.2]);
+    }
+
+    #[test]
+    fn halves_go_to_the_even_side() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(half_to_even), [0, 0, 1, 2, 2, 2, 3, 4]);
     }
 
     #[test]

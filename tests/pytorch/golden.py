@@ -8,6 +8,7 @@ of the gradients of a batch, and torchvision's resize of a formula image at some
 """
 
 import json
+import sys
 from pathlib import Path
 
 import networks
@@ -20,7 +21,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 def write(name: str, values: dict) -> None:
-    values = {"made_by": f"tests/pytorch/golden.py, torch {torch.__version__}"} | values
+    values = {"made_by": f"tests/pytorch/{Path(sys.argv[0]).name}, torch {torch.__version__}"} | values
     (GOLDEN / name).write_text(json.dumps(values, indent=1) + "\n")
 
 

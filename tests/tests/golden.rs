@@ -1,4 +1,4 @@
-//! Values that PyTorch and torchvision made, see `tests/pytorch/golden.py`.
+//! Values that PyTorch and torchvision made, see `tests/pytorch/golden.py` and `preprocessing.py`.
 
 use dfdx::nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorName, ViewTensorRef};
 use dfdx::prelude::{
@@ -6,6 +6,7 @@ use dfdx::prelude::{
 };
 use infer_core::describe::Description;
 use infer_core::packed::{self, Backend, Line, LinearWeights, Plan, Serial};
+use infer_core::preprocess::{Resize, normalise_channels, resize_channels, rgb};
 use infer_core::tensor::FloatArray;
 use infer_core::weights::Weights;
 use infer_core::{alexnet, alexnet_2012, alexnet_imagenet, lenet5, preprocess};
@@ -233,4 +234,61 @@ fn resize<const SIDE: usize>(width: usize, height: usize, pixel: impl Fn(usize, 
     let mut output = vec![[0.0; SIDE]; SIDE];
     preprocess::resize_bilinear(width, height, pixel, &mut output).unwrap();
     output.into_flattened()
+}
+
+/// Resizes bytes of three channels, and keeps some values: those of [0, 1], and what is left of them by `normalised`.
+fn photograph<const SIDE: usize>(
+    resize: Resize,
+    (width, height): (usize, usize),
+    pixels: &[u8],
+    normalised: Option<&[[f32; 3]; 2]>,
+) -> Vec<f32> {
+    let mut planes = vec![[[0.0; SIDE]; SIDE]; 3];
+    let planes: &mut [_; 3] = planes.as_mut_slice().try_into().unwrap();
+    let pixel = |x: usize, y: usize| rgb(pixels.as_chunks().0[y * width + x]);
+    resize_channels(resize, width, height, pixel, planes).unwrap();
+    if let Some([mean, std]) = normalised {
+        normalise_channels(planes, mean, std);
+    }
+    planes.as_flattened().as_flattened().to_vec()
+}
+
+#[test]
+fn photographs_become_torchvisions_inputs() {
+    let golden = golden("preprocessing.json");
+    let cases = golden["cases"].as_array().expect("cases");
+    assert!(cases.len() >= 14);
+    let channels =
+        |key: &str| <[f32; 3]>::try_from(numbers(&golden[key]).iter().map(|v| *v as f32).collect::<Vec<_>>());
+    let preset = ["mean", "std"].map(|key| channels(key).expect(key));
+    let mut normalised = 0;
+    for (stream, case) in cases.iter().enumerate() {
+        let size = |key: &str| case[key].as_u64().map(|size| size as usize);
+        let (size_of, short) = (|key: &str| size(key).expect(key), size("short"));
+        let (sizes, side, step) = ((size_of("width"), size_of("height")), size_of("side"), size_of("step"));
+        let unit = formula::values(3000 + stream as u64, sizes.0 * sizes.1 * 3).map(|v| (v + 1.0) / 2.0);
+        let pixels: Vec<u8> = unit.map(|v| (v * 256.0) as u8).collect();
+        let resize = short.map_or(Resize::Exact, Resize::ShorterSide);
+        let found = |preset| match side {
+            28 => photograph::<28>(resize, sizes, &pixels, preset),
+            224 => photograph::<224>(resize, sizes, &pixels, preset),
+            _ => panic!("no such input"),
+        };
+        let compare = |found: &[f32], key: &str, white: f64, bound: f64| {
+            let (found, expected) = (found.iter().step_by(step), numbers(&case[key]));
+            assert_eq!(found.len(), expected.len());
+            let errors = found.zip(expected).map(|(found, expected)| (f64::from(*found) - expected / white).abs());
+            let worst = errors.fold(0.0, f64::max);
+            assert!(worst <= bound, "{sizes:?}, {resize:?} to {side}: off by {worst} from {key}");
+        };
+        let values = found(None);
+        compare(&values, "tensor_f32", 1.0, 1e-5);
+        compare(&values, "tensor_f64", 1.0, 1e-6);
+        compare(&values, "pillow", 255.0, 1.0 / 255.0);
+        if !case["normalised"].is_null() {
+            compare(&found(Some(&preset)), "normalised", 1.0, 1e-5 / 0.224);
+            normalised += 1;
+        }
+    }
+    assert!(normalised >= 5);
 }

@@ -10,12 +10,12 @@ use std::{
 
 use dfdx::tensor::Cpu;
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
-use infer_core::lenet5::DESCRIPTION;
+use infer_core::{lenet5::DESCRIPTION, preprocess::Resize};
 use serde_json::Value;
 use trainer::{
     data::{
         Dataset, LabelledImages, Origin,
-        folder::{TestShare, Unreadable},
+        folder::{KEPT_SIDE, Reading, TestShare, Unreadable},
     },
     export,
     model::{Initialisation, LeNet5, Network},
@@ -61,8 +61,8 @@ fn read(folder: &Path, share: TestShare) -> Result<Dataset, String> {
 }
 
 fn read_with(folder: &Path, share: TestShare, unreadable: Unreadable) -> Result<Dataset, String> {
-    let shrink = <LeNet5<Cpu> as Network<Cpu>>::shrink;
-    Dataset::read_folder(folder, share, shrink, unreadable, &|_| {}).map_err(|error| error.to_string())
+    let reading = Reading::of(DESCRIPTION.input(), Resize::Exact, KEPT_SIDE, false);
+    Dataset::read_folder(folder, share, reading, unreadable, &|_| {}).map_err(|error| error.to_string())
 }
 
 fn share(share: f64, seed: u64) -> TestShare {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
+use infer_core::preprocess::Resize;
 use trainer::{
+    data::Frame,
     model::{AlexNet, Initialisation, LeNet5, ModelError, Network, Summary},
     nn::{DropHalf, Logits},
     ops::{Conv2d, ConvOptions, MaxPool2d, Window, portable},
@@ -251,15 +253,19 @@ fn images_are_preprocessed_to_the_networks_size() {
     let (width, height) = (9, 5);
     let pixels: Vec<u8> = (0..width * height).map(|index| (index * 5) as u8).collect();
     let mut output = vec![0.0; 28 * 28];
-    <LeNet5<Cpu> as Network<Cpu>>::preprocess(width, height, &pixels, &mut output).unwrap();
+    let preprocess = |width, height, pixels: &[u8], output: &mut [f32]| {
+        let frame = Frame::new(1, width, height, pixels);
+        <LeNet5<Cpu> as Network<Cpu>>::preprocess(&frame, Resize::Exact, output)
+    };
+    preprocess(width, height, &pixels, &mut output).unwrap();
     let mut expected = [[0.0; 28]; 28];
     let pixel = |x: usize, y: usize| f32::from(pixels[y * width + x]) / 255.0;
     infer_core::preprocess::resize_bilinear(width, height, pixel, &mut expected).unwrap();
     assert_eq!(output, expected.as_flattened());
 
-    let refused = <LeNet5<Cpu> as Network<Cpu>>::preprocess(width, height + 1, &pixels, &mut output).unwrap_err();
+    let refused = preprocess(width, height + 1, &pixels, &mut output).unwrap_err();
     assert_eq!(refused.to_string(), "the pixels of an image: expected 54 values, found 45");
-    let refused = <LeNet5<Cpu> as Network<Cpu>>::preprocess(width, height, &pixels, &mut output[1..]).unwrap_err();
+    let refused = preprocess(width, height, &pixels, &mut output[1..]).unwrap_err();
     assert_eq!(refused.to_string(), "a network's input: expected 784 values, found 783");
-    assert!(<LeNet5<Cpu> as Network<Cpu>>::preprocess(0, 0, &[], &mut output).is_err());
+    assert!(preprocess(0, 0, &[], &mut output).is_err());
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dfdx::tensor::Cpu;
-use image_files::preprocessing::Normalisation;
+use image_files::preprocessing::{Normalisation, Preprocessing};
 use trainer::{
     data::{Dataset, augment::Augmentation},
     export,
@@ -50,13 +50,13 @@ fn options() -> Options {
 fn mirrored_evaluation_takes_the_mean_of_logits() {
     let network = Net::init(&Cpu::default(), 10, Initialisation::He, 3).unwrap();
     let positions: Vec<usize> = (50..257).collect();
-    let normalisation = Normalisation { mean: 0.25, std: 0.5 };
+    let normalisation = Some(Normalisation::Gray { mean: 0.25, std: 0.5 });
     let of = |mirrored| {
         let images = ImageSet {
             data: &DATA.test,
             positions: &positions,
             batch_size: 32,
-            normalisation: Some(normalisation),
+            preprocessing: Preprocessing { normalisation, ..Preprocessing::PLAIN },
             mirrored,
         };
         evaluate(&network, &images, |_, _| Ok(())).unwrap().tally.scores()
@@ -129,8 +129,13 @@ fn it_learns_and_the_best_epoch_is_exported() {
     assert_eq!(metadata["epoch"], best.epoch.to_string());
     assert_eq!(metadata["test_accuracy"], format!("{:.6}", best.test.accuracy));
     let test = training::test_positions(&DATA, Some(1000));
-    let images =
-        ImageSet { data: &DATA.test, positions: &test, batch_size: 1000, normalisation: None, mirrored: false };
+    let images = ImageSet {
+        data: &DATA.test,
+        positions: &test,
+        batch_size: 1000,
+        preprocessing: Preprocessing::PLAIN,
+        mirrored: false,
+    };
     let scores = evaluate(&network, &images, |_, _| Ok(())).unwrap().tally.scores();
     assert_eq!(scores.accuracy, best.test.accuracy);
     assert!((scores.loss - best.test.loss).abs() < 1e-6);
@@ -322,8 +327,15 @@ fn a_run_that_is_stopped_anywhere_ends_as_one_that_is_not() {
             ..OptimiserOptions::default()
         },
         label_smoothing: 0.1,
-        augmentation: Augmentation { flip: true, shift: 2, brightness: 0.1, contrast: 0.1, erase: 0.5 },
-        normalisation: Some(Normalisation { mean: 0.25, std: 0.5 }),
+        augmentation: Augmentation {
+            flip: true,
+            shift: 2,
+            brightness: 0.1,
+            contrast: 0.1,
+            erase: 0.5,
+            ..Augmentation::default()
+        },
+        normalisation: Some(Normalisation::Gray { mean: 0.25, std: 0.5 }),
         ..options()
     };
     let whole = tempfile::tempdir().unwrap();

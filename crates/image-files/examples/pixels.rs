@@ -12,9 +12,9 @@ use image_files::decode::{self, Options};
 fn main() -> anyhow::Result<()> {
     let mut arguments = env::args_os().skip(1);
     let out = PathBuf::from(arguments.next().context("usage: pixels OUT FILE...")?);
-    let accept_damaged = env::var_os("ACCEPT_DAMAGED").is_some();
+    let [accept_damaged, orient] = ["ACCEPT_DAMAGED", "ORIENT"].map(|name| env::var_os(name).is_some());
     for (number, path) in arguments.enumerate() {
-        match decode::open(path.as_ref(), Options { accept_damaged }) {
+        match decode::open(path.as_ref(), Options { accept_damaged, orient }) {
             Ok((image, _)) => {
                 let (width, height) = (image.width(), image.height());
                 let (kind, pixels) = rgb(image);

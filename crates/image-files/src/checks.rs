@@ -77,10 +77,11 @@ impl Checks {
     }
 }
 
-/// Mean of the outermost pixels of a square image of one channel.
+/// Mean of the outermost pixels of a square image, over all its channels, which are planes one behind the other.
 #[must_use]
 pub fn border(image: &[f32], side: usize) -> f64 {
-    let rows = image.chunks_exact(side.max(1)).enumerate();
+    let planes = image.chunks_exact((side * side).max(1));
+    let rows = planes.flat_map(|plane| plane.chunks_exact(side.max(1)).enumerate());
     let (mut sum, mut count) = (0.0_f64, 0_u32);
     for (y, row) in rows {
         for (x, value) in row.iter().enumerate() {
@@ -125,5 +126,7 @@ mod tests {
         image[0] = 17.0;
         assert_eq!(border(&image, 5), 2.0);
         assert_eq!(border(&[0.5], 1), 0.5);
+        let three = [image, [4.0; 25], [6.0; 25]].concat();
+        assert_eq!(border(&three, 5), 4.0);
     }
 }

@@ -1,5 +1,5 @@
-//! From folders to gray pixels: which files are images ([`find`]), what is in them ([`decode`]), and how they become a
-//! network's input ([`gray`]), as a weights file says it ([`preprocessing`], [`checks`], [`weights`]); and which class a folder is named after ([`class`]).
+//! From folders to pixels: which files are images ([`find`]), what is in them ([`decode`]), and how they become a
+//! network's input ([`pixels`]), as a weights file says it ([`preprocessing`], [`checks`], [`weights`]); and which class a folder is named after ([`class`]).
 //! infer-cli classifies and trainer learns by the same code, so that an image is the same to both.
 
 /// The code of the README is compiled with the documentation's tests.
@@ -13,9 +13,9 @@ pub mod class;
 pub mod decode;
 mod error;
 pub mod find;
-pub mod gray;
 pub mod header;
 pub mod panics;
+pub mod pixels;
 pub mod preprocessing;
 pub mod weights;
 

@@ -31,12 +31,26 @@ fn off(name: &str, file: &[u8], options: Options) -> (f64, f64) {
 
 #[test]
 fn images_are_read_as_pillow_reads_them() {
-    for (name, file) in sample().iter().filter(|(name, _)| !name.starts_with("damaged")) {
+    for (name, file) in
+        sample().iter().filter(|(name, _)| !["damaged", "oriented"].iter().any(|kind| name.starts_with(kind)))
+    {
         let (most, mean) = off(name, file, Options::default());
         // Bytes that come of larger numbers, or of other colours, are rounded.
         let rounded = ["16", "float", "ycbcr", "deep"].iter().any(|kind| name.contains(kind));
         let (allowed, allowed_mean) = if rounded { (1.0, 0.51) } else { (0.0, 0.0) };
         assert!(most <= allowed && mean <= allowed_mean, "{name}: off by {most}, {mean} in the mean");
+    }
+}
+
+#[test]
+fn images_are_turned_as_pillow_turns_them_where_that_is_asked_for() {
+    let oriented: Vec<_> = sample().into_iter().filter(|(name, _)| name.starts_with("oriented")).collect();
+    assert_eq!(oriented.len(), 10);
+    for (name, file) in oriented {
+        assert_eq!(off(&name, &file, Options { orient: true, ..Options::default() }).0, 0.0, "{name}");
+        // Else they lie as they are stored.
+        let stored = decode(&file, Options::default()).unwrap();
+        assert_eq!((stored.width(), stored.height()), (19, 11), "{name}");
     }
 }
 
@@ -47,7 +61,7 @@ fn damaged_jpeg_is_refused_and_when_accepted_read_as_libjpeg_does() {
     for (name, file) in damaged {
         let error = decode(&file, Options::default()).unwrap_err().to_string();
         assert!(error.starts_with("the JPEG"), "{name}: {error}");
-        let (most, _) = off(&name, &file, Options { accept_damaged: true });
+        let (most, _) = off(&name, &file, Options { accept_damaged: true, ..Options::default() });
         assert_eq!(most, 0.0, "{name}");
     }
 }
@@ -85,7 +99,7 @@ fn mutate(rounds: usize) {
                 mutated.truncate(1 + random.below(mutated.len()));
             }
             let accept_damaged = round % 2 == 1;
-            if let Err(error) = decode(&mutated, Options { accept_damaged }) {
+            if let Err(error) = decode(&mutated, Options { accept_damaged, orient: true }) {
                 let error = format!("{error:#}");
                 assert!(!error.contains("decoder failed on this file"), "{name}: a panic in round {round}");
             }

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Args;
 use dfdx::tensor::Cpu;
-use image_files::{atomic, checks, preprocessing::Normalisation};
+use image_files::{atomic, checks, preprocessing::Preprocessing};
 use infer_core::{alexnet_low_rank as low, describe::Description};
 use rand::seq::SliceRandom;
 use reporting::{
@@ -33,7 +33,7 @@ use crate::{
     export::{self, Metadata, StoredFile},
     model::{AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     random,
-    training::{self, config::PRODUCER, evaluate::ImageSet, start},
+    training::{self, config::PRODUCER, evaluate::ImageSet},
 };
 
 /// Options of `compress`.
@@ -158,7 +158,7 @@ impl CompressArgs {
         positions.truncate(self.calibration);
         let images = counted(positions.len(), "training image");
         self.messages.note(&format!("Calibrating on {images}"));
-        let calibration = inputs::<_, N>(&source.dataset.train, &positions, source.normalisation)?;
+        let calibration = inputs::<_, N>(&source.dataset.train, &positions, &source.preprocessing)?;
 
         let factored = self.rank.map(|rank| self.factorise(rank, &source.trained, &calibration)).transpose()?;
         let smaller = factored.as_ref().map_or(&source.trained, |factored| &factored.trained);
@@ -183,14 +183,14 @@ impl CompressArgs {
             data: &source.dataset.test,
             positions: &tested,
             batch_size: COMPARED_AT_ONCE,
-            normalisation: source.normalisation,
+            preprocessing: source.preprocessing,
             mirrored: false,
         };
         let comparison = compare::<N>([before, after], &set)?;
 
         let mut metadata = self.metadata(&source.metadata, smaller.description(), positions.len(), &comparison);
         if self.checks {
-            let limits = limits(after, &calibration, source.normalisation)?;
+            let limits = limits(after, &calibration, source.preprocessing.normalisation)?;
             metadata.insert(checks::KEY.to_string(), serde_json::to_string(&limits)?);
         }
         let bytes = match &integers {
@@ -277,7 +277,7 @@ struct Source<N> {
     trained: Trained,
     metadata: Metadata,
     dataset: Dataset,
-    normalisation: Option<Normalisation>,
+    preprocessing: Preprocessing,
     network: PhantomData<N>,
 }
 
@@ -285,8 +285,7 @@ impl<N: Network<Cpu>> Source<N> {
     fn read(path: &Path, file: &StoredFile, args: &CompressArgs) -> anyhow::Result<Self> {
         let trained = Trained::read(file, N::DESCRIPTION)?;
         let metadata = file.metadata.clone();
-        let normalisation = start::stored_normalisation(path, &metadata, N::DESCRIPTION)?.flatten();
-        let (dataset, _) = args.data.of_weights(path, &metadata, N::shrink, args.messages)?;
-        Ok(Self { trained, metadata, normalisation, dataset, network: PhantomData })
+        let (dataset, _, preprocessing) = args.data.of_weights(path, &metadata, N::DESCRIPTION, args.messages)?;
+        Ok(Self { trained, metadata, preprocessing, dataset, network: PhantomData })
     }
 }

@@ -28,7 +28,6 @@ use crate::{
         evaluation::MacroMean,
         metrics::{Scores, Tally},
         progress::{Observer, Phase, Progress},
-        start,
     },
 };
 
@@ -135,14 +134,14 @@ impl EvaluateArgs {
         );
         let metadata = file.metadata.clone();
         let stored = Stored::<N>::read(&path, file)?;
-        let normalisation = start::stored_normalisation(weights, &metadata, N::DESCRIPTION)?.flatten();
-        let (dataset, names) = self.data.of_weights(weights, &metadata, N::shrink, self.messages)?;
+        let (dataset, names, preprocessing) =
+            self.data.of_weights(weights, &metadata, N::DESCRIPTION, self.messages)?;
         let positions = training::test_positions(&dataset, self.test_limit);
         let images = ImageSet {
             data: &dataset.test,
             positions: &positions,
             batch_size: self.batch_size,
-            normalisation,
+            preprocessing,
             mirrored: self.mirrored,
         };
         let (mut shown, mut nothing) = (Progress::new(), ());

@@ -29,13 +29,13 @@ use infer_core::describe::{CLASSES, Description};
 use crate::{
     data::{
         DataFile, Dataset, Origin,
-        folder::{FolderError, Shrink, TestShare, Unreadable},
+        folder::{self, FolderError, KEPT_SIDE, Reading, TestShare, Unreadable},
         source::{self, Lookup},
     },
     export::Metadata,
     training::{TrainError, config::RunConfig, output, progress::say, start},
 };
-use image_files::atomic;
+use image_files::{atomic, preprocessing::Preprocessing};
 use reporting::words::with_causes;
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
@@ -256,7 +256,7 @@ impl DataArgs {
         })
     }
 
-    /// The data for weights in a file, and the names of the classes that they tell apart.
+    /// The data for weights in a file, the names of the classes that they tell apart, and the way of an image to their inputs.
     ///
     /// # Errors
     /// The weights were trained on a folder that is not named, or the data have other classes; those of reading the data.
@@ -264,16 +264,20 @@ impl DataArgs {
         &self,
         weights: &Path,
         metadata: &Metadata,
-        shrink: Shrink,
+        network: &Description,
         messages: MessageArgs,
-    ) -> anyhow::Result<(Dataset, Vec<String>)> {
+    ) -> anyhow::Result<(Dataset, Vec<String>, Preprocessing)> {
         let path = weights.display();
         if let Some(folder) = output::data_folder(metadata).filter(|_| self.data.is_none()) {
             let message =
                 format!("{path}: these weights were trained on the images in {folder}; name that folder with --data");
             return Err(UsageError(message).into());
         }
-        let dataset = self.read(output::test_share(metadata), shrink, messages)?;
+        let input = network.input();
+        let stored = start::stored_preprocessing(weights, metadata, network)?;
+        let preprocessing = stored.unwrap_or_else(|| Preprocessing::usual(input));
+        let reading = Reading::of(input, preprocessing.resize, KEPT_SIDE, preprocessing.orient);
+        let dataset = self.read(output::test_share(metadata), reading, messages)?;
         let names = output::class_names(metadata).unwrap_or_else(|| dataset.classes.clone());
         ensure!(
             start::same_classes(&names, &dataset),
@@ -281,12 +285,12 @@ impl DataArgs {
             names.join(", "),
             dataset.classes.join(", ")
         );
-        Ok((dataset, names))
+        Ok((dataset, names, preprocessing))
     }
 
     /// Finds, reads and checks the data set. `kept` says which images of a folder are for the test where the command line does
-    /// not, `shrink` how they are kept in memory.
-    fn read(&self, kept: Option<TestShare>, shrink: Shrink, messages: MessageArgs) -> anyhow::Result<Dataset> {
+    /// not, `reading` how they are kept in memory.
+    fn read(&self, kept: Option<TestShare>, reading: Reading, messages: MessageArgs) -> anyhow::Result<Dataset> {
         let folder = self.data.as_deref().filter(|folder| self.data_url.is_none() && !source::has_any(folder));
         let dataset = if let Some(folder) = folder {
             let kept = kept.unwrap_or_default();
@@ -298,7 +302,15 @@ impl DataArgs {
                 bar.set_length(images as u64);
                 bar.inc(1);
             };
-            let read = Dataset::read_folder(folder, TestShare { share, seed }, shrink, unreadable, &progress);
+            let share = TestShare { share, seed };
+            let images = folder::count(folder, share)?;
+            messages.note(&format!(
+                "{}: {} to read, in memory at most {} where they are of 4:3",
+                folder.display(),
+                counted(images, "image"),
+                bytes(images as u64 * reading.bytes() as u64)
+            ));
+            let read = Dataset::read_folder(folder, share, reading, unreadable, &progress);
             bar.finish_and_clear();
             if let Err(FolderError::Images { bad, .. }) = &read {
                 list_unreadable(bad)?;
@@ -352,6 +364,15 @@ fn reading_bar(folder: &Path) -> ProgressBar {
     }
     bar.set_message(folder.display().to_string());
     bar
+}
+
+/// A number of bytes in words, as 3.2 GB.
+fn bytes(count: u64) -> String {
+    match count as f64 {
+        count if count < 1e6 => format!("{:.0} kB", (count / 1e3).ceil()),
+        count if count < 1e9 => format!("{:.0} MB", (count / 1e6).ceil()),
+        count => format!("{:.1} GB", count / 1e9),
+    }
 }
 
 /// Where images that cannot be read are listed.

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use dfdx::tensor::Cpu;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use image_files::class::folder_names;
 
 use super::{DataArgs, MessageArgs, counted, number};
-use crate::model::{AlexNet, Network};
+use crate::data::folder::{KEPT_SIDE, Reading};
 use image_files::atomic;
+use infer_core::{alexnet, preprocess::Resize};
 
 /// Options of `samples`.
 #[derive(Debug, Args)]
@@ -39,7 +39,8 @@ pub(super) struct SamplesArgs {
 impl SamplesArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         // Images that are larger than any network takes are written smaller.
-        let dataset = self.data.read(None, AlexNet::<Cpu>::shrink, self.messages)?;
+        let reading = Reading::of(alexnet::DESCRIPTION.input(), Resize::Exact, KEPT_SIDE, false);
+        let dataset = self.data.read(None, reading, self.messages)?;
         let test = &dataset.test;
         ensure!(
             self.count <= test.len(),

@@ -70,8 +70,11 @@ pub fn limits(
 
 /// Mean of the outermost pixels of an image before it was normalised.
 fn border(image: &[f32], side: usize, normalisation: Option<Normalisation>) -> f64 {
-    let mean = checks::border(image, side);
-    normalisation.map_or(mean, |Normalisation { mean: centre, std }| mean * f64::from(std) + f64::from(centre))
+    let Some(normalisation) = normalisation else { return checks::border(image, side) };
+    let channels = normalisation.channels();
+    let planes = image.chunks_exact((side * side).max(1)).zip(&channels);
+    let borders = planes.map(|(plane, (mean, std))| checks::border(plane, side) * f64::from(*std) + f64::from(*mean));
+    borders.sum::<f64>() / channels.len() as f64
 }
 
 /// Computes the logits of inputs, any number of them.
@@ -182,7 +185,11 @@ mod tests {
             image[inner] = -3.0;
         }
         assert_eq!(border(&image, 4, None), 9.0);
-        assert_eq!(border(&image, 4, Some(Normalisation { mean: 0.5, std: 0.25 })), 2.75);
+        assert_eq!(border(&image, 4, Some(Normalisation::Gray { mean: 0.5, std: 0.25 })), 2.75);
+        let three = [image, [1.0; 16], [-1.0; 16]].concat();
+        let normalisation = Normalisation::Rgb { mean: [0.5, 0.0, 0.25], std: [0.25, 0.5, 0.0] };
+        assert_eq!(border(&three, 4, Some(normalisation)), (2.75 + 0.5 + 0.25) / 3.0);
+        assert_eq!(border(&three, 4, None), 3.0);
         image[0] = 21.0;
         assert_eq!(border(&image, 4, None), 10.0);
     }

@@ -7,12 +7,11 @@ pub mod stored;
 
 use std::path::Path;
 
-use image_files::preprocessing::Normalisation;
+use image_files::preprocessing::Preprocessing;
 use infer_core::{
     describe::Description,
     int8::Int8Error,
     packed::{self, Backend, Line, LinearWeights, PackedError, Parallel, Plan},
-    preprocess::normalise,
     weights::Weights,
 };
 use rayon::prelude::*;
@@ -116,15 +115,14 @@ impl Trained {
 pub fn inputs<D: ConvDevice, N: Network<D>>(
     data: &LabelledImages,
     positions: &[usize],
-    normalisation: Option<Normalisation>,
+    preprocessing: &Preprocessing,
 ) -> Result<Vec<f32>, ModelError> {
     let length = N::DESCRIPTION.input().values();
     let mut inputs = vec![0.0; positions.len() * length];
     inputs.par_chunks_mut(length).zip(positions).try_for_each(|(input, &position)| {
-        let (width, height) = data.size(position);
-        N::preprocess(width, height, data.image(position), input)?;
-        if let Some(Normalisation { mean, std }) = normalisation {
-            normalise(input, mean, std);
+        N::preprocess(&data.frame(position), preprocessing.resize, input)?;
+        if let Some(normalisation) = preprocessing.normalisation {
+            normalisation.apply(input);
         }
         Ok::<(), ModelError>(())
     })?;

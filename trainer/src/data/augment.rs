@@ -4,9 +4,13 @@
 use rand::{Rng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    Frame,
+    colour::{Colours, Shares},
+};
 use crate::random;
 
-/// Augmentation of training images, before they are resized to the network's input.
+/// Augmentation of training images, but for their colours before they are resized to the network's input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
@@ -19,10 +23,20 @@ pub struct Augmentation {
     /// The most pixels by which an image is moved in each direction; black comes in from the border. The same as padding by
     /// so many pixels and cropping at random.
     pub shift: usize,
-    /// The most that is added to or taken from all values, as a share of white.
+    /// The most that is added to or taken from all values of a gray image, as a share of white; the most by which those of one in colour
+    /// grow or shrink, as a share of them.
     pub brightness: f32,
     /// The most by which differences from the image's mean grow or shrink, as a share of them.
     pub contrast: f32,
+    /// The most by which differences of colours from gray grow or shrink, as a share of them. Gray images have none.
+    pub saturation: f32,
+    /// The most by which hues turn, 0 to 0.5 of a turn.
+    pub hue: f32,
+    /// Standard deviation of the light that is added along the principal components of ImageNet's colours; 0.1 in AlexNet's paper.
+    pub lighting: f32,
+    /// Least share of an image's area that a random crop has, which becomes the network's input, its sides 3:4 to 4:3; 0 where
+    /// images are not cropped at random. 0.08 in torchvision's `RandomResizedCrop`.
+    pub random_crop: f32,
     /// Share of the images in which a rectangle is made black: 2 to 33 % of the area, the sides 0.3 to 3.3 to each other.
     ///
     /// Zhong et al., "Random erasing data augmentation", 2020, algorithm 1.
@@ -32,14 +46,23 @@ pub struct Augmentation {
 /// Draws for a rectangle that does not fit before none is made.
 const ERASE_ATTEMPTS: usize = 10;
 
+/// Draws for a crop that does not fit before the middle is taken.
+const CROP_ATTEMPTS: usize = 10;
+
 impl Augmentation {
     /// Whether it changes nothing.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Draws the changes in `epoch` to the image at `position` of the data set, which has `width` × `height` pixels.
-    pub fn draw(&self, seed: u64, epoch: usize, position: usize, (width, height): (usize, usize)) -> Changes {
+    /// Whether it changes colours, which gray images do not have.
+    pub fn colours(&self) -> bool {
+        (self.saturation, self.hue, self.lighting) != (0.0, 0.0, 0.0)
+    }
+
+    /// Draws the changes in `epoch` to the image at `position` of the data set.
+    pub fn draw(&self, seed: u64, epoch: usize, position: usize, frame: &Frame<'_>) -> Changes {
+        let Frame { channels, width, height, .. } = *frame;
         let mut random = random::generator(seed, b"augments", epoch as u64, position as u64);
         let flip =
             self.flip && random::generator(seed, b"mirrored", 0, position as u64).r#gen::<bool>() ^ (epoch % 2 == 1);
@@ -50,7 +73,23 @@ impl Augmentation {
         let contrast = 1.0 + self.contrast * random.gen_range(-1.0..1.0_f32);
         let erase = random.gen_range(0.0..1.0_f32) < self.erase;
         let erased = if erase { draw_rectangle(width, height, &mut random) } else { None };
-        Changes { flip, right, down, brightness, contrast, erased }
+        let crop = (self.random_crop > 0.0).then(|| {
+            let mut random = random::generator(seed, b"cropping", epoch as u64, position as u64);
+            draw_crop(self.random_crop.into(), width, height, &mut random)
+        });
+        let changes = Changes { flip, right, down, brightness, contrast, erased, crop, colours: None };
+        if channels == 1 {
+            return changes;
+        }
+        let shares = Shares {
+            brightness: self.brightness,
+            contrast: self.contrast,
+            saturation: self.saturation,
+            hue: self.hue,
+            lighting: self.lighting,
+        };
+        let colours = Colours::draw(shares, &mut random::generator(seed, b"coloured", epoch as u64, position as u64));
+        Changes { brightness: 0.0, contrast: 1.0, colours: Some(colours), ..changes }
     }
 }
 
@@ -69,6 +108,10 @@ pub struct Changes {
     pub contrast: f32,
     /// Rectangle that is made black.
     pub erased: Option<Rectangle>,
+    /// Rectangle that becomes the network's input.
+    pub crop: Option<Rectangle>,
+    /// Colours of that input.
+    pub colours: Option<Colours>,
 }
 
 /// A part of an image, within it and not empty.
@@ -86,44 +129,85 @@ pub struct Rectangle {
 
 impl Changes {
     /// No change.
-    pub const NONE: Self = Self { flip: false, right: 0, down: 0, brightness: 0.0, contrast: 1.0, erased: None };
+    pub const NONE: Self = Self {
+        flip: false,
+        right: 0,
+        down: 0,
+        brightness: 0.0,
+        contrast: 1.0,
+        erased: None,
+        crop: None,
+        colours: None,
+    };
 
     /// The image mirrored, left to right.
     pub const MIRRORED: Self = Self { flip: true, ..Self::NONE };
 
-    /// Changes an image of `width` × `height` gray values, for which this was drawn.
-    pub fn apply(&self, (width, height): (usize, usize), image: &mut [u8]) {
+    /// Changes the pixels of an image for which this was drawn, whose sizes `frame` has: all that comes before the crop.
+    pub fn apply(&self, frame: &Frame<'_>, pixels: &mut [u8]) {
+        let Frame { channels, width, height, .. } = *frame;
+        let row = (width * channels).max(1);
         if self.flip {
-            image.chunks_exact_mut(width.max(1)).for_each(<[u8]>::reverse);
+            for row in pixels.chunks_exact_mut(row) {
+                row.reverse();
+                if channels > 1 {
+                    row.chunks_exact_mut(channels).for_each(<[u8]>::reverse);
+                }
+            }
         }
         if (self.right, self.down) != (0, 0) {
-            shift(image, width, height, self.right as isize, self.down as isize);
+            shift(pixels, frame, self.right as isize, self.down as isize);
         }
         if self.brightness != 0.0 || self.contrast != 1.0 {
-            let mean = image.iter().map(|&value| u64::from(value)).sum::<u64>() as f32 / image.len().max(1) as f32;
-            for value in image.iter_mut() {
+            let mean = pixels.iter().map(|&value| u64::from(value)).sum::<u64>() as f32 / pixels.len().max(1) as f32;
+            for value in pixels.iter_mut() {
                 // A cast from float to integer stops at both ends.
                 *value = ((f32::from(*value) - mean) * self.contrast + mean + self.brightness).round() as u8;
             }
         }
-        if let Some(Rectangle { top, left, rows, columns }) = self.erased {
-            for values in image.chunks_exact_mut(width).skip(top).take(rows) {
-                values[left..left + columns].fill(0);
+        if let Some(Rectangle { top, left, rows, columns }) = self.erased.filter(|_| height > 0) {
+            for values in pixels.chunks_exact_mut(row).skip(top).take(rows) {
+                values[channels * left..channels * (left + columns)].fill(0);
             }
         }
     }
 }
 
 /// Moves an image to the right by `x` and down by `y`.
-fn shift(image: &mut [u8], width: usize, height: usize, x: isize, y: isize) {
-    let source = image.to_vec();
-    for (row, values) in image.chunks_exact_mut(width.max(1)).enumerate() {
+fn shift(pixels: &mut [u8], frame: &Frame<'_>, x: isize, y: isize) {
+    let Frame { channels, width, height, .. } = *frame;
+    let source = pixels.to_vec();
+    for (row, values) in pixels.chunks_exact_mut((width * channels).max(1)).enumerate() {
         let row = row.checked_add_signed(-y).filter(|row| *row < height);
-        for (column, value) in values.iter_mut().enumerate() {
+        for (column, pixel) in values.chunks_exact_mut(channels.max(1)).enumerate() {
             let column = column.checked_add_signed(-x).filter(|column| *column < width);
-            *value = row.zip(column).map_or(0, |(row, column)| source[row * width + column]);
+            match row.zip(column) {
+                Some((row, column)) => pixel.copy_from_slice(&source[(row * width + column) * channels..][..channels]),
+                None => pixel.fill(0),
+            }
         }
     }
+}
+
+/// A random crop of at least that share of the area: as torchvision's `RandomResizedCrop`, the middle where none of some fits.
+fn draw_crop(least: f64, width: usize, height: usize, random: &mut StdRng) -> Rectangle {
+    let (narrowest, widest) = (3.0 / 4.0, 4.0 / 3.0_f64);
+    for _ in 0..CROP_ATTEMPTS {
+        let area = (width * height) as f64 * (least + (1.0 - least) * random.gen_range(0.0..1.0));
+        let aspect = random.gen_range(f64::ln(narrowest)..widest.ln()).exp();
+        let [columns, rows] = [(area * aspect).sqrt(), (area / aspect).sqrt()].map(|side| side.round() as usize);
+        if (1..=width).contains(&columns) && (1..=height).contains(&rows) {
+            let (top, left) = (random.gen_range(0..=height - rows), random.gen_range(0..=width - columns));
+            return Rectangle { top, left, rows, columns };
+        }
+    }
+    let (wide, high) = (width as f64, height as f64);
+    let (columns, rows) = match wide / high {
+        ratio if ratio < narrowest => (width, ((wide / narrowest).round() as usize).clamp(1, height)),
+        ratio if ratio > widest => (((high * widest).round() as usize).clamp(1, width), height),
+        _ => (width, height),
+    };
+    Rectangle { top: (height - rows) / 2, left: (width - columns) / 2, rows, columns }
 }
 
 /// A random rectangle within an image; none where none of some fits.
@@ -157,12 +241,14 @@ mod tests {
 
     fn changed(augmentation: Augmentation, seed: u64, epoch: usize, position: usize) -> Vec<u8> {
         let mut changed = image();
-        augmentation.draw(seed, epoch, position, SIZE).apply(SIZE, &mut changed);
+        let pixels = image();
+        let frame = Frame::new(1, SIZE.0, SIZE.1, &pixels);
+        augmentation.draw(seed, epoch, position, &frame).apply(&frame, &mut changed);
         changed
     }
 
     fn all() -> Augmentation {
-        Augmentation { flip: true, shift: 2, brightness: 0.2, contrast: 0.2, erase: 0.5 }
+        Augmentation { flip: true, shift: 2, brightness: 0.2, contrast: 0.2, erase: 0.5, ..Augmentation::default() }
     }
 
     proptest! {
@@ -199,6 +285,45 @@ mod tests {
                 prop_assert_eq!(rows * columns, black.len());
             }
         }
+    }
+
+    #[test]
+    fn colours_move_as_their_pixels_do() {
+        // Each plane is changed as a gray image is.
+        let gray = image();
+        let colour: Vec<u8> = gray.iter().flat_map(|value| [*value, *value + 1, *value + 2]).collect();
+        let moves = Augmentation { brightness: 0.0, contrast: 0.0, ..all() };
+        for position in 0..50 {
+            let frame = Frame::new(3, SIZE.0, SIZE.1, &colour);
+            let mut found = colour.clone();
+            moves.draw(1, 1, position, &frame).apply(&frame, &mut found);
+            let expected = changed(moves, 1, 1, position);
+            let raised = |value: &u8, by: u8| if *value == 0 { 0 } else { value + by };
+            let expected: Vec<u8> = expected.iter().flat_map(|value| [0, 1, 2].map(|by| raised(value, by))).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn crops_are_of_every_size_and_place_that_is_asked_for() {
+        let crops = Augmentation { random_crop: 0.08, ..Augmentation::default() };
+        let draw =
+            |width, height, position| crops.draw(1, 1, position, &Frame::new(1, width, height, &[])).crop.unwrap();
+        let drawn: Vec<_> = (0..3000).map(|position| draw(400, 300, position)).collect();
+        let shares: Vec<f64> = drawn.iter().map(|crop| (crop.rows * crop.columns) as f64 / 120_000.0).collect();
+        let mean = shares.iter().sum::<f64>() / 3000.0;
+        // Uniform from 0.08 to 1, but for those that do not fit, which are large ones.
+        assert!(shares.iter().all(|share| (0.079..=1.0).contains(share)) && (0.42..0.54).contains(&mean), "{mean}");
+        for Rectangle { top, left, rows, columns } in drawn {
+            let ratio = columns as f64 / rows as f64;
+            assert!(left + columns <= 400 && top + rows <= 300 && (0.74..1.35).contains(&ratio), "{ratio}");
+        }
+        // Too long for any of the ratios and sizes: the middle of the greatest one.
+        let whole = Augmentation { random_crop: 1.0, ..Augmentation::default() };
+        let crop = |width, height| whole.draw(1, 1, 1, &Frame::new(1, width, height, &[])).crop.unwrap();
+        assert_eq!(crop(1000, 30), Rectangle { top: 0, left: 480, rows: 30, columns: 40 });
+        assert_eq!(crop(30, 1000), Rectangle { top: 480, left: 0, rows: 40, columns: 30 });
+        assert_eq!(crop(1, 1), Rectangle { top: 0, left: 0, rows: 1, columns: 1 });
     }
 
     #[test]

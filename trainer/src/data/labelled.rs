@@ -6,28 +6,82 @@ use sha2::{Digest, Sha256};
 
 use super::{DataError, idx::Idx};
 
-/// Grayscale images, each of a size of its own, with their labels.
+/// Images, gray or RGB, each of a size of its own, with their labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelledImages {
+    /// Values of a pixel: 1 or 3.
+    channels: usize,
     /// All images' pixels, one image after the other.
     pixels: Vec<u8>,
-    frames: Vec<Frame>,
+    places: Vec<Place>,
     labels: Vec<u16>,
     classes: usize,
 }
 
 /// Where an image lies among the pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Frame {
+struct Place {
     start: usize,
     width: usize,
     height: usize,
 }
 
+/// An image in memory, or a part of one.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// Values of a pixel: 1, gray, or 3, red, green and blue.
+    pub channels: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns of the whole image, from one row to the next.
+    pub stride: usize,
+    /// Values from the first pixel to the last, row by row, those of a pixel side by side.
+    pub pixels: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// A whole image.
+    pub fn new(channels: usize, width: usize, height: usize, pixels: &'a [u8]) -> Self {
+        Self { channels, width, height, stride: width, pixels }
+    }
+
+    /// Number of values from the first pixel to the last.
+    pub fn len(&self) -> usize {
+        match self.height.checked_sub(1) {
+            Some(before) => self.channels * (before * self.stride + self.width),
+            None => 0,
+        }
+    }
+
+    /// Whether there is no pixel.
+    pub fn is_empty(&self) -> bool {
+        self.width == 0 || self.height == 0
+    }
+
+    /// The part of `width` columns from `left` on and `height` rows from `top` on; all of it where it has no such part.
+    #[must_use]
+    pub fn part(&self, left: usize, top: usize, width: usize, height: usize) -> Self {
+        let part = Self { width, height, ..*self };
+        let start = self.channels * (top * self.stride + left);
+        let fits = !part.is_empty() && left + width <= self.width && top + height <= self.height;
+        match self.pixels.get(start..start + part.len()).filter(|_| fits) {
+            Some(pixels) => Self { pixels, ..part },
+            None => *self,
+        }
+    }
+}
+
 impl LabelledImages {
-    /// No images yet, of `classes` classes.
+    /// No images yet, gray ones of `classes` classes.
     pub fn of_classes(classes: usize) -> Self {
-        Self { pixels: Vec::new(), frames: Vec::new(), labels: Vec::new(), classes }
+        Self::of_channels(1, classes)
+    }
+
+    /// No images yet, of 1 or 3 channels and `classes` classes.
+    pub fn of_channels(channels: usize, classes: usize) -> Self {
+        Self { channels, pixels: Vec::new(), places: Vec::new(), labels: Vec::new(), classes }
     }
 
     /// Joins images with their labels.
@@ -53,18 +107,19 @@ impl LabelledImages {
                 last: classes.saturating_sub(1),
             });
         }
-        let frames = (0..count).map(|index| Frame { start: index * width * height, width, height }).collect();
-        Ok(Self { pixels: images.into_elements(), frames, labels, classes })
+        let places = (0..count).map(|index| Place { start: index * width * height, width, height }).collect();
+        Ok(Self { channels: 1, pixels: images.into_elements(), places, labels, classes })
     }
 
-    /// Adds an image of `width` columns: its gray values, row by row.
+    /// Adds an image of `width` columns: its values, row by row, those of a pixel side by side.
     ///
     /// # Panics
     /// Where the pixels are not whole rows, or `label` is none of the classes.
     pub fn push(&mut self, width: usize, pixels: &[u8], label: u16) {
-        assert!(width > 0 && pixels.len().is_multiple_of(width), "{} pixels in rows of {width}", pixels.len());
+        let row = width * self.channels;
+        assert!(width > 0 && pixels.len().is_multiple_of(row), "{} values in rows of {row}", pixels.len());
         assert!(usize::from(label) < self.classes, "label {label} of {} classes", self.classes);
-        self.frames.push(Frame { start: self.pixels.len(), width, height: pixels.len() / width });
+        self.places.push(Place { start: self.pixels.len(), width, height: pixels.len() / row });
         self.pixels.extend_from_slice(pixels);
         self.labels.push(label);
     }
@@ -84,22 +139,36 @@ impl LabelledImages {
         self.classes
     }
 
+    /// Values of a pixel: 1, gray, or 3, red, green and blue.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// One image, with its size.
+    ///
+    /// # Panics
+    /// As [`image`](Self::image).
+    pub fn frame(&self, index: usize) -> Frame<'_> {
+        let (width, height) = self.size(index);
+        Frame::new(self.channels, width, height, self.image(index))
+    }
+
     /// Width and height of one image in pixels.
     ///
     /// # Panics
     /// As [`image`](Self::image).
     pub fn size(&self, index: usize) -> (usize, usize) {
-        let Frame { width, height, .. } = self.frames[index];
+        let Place { width, height, .. } = self.places[index];
         (width, height)
     }
 
-    /// The `width × height` gray values of one image, row by row.
+    /// The `width × height` pixels of one image, row by row, the values of each side by side.
     ///
     /// # Panics
     /// Where `index` is not less than [`len`](Self::len), as indexing a slice does.
     pub fn image(&self, index: usize) -> &[u8] {
-        let Frame { start, width, height } = self.frames[index];
-        &self.pixels[start..][..width * height]
+        let Place { start, width, height } = self.places[index];
+        &self.pixels[start..][..width * height * self.channels]
     }
 
     /// Adds the images, their sizes and labels to a digest.
@@ -161,6 +230,21 @@ mod tests {
         assert_eq!((0..3).map(|index| images.size(index)).collect::<Vec<_>>(), [(3, 2), (1, 4), (2, 1)]);
         assert_eq!((images.image(0), images.image(1), images.image(2)), (&[1; 6][..], &[2; 4][..], &[3; 2][..]));
         assert_eq!(images.labels(), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_part_of_a_frame_has_its_rows() {
+        let mut images = LabelledImages::of_channels(3, 1);
+        images.push(4, &(0..60).collect::<Vec<_>>(), 0);
+        let frame = images.frame(0);
+        assert_eq!((images.channels(), images.size(0), frame.len()), (3, (4, 5), 60));
+        let part = frame.part(1, 2, 2, 3);
+        assert_eq!((part.width, part.height, part.pixels[0], part.pixels.last()), (2, 3, 27, Some(&56)));
+        assert_eq!(part.len(), part.pixels.len());
+        // There is no such part.
+        for (left, top, width, height) in [(3, 0, 2, 1), (0, 4, 1, 2), (0, 0, 0, 1)] {
+            assert_eq!(frame.part(left, top, width, height).pixels.len(), 60);
+        }
     }
 
     #[test]

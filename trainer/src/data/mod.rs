@@ -1,7 +1,8 @@
 //! Training data: where it comes from ([`source`]), how its files are read ([`idx`], [`folder`]), what happens to its
-//! images ([`augment`]), and how they reach the training loop as shuffled, preprocessed batches ([`loader`]).
+//! images ([`augment`], [`colour`]), and how they reach the training loop as shuffled, preprocessed batches ([`loader`]).
 
 pub mod augment;
+pub mod colour;
 pub mod folder;
 pub mod idx;
 mod labelled;
@@ -16,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use self::labelled::LabelledImages;
+pub use self::labelled::{Frame, LabelledImages};
 use self::{
     folder::TestShare,
     idx::{Idx, IdxError},

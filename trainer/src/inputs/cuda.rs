@@ -2,7 +2,8 @@
 
 use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::tensor::{Cuda, CudaError, TensorFromVec};
-use image_files::preprocessing::Normalisation;
+use image_files::preprocessing::{Normalisation, Preprocessing};
+use infer_core::{describe::Maps, preprocess::Resize};
 
 use super::{InputDevice, Picture, on_the_host};
 use crate::{
@@ -11,7 +12,10 @@ use crate::{
         exchange::{self, Address},
         program::{INPUTS, Program},
     },
-    data::augment::{Changes, Rectangle},
+    data::{
+        Frame,
+        augment::{Changes, Rectangle},
+    },
     device::CudaKernels,
     model::{ModelError, Network},
     ops::Images,
@@ -41,10 +45,11 @@ unsafe impl DeviceRepr for Record {}
 impl Record {
     /// The record of an image whose first byte is at `offset`. Sides are no longer than the preprocessing takes, below 2³².
     fn new(picture: &Picture<'_>, offset: usize) -> Self {
-        let Changes { flip, right, down, brightness, contrast, erased } = picture.changes.unwrap_or(Changes::NONE);
+        let Changes { flip, right, down, brightness, contrast, erased, .. } = picture.changes.unwrap_or(Changes::NONE);
+        let Frame { width, height, .. } = picture.frame;
         let Rectangle { top, left, rows, columns } = erased.unwrap_or_default();
         let [width, height, top, left, rows, columns] =
-            [picture.width, picture.height, top, left, rows, columns].map(|side| side as u32);
+            [width, height, top, left, rows, columns].map(|side| side as u32);
         Self {
             offset: offset as u64,
             width,
@@ -78,7 +83,8 @@ pub struct Pictures {
     bytes: Vec<u8>,
     /// Whether anything happens to the images before they are resized.
     changed: bool,
-    normalisation: Option<Normalisation>,
+    /// Mean and standard deviation.
+    normalisation: Option<(f32, f32)>,
 }
 
 impl InputDevice for Cuda {
@@ -92,25 +98,39 @@ impl InputDevice for Cuda {
     fn prepare<N: Network<Self>>(
         way: CudaKernels,
         pictures: &[Picture<'_>],
-        normalisation: Option<Normalisation>,
+        preprocessing: &Preprocessing,
     ) -> Result<Prepared, ModelError> {
-        if way == CudaKernels::Portable {
-            return on_the_host::<Self, N>(pictures, normalisation).map(Prepared::Inputs);
+        // The kernels make gray inputs of whole images; the host makes the others, the same on every device.
+        let whole = |picture: &Picture<'_>| {
+            let drawn = picture.changes.is_some_and(|changes| changes.crop.is_some() || changes.colours.is_some());
+            picture.frame.channels == 1 && !drawn
+        };
+        let kernels = way != CudaKernels::Portable
+            && N::DESCRIPTION.input().channels == 1
+            && preprocessing.resize == Resize::Exact
+            && pictures.iter().all(whole);
+        if !kernels {
+            return on_the_host::<Self, N>(pictures, preprocessing).map(Prepared::Inputs);
         }
-        let mut bytes = Vec::with_capacity(pictures.iter().map(|picture| picture.pixels.len()).sum());
+        let normalisation = match preprocessing.normalisation {
+            Some(Normalisation::Gray { mean, std }) => Some((mean, std)),
+            _ => None,
+        };
+        let mut bytes = Vec::with_capacity(pictures.iter().map(|picture| picture.frame.pixels.len()).sum());
         let mut records = Vec::with_capacity(pictures.len());
         for picture in pictures {
             picture.check()?;
             records.push(Record::new(picture, bytes.len()));
-            bytes.extend_from_slice(picture.pixels);
+            bytes.extend_from_slice(picture.frame.pixels);
         }
         let changed = pictures.iter().any(|picture| picture.changes.is_some());
         Ok(Prepared::Pictures(Pictures { records, bytes, changed, normalisation }))
     }
 
-    fn inputs(&self, prepared: Prepared, batch: usize, side: usize) -> Result<Images<Self>, CudaError> {
+    fn inputs(&self, prepared: Prepared, batch: usize, input: Maps) -> Result<Images<Self>, CudaError> {
+        let Maps { channels, side } = input;
         match prepared {
-            Prepared::Inputs(values) => self.try_tensor_from_vec(values, (batch, 1, side, side)),
+            Prepared::Inputs(values) => self.try_tensor_from_vec(values, (batch, channels, side, side)),
             Prepared::Pictures(pictures) => pictures.inputs(self, side),
         }
     }
@@ -135,7 +155,7 @@ impl Pictures {
             }?;
             bytes = changed;
         }
-        let Normalisation { mean, std } = self.normalisation.unwrap_or(Normalisation { mean: 0.0, std: 1.0 });
+        let (mean, std) = self.normalisation.unwrap_or((0.0, 1.0));
         let normalised = u32::from(self.normalisation.is_some());
         let images: [Address; 2] = [address(&records), address(&bytes)];
         let parameters = (count, images[0], images[1], normalised, mean, std, target);

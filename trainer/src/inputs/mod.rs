@@ -8,13 +8,16 @@
 mod cuda;
 
 use dfdx::tensor::{Cpu, TensorFromVec};
-use image_files::preprocessing::Normalisation;
-use infer_core::preprocess::normalise;
+use image_files::preprocessing::Preprocessing;
 #[cfg(feature = "cuda")]
 use infer_core::preprocess::{MAX_SIDE, PreprocessError};
+use infer_core::{describe::Maps, preprocess::Resize};
 
 use crate::{
-    data::augment::Changes,
+    data::{
+        Frame,
+        augment::{Changes, Rectangle},
+    },
     model::{ModelError, Network},
     ops::{ConvDevice, Images},
 };
@@ -22,12 +25,8 @@ use crate::{
 /// An image as the data set has it, and what is to happen to it before it is resized.
 #[derive(Debug, Clone, Copy)]
 pub struct Picture<'a> {
-    /// Width in pixels.
-    pub width: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// `width × height` gray values, row by row.
-    pub pixels: &'a [u8],
+    /// The image.
+    pub frame: Frame<'a>,
     /// Changes that augmentation drew for it.
     pub changes: Option<Changes>,
 }
@@ -36,14 +35,14 @@ pub struct Picture<'a> {
 impl Picture<'_> {
     /// Refuses what [`Network::preprocess`] would refuse.
     fn check(&self) -> Result<(), ModelError> {
-        let side = self.width.max(self.height);
-        if self.width == 0 || self.height == 0 {
+        let side = self.frame.width.max(self.frame.height);
+        if self.frame.is_empty() {
             return Err(ModelError::Preprocess(PreprocessError::Empty));
         }
         if side > MAX_SIDE {
             return Err(ModelError::Preprocess(PreprocessError::TooLarge { side }));
         }
-        ModelError::length("the pixels of an image", self.width * self.height, self.pixels.len())
+        ModelError::length("the pixels of an image", self.frame.len(), self.frame.pixels.len())
     }
 }
 
@@ -68,14 +67,14 @@ pub trait InputDevice: ConvDevice {
     fn prepare<N: Network<Self>>(
         way: Self::Way,
         pictures: &[Picture<'_>],
-        normalisation: Option<Normalisation>,
+        preprocessing: &Preprocessing,
     ) -> Result<Self::Prepared, ModelError>;
 
-    /// The rest: inputs of `batch` × 1 × `side` × `side` from what was prepared for a network of that size.
+    /// The rest: `batch` inputs of that size from what was prepared for a network that takes them.
     ///
     /// # Errors
     /// The device's own, as running out of memory.
-    fn inputs(&self, prepared: Self::Prepared, batch: usize, side: usize) -> Result<Images<Self>, Self::Err>;
+    fn inputs(&self, prepared: Self::Prepared, batch: usize, input: Maps) -> Result<Images<Self>, Self::Err>;
 }
 
 impl InputDevice for Cpu {
@@ -89,34 +88,43 @@ impl InputDevice for Cpu {
     fn prepare<N: Network<Self>>(
         (): (),
         pictures: &[Picture<'_>],
-        normalisation: Option<Normalisation>,
+        preprocessing: &Preprocessing,
     ) -> Result<Vec<f32>, ModelError> {
-        on_the_host::<Self, N>(pictures, normalisation)
+        on_the_host::<Self, N>(pictures, preprocessing)
     }
 
-    fn inputs(&self, prepared: Vec<f32>, batch: usize, side: usize) -> Result<Images<Self>, Self::Err> {
-        self.try_tensor_from_vec(prepared, (batch, 1, side, side))
+    fn inputs(&self, prepared: Vec<f32>, batch: usize, input: Maps) -> Result<Images<Self>, Self::Err> {
+        self.try_tensor_from_vec(prepared, (batch, input.channels, input.side, input.side))
     }
 }
 
 /// Everything, one image after the other.
 fn on_the_host<D: ConvDevice, N: Network<D>>(
     pictures: &[Picture<'_>],
-    normalisation: Option<Normalisation>,
+    preprocessing: &Preprocessing,
 ) -> Result<Vec<f32>, ModelError> {
-    let length = N::SIDE * N::SIDE;
+    let length = N::DESCRIPTION.input().values();
     let mut inputs = vec![0.0; pictures.len() * length];
-    for (input, Picture { width, height, pixels, changes }) in inputs.chunks_exact_mut(length).zip(pictures) {
+    for (input, Picture { frame, changes }) in inputs.chunks_exact_mut(length).zip(pictures) {
         match changes {
             Some(changes) => {
-                let mut pixels = pixels.to_vec();
-                changes.apply((*width, *height), &mut pixels);
-                N::preprocess(*width, *height, &pixels, input)
+                let mut pixels = frame.pixels.to_vec();
+                changes.apply(frame, &mut pixels);
+                let changed = Frame { pixels: &pixels, ..*frame };
+                match changes.crop {
+                    Some(Rectangle { top, left, rows, columns }) => {
+                        N::preprocess(&changed.part(left, top, columns, rows), Resize::Exact, input)?;
+                    }
+                    None => N::preprocess(&changed, preprocessing.resize, input)?,
+                }
+                if let Some(colours) = changes.colours {
+                    colours.apply(input);
+                }
             }
-            None => N::preprocess(*width, *height, pixels, input),
-        }?;
-        if let Some(Normalisation { mean, std }) = normalisation {
-            normalise(input, mean, std);
+            None => N::preprocess(frame, preprocessing.resize, input)?,
+        }
+        if let Some(normalisation) = preprocessing.normalisation {
+            normalisation.apply(input);
         }
     }
     Ok(inputs)

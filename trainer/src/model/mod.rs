@@ -11,11 +11,9 @@ use dfdx::{
     tensor::{Gradients, OwnedTape},
     tensor_ops::ReshapeTo,
 };
-use image::DynamicImage;
-use image_files::{ImageError, gray::Gray};
 use infer_core::{
     describe::{CLASSES, Description},
-    preprocess::{PreprocessError, gray, resize_bilinear},
+    preprocess::{PreprocessError, Resize, gray, luma, resize_bilinear, resize_channels, rgb},
 };
 
 pub use alexnet::AlexNet;
@@ -27,6 +25,7 @@ pub use lenet5::LeNet5;
 pub use summary::{Row, Summary};
 
 use crate::{
+    data::Frame,
     device::DeviceError,
     nn::{FeatureMaps, Logits},
     ops::{ConvDevice, Images},
@@ -146,18 +145,12 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
         self.train(upload::<D, Self>(self.device(), images.as_ref(), batch)?, gradients, key)
     }
 
-    /// Turns one grayscale image (`height` rows of `width` bytes) into the [`Self::SIDE`]² values of a network's input.
+    /// Turns one image into a network's input, channel by channel [`Self::SIDE`]² values from 0 to 1. Of a gray image, all channels
+    /// are the same; one in colour becomes its luma for a network of one channel.
     ///
     /// # Errors
     /// Sizes that do not fit the slices, or an image that cannot be resized.
-    fn preprocess(width: usize, height: usize, pixels: &[u8], output: &mut [f32]) -> Result<(), ModelError>;
-
-    /// Makes a decoded image gray, and in each direction in which it is longer than [`Self::SIDE`] as long as that, by the
-    /// resize of [`Network::preprocess`]. It becomes the same input as the image itself would, but for rounding to bytes.
-    ///
-    /// # Errors
-    /// It has no pixels, or values that are none of an image.
-    fn shrink(image: &DynamicImage) -> Result<Gray, ImageError>;
+    fn preprocess(frame: &Frame<'_>, resize: Resize, output: &mut [f32]) -> Result<(), ModelError>;
 }
 
 /// Why a network cannot do what was asked.
@@ -172,9 +165,14 @@ pub enum ModelError {
         /// The number.
         found: usize,
     },
-    /// Gray images for a network that takes others.
-    #[error("the network takes images of {0} channels, these are gray")]
-    Gray(usize),
+    /// Images for a network that takes others.
+    #[error("the network takes images of {expected} channels, these have {found}")]
+    Channels {
+        /// Channels of the network's input.
+        expected: usize,
+        /// Channels of the images.
+        found: usize,
+    },
     /// A slice that is not as long as the sizes given with it.
     #[error("{what}: expected {expected} values, found {found}")]
     Length {
@@ -230,16 +228,33 @@ pub fn typed<const C: usize, const SIDE: usize, D: ConvDevice>(
 /// [`Network::preprocess`] for a network that takes `C`×`SIDE`×`SIDE` values.
 #[doc(hidden)]
 pub fn preprocess<const C: usize, const SIDE: usize>(
-    width: usize,
-    height: usize,
-    pixels: &[u8],
+    frame: &Frame<'_>,
+    resize: Resize,
     output: &mut [f32],
 ) -> Result<(), ModelError> {
-    if C != 1 {
-        return Err(ModelError::Gray(C));
-    }
-    ModelError::length("the pixels of an image", width.saturating_mul(height), pixels.len())?;
-    ModelError::length("a network's input", SIDE * SIDE, output.len())?;
+    let Frame { channels, width, height, stride, pixels } = *frame;
+    ModelError::length("the pixels of an image", frame.len(), pixels.len())?;
+    ModelError::length("a network's input", C * SIDE * SIDE, output.len())?;
     let (rows, _) = output.as_chunks_mut::<SIDE>();
-    resize_bilinear(width, height, |x, y| gray(pixels[y * width + x]), rows).map_err(ModelError::Preprocess)
+    let colour = |x: usize, y: usize| pixels.as_chunks::<3>().0[y * stride + x];
+    let resized = match (channels, C, resize) {
+        (1, 1, Resize::Exact) => resize_bilinear(width, height, |x, y| gray(pixels[y * stride + x]), rows),
+        (3, 1, Resize::Exact) => resize_bilinear(width, height, |x, y| luma(colour(x, y)), rows),
+        (1 | 3, 1 | 3, _) => {
+            let mut planes = rows.as_chunks_mut::<SIDE>().0.as_chunks_mut::<C>().0.iter_mut();
+            planes.try_for_each(|planes| match channels {
+                1 => resize_channels(resize, width, height, |x, y| [gray(pixels[y * stride + x]); C], planes),
+                _ if C == 1 => resize_channels(resize, width, height, |x, y| [luma(colour(x, y)); C], planes),
+                _ => {
+                    let values = |x, y| {
+                        let values = rgb(colour(x, y));
+                        std::array::from_fn(|channel| values[channel])
+                    };
+                    resize_channels(resize, width, height, values, planes)
+                }
+            })
+        }
+        (found, expected, _) => return Err(ModelError::Channels { expected, found }),
+    };
+    resized.map_err(ModelError::Preprocess)
 }

@@ -180,18 +180,11 @@ macro_rules! network {
             }
 
             fn preprocess(
-                width: usize,
-                height: usize,
-                pixels: &[u8],
+                frame: &$crate::data::Frame<'_>,
+                resize: $crate::infer_core::preprocess::Resize,
                 output: &mut [f32],
             ) -> Result<(), $crate::model::ModelError> {
-                $crate::model::preprocess::<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }>(
-                    width, height, pixels, output,
-                )
-            }
-
-            fn shrink(image: &$crate::image::DynamicImage) -> Result<$crate::image_files::gray::Gray, $crate::image_files::ImageError> {
-                $crate::image_files::gray::shrink::<{ LAYERS[0].input.side }>(image)
+                $crate::model::preprocess::<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }>(frame, resize, output)
             }
         }
 

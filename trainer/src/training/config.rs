@@ -6,12 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image_files::preprocessing::Normalisation;
+use image_files::preprocessing::{Normalisation, Preprocessing};
+use infer_core::preprocess::Resize;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{Course, Schedule};
 use crate::{
-    data::{DataFile, augment::Augmentation, folder::TestShare},
+    data::{
+        DataFile,
+        augment::Augmentation,
+        folder::{KEPT_SIDE, TestShare},
+    },
     model::Initialisation,
     optimiser::OptimiserOptions,
 };
@@ -43,6 +48,13 @@ pub struct Options {
     pub label_smoothing: f64,
     /// Normalisation of the inputs, by mean and standard deviation; none where absent.
     pub normalisation: Option<Normalisation>,
+    /// Length that the shorter side of images is resized to, of which the centre becomes the input; where absent, both sides become the
+    /// input's.
+    pub shorter_side: Option<usize>,
+    /// Whether images are turned as their Exif orientation says.
+    pub orient: bool,
+    /// The most pixels that the shorter side of an image keeps in memory, where inputs are cut out of images or have colours.
+    pub kept_side: usize,
     /// Dropout of half of the features, the inputs of the first linear layer, beside that of the network's description.
     pub drop_features: bool,
     /// Augmentation of training images.
@@ -73,6 +85,9 @@ impl Default for Options {
             optimiser: OptimiserOptions::default(),
             label_smoothing: 0.0,
             normalisation: None,
+            shorter_side: None,
+            orient: false,
+            kept_side: KEPT_SIDE,
             drop_features: false,
             augmentation: Augmentation::default(),
             plain_epochs: 0,
@@ -86,6 +101,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Way of an image to the network's input, but for augmentation.
+    pub fn preprocessing(&self) -> Preprocessing {
+        let resize = self.shorter_side.map_or(Resize::Exact, Resize::ShorterSide);
+        Preprocessing { resize, normalisation: self.normalisation, orient: self.orient }
+    }
+
     /// Augmentation in an epoch, counted from 1; none where images stay as they are.
     pub fn augmentation_of(&self, epoch: usize) -> Option<Augmentation> {
         let plain = epoch.saturating_add(self.plain_epochs) > self.epochs;
@@ -380,7 +401,7 @@ mod tests {
         let mut other = one.clone();
         other.optimiser.average = Some(0.999);
         other.schedule.course = Course::OneCycle;
-        other.normalisation = Some(Normalisation { mean: 0.5, std: 0.25 });
+        other.normalisation = Some(Normalisation::Gray { mean: 0.5, std: 0.25 });
         other.seed = 7;
         let difference = |flag: &str, this: &str, other: &str| {
             let [flag, this, other] = [flag, this, other].map(String::from);
@@ -395,7 +416,7 @@ mod tests {
             difference("--seed", "0", "7"),
         ];
         assert_eq!(found, expected);
-        let another = Options { normalisation: Some(Normalisation { mean: 0.4, std: 0.2 }), ..other.clone() };
+        let another = Options { normalisation: Some(Normalisation::Gray { mean: 0.4, std: 0.2 }), ..other.clone() };
         assert_eq!(other.differences(&another), []);
     }
 

@@ -37,12 +37,14 @@ pub fn estimate<D: TrainDevice, N: Network<D>>(
     let trial = || -> Result<Duration, TrainError> {
         let started = Instant::now();
         let way = device.way().map_err(TrainError::device)?;
-        let Options { normalisation, seed, drop_features, .. } = *options;
+        let Options { seed, drop_features, .. } = *options;
+        let preprocessing = options.preprocessing();
         let augmentation = options.augmentation_of(1).map(|augmentation| (augmentation, seed, 1));
-        let preparation = Preparation::<D> { way, data: &dataset.train, normalisation, augmentation };
+        let preparation = Preparation::<D> { way, data: &dataset.train, preprocessing, augmentation };
         let positions = split.train.get(..count).unwrap_or_default();
         let labels: Vec<u16> = positions.iter().filter_map(|at| dataset.train.labels().get(*at).copied()).collect();
-        let inputs = device.inputs(preparation.batch::<N>(positions)?, count, N::SIDE).map_err(TrainError::device)?;
+        let prepared = preparation.batch::<N>(positions)?;
+        let inputs = device.inputs(prepared, count, N::DESCRIPTION.input()).map_err(TrainError::device)?;
         let gradients = network.try_alloc_grads().map_err(TrainError::device)?;
         let key = StepKey { seed, epoch: 1, step: 1, drop_features };
         let logits = network.train(inputs, gradients, key)?;

@@ -1,7 +1,7 @@
 //! One pass over images without learning from them: the same for the held-out images, the test images, the commands `evaluate` and
 //! `compress`, and for networks of floats and of integers.
 
-use image_files::preprocessing::Normalisation;
+use image_files::preprocessing::Preprocessing;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -71,8 +71,8 @@ pub struct ImageSet<'a> {
     pub positions: &'a [usize],
     /// Images that are computed at once.
     pub batch_size: usize,
-    /// Normalisation after the resize.
-    pub normalisation: Option<Normalisation>,
+    /// Way of an image to the network's input.
+    pub preprocessing: Preprocessing,
     /// Whether the logits of an image are the mean of its own and those of its mirror, left to right. Of probabilities, that is
     /// the geometric mean, scaled to a sum of 1.
     pub mirrored: bool,
@@ -102,18 +102,19 @@ pub fn evaluate_by<D: InputDevice, N: Network<D>, E: From<TrainError> + Send>(
     mut logits: impl FnMut(Images<D>) -> Result<Vec<f32>, E>,
     mut progress: impl FnMut(usize, Scores) -> Result<(), E>,
 ) -> Result<Examination, E> {
-    let ImageSet { data, positions, batch_size, normalisation, mirrored } = *images;
+    let ImageSet { data, positions, batch_size, preprocessing, mirrored } = *images;
     let mut examination = Examination::default();
     let mut left = positions.iter();
     let way = device.way().map_err(TrainError::device)?;
-    let preparation = Preparation::<D> { way, data, normalisation, augmentation: None };
+    let preparation = Preparation::<D> { way, data, preprocessing, augmentation: None };
     let prepare = |positions: &[usize]| -> Result<_, E> {
         let mirror = mirrored.then(|| preparation.mirrored::<N>(positions)).transpose()?;
         Ok((preparation.batch::<N>(positions)?, mirror))
     };
     loader::for_each_batch(data, positions, batch_size, prepare, |batch| {
         let count = batch.labels.len();
-        let mut logits_of = |prepared| logits(device.inputs(prepared, count, N::SIDE).map_err(TrainError::device)?);
+        let mut logits_of =
+            |prepared| logits(device.inputs(prepared, count, N::DESCRIPTION.input()).map_err(TrainError::device)?);
         let (images, mirror) = batch.images;
         let mut found = logits_of(images)?;
         if let Some(mirror) = mirror {

@@ -8,8 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use image_files::preprocessing;
-use infer_core::describe::CLASSES;
+use infer_core::describe::{CLASSES, Maps};
 
 use super::{
     background::Job,
@@ -159,7 +158,7 @@ impl RunFolder {
         classes: &[String],
         epoch: Option<&EpochMetrics>,
     ) -> Job {
-        let mut metadata = describing(N::ARCHITECTURE, N::SIDE, classes, &self.config);
+        let mut metadata = describing(N::ARCHITECTURE, N::DESCRIPTION.input(), classes, &self.config);
         for (name, value) in epoch.into_iter().flat_map(EpochMetrics::columns) {
             // How long it took is the run's affair; the rest says what these weights are.
             if !value.is_empty() && !matches!(name, "images_per_second" | "seconds") {
@@ -200,9 +199,9 @@ impl RunFolder {
 }
 
 /// Metadata of a weights file before anything is measured: format, architecture, classes,
-/// preprocessing to `side`×`side`, seed, command and producer, and which images were kept for the test.
-fn describing(architecture: &str, side: usize, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
-    let preprocessing = preprocessing::describe(side, config.options.normalisation);
+/// preprocessing to the network's input, seed, command and producer, and which images were kept for the test.
+fn describing(architecture: &str, input: Maps, classes: &[String], config: &RunConfig) -> BTreeMap<String, String> {
+    let preprocessing = config.options.preprocessing().describe(input);
     let mut metadata: BTreeMap<String, String> = [
         ("format", "pt".to_string()),
         ("architecture", architecture.to_string()),

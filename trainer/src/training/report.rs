@@ -194,13 +194,18 @@ fn mistakes(dataset: &Dataset, mistakes: &[Mistake]) -> Result<String, String> {
     Ok(figures)
 }
 
+/// Kind of the images' pixels in a PNG file.
+fn png_colours(images: &LabelledImages) -> ExtendedColorType {
+    if images.channels() == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 }
+}
+
 fn png(images: &LabelledImages, position: usize) -> Result<Vec<u8>, String> {
     let side = |side: usize| u32::try_from(side).map_err(|error| error.to_string());
     let (width, height) = images.size(position);
     let (width, height) = (side(width)?, side(height)?);
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
-        .write_image(images.image(position), width, height, ExtendedColorType::L8)
+        .write_image(images.image(position), width, height, png_colours(images))
         .map_err(|error| error.to_string())?;
     Ok(png)
 }

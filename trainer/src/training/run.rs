@@ -216,11 +216,11 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         }
         self.setting.observer.phase(self.state.epoch, Phase::Train, order.len());
         let data = &self.setting.dataset.train;
-        let normalisation = self.setting.options.normalisation;
+        let preprocessing = self.setting.options.preprocessing();
         let augmentation = self.setting.options.augmentation_of(self.state.epoch);
         let augmentation = augmentation.map(|augmentation| (augmentation, seed, self.state.epoch));
         let way = self.setting.device.way().map_err(TrainError::device)?;
-        let preparation = Preparation::<D> { way, data, normalisation, augmentation };
+        let preparation = Preparation::<D> { way, data, preprocessing, augmentation };
         let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
         let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
         // What was measured before belongs to no training pass.
@@ -243,7 +243,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
         let key = StepKey { seed: options.seed, epoch, step, drop_features: options.drop_features };
         let recorded = mem::replace(gradients, Gradients::leaky());
-        let inputs = self.setting.device.inputs(batch.images, batch.labels.len(), N::SIDE);
+        let inputs = self.setting.device.inputs(batch.images, batch.labels.len(), N::DESCRIPTION.input());
         let inputs = inputs.map_err(TrainError::device)?;
         let logits = self.network.train(inputs, recorded, key)?;
         let unread = logits.retaped::<NoneTape>();
@@ -303,8 +303,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let epoch = self.state.epoch;
         self.setting.observer.phase(epoch, phase, positions.len());
         let (observer, interrupt) = (&mut *self.setting.observer, &self.setting.interrupt);
-        let Options { batch_size, normalisation, .. } = *self.setting.options;
-        let set = ImageSet { data, positions, batch_size, normalisation, mirrored: false };
+        let (batch_size, preprocessing) = (self.setting.options.batch_size, self.setting.options.preprocessing());
+        let set = ImageSet { data, positions, batch_size, preprocessing, mirrored: false };
         let result = evaluate(network, &set, |images, scores| {
             observer.batch(images, scores);
             match interrupt.is_requested() {

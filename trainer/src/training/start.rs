@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image_files::preprocessing::{self, Normalisation, OtherPreprocessing};
-use infer_core::describe::Description;
+use image_files::preprocessing::{OtherPreprocessing, Preprocessing};
+use infer_core::{describe::Description, preprocess::Resize};
 
 use super::{
     checkpoint::{self, Checkpoint},
@@ -128,10 +128,12 @@ pub enum StartError {
 pub struct NewRun<'a> {
     /// Its network.
     pub network: &'static Description,
-    /// Options. The number of images held out and the normalisation follow from the data and `init` below.
+    /// Options. The number of images held out, and the way of images to inputs, follow from the data and what is below.
     pub options: Options,
     /// Images to hold out; by default as many as the options say, but no more than a tenth.
     pub validation: Option<usize>,
+    /// Way of images to inputs, as far as it is given.
+    pub given: GivenPreprocessing,
     /// Whether inputs are normalised; by default as the weights in `init` know, or else as `normalise_by_default` says.
     pub normalise: Option<bool>,
     /// See `normalise`.
@@ -146,12 +148,46 @@ pub struct NewRun<'a> {
     pub command: Vec<String>,
 }
 
+/// Way of images to inputs as far as somebody has given it; the rest is as the weights that a run starts from know it, or as is
+/// usual for the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GivenPreprocessing {
+    /// Resize of an image.
+    pub resize: Option<Resize>,
+    /// Whether images are turned as their Exif orientation says.
+    pub orient: Option<bool>,
+}
+
+impl GivenPreprocessing {
+    /// The whole way, where weights know theirs. Normalisation is that of the weights, if there are some.
+    ///
+    /// # Errors
+    /// [`StartError`]: weights that ask for another way than can be gone.
+    pub fn complete(
+        self,
+        network: &Description,
+        init: Option<&Path>,
+    ) -> Result<(Preprocessing, Option<Preprocessing>), StartError> {
+        let input = network.input();
+        let known = match init {
+            Some(path) => stored_preprocessing(path, &export::metadata(path)?, network)?,
+            None => None,
+        };
+        // Weights in colour that say nothing are ImageNet's, as torchvision's.
+        let known = known.or((init.is_some() && input.channels > 1).then(|| Preprocessing::usual(input)));
+        let otherwise = known.unwrap_or(Preprocessing { normalisation: None, ..Preprocessing::usual(input) });
+        let resize = self.resize.unwrap_or(otherwise.resize);
+        Ok((Preprocessing { resize, orient: self.orient.unwrap_or(otherwise.orient), ..otherwise }, known))
+    }
+}
+
 impl NewRun<'_> {
     /// A run of `network` on the CPU, from random weights, with the threads that there are.
     pub fn new(network: &'static Description, options: Options) -> Self {
         Self {
             network,
             validation: None,
+            given: GivenPreprocessing::default(),
             normalise: None,
             normalise_by_default: false,
             init: None,
@@ -174,19 +210,21 @@ impl NewRun<'_> {
             (None, Some(chosen)) => chosen,
             (None, None) => options.validation.min(dataset.train.len() / 10),
         };
-        let known = match self.init {
-            Some(path) => {
-                let metadata = export::metadata(path)?;
-                let expected = self.network.name;
-                if let Some(found) = metadata.get("architecture").filter(|found| *found != expected) {
-                    return Err(StartError::InitNetwork { path: path.to_path_buf(), found: found.clone(), expected });
-                }
-                stored_normalisation(path, &metadata, self.network)?
+        if let Some(path) = self.init {
+            let metadata = export::metadata(path)?;
+            let expected = self.network.name;
+            if let Some(found) = metadata.get("architecture").filter(|found| *found != expected) {
+                return Err(StartError::InitNetwork { path: path.to_path_buf(), found: found.clone(), expected });
             }
-            None => None,
+        }
+        let (preprocessing, known) = self.given.complete(self.network, self.init)?;
+        options.orient = preprocessing.orient;
+        options.shorter_side = match preprocessing.resize {
+            Resize::Exact => None,
+            Resize::ShorterSide(side) => Some(side),
         };
         options.normalisation = match (self.normalise, known) {
-            (None, Some(known)) => known,
+            (None, Some(known)) => known.normalisation,
             (wanted, _) if wanted.unwrap_or(self.normalise_by_default) => Some(normalisation(dataset, &options)?),
             _ => None,
         };
@@ -312,16 +350,16 @@ pub fn free_folder(runs: &Path, network: &str) -> PathBuf {
     folders.find(|folder| !folder.join("config.json").exists()).unwrap_or_else(|| runs.join(network))
 }
 
-/// Normalisation that the weights in a file expect, where the metadata say; see [`preprocessing::understand`].
+/// Way of an image to the inputs that the weights in a file expect, where the metadata say; see [`Preprocessing::understand`].
 ///
 /// # Errors
 /// [`StartError::Preprocessing`] naming the file.
-pub fn stored_normalisation(
+pub fn stored_preprocessing(
     path: &Path,
     metadata: &export::Metadata,
     network: &Description,
-) -> Result<Option<Option<Normalisation>>, StartError> {
-    let stored = metadata.get("preprocessing").map(|text| preprocessing::understand(text, network.input().side));
+) -> Result<Option<Preprocessing>, StartError> {
+    let stored = metadata.get("preprocessing").map(|text| Preprocessing::understand(text, network.input()));
     let refused = |reason| StartError::Preprocessing { path: path.to_path_buf(), reason };
     stored.transpose().map_err(refused)
 }

@@ -46,8 +46,15 @@ fn short_run() -> Options {
         train_limit: Some(284),
         test_limit: Some(32),
         optimiser: OptimiserOptions { clip_norm: Some(1.0), average: Some(0.9), ..OptimiserOptions::default() },
-        normalisation: Some(Normalisation { mean: 0.25, std: 0.5 }),
-        augmentation: Augmentation { flip: true, shift: 2, brightness: 0.1, contrast: 0.1, erase: 0.5 },
+        normalisation: Some(Normalisation::Gray { mean: 0.25, std: 0.5 }),
+        augmentation: Augmentation {
+            flip: true,
+            shift: 2,
+            brightness: 0.1,
+            contrast: 0.1,
+            erase: 0.5,
+            ..Augmentation::default()
+        },
         ..Options::default()
     }
 }

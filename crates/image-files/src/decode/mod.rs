@@ -6,7 +6,8 @@
 //! - 16-bit samples are 0 to 65,535, floating-point samples 0 to 1.
 //! - CMYK becomes RGB without a colour profile; in JPEG files it is inverted, as Adobe writes it. Colour profiles are ignored.
 //! - Transparency is ignored, not laid over anything; colours that a TIFF file says were multiplied by it are divided again.
-//! - Exif orientation is ignored, but the one that a TIFF file has among its own fields is followed.
+//! - Exif orientation is followed where [`Options::orient`] asks for it, and else ignored; the one that a TIFF file has among its own
+//!   fields is always followed.
 
 mod bmp;
 mod cmyk;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use anyhow::{anyhow, ensure};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 
 use self::format::Format;
 pub use self::format::{FORMATS, unread_extension};
@@ -38,6 +39,8 @@ const MOST_BYTES: u64 = 512 << 20;
 pub struct Options {
     /// Damaged JPEG files are read as libjpeg reads them, what is missing being its guess, instead of refused.
     pub accept_damaged: bool,
+    /// Images are turned and mirrored as their Exif orientation says.
+    pub orient: bool,
 }
 
 /// The image in a file, and the file's bytes.
@@ -85,16 +88,24 @@ pub fn decode(bytes: &[u8], options: Options) -> Result<DynamicImage, ImageError
 
 fn decode_any(bytes: &[u8], options: Options) -> anyhow::Result<DynamicImage> {
     match Format::of(bytes)? {
-        Format::Jpeg => guarded("JPEG", || jpeg::decode(bytes, options.accept_damaged)),
+        Format::Jpeg => guarded("JPEG", || {
+            let mut image = jpeg::decode(bytes, options.accept_damaged)?;
+            if let Some(orientation) =
+                jpeg::exif(bytes).filter(|_| options.orient).and_then(Orientation::from_exif_chunk)
+            {
+                image.apply_orientation(orientation);
+            }
+            Ok(image)
+        }),
         Format::Tiff => guarded("TIFF", || tiff::decode(bytes)),
         Format::Bmp => bmp::decode(bytes),
         Format::Gif => guarded("GIF", || gif::decode(bytes)),
-        Format::Other(format) => decode_other(bytes, format),
+        Format::Other(format) => decode_other(bytes, format, options.orient),
     }
 }
 
 /// Decodes what the image crate reads.
-fn decode_other(bytes: &[u8], format: ImageFormat) -> anyhow::Result<DynamicImage> {
+fn decode_other(bytes: &[u8], format: ImageFormat, orient: bool) -> anyhow::Result<DynamicImage> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -102,9 +113,12 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> anyhow::Result<DynamicImag
     guarded(&format!("{format:?}"), || {
         // An error's own words hold those of its causes.
         let said_once = |error: image::ImageError| anyhow!("{error}");
-        let decoder = reader.into_decoder().map_err(said_once)?;
+        let mut decoder = reader.into_decoder().map_err(said_once)?;
         memory_needed(decoder.total_bytes())?;
-        DynamicImage::from_decoder(decoder).map_err(said_once)
+        let orientation = if orient { decoder.orientation().map_err(said_once)? } else { Orientation::NoTransforms };
+        let mut image = DynamicImage::from_decoder(decoder).map_err(said_once)?;
+        image.apply_orientation(orientation);
+        Ok(image)
     })
 }
 

@@ -5,19 +5,20 @@
 
 All files must be equal, JPEG too, but 16-bit samples, of whose upper byte Pillow makes colours: within one of 255 levels.
 Prints every file that differs, or that only one of the two reads, and a summary; the exit status is 1 if any file is read
-otherwise than Pillow reads it. With ACCEPT_DAMAGED set, damaged JPEG files are read too.
+otherwise than Pillow reads it. With ACCEPT_DAMAGED set, damaged JPEG files are read too, with ORIENT,
+images are turned by their Exif orientation.
 
 Known disagreements, in which other programs are right or there is no right:
 - Pillow takes the planes of uncompressed 16-bit TIFF for bytes, and the bytes of compressed big-endian floating-point TIFF in the
   wrong order. tifffile reads these as image-files does, and is asked where Pillow differs.
 - YCbCr of uncompressed TIFF becomes RGB by libtiff's rounding here, and by another one in Pillow: one level.
 """
-import collections, subprocess, sys, tempfile, warnings
+import collections, os, subprocess, sys, tempfile, warnings
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 warnings.simplefilter("ignore")
 Image.MAX_IMAGE_PIXELS = 50_000_000
@@ -26,10 +27,11 @@ here = Path(__file__).resolve().parent
 EXTENSIONS = set(".png .apng .jpg .jpeg .jpe .jfif .bmp .dib .gif .webp .pnm .pbm .pgm .ppm .pam .tif .tiff .mpo".split())
 
 
-def by_pillow(path):
-    """The first frame in RGB, as levels of 0 to 255."""
+def by_pillow(path, orient=False):
+    """The first frame in RGB, as levels of 0 to 255; turned by its Exif orientation where that is asked for."""
     with Image.open(path) as image:
         image.load()
+        image = ImageOps.exif_transpose(image) if orient else image
         mode = image.mode
         if mode.startswith("I;16"):
             gray = np.asarray(image).astype(float) / 257
@@ -79,7 +81,7 @@ def compare(paths, environment=None):
 
 def verdict(path, words, raw):
     try:
-        expected, mode = by_pillow(path)
+        expected, mode = by_pillow(path, "ORIENT" in os.environ)
     except Exception as error:
         reason = f"Pillow: {type(error).__name__}: {error}"
         return ("refused by both", reason) if words[0] == "error" else ("read here alone", reason)

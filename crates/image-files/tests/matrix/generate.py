@@ -233,7 +233,19 @@ tiff/gray8_strips_lzw_le.tif tiff/gray16_tiles_deflate_be.tif tiff/float_one_zst
 tiff/rgb16_predicted_lzw_False.tif tiff/float_predicted_deflate_True.tif tiff/rgba8_strips_packbits_be.tif tiff/cmyk8_one_lzw_le.tif
 tiff/la8_tiles_zstd_le.tif tiff/big_gray8.tif tiff/one_bit_group3.tif tiff/one_bit_group4.tif tiff/bits4_fill1.tif
 tiff/bits1_fill2.tif tiff/palette4_fill1.tif tiff/jpeg_75_RGB.tif tiff/ycbcr.tif tiff/orientation6.tif png/palette2.png png/deep.png
-bmp/palette.bmp bmp/rgb.dib gif/animated.gif gif/transparent_interlaced.gif webp/alpha.webp pnm/plain.pgm""".split()
+bmp/palette.bmp bmp/rgb.dib gif/animated.gif gif/transparent_interlaced.gif webp/alpha.webp pnm/plain.pgm
+oriented/1.jpg oriented/2.jpg oriented/3.jpg oriented/4.jpg oriented/5.jpg oriented/6.jpg oriented/7.jpg oriented/8.jpg
+oriented/6.png oriented/8.webp""".split()
+
+
+def oriented():
+    """Small images that are to be turned and mirrored: each orientation in JPEG, some in formats whose Exif data lie elsewhere."""
+    small = Image.fromarray(picture(19, 11))
+    kinds = [("jpg", "JPEG", {"quality": 90, "subsampling": 0}), ("png", "PNG", {}), ("webp", "WEBP", {"lossless": True})]
+    for (extension, kind, options), orientation in itertools.product(kinds, range(1, 9)):
+        exif = Image.Exif()
+        exif[274] = orientation
+        yield f"oriented/{orientation}.{extension}", lambda k=kind, o=options, e=exif: saved(small, k, exif=e, **o)
 
 
 def main():
@@ -241,7 +253,7 @@ def main():
     sample = "--sample" in sys.argv
     folder.mkdir(parents=True, exist_ok=True)
     names = []
-    for name, make in itertools.chain(jpegs(folder), tiffs(), others()):
+    for name, make in itertools.chain(jpegs(folder), tiffs(), others(), oriented()):
         if sample and name not in SAMPLE:
             continue
         path = folder / (name.replace("/", "_") if sample else name)
@@ -256,7 +268,7 @@ def main():
             from compare import by_pillow
 
             ImageFile.LOAD_TRUNCATED_IMAGES = name.startswith("damaged")
-            levels = np.rint(by_pillow(path)[0]).astype(np.uint8)
+            levels = np.rint(by_pillow(path, orient=name.startswith("oriented"))[0]).astype(np.uint8)
             (folder / "pixels").mkdir(exist_ok=True)
             Image.fromarray(levels).save(folder / "pixels" / f"{path.name}.png", optimize=True)
     (folder / "script").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ use infer_core::{
     int8::{self, Int8Backend},
     lenet5::{self, LeNet5},
     packed::{Backend, Line, LinearWeights, Network, Plan, Serial},
+    preprocess::{PreprocessError, Resize, normalise_channels, resize_channels, rgb},
     weights::Weights,
 };
 
@@ -31,7 +32,20 @@ fn main() -> ! {
     for plan in black_box([&alexnet::PLAN, &alexnet_2012::PLAN, &lenet5::PLAN]) {
         let _ = black_box(run_packed(plan, black_box((&[][..], &[][..], &mut [][..], &mut [][..]))));
     }
+    static mut COLOURS: [[[f32; 28]; 28]; 3] = [[[0.0; 28]; 28]; 3];
+    let _ = black_box(run_colours(black_box((Resize::ShorterSide(32), 0, 0, &[][..])), COLOURS));
     loop {}
+}
+
+/// A photograph in colour, cut out of its middle.
+fn run_colours(
+    (resize, width, height, pixels): (Resize, usize, usize, &[[u8; 3]]),
+    image: &mut [[[f32; 28]; 28]; 3],
+) -> Result<(), PreprocessError> {
+    let pixel = |x: usize, y: usize| rgb(pixels.get(y.wrapping_mul(width).wrapping_add(x)).copied().unwrap_or_default());
+    resize_channels(resize, width, height, pixel, image)?;
+    normalise_channels(image, &[0.5; 3], &[0.25; 3]);
+    Ok(())
 }
 
 fn run_alexnet(

@@ -27,41 +27,37 @@ fn oracle(width: usize, height: usize, source: &[f32], rows: usize, columns: usi
     output
 }
 
-/// The same operations on the same values, output by output.
-fn output_by_output<const W: usize>(
-    width: usize,
-    height: usize,
+/// The same operations on the same values, output by output: `outputs` of the resized columns and rows.
+fn output_by_output(
+    (width, height): (usize, usize),
+    (columns, rows): (usize, usize),
     mut pixel: impl FnMut(usize, usize) -> f32,
-    output: &mut [[f32; W]],
-) {
-    let columns = Axis { sources: width, outputs: W };
-    let rows = Axis { sources: height, outputs: output.len() };
-
-    output.as_flattened_mut().fill(0.0);
+) -> std::vec::Vec<f32> {
+    let (across, down) = (Axis { sources: width, outputs: columns }, Axis { sources: height, outputs: rows });
+    let mut output = std::vec![0.0; columns * rows];
     for y in 0..height {
-        let mut line = [0.0; W];
+        let mut line = std::vec![0.0; columns];
         for (o, value) in line.iter_mut().enumerate() {
             let (mut sum, mut total) = (0.0, 0.0);
-            for x in columns.sources_of(o) {
-                let weight = columns.weight(x, o);
+            for x in across.sources_of(o) {
+                let weight = across.weight(x, o);
                 sum += weight * pixel(x, y);
                 total += weight;
             }
             *value = sum / total;
         }
-        for (o, row) in output.iter_mut().enumerate().take(rows.outputs_of(y).end).skip(rows.outputs_of(y).start) {
-            let weight = rows.weight(y, o);
-            for (sum, value) in row.iter_mut().zip(&line) {
+        for o in down.outputs_of(y) {
+            let weight = down.weight(y, o);
+            for (sum, value) in output[o * columns..][..columns].iter_mut().zip(&line) {
                 *sum += weight * value;
             }
         }
     }
-    for (o, row) in output.iter_mut().enumerate() {
-        let total: f32 = rows.sources_of(o).map(|y| rows.weight(y, o)).sum();
-        for sum in row {
-            *sum /= total;
-        }
+    for (o, row) in output.chunks_exact_mut(columns).enumerate() {
+        let total: f32 = down.sources_of(o).map(|y| down.weight(y, o)).sum();
+        row.iter_mut().for_each(|sum| *sum /= total);
     }
+    output
 }
 
 /// One axis of a resize. Positions are kept as integers, in units of `1 / (2 · outputs)` source pixels, so that windows
@@ -117,7 +113,7 @@ fn value(x: usize, y: usize, seed: u32) -> f32 {
 
 /// Compares all bits, but for those of NaNs, and demands that each pixel was asked for once and in order.
 fn equals_output_by_output<const W: usize>(width: usize, height: usize, rows: usize, seed: u32) {
-    let (mut output, mut expected) = (std::vec![[f32::NAN; W]; rows], std::vec![[f32::NAN; W]; rows]);
+    let mut output = std::vec![[f32::NAN; W]; rows];
     let mut asked = 0;
     let pixel = |x, y| {
         assert_eq!((x, y), (asked % width, asked / width));
@@ -126,14 +122,71 @@ fn equals_output_by_output<const W: usize>(width: usize, height: usize, rows: us
     };
     resize_bilinear(width, height, pixel, &mut output).unwrap();
     assert_eq!(asked, width * height);
-    output_by_output(width, height, |x, y| value(x, y, seed), &mut expected);
-    for (i, (ours, expected)) in output.as_flattened().iter().zip(expected.as_flattened()).enumerate() {
+    let expected = output_by_output((width, height), (W, rows), |x, y| value(x, y, seed));
+    for (i, (ours, expected)) in output.as_flattened().iter().zip(&expected).enumerate() {
         let same = ours.to_bits() == expected.to_bits() || ours.is_nan() && expected.is_nan();
         assert!(same, "{width}×{height} to {W}×{rows}, seed {seed}: {ours} is not {expected} at {i}");
     }
 }
 
+/// Compares a crop of two channels with the whole resized image of each, in all bits.
+fn equals_a_crop_of_all<const H: usize, const W: usize>(width: usize, height: usize, short: usize, seed: u32) {
+    let long = short * width.max(height) / width.min(height);
+    let (columns, rows) = if width <= height { (short, long) } else { (long, short) };
+    // As torchvision: round(), whose halves become even, of a quotient.
+    let begin = |side: usize, cut: usize| ((side - cut) as f64 / 2.0).round_ties_even() as usize;
+    let (left, top) = (begin(columns, W), begin(rows, H));
+    let seeds = [seed, seed ^ 0x5a5a];
+    let mut output = [[[f32::NAN; W]; H]; 2];
+    let mut last = None;
+    let pixel = |x, y| {
+        assert!(x < width && y < height && last < Some((y, x)), "{x}, {y} behind {last:?}");
+        last = Some((y, x));
+        seeds.map(|seed| value(x, y, seed))
+    };
+    resize_channels(Resize::ShorterSide(short), width, height, pixel, &mut output).unwrap();
+    for (plane, seed) in output.iter().zip(seeds) {
+        let all = output_by_output((width, height), (columns, rows), |x, y| value(x, y, seed));
+        for (y, row) in plane.iter().enumerate() {
+            for (x, ours) in row.iter().enumerate() {
+                let expected = all[(top + y) * columns + left + x];
+                let same = ours.to_bits() == expected.to_bits() || ours.is_nan() && expected.is_nan();
+                assert!(
+                    same,
+                    "{width}×{height} by {short} to {W}×{H}, seed {seed}: {ours}, not {expected} at {x}, {y}"
+                );
+            }
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_crop_is_part_of_the_whole_in_all_bits(width in 1_usize..60, height in 1_usize..60, more in 0_usize..30, seed: u32) {
+        equals_a_crop_of_all::<7, 7>(width, height, 7 + more, seed);
+        equals_a_crop_of_all::<3, 10>(width, height, 10 + more, seed);
+        equals_a_crop_of_all::<24, 24>(width, height, 24 + more, seed);
+        equals_a_crop_of_all::<1, 1>(width, height, 1 + more, seed);
+        equals_a_crop_of_all::<12, 12>(width, width, 12 + more, seed);
+    }
+
+    #[test]
+    fn parts_make_up_the_whole_in_all_bits(
+        width in 1_usize..60, height in 1_usize..60, columns in 6_usize..50, rows in 4_usize..50, seed: u32,
+    ) {
+        let all = output_by_output((width, height), (columns, rows), |x, y| value(x, y, seed));
+        for (left, top) in [(0, 0), (columns - 6, rows - 4), ((columns - 6) / 2, (rows - 4) / 3)] {
+            let mut part = [[[0.0; 6]; 4]];
+            let pixel = |x, y| [value(x, y, seed)];
+            resize_part((width, height), (columns, rows), (left, top), pixel, &mut part).unwrap();
+            for (y, row) in part[0].iter().enumerate() {
+                let expected = &all[(top + y) * columns + left..][..6];
+                let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+                prop_assert!(row.iter().zip(expected).all(same), "{row:?} is not {expected:?}");
+            }
+        }
+    }
+
     #[test]
     fn equals_output_by_output_in_all_bits(width in 1_usize..400, height in 1_usize..400, rows in 1_usize..300, seed: u32) {
         equals_output_by_output::<5>(width, height, rows, seed);
@@ -204,4 +257,19 @@ fn refusals() {
     assert_eq!(resize_bilinear(4, 0, |_, _| 0.0, &mut output), Err(PreprocessError::Empty));
     let side = MAX_SIDE + 1;
     assert_eq!(resize_bilinear(side, 1, |_, _| 0.0, &mut output), Err(PreprocessError::TooLarge { side }));
+    let mut planes = [[[0.0; 4]; 6]; 1];
+    let mut crop =
+        |short, width, height| resize_channels(Resize::ShorterSide(short), width, height, |_, _| [0.0], &mut planes);
+    assert_eq!(crop(5, 9, 9), Err(PreprocessError::Crop { expected: 6, found: 5 }));
+    assert_eq!(crop(6, 0, 9), Err(PreprocessError::Empty));
+    assert_eq!(crop(6, 1, side), Err(PreprocessError::TooLarge { side }));
+    assert_eq!(crop(6, 1, MAX_SIDE / 2), Err(PreprocessError::TooLarge { side: 3 * MAX_SIDE }));
+    assert_eq!(crop(usize::MAX, 2, 3), Err(PreprocessError::TooLarge { side: (u64::MAX / 2) as usize }));
+    assert_eq!(crop(6, 3, 3), Ok(()));
+    let mut part = |sides, place| resize_part((9, 9), sides, place, |_, _| [0.0], &mut planes);
+    assert_eq!(part((20, 20), (16, 14)), Ok(()));
+    assert_eq!(part((20, 20), (17, 0)), Err(PreprocessError::Crop { expected: 21, found: 20 }));
+    assert_eq!(part((20, 20), (0, usize::MAX)), Err(PreprocessError::Crop { expected: usize::MAX, found: 20 }));
+    assert_eq!(part((0, 20), (0, 0)), Err(PreprocessError::Empty));
+    assert_eq!(part((20, side), (0, 0)), Err(PreprocessError::TooLarge { side }));
 }

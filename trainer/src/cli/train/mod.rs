@@ -10,6 +10,8 @@ use std::{
 use anyhow::Context;
 use clap::{Args, ValueEnum as _};
 use dfdx::tensor::Cpu;
+use image_files::preprocessing::Preprocessing;
+use infer_core::describe::{Description, Maps};
 
 use self::recipe::RecipeArgs;
 use reporting::words::duration;
@@ -19,17 +21,17 @@ use super::{
     real,
 };
 use crate::{
-    data::{DataFile, Dataset},
+    data::{DataFile, Dataset, folder::Reading},
     device::{CudaKernels, DeviceChoice, Precision},
     export,
     model::{AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     training::{
         self, Selected, TrainDevice, Verdict,
-        config::{CheckpointOptions, Difference, RunConfig},
+        config::{CheckpointOptions, Difference, Options, RunConfig},
         interrupt::Interrupt,
         introduction::introduction,
         progress::{Observer, Progress, say},
-        start::{self, NewRun, StartError, Started},
+        start::{self, GivenPreprocessing, NewRun, StartError, Started},
     },
 };
 
@@ -212,7 +214,16 @@ impl TrainArgs {
     ) -> anyhow::Result<()> {
         let threads = self.threads.apply(base.as_ref().map(|base| base.config().threads))?;
         let data = base.as_ref().map(|base| self.data.of_run(base.config())).transpose()?;
-        let dataset = data.as_ref().unwrap_or(&self.data).read(None, N::shrink, self.messages)?;
+        let options = self.recipe.resolve(self.epochs, base.as_ref().map(Base::config))?;
+        self.check_colours(N::DESCRIPTION, &options)?;
+        let given = self.given_preprocessing(base.as_ref().map(Base::config));
+        let preprocessing = match (given.resize, given.orient) {
+            (Some(resize), Some(orient)) => Preprocessing { resize, orient, normalisation: None },
+            _ => given.complete(N::DESCRIPTION, self.recipe.init.as_deref())?.0,
+        };
+        let reading =
+            Reading::of(N::DESCRIPTION.input(), preprocessing.resize, options.kept_side, preprocessing.orient);
+        let dataset = data.as_ref().unwrap_or(&self.data).read(None, reading, self.messages)?;
         let (mut config, path) = match &base {
             Some(Base::Resumed(folder, config)) => {
                 (RunConfig { threads, device: name, ..config.clone() }, folder.to_path_buf())
@@ -333,6 +344,32 @@ impl TrainArgs {
         )
     }
 
+    /// Way of images to inputs as it is given, or as another run's configuration has it.
+    fn given_preprocessing(&self, base: Option<&RunConfig>) -> GivenPreprocessing {
+        let given = self.recipe.given_preprocessing();
+        let base = base.map(|config| config.options.preprocessing());
+        GivenPreprocessing {
+            resize: given.resize.or(base.map(|base| base.resize)),
+            orient: given.orient.or(base.map(|base| base.orient)),
+        }
+    }
+
+    /// Refuses changes of colours for a network that sees none, and sides that are too short.
+    fn check_colours(&self, network: &Description, options: &Options) -> Result<(), UsageError> {
+        let Maps { channels, side } = network.input();
+        if options.augmentation.colours() && channels == 1 {
+            let message = format!("--saturation, --hue, --lighting: {} takes gray images", network.name);
+            return Err(UsageError(message));
+        }
+        match options.shorter_side.filter(|shorter| *shorter < side) {
+            Some(shorter) => Err(UsageError(format!(
+                "--shorter-side {shorter}: expected {side} or more, the input of {}",
+                network.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The configuration of a new run.
     fn config<D: TrainDevice, N: Network<D>>(
         &self,
@@ -352,6 +389,7 @@ impl TrainArgs {
             network: N::DESCRIPTION,
             options: self.recipe.resolve(self.epochs, base)?,
             validation: self.recipe.validation.or(saved),
+            given: self.given_preprocessing(base),
             normalise: self.recipe.normalise().or(base.map(|config| config.options.normalisation.is_some())),
             normalise_by_default: self.recipe.preset_normalises(),
             init: self.recipe.init.as_deref().or(init.map(|init| init.path.as_path())),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use infer_core::preprocess::Resize;
 
 use crate::{
     cli::{MAX_BATCH, NetworkName, UsageError, number, one_of, real},
@@ -12,6 +13,7 @@ use crate::{
     training::{
         config::{Options, RunConfig},
         schedule::{Course, Schedule},
+        start::GivenPreprocessing,
     },
 };
 
@@ -79,12 +81,27 @@ pub(in crate::cli) struct RecipeArgs {
     /// Augmentation: move training images by up to N pixels in each direction, before the resize [default: 0]
     #[arg(long, value_name = "N", value_parser = number(0, 10_000), help_heading = IMAGES)]
     shift: Option<usize>,
-    /// Augmentation: change the brightness of training images by up to this share of white, 0 to 1 [default: 0]
+    /// Augmentation: change the brightness of training images by up to this share, 0 to 1: of white for gray images, of each value for
+    /// those in colour [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     brightness: Option<f64>,
     /// Augmentation: change the contrast of training images by up to this share, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     contrast: Option<f64>,
+    /// Augmentation: change the saturation of training images by up to this share, 0 to 1 [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
+    saturation: Option<f64>,
+    /// Augmentation: turn the hues of training images by up to this share of a turn, 0 to 0.5 [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = half, allow_negative_numbers = true, help_heading = IMAGES)]
+    hue: Option<f64>,
+    /// Augmentation: add light to training images along the principal components of ImageNet's colours, as AlexNet's authors did: standard
+    /// deviation, 0 to 1, 0.1 in their paper [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
+    lighting: Option<f64>,
+    /// Augmentation: take a random part of each training image, of at least this share of its area, 0 to 1 [default: 0, which is off;
+    /// 0.08 where no share is given]
+    #[arg(long, value_name = "SHARE", value_parser = share, num_args = 0..=1, default_missing_value = "0.08", allow_negative_numbers = true, help_heading = IMAGES)]
+    random_crop: Option<f64>,
     /// Augmentation: erase a rectangle in this share of the training images, 0 to 1 [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = IMAGES)]
     erase: Option<f64>,
@@ -94,6 +111,17 @@ pub(in crate::cli) struct RecipeArgs {
     /// Normalise inputs to mean 0 and standard deviation 1 over the training images. The weights' metadata record both numbers
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
     normalise: Option<bool>,
+    /// Resize the shorter side of images to N pixels and take the centre as input; 0: resize both sides to the input's
+    /// [default: as the weights in --init, else 0 for gray networks, and for those in colour an eighth more than the input's side]
+    #[arg(long, value_name = "N", value_parser = number(0, 10_000), help_heading = IMAGES)]
+    shorter_side: Option<usize>,
+    /// Turn images as their Exif orientation says. The weights' metadata record it, and infer-cli does the same [default: as the
+    /// weights in --init, else not]
+    #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = IMAGES)]
+    orient: Option<bool>,
+    /// The most pixels that the shorter side of an image keeps in memory, for networks in colour and with --shorter-side [default: 256]
+    #[arg(long, value_name = "N", value_parser = number(1, 10_000), help_heading = IMAGES)]
+    kept_side: Option<usize>,
 
     /// Optimiser [default: adam]
     #[arg(long, alias = "optimizer", value_name = "NAME", value_parser = one_of(&OptimiserName::NAMES), help_heading = OPTIMISER)]
@@ -181,6 +209,12 @@ impl RecipeArgs {
             label_smoothing: self.label_smoothing.unwrap_or(preset.label_smoothing),
             // Of a new run, it is worked out from the data.
             normalisation: base.and_then(|config| config.options.normalisation),
+            shorter_side: match self.shorter_side {
+                Some(side) => Some(side).filter(|side| *side > 0),
+                None => preset.shorter_side,
+            },
+            orient: self.orient.unwrap_or(preset.orient),
+            kept_side: self.kept_side.unwrap_or(preset.kept_side),
             drop_features: self.drop_features.unwrap_or(preset.drop_features),
             plain_epochs: self.plain_epochs.unwrap_or(preset.plain_epochs),
             augmentation: Augmentation {
@@ -189,6 +223,10 @@ impl RecipeArgs {
                 brightness: self.brightness.map_or(preset.augmentation.brightness, |share| share as f32),
                 contrast: self.contrast.map_or(preset.augmentation.contrast, |share| share as f32),
                 erase: self.erase.map_or(preset.augmentation.erase, |share| share as f32),
+                saturation: self.saturation.map_or(preset.augmentation.saturation, |share| share as f32),
+                hue: self.hue.map_or(preset.augmentation.hue, |share| share as f32),
+                lighting: self.lighting.map_or(preset.augmentation.lighting, |share| share as f32),
+                random_crop: self.random_crop.map_or(preset.augmentation.random_crop, |share| share as f32),
             },
             patience: self.patience.or(preset.patience),
             seed: self.seed.unwrap_or(preset.seed),
@@ -196,6 +234,12 @@ impl RecipeArgs {
             train_limit: self.train_limit.or(preset.train_limit),
             test_limit: self.test_limit.or(preset.test_limit),
         })
+    }
+
+    /// Way of images to inputs, as far as it is given.
+    pub(super) fn given_preprocessing(&self) -> GivenPreprocessing {
+        let resize = self.shorter_side.map(|side| if side == 0 { Resize::Exact } else { Resize::ShorterSide(side) });
+        GivenPreprocessing { resize, orient: self.orient }
     }
 
     /// Whether inputs are to be normalised, where `--normalise` is given.
@@ -268,6 +312,10 @@ fn norm(text: &str) -> Result<f64, String> {
 
 fn epochs(text: &str) -> Result<f64, String> {
     real(text, |epochs| (0.0..=1e5).contains(&epochs), "a number from 0 to 100000")
+}
+
+fn half(text: &str) -> Result<f64, String> {
+    real(text, |share| (0.0..=0.5).contains(&share), "a number from 0 to 0.5")
 }
 
 fn share(text: &str) -> Result<f64, String> {

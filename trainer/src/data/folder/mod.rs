@@ -9,8 +9,11 @@ mod layout;
 
 use std::path::{self, Path, PathBuf};
 
-use image::DynamicImage;
-use image_files::{ImageError, decode, gray::Gray};
+use image_files::{
+    decode,
+    pixels::{Form, Limit, Pixels, keep},
+};
+use infer_core::{describe::Maps, preprocess::Resize};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -44,8 +47,46 @@ impl Default for TestShare {
     }
 }
 
-/// Makes a decoded image one that is kept in memory; see [`Network::shrink`](crate::model::Network::shrink).
-pub type Shrink = fn(&DynamicImage) -> Result<Gray, ImageError>;
+/// Shorter side of the images that are kept in memory for networks that cut their inputs out of them, in pixels: a photograph of 4:3
+/// takes 262 kB.
+pub const KEPT_SIDE: usize = 256;
+
+/// How images are read, and how they are kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Form in memory.
+    pub form: Form,
+    /// Whether images are turned as their Exif orientation says.
+    pub orient: bool,
+}
+
+impl Reading {
+    /// For inputs of a network, to which images are resized so. A gray image of which the input has all is kept no larger than
+    /// that, others with a shorter side of `kept` pixels at most.
+    pub fn of(input: Maps, resize: Resize, kept: usize, orient: bool) -> Self {
+        let all = input.channels == 1 && resize == Resize::Exact;
+        let limit = if all { Limit::Sides(input.side) } else { Limit::ShorterSide(kept) };
+        Self { form: Form { channels: input.channels, limit }, orient }
+    }
+
+    /// Bytes that an image takes, photographs of 4:3 that are larger than what is kept.
+    pub fn bytes(&self) -> usize {
+        let pixels = match self.form.limit {
+            Limit::Sides(side) => side * side,
+            Limit::ShorterSide(side) => side * (side * 4 / 3),
+        };
+        self.form.channels * pixels
+    }
+}
+
+/// Number of the images in a folder.
+///
+/// # Errors
+/// [`FolderError`], which names what cannot be used.
+pub fn count(folder: &Path, share: TestShare) -> Result<usize, FolderError> {
+    let FolderListing { train, validation, test, .. } = FolderListing::of(folder, share)?;
+    Ok(train.len() + validation.map_or(0, |images| images.len()) + test.len())
+}
 
 /// Is told how many images there are in all, each time one of them was read.
 pub type Progress<'a> = &'a (dyn Fn(usize) + Sync);
@@ -68,16 +109,15 @@ impl Dataset {
     pub fn read_folder(
         folder: &Path,
         share: TestShare,
-        shrink: Shrink,
+        reading: Reading,
         unreadable: Unreadable,
         progress: Progress<'_>,
     ) -> Result<Self, FolderError> {
         let FolderListing { classes, train: learnt, validation: chosen_by, test: tested, kept, skipped } =
             FolderListing::of(folder, share)?;
         let images = learnt.len() + chosen_by.as_ref().map_or(0, Vec::len) + tested.len();
-        let mut reader = Reader::new(folder, shrink, images, progress);
-        let (mut train, mut test) =
-            (LabelledImages::of_classes(classes.len()), LabelledImages::of_classes(classes.len()));
+        let mut reader = Reader::new(folder, reading, images, progress);
+        let [mut train, mut test] = [(); 2].map(|()| LabelledImages::of_channels(reading.form.channels, classes.len()));
         reader.read(&learnt, &mut train);
         let of_classes = [&train].map(classes_of);
         let validation = chosen_by.map(|images| reader.read(&images, &mut train).len());
@@ -105,7 +145,7 @@ fn classes_of(images: &LabelledImages) -> Vec<bool> {
 /// Reads images, and remembers what they were and which could not be read.
 struct Reader<'a> {
     folder: &'a Path,
-    shrink: Shrink,
+    reading: Reading,
     images: usize,
     /// Ways from the folder to the images, and SHA-256 of their contents.
     contents: Vec<(Vec<u8>, [u8; 32])>,
@@ -114,8 +154,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(folder: &'a Path, shrink: Shrink, images: usize, progress: Progress<'a>) -> Self {
-        Self { folder, shrink, images, contents: Vec::with_capacity(images), bad: Vec::new(), progress }
+    fn new(folder: &'a Path, reading: Reading, images: usize, progress: Progress<'a>) -> Self {
+        Self { folder, reading, images, contents: Vec::with_capacity(images), bad: Vec::new(), progress }
     }
 
     /// Adds the images, but for those that cannot be used, to `labelled`. Returns their ways from the folder.
@@ -130,8 +170,8 @@ impl<'a> Reader<'a> {
             let read: Vec<_> = chunk.par_iter().map(read).collect();
             for (image, read) in chunk.iter().zip(read) {
                 match read {
-                    Ok((gray, sha256)) => {
-                        labelled.push(gray.width, &gray.pixels, image.label);
+                    Ok((pixels, sha256)) => {
+                        labelled.push(pixels.width, &pixels.values, image.label);
                         self.contents.push((relative(self.folder, &image.path), sha256));
                         ways.push(image.path.strip_prefix(self.folder).unwrap_or(&image.path).to_path_buf());
                     }
@@ -142,14 +182,14 @@ impl<'a> Reader<'a> {
         ways
     }
 
-    fn read_image(&self, image: &Image) -> Result<(Gray, [u8; 32]), String> {
+    fn read_image(&self, image: &Image) -> Result<(Pixels, [u8; 32]), String> {
         if let Some(problem) = &image.problem {
             return Err(problem.clone());
         }
-        let (decoded, bytes) =
-            decode::open(&image.path, decode::Options::default()).map_err(|error| error.to_string())?;
-        let gray = (self.shrink)(&decoded).map_err(|error| error.to_string())?;
-        Ok((gray, Sha256::digest(&bytes).into()))
+        let options = decode::Options { orient: self.reading.orient, ..decode::Options::default() };
+        let (decoded, bytes) = decode::open(&image.path, options).map_err(|error| error.to_string())?;
+        let pixels = keep(&decoded, self.reading.form).map_err(|error| error.to_string())?;
+        Ok((pixels, Sha256::digest(&bytes).into()))
     }
 
     /// Digest of everything that was read: SHA-256 over the images' ways from the folder, sorted, each with a zero byte

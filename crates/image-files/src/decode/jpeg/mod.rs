@@ -29,6 +29,11 @@ pub fn decode(file: &[u8], accept_damaged: bool) -> anyhow::Result<DynamicImage>
     into_image(decoded)
 }
 
+/// The Exif data of a JPEG file, if it has some.
+pub fn exif(file: &[u8]) -> Option<&[u8]> {
+    structure::exif(file)
+}
+
 /// The samples of JPEG data within a file of another kind, in at most the memory that images may take; see [`libjpeg::decode`].
 ///
 /// # Errors

@@ -116,6 +116,18 @@ impl Structure {
     }
 }
 
+/// The Exif data among the segments before the first scan, without the name that they begin with.
+pub fn exif(file: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    while let Some((marker, content, next)) = segment(file, at).filter(|(marker, ..)| !matches!(marker, 0xD9 | 0xDA)) {
+        match content.strip_prefix(b"Exif\0\0") {
+            Some(data) if marker == 0xE1 => return Some(data),
+            _ => at = next,
+        }
+    }
+    None
+}
+
 /// The marker at or behind `at`, its segment's content, and where that ends.
 fn segment(file: &[u8], at: usize) -> Option<(u8, &[u8], usize)> {
     let mut at = at + memchr(0xFF, file.get(at..)?)?;
