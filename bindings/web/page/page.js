@@ -97,9 +97,8 @@ function show(source, width, height) {
 async function open(file) {
   stop();
   try {
-    // As infer-cli reads files: without colour management, as their pixels lie.
-    const options = { colorSpaceConversion: "none", imageOrientation: "none", premultiplyAlpha: "none" };
-    const image = await createImageBitmap(file, options);
+    // Without colour management, as infer-cli reads files.
+    const image = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     if (Math.max(image.width, image.height) > MOST) {
       say(`${file.name}: ${image.width} × ${image.height} pixels; at most ${MOST} a side can be classified here.`);
       return;
@@ -107,8 +106,8 @@ async function open(file) {
     shown.setAttribute("aria-label", `The picture ${file.name}`);
     show(image, image.width, image.height);
     take(image, image.width, image.height);
-  } catch {
-    say(`${file.name || "The file"}: this browser cannot read it as a picture.`);
+  } catch (error) {
+    say(`${file.name || "The file"}: this browser cannot read it as a picture: ${error.message}`);
   }
 }
 
