@@ -1,6 +1,6 @@
 //! Values that PyTorch and torchvision made, see `tests/pytorch/golden.py`.
 
-use dfdx::nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorName, ViewTensorRef};
+use dfdx::nn::{RecursiveWalker, TensorOptions, TensorVisitor, ViewTensorName, ViewTensorRef};
 use dfdx::prelude::{
     Backward, Cpu, Gradients, HasShape, Shape, Tensor, TensorFromVec, Trace, cross_entropy_with_logits_loss,
 };

@@ -247,3 +247,46 @@ fn it_learns() {
     let losses: Vec<f32> = (1..=60).map(&mut loss).collect();
     assert!(losses[59] < losses[0] / 4.0, "{losses:?}");
 }
+
+macro_rules! dropping {
+    ($then:path) => {
+        $then! {
+            /// Half of what its linear layer begins with is dropped.
+            Dropping "dropping": 1 x 8;
+            conv1: conv 16, kernel 3;
+            pool1: max_pool kernel 2, stride 2, dropout;
+            linear1: linear 3 classes;
+        }
+    };
+}
+
+mod dropping_inference {
+    dropping!(infer_core::network);
+}
+
+mod dropping_training {
+    use super::dropping_inference::{DESCRIPTION, LAYERS};
+
+    dropping!(trainer::network);
+}
+
+#[test]
+fn dropout_behind_the_last_pool_is_for_training_only() {
+    use dfdx::nn::ZeroGrads;
+    use trainer::random::StepKey;
+
+    let network = dropping_training::Dropping::init(&Cpu::default(), 3, Initialisation::He, 1).expect("a network");
+    let images = formula::unit(5, 2 * dropping_inference::DESCRIPTION.input().values());
+    let trained = |step, drop_features| {
+        let key = StepKey { seed: 0, epoch: 1, step, drop_features };
+        network.logits_traced(&images, 2, network.alloc_grads(), key).expect("logits").as_vec()
+    };
+    let evaluated = network.logits(&images, 2).expect("logits").as_vec();
+    assert_ne!(trained(1, false), evaluated);
+    assert_ne!(trained(1, false), trained(2, false));
+    // Whether features are dropped in networks that do not say so makes no difference here.
+    assert_eq!(trained(1, false), trained(1, true));
+    let kinds = Summary::of(&dropping_inference::DESCRIPTION, 3).layers;
+    let kinds: Vec<_> = kinds.iter().map(|layer| layer.kind).collect();
+    assert_eq!(kinds, ["Conv2d", "ReLU", "MaxPool2d", "Dropout", "Flatten", "Linear"]);
+}
