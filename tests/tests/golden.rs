@@ -5,6 +5,7 @@ use dfdx::prelude::{
     Backward, Cpu, Gradients, HasShape, Shape, Tensor, TensorFromVec, Trace, cross_entropy_with_logits_loss,
 };
 use infer_core::describe::Description;
+use infer_core::int8::{self, Int8Backend};
 use infer_core::packed::{self, Backend, Line, LinearWeights, Plan, Serial};
 use infer_core::preprocess::{Resize, normalise_channels, resize_channels, rgb};
 use infer_core::tensor::FloatArray;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use tests::{file, formula};
+use trainer::compress::int8::{Convolutions, Quantised, quantise};
 use trainer::model::{self, Initialisation, Network};
 
 fn golden(name: &str) -> Value {
@@ -80,6 +82,26 @@ fn packed_logits(plan: &'static Plan, file: &file::Aligned, images: &[f32]) -> V
     logits.collect()
 }
 
+/// The logits in 8-bit integers, with ranges calibrated on the images, are near PyTorch's, by either way of convolution.
+fn assert_int8_logits(name: &str, description: &'static Description, file: &file::Aligned, images: &[f32]) {
+    let weights = Weights::from_safetensors(description, file.bytes()).unwrap();
+    for convolutions in [Convolutions::Direct, Convolutions::Winograd] {
+        let Quantised { plan, lines } = quantise(&weights, images, convolutions).unwrap();
+        let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+        assert_eq!(transformed.is_empty(), convolutions == Convolutions::Direct);
+        let network = int8::Network::from_packed(plan, &lines, &mut transformed, Int8Backend::best()).unwrap();
+        let mut workspace = vec![Line::ZERO; network.workspace_len(2)];
+        let mut logits = vec![f32::NAN; 2 * network.classes()];
+        network.forward(images, &mut logits, &mut workspace, &Serial).unwrap();
+        let expected = numbers(&golden(name)["logits_f64"]);
+        let largest = expected.iter().fold(0.0_f64, |max, v| max.max(v.abs()));
+        for (found, expected) in logits.iter().zip(expected) {
+            let error = (f64::from(*found) - expected).abs() / largest;
+            assert!(error < 0.1, "{name}, {convolutions:?}: {found} is not {expected}");
+        }
+    }
+}
+
 /// The trainer's network with the weights of a file.
 fn trained<N: Network<Cpu>>(file: &file::Aligned) -> N {
     let folder = tempfile::tempdir().unwrap();
@@ -107,6 +129,8 @@ macro_rules! colour {
                 println!("{backend}");
                 assert_logits($golden, &logits);
             }
+
+            assert_int8_logits($golden, &$module::DESCRIPTION, &file, &images);
 
             let device = Cpu::default();
             let network = trained::<model::$name<Cpu>>(&file);

@@ -18,12 +18,13 @@ macro_rules! own {
             /// Pictures in colour of 24×24.
             Own "own": 3 x 24;
             conv1: conv 12, kernel 5, stride 2, padding 2;
-            conv2: conv 20, kernel 3, padding 1;
+            conv2 "features.2": conv 20, kernel 3, padding 1, groups 2;
+            norm2: local_response_norm;
             pool2: max_pool kernel 2, stride 2;
             pool3: max_pool kernel 3, stride 1;
             linear1a: linear 40, no relu;
-            linear1b: linear 48, dropout;
-            linear2: linear 10 classes;
+            linear1b "hidden": linear 48, dropout;
+            linear2 "classifier": linear 10 classes;
         }
     };
 }
@@ -81,14 +82,22 @@ fn by_formulas(file: &file::Aligned, classes: usize, image: &[f32]) -> Vec<f32> 
             inside(y).zip(inside(x_)).map(|(y, column)| x[(channel * input.side + y) * input.side + column])
         };
         let window = || (0..kernel * kernel).map(|tap| (tap / kernel, tap % kernel));
+        // The channels of an output's group.
+        let first = |channel: usize| channel / (output.channels / layer.groups()) * layer.group_channels();
         let mut next = Vec::new();
         for channel in 0..output.channels {
             for (top, left) in (0..output.side * output.side).map(|place| (place / output.side, place % output.side)) {
                 let tap = |channel, (y, x): (usize, usize)| pixel(channel, top * stride + y, left * stride + x);
-                next.push(if layer.tensors.is_none() {
+                next.push(if layer.kind == Kind::LocalResponseNorm {
+                    let value = |channel| pixel(channel, top, left).expect("there is no padding");
+                    let around = channel.saturating_sub(2)..output.channels.min(channel + 3);
+                    let sum: f64 = around.map(|channel| value(channel) * value(channel)).sum();
+                    value(channel) / (2.0 + 1e-4 * sum).powf(0.75)
+                } else if layer.tensors.is_none() {
                     window().filter_map(|place| tap(channel, place)).fold(f64::NEG_INFINITY, f64::max)
                 } else {
-                    let inputs = (0..input.channels).flat_map(|i| window().map(move |place| (i, place)));
+                    let inputs = first(channel)..first(channel) + layer.group_channels();
+                    let inputs = inputs.flat_map(|i| window().map(move |place| (i, place)));
                     let (weight, bias) = (&weight[channel * layer.fan_in()..], f64::from(bias[channel..][0]));
                     let products =
                         inputs.zip(weight).map(|((i, place), w)| tap(i, place).unwrap_or(0.0) * f64::from(*w));
@@ -145,8 +154,9 @@ fn portable(network: &training::Own<Cpu>, images: &[f32], batch: usize) -> Vec<f
     }
     conv!(conv1, 0);
     conv!(conv2, 1);
+    let x = portable::local_response_norm(x).expect("the CPU normalises");
     let x = pool(pool(x, 2, 2), 3, 1);
-    let x = x.try_reshape_like(&(batch, Const::<{ inference::LAYERS[4].input.values() }>)).expect("vectors");
+    let x = x.try_reshape_like(&(batch, Const::<{ inference::LAYERS[5].input.values() }>)).expect("vectors");
     let x = network.linear1b.forward(network.linear1a.forward(x)).relu();
     network.linear2.forward(x).as_vec()
 }
@@ -155,7 +165,8 @@ fn portable(network: &training::Own<Cpu>, images: &[f32], batch: usize) -> Vec<f
 fn logits<const CLASSES: usize>(seed: usize, batch: usize) -> (Vec<f32>, Vec<(String, Vec<f32>)>) {
     let file = weights(&inference::DESCRIPTION, CLASSES, seed);
     let length = size_of::<inference::Image>() / size_of::<f32>();
-    let images = formula::unit(seed as u64, batch * length);
+    // So bright that normalisation matters.
+    let images: Vec<f32> = formula::unit(seed as u64, batch * length).iter().map(|value| 100.0 * value).collect();
     let expected = images.chunks(length).flat_map(|image| by_formulas(&file, CLASSES, image)).collect();
     let plain = inference::Own::<CLASSES>::from_safetensors(file.bytes()).expect("the loader takes the file");
     let mut workspace = inference::Workspace::new();
@@ -200,14 +211,14 @@ proptest! {
 
 #[test]
 fn its_summary_follows_from_the_list() {
-    // 12 filters of 3·5², 20 of 12·3², 40 vectors of 20·4², 48 of 40, 37 of 48, and their biases.
+    // 12 filters of 3·5², 20 of 6·3², 40 vectors of 20·4², 48 of 40, 37 of 48, and their biases.
     let linear = 40 * 321 + 48 * 41 + 37 * 49;
-    let parameters = 12 * 76 + 20 * 109 + linear;
+    let parameters = 12 * 76 + 20 * 55 + linear;
     let summary = Summary::of(&inference::DESCRIPTION, 37);
     assert_eq!(summary.parameters(), parameters);
-    assert_eq!(summary.multiply_adds(), (12 * 76 + 20 * 109) * 144 + linear);
+    assert_eq!(summary.multiply_adds(), (12 * 76 + 20 * 55) * 144 + linear);
     let kinds: Vec<_> = summary.layers.iter().map(|layer| layer.kind).collect();
-    let maps = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d", "MaxPool2d"];
+    let maps = ["Conv2d", "ReLU", "Conv2d", "ReLU", "LocalResponseNorm", "MaxPool2d", "MaxPool2d"];
     assert_eq!(kinds, [&maps[..], &["Flatten", "Linear", "Linear", "ReLU", "Dropout", "Linear"]].concat());
     assert_eq!(inference::DESCRIPTION.parameters(37), parameters);
 }
@@ -235,4 +246,47 @@ fn it_learns() {
     };
     let losses: Vec<f32> = (1..=60).map(&mut loss).collect();
     assert!(losses[59] < losses[0] / 4.0, "{losses:?}");
+}
+
+macro_rules! dropping {
+    ($then:path) => {
+        $then! {
+            /// Half of what its linear layer begins with is dropped.
+            Dropping "dropping": 1 x 8;
+            conv1: conv 16, kernel 3;
+            pool1: max_pool kernel 2, stride 2, dropout;
+            linear1: linear 3 classes;
+        }
+    };
+}
+
+mod dropping_inference {
+    dropping!(infer_core::network);
+}
+
+mod dropping_training {
+    use super::dropping_inference::{DESCRIPTION, LAYERS};
+
+    dropping!(trainer::network);
+}
+
+#[test]
+fn dropout_behind_the_last_pool_is_for_training_only() {
+    use dfdx::nn::ZeroGrads;
+    use trainer::random::StepKey;
+
+    let network = dropping_training::Dropping::init(&Cpu::default(), 3, Initialisation::He, 1).expect("a network");
+    let images = formula::unit(5, 2 * dropping_inference::DESCRIPTION.input().values());
+    let trained = |step, drop_features| {
+        let key = StepKey { seed: 0, epoch: 1, step, drop_features };
+        network.logits_traced(&images, 2, network.alloc_grads(), key).expect("logits").as_vec()
+    };
+    let evaluated = network.logits(&images, 2).expect("logits").as_vec();
+    assert_ne!(trained(1, false), evaluated);
+    assert_ne!(trained(1, false), trained(2, false));
+    // Whether features are dropped in networks that do not say so makes no difference here.
+    assert_eq!(trained(1, false), trained(1, true));
+    let kinds = Summary::of(&dropping_inference::DESCRIPTION, 3).layers;
+    let kinds: Vec<_> = kinds.iter().map(|layer| layer.kind).collect();
+    assert_eq!(kinds, ["Conv2d", "ReLU", "MaxPool2d", "Dropout", "Flatten", "Linear"]);
 }

@@ -163,7 +163,10 @@ impl Sizes {
             self.single(layer.parameters(), format!("parameters of {what}"));
             self.single(layer.multiply_adds(), format!("multiply-adds of {what}"));
             self.single(layer.input.values(), format!("inputs of {what}"));
-            self.single(layer.output.values(), format!("outputs of {what}"));
+            // A number of classes is one of the data.
+            if layer.output.values() != classes {
+                self.single(layer.output.values(), format!("outputs of {what}"));
+            }
             rows(layer).into_iter().for_each(|row| self.row(row, what.clone()));
             let side = layer.output.side;
             if NETWORKS.iter().all(|other| other.description().input().side != side) {

@@ -265,10 +265,10 @@ mod tests {
 
     #[test]
     fn too_little_memory_names_the_batch_that_would_do() {
-        let error = |largest| MemoryError::TooLittle { batch_size: 512, needed: 9 << 30, free: 8 << 30, largest };
+        let error = |largest| MemoryError::TooLittle { batch_size: 512, needed: 10 << 30, free: 8 << 30, largest };
         assert_eq!(
             error(Some(400)).to_string(),
-            "the GPU's memory does not suffice: batches of 512 images need about 9216 MiB, 8192 MiB are free; \
+            "the GPU's memory does not suffice: batches of 512 images need about 10240 MiB, 8192 MiB are free; \
              --batch-size 400 would do"
         );
         assert!(error(None).to_string().ends_with("no batch is small enough"));

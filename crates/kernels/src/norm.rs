@@ -6,6 +6,9 @@ use crate::layout::LANES;
 /// Channels on each side of a channel that it is normalised by.
 const REACH: usize = 2;
 
+/// Channels that the values of a block are normalised by.
+const WINDOW: usize = LANES + 2 * REACH;
+
 /// Some positions of feature maps that are normalised: each value is divided by `(2 + 10⁻⁴ · Σ x²)^0.75`, with the sum over the
 /// five channels around it.
 #[derive(Debug)]
@@ -39,17 +42,22 @@ pub(crate) unsafe fn norm(row: NormRow<'_>) {
     for (input, output) in positions {
         let (blocks, _) = input.as_chunks::<LANES>();
         let (outputs, _) = output.as_chunks_mut::<LANES>();
-        let squares = |number: usize| blocks.get(number).map_or([0.0; LANES], |block| block.map(|value| value * value));
-        // The squares of three blocks: the one before, this one, the next one.
-        let mut around = [0.0; 3 * LANES];
-        around[2 * LANES..].copy_from_slice(&squares(0));
         for (number, (block, output)) in blocks.iter().zip(outputs).enumerate() {
-            around.copy_within(LANES.., 0);
-            around[2 * LANES..].copy_from_slice(&squares(number + 1));
+            let first = number * LANES;
+            let within = first.checked_sub(REACH).and_then(|first| input.get(first..)?.first_chunk());
+            // At the ends there are no channels around.
+            let mut ends = [0.0; WINDOW];
+            let window = within.unwrap_or_else(|| {
+                let values = input.get(first.saturating_sub(REACH)..).unwrap_or_default();
+                for (end, value) in ends.iter_mut().skip(REACH.saturating_sub(first)).zip(values) {
+                    *end = *value;
+                }
+                &ends
+            });
             let mut sums = [0.0; LANES];
-            for first in LANES - REACH..=LANES + REACH {
-                for (sum, square) in sums.iter_mut().zip(around.iter().skip(first)) {
-                    *sum += square;
+            for around in window.windows(LANES) {
+                for (sum, value) in sums.iter_mut().zip(around) {
+                    *sum += value * value;
                 }
             }
             for ((output, value), sum) in output.iter_mut().zip(block).zip(sums) {

@@ -9,7 +9,21 @@ use crate::tensor::Tensor;
 /// cross-correlation, as PyTorch's `nn.Conv2d`.
 ///
 /// With fewer channels in a filter, `GROUP` of the `CI`, there are `CI / GROUP` groups: the first of so many equal parts of the
-/// outputs sees the first `GROUP` channels of the input, and so on, as with PyTorch's `groups`.
+/// outputs sees the first `GROUP` channels of the input, and so on, as with PyTorch's `groups`. Both numbers of channels must be
+/// multiples of the number of groups; others do not compile:
+/// ```
+/// # use infer_core::layers::Conv2d;
+/// let layer = Conv2d::<4, 2, 1, 1, 0, 1, 1> { weight: &[[[[0.5]], [[2.0]]], [[[1.0]], [[3.0]]]], bias: &[0.0; 2] };
+/// let mut output = [[[0.0]]; 2];
+/// layer.forward(&[[[1.0]], [[2.0]], [[3.0]], [[4.0]]], &mut output);
+/// assert_eq!(output, [[[0.5 + 4.0]], [[3.0 + 12.0]]]);
+/// ```
+/// ```compile_fail
+/// # use infer_core::layers::Conv2d;
+/// let layer = Conv2d::<4, 2, 1, 1, 0, 1, 1> { weight: &[[[[0.5]], [[2.0]], [[1.0]]]; 2], bias: &[0.0; 2] };
+/// let mut output = [[[0.0]]; 2];
+/// layer.forward(&[[[1.0]], [[2.0]], [[3.0]], [[4.0]]], &mut output);
+/// ```
 ///
 /// `OUT` must be `(IN + 2·PADDING − KERNEL) / STRIDE + 1`, rounded down; another does not compile:
 /// ```

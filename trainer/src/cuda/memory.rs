@@ -57,7 +57,8 @@ impl BytesPerImage {
         let sum = |size: fn(&Layer) -> usize, of: &dyn Fn(&&Layer) -> bool| -> usize {
             network.layers.iter().filter(of).map(size).sum()
         };
-        let unfolded = |layer: &Layer| layer.fan_in() * layer.output.side * layer.output.side;
+        // The weights of groups are unfolded into those of all channels.
+        let unfolded = |layer: &Layer| layer.groups() * layer.fan_in() * layer.output.side * layer.output.side;
         let convolutions = || network.layers.iter().filter(convolution);
         let largest_unfolded = convolutions().map(unfolded).max().unwrap_or(0);
         let largest_output = convolutions().map(|layer| layer.output.values()).max().unwrap_or(0);
@@ -66,12 +67,20 @@ impl BytesPerImage {
         let pooled = sum(|layer| layer.output.values(), &|layer| matches!(layer.kind, Kind::MaxPool { .. }));
         let vectors = sum(|layer| layer.output.channels, &|layer| matches!(layer.kind, Kind::Linear { .. }));
         let around = network.input().values() + pooled + 6 * vectors;
+        // Squares, their sums and powers, in the layouts that they go through, and the gradients of all of them.
+        let normalised = |layer: &&Layer| layer.kind == Kind::LocalResponseNorm;
+        let norms = 14 * sum(|layer| layer.output.values(), &normalised);
+        // The windows and their gradients, and outputs before and behind bias and ReLU, of all convolutions.
+        let portable = VALUE * (2 * all_unfolded + 3 * all_outputs + norms + around);
+        if network.layers.iter().any(|layer| normalised(&layer) || layer.groups() > 1) {
+            // There are no fused kernels for these.
+            return Self { fused: portable, windows: 0, portable };
+        }
         Self {
             // One convolution's windows, its output and its gradient at a time.
             fused: VALUE * (largest_unfolded + 2 * largest_output + around),
             windows: VALUE * (all_unfolded - largest_unfolded),
-            // The windows and their gradients, and outputs before and behind bias and ReLU, of all convolutions.
-            portable: VALUE * (2 * all_unfolded + 3 * all_outputs + around),
+            portable,
         }
     }
 }

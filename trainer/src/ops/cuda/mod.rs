@@ -166,7 +166,10 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
     let outline = |stage: &Stage<Cuda>| (stage.weight.shape().0, stage.window, stage.pool);
     let outlines: Vec<_> = call.stages.iter().map(outline).collect();
     let shape = *call.input.shape();
-    let plan = if call.input_gradient { None } else { plan(shape, &outlines) };
+    // Each weight sees all channels of what comes before: there are no groups.
+    let channels = std::iter::once(shape.1).chain(outlines.iter().map(|(filters, ..)| *filters));
+    let whole = call.stages.iter().zip(channels).all(|(stage, channels)| stage.weight.shape().1 == channels);
+    let plan = if call.input_gradient || !whole { None } else { plan(shape, &outlines) };
     let (Some((plan, (rows, columns))), Some((filters, ..))) = (plan, outlines.last()) else {
         return call.one_by_one();
     };
