@@ -13,8 +13,10 @@ use infer_core::{
     alexnet_low_rank::rank64,
     int8::{Int8Backend, Line, Network as Int8Network},
     lenet5,
+    preprocess::Resize,
 };
 use trainer::{
+    data::Frame,
     export::{self, Metadata},
     model::{AlexNet, AlexNetRank64, Initialisation, LeNet5, Network},
 };
@@ -135,7 +137,8 @@ fn integers_answer_as_the_floats_that_they_were_made_of() {
             let mut pixels = dataset.test.image(position).to_vec();
             let mut sum = [0.0_f64; 10];
             for _ in 0..sides {
-                LeNet5::<Cpu>::preprocess(width, height, &pixels, &mut image).unwrap();
+                let frame = Frame::new(1, width, height, &pixels);
+                LeNet5::<Cpu>::preprocess(&frame, Resize::Exact, &mut image).unwrap();
                 let mut logits = [0.0; 10];
                 network.forward(&image, &mut logits, &mut workspace, &infer_core::int8::Serial).unwrap();
                 sum.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += f64::from(logit));
@@ -155,8 +158,7 @@ fn integers_answer_as_the_floats_that_they_were_made_of() {
     let (table, _) = status(root, 0, &evaluate);
     assert!(table.starts_with("i8.safetensors (lenet5 in int8) on 8 test images and their mirrors of "), "{table}");
     for position in 0..20 {
-        let (width, height) = dataset.test.size(position);
-        LeNet5::<Cpu>::preprocess(width, height, dataset.test.image(position), &mut image).unwrap();
+        LeNet5::<Cpu>::preprocess(&dataset.test.frame(position), Resize::Exact, &mut image).unwrap();
         let expected = floats.logits(&image, 1).unwrap().as_vec();
         let mut logits = [0.0; 10];
         network.forward(&image, &mut logits, &mut workspace, &infer_core::int8::Serial).unwrap();
