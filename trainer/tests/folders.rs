@@ -62,7 +62,7 @@ fn read(folder: &Path, share: TestShare) -> Result<Dataset, String> {
 
 fn read_with(folder: &Path, share: TestShare, unreadable: Unreadable) -> Result<Dataset, String> {
     let reading = Reading::of(DESCRIPTION.input(), Resize::Exact, KEPT_SIDE, false);
-    Dataset::read_folder(folder, share, reading, unreadable, &|_| {}).map_err(|error| error.to_string())
+    Dataset::read_folder(folder, share, reading, unreadable, None, &|_| {}).map_err(|error| error.to_string())
 }
 
 fn share(share: f64, seed: u64) -> TestShare {
@@ -299,8 +299,8 @@ fn what_an_image_is_decides_and_large_ones_are_shrunk_once() {
     assert_eq!(data.train.size(b), (28, 28));
     let input = |width: usize, height: usize, pixels: &[u8]| {
         let mut input = vec![0.0; 28 * 28];
-        <LeNet5<Cpu> as Network<Cpu>>::preprocess(&Frame::new(1, width, height, pixels), Resize::Exact, &mut input)
-            .unwrap();
+        let frame = Frame::new(1, width, height, pixels);
+        <LeNet5<Cpu> as Network<Cpu>>::preprocess(&frame, Resize::Exact, &mut input).unwrap();
         input
     };
     let (whole, shrunk) = (input(300, 200, large.as_raw()), input(28, 28, data.train.image(b)));

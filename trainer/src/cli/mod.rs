@@ -157,6 +157,12 @@ struct DataArgs {
     /// Leave out images that cannot be read. They are listed in unreadable-images.txt
     #[arg(long, help_heading = DATA)]
     skip_unreadable: bool,
+    /// Keep the images of a folder in this file and not in memory, for folders that are larger than it
+    ///
+    /// The next run takes the file as it is while the folder has the same files; else it is made anew. Nothing may change it while the
+    /// program runs.
+    #[arg(long, value_name = "FILE", help_heading = DATA)]
+    cache: Option<PathBuf>,
     /// URL to download missing IDX files from, into --data or data/fashion-mnist [default: the data set's own site; no
     /// download with --data]
     #[arg(long, value_name = "URL", help_heading = DATA)]
@@ -304,13 +310,15 @@ impl DataArgs {
             };
             let share = TestShare { share, seed };
             let images = folder::count(folder, share)?;
+            let place = self.cache.as_ref().map_or("memory".to_string(), |file| file.display().to_string());
             messages.note(&format!(
-                "{}: {} to read, in memory at most {} where they are of 4:3",
+                "{}: {} to read, in {place} at most {} where they are of 4:3",
                 folder.display(),
                 counted(images, "image"),
                 bytes(images as u64 * reading.bytes() as u64)
             ));
-            let read = Dataset::read_folder(folder, share, reading, unreadable, &progress);
+            let cache = self.cache.as_deref();
+            let read = Dataset::read_folder(folder, share, reading, unreadable, cache, &progress);
             bar.finish_and_clear();
             if let Err(FolderError::Images { bad, .. }) = &read {
                 list_unreadable(bad)?;
@@ -334,6 +342,10 @@ impl DataArgs {
             }
             dataset
         } else {
+            ensure!(
+                self.cache.is_none(),
+                UsageError("--cache: IDX files are small, and always in memory; leave it out".to_string())
+            );
             if let Some(data) = self.data.as_deref().filter(|data| self.data_url.is_some() && source::has_others(data))
             {
                 let message = format!(

@@ -1,21 +1,40 @@
 //! Images with their labels, in memory as bytes: what every source of data becomes.
 
-use std::path::Path;
+use std::{ops::Deref, path::Path, sync::Arc};
 
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use super::{DataError, idx::Idx};
 
 /// Images, gray or RGB, each of a size of its own, with their labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LabelledImages {
     /// Values of a pixel: 1 or 3.
     channels: usize,
     /// All images' pixels, one image after the other.
-    pixels: Vec<u8>,
+    pixels: Bytes,
     places: Vec<Place>,
     labels: Vec<u16>,
     classes: usize,
+}
+
+/// Bytes in memory, or in a file that is mapped into it.
+#[derive(Debug, Clone)]
+enum Bytes {
+    Owned(Vec<u8>),
+    Mapped(Arc<Mmap>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Mapped(bytes) => bytes,
+        }
+    }
 }
 
 /// Where an image lies among the pixels.
@@ -81,7 +100,18 @@ impl LabelledImages {
 
     /// No images yet, of 1 or 3 channels and `classes` classes.
     pub fn of_channels(channels: usize, classes: usize) -> Self {
-        Self { channels, pixels: Vec::new(), places: Vec::new(), labels: Vec::new(), classes }
+        Self { channels, pixels: Bytes::Owned(Vec::new()), places: Vec::new(), labels: Vec::new(), classes }
+    }
+
+    /// No images yet, which lie in a file that is mapped.
+    pub(super) fn mapped(channels: usize, classes: usize, pixels: Arc<Mmap>) -> Self {
+        Self { pixels: Bytes::Mapped(pixels), ..Self::of_channels(channels, classes) }
+    }
+
+    /// Adds an image that begins at the byte `start` of the file that is mapped.
+    pub(super) fn push_mapped(&mut self, start: usize, width: usize, height: usize, label: u16) {
+        self.places.push(Place { start, width, height });
+        self.labels.push(label);
     }
 
     /// Joins images with their labels.
@@ -108,7 +138,7 @@ impl LabelledImages {
             });
         }
         let places = (0..count).map(|index| Place { start: index * width * height, width, height }).collect();
-        Ok(Self { channels: 1, pixels: images.into_elements(), places, labels, classes })
+        Ok(Self { channels: 1, pixels: Bytes::Owned(images.into_elements()), places, labels, classes })
     }
 
     /// Adds an image of `width` columns: its values, row by row, those of a pixel side by side.
@@ -119,8 +149,13 @@ impl LabelledImages {
         let row = width * self.channels;
         assert!(width > 0 && pixels.len().is_multiple_of(row), "{} values in rows of {row}", pixels.len());
         assert!(usize::from(label) < self.classes, "label {label} of {} classes", self.classes);
-        self.places.push(Place { start: self.pixels.len(), width, height: pixels.len() / row });
-        self.pixels.extend_from_slice(pixels);
+        let place = Place { start: self.pixels.len(), width, height: pixels.len() / row };
+        match &mut self.pixels {
+            Bytes::Owned(all) => all.extend_from_slice(pixels),
+            // What a file holds stays as it is.
+            Bytes::Mapped(all) => self.pixels = Bytes::Owned([all, pixels].concat()),
+        }
+        self.places.push(place);
         self.labels.push(label);
     }
 
@@ -187,6 +222,18 @@ impl LabelledImages {
         &self.labels
     }
 }
+
+/// Sets are equal if their images and labels are, wherever they lie.
+impl PartialEq for LabelledImages {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |index| self.size(index) == other.size(index) && self.image(index) == other.image(index);
+        (self.channels, self.classes) == (other.channels, other.classes)
+            && self.labels == other.labels
+            && (0..self.len()).all(same)
+    }
+}
+
+impl Eq for LabelledImages {}
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,14 @@ pub enum FolderError {
         /// The reason.
         source: io::Error,
     },
+    /// The file of images cannot be read or written.
+    #[error("--cache {}: {source}", .path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// There is no such folder.
     #[error("{folder}: there is no such folder{}", .similar.as_ref().map_or(String::new(), |name| format!("; did you mean {name}?")))]
     Nothing {

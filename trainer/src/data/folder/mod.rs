@@ -4,10 +4,14 @@
 //! found and decoded as infer-cli does it ([`image_files`]), and whatever cannot be used is refused by name before anything is
 //! trained.
 
+mod cache;
 mod error;
 mod layout;
 
-use std::path::{self, Path, PathBuf};
+use std::{
+    path::{self, Path, PathBuf},
+    sync::Arc,
+};
 
 use image_files::{
     decode,
@@ -19,7 +23,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::error::FolderError;
-use self::layout::{FolderListing, Image, relative};
+use self::{
+    cache::{Cache, Kept},
+    layout::{FolderListing, Image, relative},
+};
 use super::{DataFile, Dataset, LabelledImages, Origin, idx::hexadecimal};
 
 /// The sub-folders of a data set whose test images are given.
@@ -102,7 +109,8 @@ pub enum Unreadable {
 
 impl Dataset {
     /// Reads all images of a folder. `share` counts where no test images are given; `progress` is told of each image that was
-    /// read, from whichever thread read it.
+    /// read, from whichever thread read it. With `cache`, their pixels lie in that file and not in memory: in the one that is there if it is
+    /// of the same images, else it is made anew.
     ///
     /// # Errors
     /// [`FolderError`], which names what cannot be used.
@@ -111,13 +119,18 @@ impl Dataset {
         share: TestShare,
         reading: Reading,
         unreadable: Unreadable,
+        cache: Option<&Path>,
         progress: Progress<'_>,
     ) -> Result<Self, FolderError> {
         let FolderListing { classes, train: learnt, validation: chosen_by, test: tested, kept, skipped } =
             FolderListing::of(folder, share)?;
         let images = learnt.len() + chosen_by.as_ref().map_or(0, Vec::len) + tested.len();
         let mut reader = Reader::new(folder, reading, images, progress);
-        let [mut train, mut test] = [(); 2].map(|()| LabelledImages::of_channels(reading.form.channels, classes.len()));
+        if let Some(path) = cache {
+            let images = learnt.iter().chain(chosen_by.iter().flatten()).chain(&tested);
+            reader.cache = Some(Cache::of(path, &reader, images)?);
+        }
+        let (mut train, mut test) = (reader.no_images(classes.len()), reader.no_images(classes.len()));
         reader.read(&learnt, &mut train);
         let of_classes = [&train].map(classes_of);
         let validation = chosen_by.map(|images| reader.read(&images, &mut train).len());
@@ -151,35 +164,67 @@ struct Reader<'a> {
     contents: Vec<(Vec<u8>, [u8; 32])>,
     bad: Vec<(PathBuf, String)>,
     progress: Progress<'a>,
+    /// The images, where they lie in a file.
+    cache: Option<Cache>,
 }
 
 impl<'a> Reader<'a> {
     fn new(folder: &'a Path, reading: Reading, images: usize, progress: Progress<'a>) -> Self {
-        Self { folder, reading, images, contents: Vec::with_capacity(images), bad: Vec::new(), progress }
+        Self { folder, reading, images, contents: Vec::with_capacity(images), bad: Vec::new(), progress, cache: None }
     }
 
     /// Adds the images, but for those that cannot be used, to `labelled`. Returns their ways from the folder.
     fn read(&mut self, images: &[Image], labelled: &mut LabelledImages) -> Vec<PathBuf> {
         let mut ways = Vec::with_capacity(images.len());
+        if let Some(mut cache) = self.cache.take() {
+            for (image, entry) in images.iter().zip(cache.images.by_ref()) {
+                let kept = entry.outcome.map(|Kept { start, width, height, sha256 }| {
+                    labelled.push_mapped(start, width, height, image.label);
+                    sha256
+                });
+                self.note(image, kept, &mut ways);
+            }
+            self.cache = Some(cache);
+            return ways;
+        }
         for chunk in images.chunks(CHUNK) {
-            let read = |image: &Image| {
-                let read = self.read_image(image);
-                (self.progress)(self.images);
-                read
-            };
-            let read: Vec<_> = chunk.par_iter().map(read).collect();
+            let read: Vec<_> = chunk.par_iter().map(|image| self.read_and_tell(image)).collect();
             for (image, read) in chunk.iter().zip(read) {
-                match read {
-                    Ok((pixels, sha256)) => {
-                        labelled.push(pixels.width, &pixels.values, image.label);
-                        self.contents.push((relative(self.folder, &image.path), sha256));
-                        ways.push(image.path.strip_prefix(self.folder).unwrap_or(&image.path).to_path_buf());
-                    }
-                    Err(error) => self.bad.push((image.path.clone(), error)),
-                }
+                let kept = read.map(|(pixels, sha256)| {
+                    labelled.push(pixels.width, &pixels.values, image.label);
+                    sha256
+                });
+                self.note(image, kept, &mut ways);
             }
         }
         ways
+    }
+
+    /// No images yet, to be read.
+    fn no_images(&self, classes: usize) -> LabelledImages {
+        let channels = self.reading.form.channels;
+        match &self.cache {
+            Some(cache) => LabelledImages::mapped(channels, classes, Arc::clone(&cache.pixels)),
+            None => LabelledImages::of_channels(channels, classes),
+        }
+    }
+
+    /// Notes what became of an image: the digest of its file, or why it cannot be used.
+    fn note(&mut self, image: &Image, kept: Result<[u8; 32], String>, ways: &mut Vec<PathBuf>) {
+        match kept {
+            Ok(sha256) => {
+                self.contents.push((relative(self.folder, &image.path), sha256));
+                ways.push(image.path.strip_prefix(self.folder).unwrap_or(&image.path).to_path_buf());
+            }
+            Err(error) => self.bad.push((image.path.clone(), error)),
+        }
+    }
+
+    /// Reads an image and tells that it is done.
+    fn read_and_tell(&self, image: &Image) -> Result<(Pixels, [u8; 32]), String> {
+        let read = self.read_image(image);
+        (self.progress)(self.images);
+        read
     }
 
     fn read_image(&self, image: &Image) -> Result<(Pixels, [u8; 32]), String> {
