@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::{
     answer::{Answer, BATCH},
+    images::Content,
     model::Model,
     network::Classifier,
     pipeline,
@@ -84,8 +85,8 @@ impl<'n> Worker<'n> {
 }
 
 impl pipeline::Worker for Worker<'_> {
-    fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()> {
-        let (image, _) = decode::open(path, self.decoding)?;
+    fn prepare(&mut self, place: usize, path: &Path, content: &Content) -> anyhow::Result<()> {
+        let image = content.decode(path, self.decoding)?;
         let input = self.network.description().input();
         let input_len = input.values();
         let values = self.images.chunks_exact_mut(input_len).nth(place);
