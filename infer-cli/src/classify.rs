@@ -32,6 +32,7 @@ use crate::{
     pipeline::{self, Consumer, Record},
     progress::Progress,
     shard::STANDARD_INPUT,
+    sheet::Sheet,
     text::{complain, counted, escaped, printable},
     worker::{self, Worker},
 };
@@ -50,12 +51,15 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
     let threads = worker::threads(args.threads);
 
-    if let Some(output) = &args.output {
+    for (option, output) in [("--output", &args.output), ("--report", &args.report)] {
+        let Some(output) = output else { continue };
         let inputs = [source.path(), args.labels.as_ref(), args.files_from.as_ref()];
-        refuse_input(output, inputs.into_iter().flatten().chain(&args.paths).map(PathBuf::as_path))?;
+        refuse_input(option, output, inputs.into_iter().flatten().chain(&args.paths).map(PathBuf::as_path))?;
         let is_image = is_image(output) && output.is_file();
-        ensure!(!is_image, "--output {}: this file has an image's name, and is not replaced", output.display());
+        ensure!(!is_image, "{option} {}: this file has an image's name, and is not replaced", output.display());
     }
+    ensure!(args.report.is_none() || args.report != args.output, "--report and --output are the same file");
+    let sheet = args.report.as_deref().map(|path| Sheet::new(path, &classifier.labels)).transpose()?;
     let format = args.format()?;
     ensure!(
         !(args.null_output && matches!(format, Format::Jsonl | Format::Parquet)),
@@ -80,7 +84,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         format,
         partition: args.partition,
         resume: args.resume,
-        evaluate: args.evaluate,
+        whole: args.evaluate || args.report.is_some(),
         rows: args.rows as usize,
     };
     let Some(opened) = asked.open(&layout)? else {
@@ -99,6 +103,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let mut results = Results {
         writer,
         evaluation,
+        sheet,
         strict: args.strict,
         quiet: args.quiet,
         begun: earlier.begun,
@@ -124,7 +129,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
     let decoding = decode::Options { accept_damaged: args.accept_damaged };
-    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, &pool));
+    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, args.report.is_some(), &pool));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
     let sources = |list| Sources { paths: args.paths.clone(), list, search, partition: args.partition };
@@ -171,6 +176,9 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         destination.discard();
     } else {
         destination.commit()?;
+        if let Some(sheet) = results.sheet.take() {
+            sheet.write(&source.to_string())?;
+        }
     }
     results.report(start.elapsed(), images - before as u64);
     if !skipped.is_empty() && !args.quiet {
@@ -202,6 +210,7 @@ fn remaining(
 struct Results {
     writer: Box<dyn Writer>,
     evaluation: Option<Evaluation>,
+    sheet: Option<Sheet>,
     strict: bool,
     /// Only errors are said.
     quiet: bool,
@@ -219,12 +228,16 @@ struct Results {
 }
 
 impl Consumer for Results {
-    fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>> {
+    fn record(&mut self, mut record: Record) -> io::Result<ControlFlow<()>> {
         self.end_if_interrupted()?;
         self.begin()?;
         self.writer.record(&record)?;
         if let Some(evaluation) = &mut self.evaluation {
             evaluation.record(&record);
+        }
+        if let Some(sheet) = &mut self.sheet {
+            let class = self.evaluation.as_ref().and_then(|evaluation| evaluation.class_of(&record.path));
+            sheet.record(&mut record, class).map_err(io::Error::other)?;
         }
         self.progress.record(record.outcome.is_err());
         match &record.outcome {

@@ -1,7 +1,7 @@
 //! `infer-cli`: a thin program over infer-core that classifies images and looks into weights files.
 //!
 //! ```text
-//! args ─▶ classify: images (list, partition, shard) ─▶ pipeline (worker: image_files ─▶ network) ─▶ output, evaluate
+//! args ─▶ classify: images (list, partition, shard) ─▶ pipeline (worker: image_files ─▶ network) ─▶ output, evaluate, sheet
 //!     └─▶ inspect, pack, bench
 //! ```
 //!
@@ -25,6 +25,7 @@ mod partition;
 mod pipeline;
 mod progress;
 mod shard;
+mod sheet;
 mod stdout;
 mod text;
 mod weights;

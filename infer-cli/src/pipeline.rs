@@ -278,7 +278,9 @@ mod tests {
         fn answer(&mut self, count: usize, _alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>> {
             Ok(self.0[..count]
                 .iter()
-                .map(|number| Ok(Answer { ranking: Vec::new(), logits: vec![*number; 10], doubt: None }))
+                .map(|number| {
+                    Ok(Answer { ranking: Vec::new(), logits: vec![*number; 10], doubt: None, thumbnail: None })
+                })
                 .collect())
         }
     }

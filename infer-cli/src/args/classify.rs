@@ -194,6 +194,13 @@ pub struct Classify {
     #[arg(long)]
     pub evaluate: bool,
 
+    /// Write a page with the images by class, those first that the network is least sure of
+    ///
+    /// Up to 1,000 small pictures with their probabilities, shared by the classes, and the first 100 errors; it says how many
+    /// there are beside them. With --evaluate, wrong answers are marked.
+    #[arg(long, value_name = "FILE.html", conflicts_with = "resume", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+
     /// When to use colour
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, action = ArgAction::Set, hide_short_help = true)]
     pub color: ColorChoice,

@@ -173,11 +173,11 @@ impl Destination {
 ///
 /// # Errors
 /// `output` is one of `inputs`.
-pub fn refuse_input<'p>(output: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> anyhow::Result<()> {
+pub fn refuse_input<'p>(option: &str, output: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> anyhow::Result<()> {
     let Ok(target) = fs::canonicalize(output) else { return Ok(()) };
     for input in inputs {
         let same = fs::canonicalize(input).is_ok_and(|input| input == target) && target.is_file();
-        ensure!(!same, "--output {}: this is what is read, {}", output.display(), input.display());
+        ensure!(!same, "{option} {}: this is what is read, {}", output.display(), input.display());
     }
     Ok(())
 }

@@ -168,6 +168,7 @@ mod testing {
             ranking: top_k::<CLASSES, CLASSES>(&logits).into_iter().collect(),
             logits: logits.to_vec(),
             doubt: Some(Doubt::Unsure),
+            thumbnail: None,
         }
     }
 }

@@ -23,8 +23,8 @@ pub struct Asked<'a> {
     pub partition: Option<Partition>,
     /// An earlier run is to be gone on from.
     pub resume: bool,
-    /// All records are needed, so that nothing can be gone on from.
-    pub evaluate: bool,
+    /// An evaluation or a contact sheet needs all records, so that nothing can be gone on from.
+    pub whole: bool,
     /// Rows of each Parquet file.
     pub rows: usize,
 }
@@ -43,7 +43,7 @@ impl Asked<'_> {
     /// # Errors
     /// It cannot be written, or has what this run must not replace or cannot go on from.
     pub fn open(self, layout: &OutputOptions) -> anyhow::Result<Option<Opened>> {
-        let Self { path, format, partition, resume, evaluate, .. } = self;
+        let Self { path, format, partition, resume, whole, .. } = self;
         let Some(path) = path else {
             ensure!(format != Format::Parquet, "--format parquet needs --output FOLDER");
             return Ok(Some(Opened {
@@ -70,7 +70,7 @@ impl Asked<'_> {
             return Ok(None);
         }
         let destination =
-            Destination::of_results(Some(&file), if evaluate { Leftover::Refused } else { Leftover::Taken })?;
+            Destination::of_results(Some(&file), if whole { Leftover::Refused } else { Leftover::Taken })?;
         let earlier = Earlier::read(&destination, format, layout)?;
         Ok(Some(Opened { destination, earlier }))
     }
@@ -91,7 +91,7 @@ impl Asked<'_> {
             !self.resume || self.partition.is_some() || earlier.parts > 0,
             "--resume: there is nothing in {named} to go on from"
         );
-        if earlier.parts > 0 && (self.evaluate || !(self.resume || self.partition.is_some())) {
+        if earlier.parts > 0 && (self.whole || !(self.resume || self.partition.is_some())) {
             bail!("{named} holds the results of an interrupted run: --resume goes on from it; or remove it");
         }
         Ok(Some(Opened { destination: Destination::Parts(parts), earlier }))
