@@ -1,8 +1,7 @@
 //! `infer-cli classify`: puts search, network, pipeline and output together.
 
 use std::{
-    collections::BTreeMap,
-    fmt, fs,
+    fs,
     io::{self, IsTerminal},
     ops::ControlFlow,
     path::PathBuf,
@@ -17,19 +16,23 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use image_files::{
     decode,
-    find::{Candidate, Kind, Search, is_image},
+    find::{Search, is_image},
 };
 use reporting::words::{duration, rate};
 
 use crate::{
-    args::{Classify, Format},
+    args::{Classify, Format, ProgressStyle},
     evaluate::Evaluation,
+    images::{Image, Skipped, Sources},
     interrupt::Interrupt,
     list::List,
     network::{Classifier, Source},
-    output::{self, Destination, Earlier, OutputOptions, Writer, refuse_input},
+    output::{self, Asked, Earlier, Opened, OutputOptions, Writer, refuse_input},
+    partition::Partition,
     pipeline::{self, Consumer, Record},
-    progress::{Progress, Sources},
+    progress::Progress,
+    shard::STANDARD_INPUT,
+    sheet::Sheet,
     text::{complain, counted, escaped, printable},
     worker::{self, Worker},
 };
@@ -48,22 +51,25 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
     let threads = worker::threads(args.threads);
 
-    if let Some(output) = &args.output {
+    for (option, output) in [("--output", &args.output), ("--report", &args.report)] {
+        let Some(output) = output else { continue };
         let inputs = [source.path(), args.labels.as_ref(), args.files_from.as_ref()];
-        refuse_input(output, inputs.into_iter().flatten().chain(&args.paths).map(PathBuf::as_path))?;
+        refuse_input(option, output, inputs.into_iter().flatten().chain(&args.paths).map(PathBuf::as_path))?;
         let is_image = is_image(output) && output.is_file();
-        ensure!(!is_image, "--output {}: this file has an image's name, and is not replaced", output.display());
+        ensure!(!is_image, "{option} {}: this file has an image's name, and is not replaced", output.display());
     }
+    ensure!(args.report.is_none() || args.report != args.output, "--report and --output are the same file");
+    let sheet = args.report.as_deref().map(|path| Sheet::new(path, &classifier.labels)).transpose()?;
     let format = args.format()?;
     ensure!(
-        !(args.null_output && format == Format::Jsonl),
-        "--null-output: JSON has no place for bytes, use another format"
+        !(args.null_output && matches!(format, Format::Jsonl | Format::Parquet)),
+        "--null-output: JSON and Parquet have no place for bytes, use another format"
     );
-    ensure!(!(args.resume && format == Format::Table), "--resume needs --format jsonl or csv");
+    ensure!(!(args.resume && format == Format::Table), "--resume needs --format jsonl, csv or parquet");
+    let both = args.paths.iter().any(|path| path.as_path() == STANDARD_INPUT)
+        && args.files_from.as_deref() == Some(STANDARD_INPUT.as_ref());
+    ensure!(!both, "the standard input can be a shard (-) or a list (--files-from -), not both");
     let interrupt = Interrupt::install().context("cannot catch signals")?;
-    let destination = Destination::of_results(args.output.as_deref(), args.resume)?;
-    let name = destination.name();
-    let cannot_write = || format!("cannot write {name}");
     let labels = classifier.labels.clone();
     let layout = OutputOptions {
         top_k: usize::from(args.top_k).min(labels.len()),
@@ -73,13 +79,31 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         null: args.null_output,
         csv_safe: args.csv_safe && format == Format::Csv,
     };
-    let earlier = if args.resume { Earlier::read(&destination, format, &layout)? } else { Earlier::default() };
+    let asked = Asked {
+        path: args.output.as_deref(),
+        format,
+        partition: args.partition,
+        resume: args.resume,
+        whole: args.evaluate || args.report.is_some(),
+        rows: args.rows as usize,
+    };
+    let Some(opened) = asked.open(&layout)? else {
+        if !args.quiet {
+            complain(&format!("{} is complete already", args.partition.map(Partition::name).unwrap_or_default()));
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let name = opened.destination.name();
+    let cannot_write = || format!("cannot write {name}");
     let skipped = Mutex::new(Skipped::default());
-    let color = output::use_color(args.color, destination.is_terminal());
-    let progress = !args.quiet && !destination.is_terminal() && io::stderr().is_terminal();
+    let color = output::use_color(args.color, opened.destination.is_terminal());
+    let writer = opened.writer(&asked, layout.clone(), color).with_context(cannot_write)?;
+    let Opened { destination, earlier } = opened;
+    let bar = !args.quiet && !destination.is_terminal() && io::stderr().is_terminal();
     let mut results = Results {
-        writer: layout.clone().writer(format, destination.handle().with_context(cannot_write)?, color),
+        writer,
         evaluation,
+        sheet,
         strict: args.strict,
         quiet: args.quiet,
         begun: earlier.begun,
@@ -87,8 +111,13 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         failed: earlier.failed,
         interrupt,
         unfinished: destination.unfinished(),
+        go_on: if args.partition.is_some() { "the same command" } else { "--resume" },
         first_failure: None,
-        progress: Progress::new(progress, earlier.len() as u64),
+        progress: match args.progress {
+            ProgressStyle::Json => Progress::json(earlier.len() as u64).context("cannot start a thread")?,
+            ProgressStyle::Auto if bar => Progress::bar(earlier.len() as u64),
+            ProgressStyle::Auto | ProgressStyle::None => Progress::hidden(),
+        },
     };
 
     if source == Source::BuiltIn && !args.quiet {
@@ -101,17 +130,23 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
     let orient = args.orient.unwrap_or(classifier.preprocessing.orient);
     let decoding = decode::Options { accept_damaged: args.accept_damaged, orient };
-    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, &pool));
+    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, args.report.is_some(), &pool));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
-    let list_again = args.files_from.map(|list| (list, args.null));
-    results.progress.count(Sources { paths: args.paths.clone(), list: list_again, search });
-    let candidates = candidates(args.paths, list, search)
-        .filter(|candidate| !skipped.lock().unwrap_or_else(PoisonError::into_inner).takes(candidate, args.verbose));
+    let sources = |list| Sources { paths: args.paths.clone(), list, search, partition: args.partition };
+    // A list that can be read only once leaves the total unknown.
+    match args.files_from.as_deref().map(|list| List::again(list, args.null)) {
+        Some(None) => {}
+        Some(again) => results.progress.count(sources(again)),
+        None => results.progress.count(sources(None)),
+    }
+    let images = sources(list)
+        .images()
+        .filter(|image| !skipped.lock().unwrap_or_else(PoisonError::into_inner).takes(image, args.verbose));
     let found = AtomicUsize::new(0);
-    let candidates = candidates.inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
-    let done = pipeline::run(remaining(candidates, &earlier, &layout), workers, &mut results)
-        .and_then(|()| results.writer.flush().map_err(Into::into))
+    let images = images.inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
+    let done = pipeline::run(remaining(images, &earlier, &layout), workers, &mut results)
+        .and_then(|()| results.end(args.partition.is_some()).map_err(Into::into))
         .map_err(|error| if error.is::<io::Error>() { error.context(cannot_write()) } else { error });
     results.progress.finish();
     let skipped = skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +163,11 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         }
         return Err(error);
     }
-    if images == 0 {
+    if images == 0 && args.partition.is_some() {
+        if !args.quiet {
+            complain("no images in this part");
+        }
+    } else if images == 0 {
         destination.discard();
         let skipped = skipped.to_string();
         let skipped = if skipped.is_empty() { skipped } else { format!(" ({skipped})") };
@@ -138,38 +177,27 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         destination.discard();
     } else {
         destination.commit()?;
+        if let Some(sheet) = results.sheet.take() {
+            sheet.write(&source.to_string())?;
+        }
     }
     results.report(start.elapsed(), images - before as u64);
     if !skipped.is_empty() && !args.quiet {
-        complain(&format!("{skipped}{}", if args.verbose { "" } else { "; -v lists them" }));
+        let lists = if args.verbose || !skipped.has_formats() { "" } else { "; -v lists them" };
+        complain(&format!("{skipped}{lists}"));
     }
     Ok(if results.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The images of all paths, those of the command line first.
-fn candidates(
-    paths: Vec<PathBuf>,
-    list: Option<List>,
-    search: Search,
-) -> impl Iterator<Item = anyhow::Result<Candidate>> + Send {
-    let paths = paths.into_iter().map(Ok).chain(list.into_iter().flatten());
-    paths.flat_map(move |path| -> Box<dyn Iterator<Item = _> + Send> {
-        match path {
-            Ok(path) => Box::new(search.images(path).map(Ok)),
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }
-    })
-}
-
-/// The candidates but for those that an earlier run has classified, which must be the first ones.
+/// The images but for those that an earlier run has classified, which must be the first ones.
 fn remaining(
-    candidates: impl Iterator<Item = anyhow::Result<Candidate>> + Send,
+    images: impl Iterator<Item = anyhow::Result<Image>> + Send,
     earlier: &Earlier,
     layout: &OutputOptions,
-) -> impl Iterator<Item = anyhow::Result<Candidate>> + Send {
-    candidates.enumerate().filter_map(move |(place, candidate)| match candidate {
-        Ok(candidate) if place < earlier.len() => (!earlier.is_of(place, &candidate.path, layout)).then(|| {
-            let path = candidate.path.display();
+) -> impl Iterator<Item = anyhow::Result<Image>> + Send {
+    images.enumerate().filter_map(move |(place, image)| match image {
+        Ok(image) if place < earlier.len() => (!earlier.is_of(place, &image.path, layout)).then(|| {
+            let path = image.path.display();
             Err(anyhow!(
                 "--resume: the images have changed: {path} is number {}, where the earlier run had another",
                 place + 1
@@ -179,53 +207,21 @@ fn remaining(
     })
 }
 
-/// Counts of files whose formats are not read.
-#[derive(Debug, Default)]
-struct Skipped(BTreeMap<&'static str, u64>);
-
-impl Skipped {
-    /// Whether a candidate is such a file; then it is counted, and named if `verbose`.
-    fn takes(&mut self, candidate: &anyhow::Result<Candidate>, verbose: bool) -> bool {
-        let Ok(Candidate { path, kind: Kind::Skipped(format) }) = candidate else { return false };
-        *self.0.entry(format).or_default() += 1;
-        if verbose {
-            complain(&format!("skipped {}: {format} is not read", escaped(path)));
-        }
-        true
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let formats: Vec<_> = self.0.iter().map(|(format, count)| format!("{count} of {format}")).collect();
-        write!(
-            f,
-            "skipped {} of formats that are not read: {}",
-            counted(self.0.values().sum(), "file"),
-            formats.join(", ")
-        )
-    }
-}
-
 /// Takes the records: writes, counts, compares.
 struct Results {
     writer: Box<dyn Writer>,
     evaluation: Option<Evaluation>,
+    sheet: Option<Sheet>,
     strict: bool,
     /// Only errors are said.
     quiet: bool,
     /// Something stands in the output already.
     begun: bool,
     interrupt: Interrupt,
-    /// Message of an interrupted run.
+    /// Where the results of an interrupted run are.
     unfinished: Option<PathBuf>,
+    /// The way for another run to go on from them.
+    go_on: &'static str,
     classified: u64,
     failed: u64,
     first_failure: Option<String>,
@@ -233,15 +229,16 @@ struct Results {
 }
 
 impl Consumer for Results {
-    fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>> {
+    fn record(&mut self, mut record: Record) -> io::Result<ControlFlow<()>> {
         self.end_if_interrupted()?;
-        if !self.begun {
-            self.writer.begin()?;
-            self.begun = true;
-        }
+        self.begin()?;
         self.writer.record(&record)?;
         if let Some(evaluation) = &mut self.evaluation {
             evaluation.record(&record);
+        }
+        if let Some(sheet) = &mut self.sheet {
+            let class = self.evaluation.as_ref().and_then(|evaluation| evaluation.class_of(&record.path));
+            sheet.record(&mut record, class).map_err(io::Error::other)?;
         }
         self.progress.record(record.outcome.is_err());
         match &record.outcome {
@@ -264,10 +261,26 @@ impl Consumer for Results {
 }
 
 impl Results {
+    fn begin(&mut self) -> io::Result<()> {
+        if !self.begun {
+            self.writer.begin()?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// Ends the output. One without records is begun, too, if `empty` ones are wanted.
+    fn end(&mut self, empty: bool) -> io::Result<()> {
+        if empty {
+            self.begin()?;
+        }
+        if empty || self.classified + self.failed > 0 { self.writer.end() } else { self.writer.flush() }
+    }
+
     /// Ends the program if a signal asked for it, whatever the threads and the search for images are at.
     fn end_if_interrupted(&mut self) -> io::Result<()> {
         let Some(status) = self.interrupt.requested() else { return Ok(()) };
-        self.writer.flush()?;
+        self.writer.keep()?;
         self.progress.finish();
         let images = self.classified + self.failed;
         let after = format!("interrupted after {}", counted(images, "image"));
@@ -277,7 +290,9 @@ impl Results {
                 let _ = fs::remove_file(path);
                 complain(&after);
             }
-            Some(path) => complain(&format!("{after}, which are in {}; --resume goes on from them", path.display())),
+            Some(path) => {
+                complain(&format!("{after}, which are in {}; {} goes on from them", path.display(), self.go_on))
+            }
             None => complain(&after),
         }
         process::exit(status);

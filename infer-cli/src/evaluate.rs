@@ -64,7 +64,7 @@ impl Evaluation {
     }
 
     /// The class that the nearest folder around an image is named after.
-    fn class_of(&self, path: &Path) -> Option<usize> {
+    pub fn class_of(&self, path: &Path) -> Option<usize> {
         let mut folders = path.ancestors().skip(1).filter_map(Path::file_name);
         folders.find_map(|name| self.folders.class_of(&name.to_string_lossy()))
     }
@@ -116,6 +116,7 @@ mod tests {
             ranking: vec![Prediction { class, probability: 1.0 }],
             logits: vec![0.0; 10],
             doubt: None,
+            thumbnail: None,
         };
         Record { path: path.into(), outcome: class.map(answer).ok_or_else(String::new) }
     }

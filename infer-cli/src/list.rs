@@ -1,7 +1,7 @@
 //! Lists of paths, which other programs make.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
@@ -38,6 +38,12 @@ impl List {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot open the list of files {name}"))?;
         Ok(Self { name, reader: Box::new(BufReader::new(file)), end, begins: true })
+    }
+
+    /// Opens a list another time, if it is in an ordinary file, which can be read twice.
+    pub fn again(path: &Path, null: bool) -> Option<Self> {
+        let ordinary = path != "-" && fs::metadata(path).is_ok_and(|found| found.is_file());
+        if ordinary { Self::open(path, null).ok() } else { None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `infer-cli`: a thin program over infer-core that classifies images and looks into weights files.
 //!
 //! ```text
-//! args ─▶ classify: image_files::find ─▶ pipeline (worker: image_files ─▶ network) ─▶ output, evaluate
+//! args ─▶ classify: images (list, partition, shard) ─▶ pipeline (worker: image_files ─▶ network) ─▶ output, evaluate, sheet
 //!     └─▶ inspect, pack, bench
 //! ```
 //!
@@ -13,6 +13,7 @@ mod args;
 mod bench;
 mod classify;
 mod evaluate;
+mod images;
 mod inspect;
 mod interrupt;
 mod list;
@@ -20,8 +21,11 @@ mod model;
 mod network;
 mod output;
 mod pack;
+mod partition;
 mod pipeline;
 mod progress;
+mod shard;
+mod sheet;
 mod stdout;
 mod text;
 mod weights;

@@ -23,7 +23,7 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
             "no weights to pack: name a file with --weights, or train one; the model in the program needs no packing"
         );
     };
-    refuse_input(&args.output, [&*path])?;
+    refuse_input("--output", &args.output, [&*path])?;
     let file = network::map(&path)?;
     let destination = Destination::whole(&args.output, args.force)?;
     let unfinished = destination.unfinished();

@@ -1,11 +1,11 @@
 //! From paths to results, in order and in bounded memory.
 //!
 //! ```text
-//! candidates ─▶ one thread ─▶ tasks ─▶ threads: read, decode, preprocess a few ─▶ one forward pass ─┐
-//!                    └───▶ slots, in order ─▶ the calling thread ◀── one answer a slot ────────────┘
+//! images ─▶ one thread ─▶ tasks ─▶ threads: read, decode, preprocess a few ─▶ one forward pass ─┐
+//!                └───▶ slots, in order ─▶ the calling thread ◀── one answer a slot ────────────┘
 //! ```
 //!
-//! Each candidate gets a slot, a channel for one record. Slots queue up in order while threads fill them in any order, and
+//! Each image gets a slot, a channel for one record. Slots queue up in order while threads fill them in any order, and
 //! the queue's length bounds how many images are under way: one that takes long holds up the others' results, not their
 //! work, and never more than that many wait for it.
 //!
@@ -24,12 +24,12 @@ use std::{
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use image_files::{
-    find::{Candidate, Kind},
-    panics::quietly,
-};
+use image_files::panics::quietly;
 
-use crate::answer::{Answer, BATCH};
+use crate::{
+    answer::{Answer, BATCH},
+    images::{Content, Image},
+};
 
 /// Images under way for each thread. Enough to even out how long they take; a path and a record each.
 const SLOTS_PER_THREAD: usize = 4 * BATCH;
@@ -43,13 +43,13 @@ const WORKER: &str = "worker";
 /// The result for an image.
 #[derive(Debug)]
 pub struct Record {
-    /// Path of the candidate.
+    /// Path of the image.
     pub path: PathBuf,
     /// Answer of the network, or why it was not asked.
     pub outcome: Result<Answer, String>,
 }
 
-/// Consumer of records, in the order of the candidates.
+/// Consumer of records, in the order of the images.
 pub trait Consumer {
     /// Takes a record; may end the run.
     ///
@@ -66,11 +66,11 @@ pub trait Consumer {
 
 /// Work of a thread on its images, up to [`BATCH`] at a time.
 pub trait Worker {
-    /// Makes the image at `path` the one at `place` of the next batch.
+    /// Makes an image the one at `place` of the next batch.
     ///
     /// # Errors
     /// What is wrong with the image.
-    fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()>;
+    fn prepare(&mut self, place: usize, path: &Path, content: &Content) -> anyhow::Result<()>;
 
     /// The answers to the first `count` images. `alone`: no other thread is at work.
     ///
@@ -79,25 +79,32 @@ pub trait Worker {
     fn answer(&mut self, count: usize, alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>>;
 }
 
+/// An image to work on.
 struct Task {
+    content: Content,
+    place: Place,
+}
+
+/// Place of a record in the output.
+struct Place {
     path: PathBuf,
     slot: Sender<Record>,
 }
 
-impl Task {
+impl Place {
     fn end(self, outcome: Result<Answer, String>) {
         // Nobody waits for it if the run has ended.
         let _ = self.slot.send(Record { path: self.path, outcome });
     }
 }
 
-/// Classifies all candidates on that many threads, each with a worker of its own.
+/// Classifies all images on that many threads, each with a worker of its own.
 ///
 /// # Errors
-/// What `consumer` returns, the first error among the candidates (after the records before it), or that no thread can be
+/// What `consumer` returns, the first error among the images (after the records before it), or that no thread can be
 /// started.
 pub fn run<W: Worker + Send>(
-    candidates: impl Iterator<Item = anyhow::Result<Candidate>> + Send,
+    images: impl Iterator<Item = anyhow::Result<Image>> + Send,
     workers: Vec<W>,
     consumer: &mut impl Consumer,
 ) -> anyhow::Result<()> {
@@ -115,35 +122,31 @@ pub fn run<W: Worker + Send>(
         }
         // The threads hold the only receivers, so that tasks cannot be sent once they are gone.
         drop(work);
-        let finder = scope.spawn(move || send(candidates, &tasks, &slots));
+        let finder = scope.spawn(move || send(images, &tasks, &slots));
         consume(records, consumer)?;
         finder.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
     })
 }
 
-/// Gives each candidate a slot and a task. Ends early when nobody takes slots any more.
+/// Gives each image a slot and a task. Ends early when nobody takes slots any more.
 fn send(
-    candidates: impl Iterator<Item = anyhow::Result<Candidate>>,
+    images: impl Iterator<Item = anyhow::Result<Image>>,
     tasks: &Sender<Task>,
     slots: &Sender<Receiver<Record>>,
 ) -> anyhow::Result<()> {
-    for candidate in candidates {
-        let Candidate { path, kind } = candidate?;
-        let problem = match kind {
-            Kind::Image => None,
-            Kind::Problem(problem) => Some(problem),
-            Kind::Skipped(_) => continue,
-        };
+    for image in images {
+        let Image { path, content } = image?;
+        if matches!(content, Content::Skipped(_) | Content::NoImage) {
+            continue;
+        }
         let (slot, record) = bounded(1);
         if slots.send(record).is_err() {
             break;
         }
-        let sent = match problem {
-            // There is room for one record, and its receiver may be gone only when the run has ended.
-            Some(problem) => slot.send(Record { path, outcome: Err(problem) }).is_ok(),
-            None => tasks.send(Task { path, slot }).is_ok(),
-        };
-        if !sent {
+        let place = Place { path, slot };
+        if let Content::Problem(problem) = content {
+            place.end(Err(problem));
+        } else if tasks.send(Task { content, place }).is_err() {
             break;
         }
     }
@@ -173,11 +176,11 @@ impl Crew<'_> {
         let share = (self.work.len() / self.threads).min(BATCH - 1);
         let more = std::iter::from_fn(|| self.work.try_recv().ok()).take(share);
         let mut prepared = Vec::with_capacity(BATCH);
-        for task in std::iter::once(first).chain(more) {
+        for Task { content, place } in std::iter::once(first).chain(more) {
             // What is prepared is written anew for each image, so that a worker is as good as new after a panic.
-            match guarded(|| worker.prepare(prepared.len(), &task.path)) {
-                Ok(()) => prepared.push(task),
-                Err(error) => task.end(Err(error)),
+            match guarded(|| worker.prepare(prepared.len(), &place.path, &content)) {
+                Ok(()) => prepared.push(place),
+                Err(error) => place.end(Err(error)),
             }
         }
         if prepared.is_empty() {
@@ -186,11 +189,11 @@ impl Crew<'_> {
         let alone = self.busy.load(Ordering::Relaxed) == 1 && self.work.is_empty();
         match guarded(|| worker.answer(prepared.len(), alone)) {
             Ok(answers) => {
-                for (task, answer) in prepared.into_iter().zip(answers) {
-                    task.end(answer.map_err(|error| format!("{error:#}")));
+                for (place, answer) in prepared.into_iter().zip(answers) {
+                    place.end(answer.map_err(|error| format!("{error:#}")));
                 }
             }
-            Err(error) => prepared.into_iter().for_each(|task| task.end(Err(error.clone()))),
+            Err(error) => prepared.into_iter().for_each(|place| place.end(Err(error.clone()))),
         }
     }
 }
@@ -254,9 +257,9 @@ mod tests {
         }
     }
 
-    fn candidates(count: usize) -> impl Iterator<Item = anyhow::Result<Candidate>> {
-        let kind = |i| if i % 10 == 9 { Kind::Problem(String::new()) } else { Kind::Image };
-        (0..count).map(move |i| Ok(Candidate { path: i.to_string().into(), kind: kind(i) }))
+    fn images(count: usize) -> impl Iterator<Item = anyhow::Result<Image>> {
+        let content = |i| if i % 10 == 9 { Content::Problem(String::new()) } else { Content::File };
+        (0..count).map(move |i| Ok(Image { path: i.to_string().into(), content: content(i) }))
     }
 
     /// Takes longer for some images than for others, and panics on some.
@@ -264,7 +267,7 @@ mod tests {
     struct Numbers([f32; BATCH]);
 
     impl Worker for Numbers {
-        fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()> {
+        fn prepare(&mut self, place: usize, path: &Path, _content: &Content) -> anyhow::Result<()> {
             let number: u64 = path.to_str().unwrap().parse()?;
             thread::sleep(Duration::from_micros(number * 7919 % 500));
             assert_ne!(number % 10, 8, "some do not work");
@@ -275,7 +278,9 @@ mod tests {
         fn answer(&mut self, count: usize, _alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>> {
             Ok(self.0[..count]
                 .iter()
-                .map(|number| Ok(Answer { ranking: Vec::new(), logits: vec![*number; 10], doubt: None }))
+                .map(|number| {
+                    Ok(Answer { ranking: Vec::new(), logits: vec![*number; 10], doubt: None, thumbnail: None })
+                })
                 .collect())
         }
     }
@@ -287,7 +292,7 @@ mod tests {
     #[test]
     fn records_come_in_order_and_a_panic_is_one() {
         let mut collect = Collect { paths: Vec::new(), failed: 0, most: usize::MAX };
-        run(candidates(1000), workers(8), &mut collect).unwrap();
+        run(images(1000), workers(8), &mut collect).unwrap();
         assert!(collect.paths.into_iter().eq((0..1000).map(|i| i.to_string())));
         assert_eq!(collect.failed, 200);
     }
@@ -296,8 +301,8 @@ mod tests {
     fn the_search_runs_ahead_by_the_slots_and_no_further() {
         let found = AtomicUsize::new(0);
         let mut collect = Collect { paths: Vec::new(), failed: 0, most: 100 };
-        let candidates = candidates(1_000_000).inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
-        run(candidates, workers(3), &mut collect).unwrap();
+        let images = images(1_000_000).inspect(|_| _ = found.fetch_add(1, Ordering::Relaxed));
+        run(images, workers(3), &mut collect).unwrap();
         assert_eq!(collect.paths.len(), 100);
         // The one that the consumer holds, those in the queue, and the one that waits to get in.
         assert!(found.into_inner() <= 100 + 3 * SLOTS_PER_THREAD + 1);
@@ -306,8 +311,8 @@ mod tests {
     #[test]
     fn an_error_of_the_search_comes_after_the_records_before_it() {
         let mut collect = Collect { paths: Vec::new(), failed: 0, most: usize::MAX };
-        let candidates = candidates(5).chain([Err(anyhow::anyhow!("the list is gone"))]);
-        let error = run(candidates, workers(2), &mut collect).unwrap_err();
+        let images = images(5).chain([Err(anyhow::anyhow!("the list is gone"))]);
+        let error = run(images, workers(2), &mut collect).unwrap_err();
         assert_eq!(error.to_string(), "the list is gone");
         assert_eq!(collect.paths.len(), 5);
     }

@@ -14,9 +14,11 @@ use rayon::prelude::*;
 
 use crate::{
     answer::{Answer, BATCH},
+    images::Content,
     model::Model,
     network::Classifier,
     pipeline,
+    sheet::Thumbnail,
 };
 
 /// Number of threads: as many as were asked for, or else one for each CPU.
@@ -47,12 +49,14 @@ pub struct Worker<'n> {
     /// Means of the images' outermost pixels, where they are checked.
     borders: Vec<f32>,
     decoding: decode::Options,
+    /// The images for a contact sheet, where one is wanted.
+    thumbnails: Option<Vec<Option<Thumbnail>>>,
     threads: &'n rayon::ThreadPool,
 }
 
 impl<'n> Worker<'n> {
-    /// A worker for images of which black and white may be exchanged, and how they are decoded. `threads` help it when no other
-    /// worker is busy.
+    /// A worker for images of which black and white may be exchanged, and how they are decoded. Answers have thumbnails if a
+    /// contact sheet needs them. `threads` help it when no other worker is busy.
     ///
     /// # Errors
     /// The weights cannot be used; what opening them finds is not found again.
@@ -60,6 +64,7 @@ impl<'n> Worker<'n> {
         classifier: &'n Classifier<'n>,
         invert: bool,
         decoding: decode::Options,
+        thumbnails: bool,
         threads: &'n rayon::ThreadPool,
     ) -> anyhow::Result<Self> {
         let network = classifier.network.network()?;
@@ -74,14 +79,18 @@ impl<'n> Worker<'n> {
             checks: classifier.checks,
             borders: vec![0.0; BATCH],
             decoding,
+            thumbnails: thumbnails.then(|| vec![None; BATCH]),
             threads,
         })
     }
 }
 
 impl pipeline::Worker for Worker<'_> {
-    fn prepare(&mut self, place: usize, path: &Path) -> anyhow::Result<()> {
-        let (image, _) = decode::open(path, self.decoding)?;
+    fn prepare(&mut self, place: usize, path: &Path, content: &Content) -> anyhow::Result<()> {
+        let image = content.decode(path, self.decoding)?;
+        if let Some(thumbnail) = self.thumbnails.as_mut().and_then(|thumbnails| thumbnails.get_mut(place)) {
+            *thumbnail = Some(Thumbnail::of(&image));
+        }
         let input = self.network.description().input();
         let input_len = input.values();
         let values = self.images.chunks_exact_mut(input_len).nth(place);
@@ -105,10 +114,13 @@ impl pipeline::Worker for Worker<'_> {
         } else {
             self.network.forward(images, logits, &mut self.workspace, &Serial)?;
         }
+        let mut thumbnails = self.thumbnails.as_mut().map(|thumbnails| thumbnails.iter_mut());
         let answers = logits.chunks_exact(outputs).zip(&self.borders).map(|(logits, border)| {
+            let thumbnail = thumbnails.as_mut().and_then(Iterator::next).and_then(Option::take);
             let mut answer = Answer::new(logits, self.classes)?;
             let probability = answer.ranking.first().map_or(0.0, |best| best.probability);
             answer.doubt = self.checks.and_then(|checks| checks.doubt(*border, probability));
+            answer.thumbnail = thumbnail;
             Ok(answer)
         });
         Ok(answers.collect())

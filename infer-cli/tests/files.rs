@@ -117,7 +117,7 @@ fn names_that_are_not_text_stay_two() {
         .classify(&["set", "-f", "jsonl", "-Z"])
         .assert()
         .code(2)
-        .stderr(contains("--null-output: JSON has no place"));
+        .stderr(contains("--null-output: JSON and Parquet have no place"));
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn nothing_is_resumed_that_was_another_run() {
     );
     refused(&["set", "-f", "csv", "-o", "out", "--resume", "-k", "2"], "was written with other options");
     refused(&["set", "-f", "jsonl", "-o", "out", "--resume"], "was written with other options");
-    refused(&["set", "-o", "out", "--resume"], "--resume needs --format jsonl or csv");
+    refused(&["set", "-o", "out", "--resume"], "--resume needs --format jsonl, csv or parquet");
     refused(
         &["set/5.png", "set", "-f", "csv", "-o", "out", "--resume"],
         "set/5.png is number 1, where the earlier run had another",

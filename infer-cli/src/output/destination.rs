@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use image_files::atomic::{self, Unfinished};
 
+use super::parts::{self, Parts};
 use crate::stdout;
 
 /// The destination's name in errors if it is no file.
@@ -28,6 +29,19 @@ pub enum Destination {
     Whole(Unfinished),
     /// A file that is called `.partial` until it is complete, and stays so if the program is interrupted.
     Partial(PathBuf, File),
+    /// Files of a folder, which appear one after the other.
+    Parts(Parts),
+}
+
+/// Treatment of a `.partial` file that an interrupted run has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftover {
+    /// There must be none.
+    Refused,
+    /// There must be one, to go on from.
+    Wanted,
+    /// It is gone on from if there is one.
+    Taken,
 }
 
 impl Destination {
@@ -48,12 +62,11 @@ impl Destination {
         create().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The standard output, or a file for results that are worth keeping when the program is interrupted: those of an earlier
-    /// run are opened if `resume` says so.
+    /// The standard output, or a file for results that are worth keeping when the program is interrupted.
     ///
     /// # Errors
-    /// The file cannot be created, or results of an earlier run are there, or are not.
-    pub fn of_results(path: Option<&Path>, resume: bool) -> anyhow::Result<Self> {
+    /// The file cannot be created, another run writes it, or results of an earlier run are there, or are not.
+    pub fn of_results(path: Option<&Path>, leftover: Leftover) -> anyhow::Result<Self> {
         let Some(named) = path else {
             stdout::check().with_context(|| format!("cannot write {STDOUT}"))?;
             return Ok(Self::Stdout);
@@ -61,20 +74,28 @@ impl Destination {
         let cannot_write = || format!("cannot write {}", named.display());
         let (path, special) = resolved(named).with_context(cannot_write)?;
         if let Some(file) = special {
-            ensure!(!resume, "--resume: {} is no ordinary file", named.display());
+            ensure!(leftover == Leftover::Refused, "--resume: {} is no ordinary file", named.display());
             return Ok(Self::Special(path, file));
         }
         let (partial, mut options) = (partial(&path), File::options());
-        options.read(true).write(true).create_new(!resume);
+        options.read(true).write(true);
+        match leftover {
+            Leftover::Refused => options.create_new(true),
+            Leftover::Wanted => &mut options,
+            Leftover::Taken => options.create(true),
+        };
         match options.open(&partial) {
-            Ok(file) => Ok(Self::Partial(path, file)),
+            Ok(file) => {
+                parts::lock(&file, &path).with_context(cannot_write)?;
+                Ok(Self::Partial(path, file))
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 bail!(
                     "{0} holds the results of an interrupted run: --resume goes on from it; or remove it",
                     partial.display()
                 )
             }
-            Err(error) if resume && error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if leftover == Leftover::Wanted && error.kind() == io::ErrorKind::NotFound => {
                 bail!("--resume: there is no {} to go on from", partial.display())
             }
             Err(error) => Err(atomic::explained(&path, error)).with_context(cannot_write),
@@ -87,6 +108,7 @@ impl Destination {
             Self::Stdout => STDOUT.into(),
             Self::Special(path, _) | Self::Partial(path, _) => path.display().to_string(),
             Self::Whole(file) => file.path().display().to_string(),
+            Self::Parts(parts) => parts.folder().display().to_string(),
         }
     }
 
@@ -99,6 +121,7 @@ impl Destination {
             Self::Stdout => Box::new(io::stdout().lock()),
             Self::Special(_, file) | Self::Partial(_, file) => Box::new(file.try_clone()?),
             Self::Whole(file) => Box::new(file.file().try_clone()?),
+            Self::Parts(_) => return Err(io::Error::other("a folder is written file by file")),
         })
     }
 
@@ -107,16 +130,17 @@ impl Destination {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
             Self::Special(_, file) => file.is_terminal(),
-            Self::Whole(_) | Self::Partial(..) => false,
+            Self::Whole(_) | Self::Partial(..) | Self::Parts(_) => false,
         }
     }
 
-    /// The file that holds what is written until it is complete.
+    /// The file or folder that holds what is written until it is complete.
     pub fn unfinished(&self) -> Option<PathBuf> {
         match self {
             Self::Stdout | Self::Special(..) => None,
             Self::Whole(file) => Some(file.temporary_path().to_path_buf()),
             Self::Partial(path, _) => Some(partial(path)),
+            Self::Parts(parts) => Some(parts.folder().to_path_buf()),
         }
     }
 
@@ -127,7 +151,7 @@ impl Destination {
     pub fn commit(self) -> anyhow::Result<()> {
         let name = self.name();
         let committed = match self {
-            Self::Stdout | Self::Special(..) => Ok(()),
+            Self::Stdout | Self::Special(..) | Self::Parts(_) => Ok(()),
             Self::Whole(file) => file.commit(),
             Self::Partial(path, file) => atomic::rename(&file, &partial(&path), &path),
         };
@@ -136,9 +160,11 @@ impl Destination {
 
     /// Makes a file disappear.
     pub fn discard(self) {
-        if let Self::Partial(path, _) = &self {
+        match &self {
             // That it stays is no harm.
-            let _ = fs::remove_file(partial(path));
+            Self::Partial(path, _) => _ = fs::remove_file(partial(path)),
+            Self::Parts(parts) => parts.discard(),
+            Self::Stdout | Self::Special(..) | Self::Whole(_) => {}
         }
     }
 }
@@ -147,11 +173,11 @@ impl Destination {
 ///
 /// # Errors
 /// `output` is one of `inputs`.
-pub fn refuse_input<'p>(output: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> anyhow::Result<()> {
+pub fn refuse_input<'p>(option: &str, output: &Path, inputs: impl IntoIterator<Item = &'p Path>) -> anyhow::Result<()> {
     let Ok(target) = fs::canonicalize(output) else { return Ok(()) };
     for input in inputs {
         let same = fs::canonicalize(input).is_ok_and(|input| input == target) && target.is_file();
-        ensure!(!same, "--output {}: this is what is read, {}", output.display(), input.display());
+        ensure!(!same, "{option} {}: this is what is read, {}", output.display(), input.display());
     }
     Ok(())
 }

@@ -3,6 +3,9 @@
 mod csv;
 mod destination;
 mod jsonl;
+mod open;
+mod parquet;
+mod parts;
 mod resume;
 mod table;
 
@@ -12,6 +15,7 @@ use clap::ColorChoice;
 
 pub use self::{
     destination::{Destination, refuse_input},
+    open::{Asked, Opened},
     resume::Earlier,
 };
 use crate::{args::Format, pipeline::Record};
@@ -49,11 +53,27 @@ pub trait Writer {
     /// It cannot be written.
     fn record(&mut self, record: &Record) -> io::Result<()>;
 
-    /// Writes what was held back in memory.
+    /// Writes what was held back in memory, for those who read along.
     ///
     /// # Errors
     /// It cannot be written.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// Writes all that another run can go on from, since the program ends.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn keep(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
+    /// Writes what stands behind the last record.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn end(&mut self) -> io::Result<()> {
+        self.flush()
+    }
 }
 
 impl OutputOptions {
@@ -62,14 +82,18 @@ impl OutputOptions {
         if self.logits { self.labels.len() } else { 0 }
     }
 
-    /// A writer of `format` to `out`.
-    pub fn writer(self, format: Format, out: Box<dyn Write>, color: bool) -> Box<dyn Writer> {
+    /// A writer of text of `format` to `out`.
+    ///
+    /// # Errors
+    /// The format is not text.
+    pub fn text_writer(self, format: Format, out: Box<dyn Write>, color: bool) -> io::Result<Box<dyn Writer>> {
         let out = BufWriter::new(out);
-        match format {
+        Ok(match format {
             Format::Table => Box::new(table::Table::new(out, self, color)),
             Format::Jsonl => Box::new(jsonl::Jsonl::new(out, self)),
             Format::Csv => Box::new(csv::Csv::new(out, self)),
-        }
+            Format::Parquet => return Err(io::Error::other("Parquet is written to a folder")),
+        })
     }
 }
 
@@ -130,7 +154,7 @@ mod testing {
 
     pub fn written_by(layout: OutputOptions, format: Format, color: bool, path: &str) -> String {
         let out = Shared::default();
-        let mut writer = layout.writer(format, Box::new(out.clone()), color);
+        let mut writer = layout.text_writer(format, Box::new(out.clone()), color).unwrap();
         writer.begin().unwrap();
         writer.record(&Record { path: path.into(), outcome: Ok(answer()) }).unwrap();
         writer.record(&Record { path: "bad.png".into(), outcome: Err("cut, \"short\"".into()) }).unwrap();
@@ -144,6 +168,7 @@ mod testing {
             ranking: top_k::<CLASSES, CLASSES>(&logits).into_iter().collect(),
             logits: logits.to_vec(),
             doubt: Some(Doubt::Unsure),
+            thumbnail: None,
         }
     }
 }

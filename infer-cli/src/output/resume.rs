@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Destination, OutputOptions};
+use super::{Destination, OutputOptions, parquet, parts::Parts};
 use crate::{args::Format, text::escaped};
 
 /// Records that an earlier run has written.
@@ -21,6 +21,10 @@ pub struct Earlier {
     pub failed: u64,
     /// There is something, a header perhaps.
     pub begun: bool,
+    /// Number of Parquet files.
+    pub parts: usize,
+    /// Nothing is missing.
+    pub complete: bool,
 }
 
 impl Earlier {
@@ -36,7 +40,7 @@ impl Earlier {
         let (earlier, length) = match format {
             Format::Jsonl => Self::of_json(&text, layout),
             Format::Csv => Self::of_csv(&text, layout),
-            Format::Table => bail!("--resume needs --format jsonl or csv"),
+            Format::Table | Format::Parquet => bail!("--resume needs --format jsonl, csv or parquet"),
         }
         .with_context(|| format!("--resume: {}.partial was written with other options", path.display()))?;
         let mut cut = || -> io::Result<()> {
@@ -45,6 +49,20 @@ impl Earlier {
         };
         cut().with_context(|| format!("cannot write {}.partial", path.display()))?;
         Ok(earlier)
+    }
+
+    /// Reads the Parquet files of a run.
+    ///
+    /// # Errors
+    /// They cannot be read, or were made with other options.
+    pub fn read_parts(parts: &Parts, layout: &OutputOptions) -> anyhow::Result<Self> {
+        let mut earlier = Self::default();
+        let found = parquet::read(parts, layout, |path, failed| {
+            earlier.paths.push(hash(path.as_bytes()));
+            earlier.failed += u64::from(failed);
+        })?;
+        let begun = found.count > 0;
+        Ok(Self { begun, parts: found.count, complete: found.complete, ..earlier })
     }
 
     /// Number of records.

@@ -32,7 +32,7 @@ use crate::panics::quietly;
 
 /// The largest file that is read, and the most memory that decoding may take, in bytes: for photographs of 170
 /// megapixels, but not for a few kilobytes that claim to be a gigapixel.
-const MOST_BYTES: u64 = 512 << 20;
+pub const MOST_BYTES: u64 = 512 << 20;
 
 /// Options of decoding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,33 +1,12 @@
-//! The command line: what can be asked for, and the help that explains it.
+//! The arguments of `infer-cli classify`.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf};
 
-use anyhow::{bail, ensure};
-use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
-use infer_core::packed::{Backend, LinearWeights};
+use anyhow::bail;
+use clap::{ArgAction, Args, ColorChoice, ValueEnum, ValueHint};
 
-/// Classify images with AlexNet or LeNet-5.
-#[derive(Debug, Parser)]
-#[command(
-    name = "infer-cli",
-    version,
-    max_term_width = 100,
-    propagate_version = true,
-    after_help = "Exit status: 0 success, 1 some images could not be classified, 2 it could not be done.\n\n\
-                  Try `infer-cli classify --help`."
-)]
-pub struct Cli {
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Classify(Box<Classify>),
-    Inspect(Inspect),
-    Pack(Pack),
-    Bench(Bench),
-}
+use super::Kernel;
+use crate::partition::Partition;
 
 const CLASSIFY_NOTES: &str = "\
 Images:
@@ -45,6 +24,10 @@ the orientation that a TIFF file itself has is followed, as Pillow follows it.
 Colour becomes gray by ITU-R BT.601 luma; then the image is resized to the network's input, bilinear and antialiased. A file or \
 an image that needs more than 512 MiB is refused. So is a damaged or truncated one, but --accept-damaged reads JPEG as far as \
 it goes.
+
+A tar shard, as WebDataset writes them, is named itself: shard.tar, .tar.gz, .tgz, .tar.zst, .tzst, or - for one on the standard \
+input, or several at once as 'name-{000000..000999}.tar'. It is read once, from front to back, in bounded memory. A record's path is \
+the shard's joined with the member's name. Members whose names are no images' are passed over and counted.
 
 In folders, images are known by their extension, in upper or lower case; hidden files are passed over and links followed. \
 Results come in the order of the paths, within folders sorted by name. A file named on the command line or in a list is tried \
@@ -72,6 +55,10 @@ Examples:
       Images that another program finds.
   infer-cli classify --evaluate --format csv samples/ > results.csv
       Accuracy and confusion matrix of images that lie in folders named after their class.
+  infer-cli classify --format jsonl --output results --partition slice:3/100 'train-{0000..0999}.tar'
+      Ten of a thousand shards, into results/part-00003-of-00100.jsonl.
+  infer-cli classify --format parquet --output results --resume photos/
+      A folder of Parquet files, which Spark, pandas and DuckDB read.
   infer-cli classify --invert scans/
       Dark objects on white, for a network trained on light objects on black.";
 
@@ -79,7 +66,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = "`infer-cli classify --help` shows all options, what is read and how, and examples.", after_long_help = CLASSIFY_NOTES)]
 pub struct Classify {
-    /// Images, and folders that are searched for images
+    /// Images, folders that are searched for images, and tar shards; - is a shard on the standard input
     #[arg(value_name = "PATH", required_unless_present = "files_from", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
 
@@ -102,9 +89,23 @@ pub struct Classify {
     /// Write results to FILE, which appears, or is replaced, only when it is complete
     ///
     /// Until then they are in FILE.partial, which stays if the program is interrupted. FILE.csv, FILE.jsonl and FILE.txt (a
-    /// table) are written in that format.
+    /// table) are written in that format. With --format parquet and with --partition, FILE is a folder, which is created if it
+    /// is not there.
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
+
+    /// Classify one of several parts of the images: slice:M/N, hash:M/N, slice:slurm or hash:slurm
+    ///
+    /// Part M of N, counted from 0, has every N-th file (slice), or those whose paths' digests say so (hash), which stay in
+    /// their parts when files are added. A shard is never divided. slurm takes M and N from an array's task
+    /// (SLURM_ARRAY_TASK_ID, _MIN, _STEP, _COUNT). --output is then a folder, for files such as part-00003-of-00100.jsonl. A
+    /// part that is complete is passed over, and one that was interrupted is gone on from.
+    #[arg(long, value_name = "PART", hide_short_help = true)]
+    pub partition: Option<Partition>,
+
+    /// Number of rows of each file that --format parquet writes
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub rows: u32,
 
     /// Go on from the FILE.partial that an interrupted run with the same weights, options and images has left
     #[arg(long, requires = "output", conflicts_with_all = ["evaluate", "null_output"], hide_short_help = true)]
@@ -178,6 +179,12 @@ pub struct Classify {
     #[arg(long, hide_short_help = true)]
     pub csv_safe: bool,
 
+    /// Progress on the standard error: auto is a bar if it is a terminal, json an object a line, once a second
+    ///
+    /// The keys are done, failed, total (null until it is known, and for shards), seconds, images_per_second and finished.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = ProgressStyle::Auto, hide_short_help = true)]
+    pub progress: ProgressStyle,
+
     /// Show no progress and no notes, only warnings and errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -199,6 +206,13 @@ pub struct Classify {
     #[arg(long)]
     pub evaluate: bool,
 
+    /// Write a page with the images by class, those first that the network is least sure of
+    ///
+    /// Up to 1,000 small pictures with their probabilities, shared by the classes, and the first 100 errors; it says how many
+    /// there are beside them. With --evaluate, wrong answers are marked.
+    #[arg(long, value_name = "FILE.html", conflicts_with = "resume", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+
     /// When to use colour
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, action = ArgAction::Set, hide_short_help = true)]
     pub color: ColorChoice,
@@ -216,6 +230,7 @@ impl Classify {
             Some("csv") => Some(Format::Csv),
             Some("jsonl" | "ndjson") => Some(Format::Jsonl),
             Some("txt") => Some(Format::Table),
+            Some("parquet") => Some(Format::Parquet),
             _ => None,
         };
         let output = output.display();
@@ -224,49 +239,11 @@ impl Classify {
                 "--output {output}: the name is one of a file in the format {named}, and --format is {given}; change one of them"
             ),
             (None, None, Some(extension)) => bail!(
-                "--output {output}: .{extension} is no format that is written; name a file .csv, .jsonl or .txt (a table), or say \
-                 --format"
+                "--output {output}: .{extension} is no format that is written; name a file .csv, .jsonl, .parquet or .txt (a table), or \
+                 say --format"
             ),
             (given, named, _) => Ok(given.or(named).unwrap_or(Format::Table)),
         }
-    }
-}
-
-/// The instructions that a network is computed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kernel {
-    /// The fastest that this CPU has
-    Auto,
-    /// Those that every CPU of this kind has
-    Scalar,
-    /// x86-64 with AVX2, FMA and F16C
-    Avx2,
-    /// x86-64 with AVX-512
-    Avx512,
-    /// aarch64 with NEON
-    Neon,
-}
-
-impl Kernel {
-    /// The backend of infer-core.
-    ///
-    /// # Errors
-    /// This CPU does not have it.
-    pub fn backend(self) -> anyhow::Result<Backend> {
-        let backend = match self {
-            Self::Auto => Backend::best(),
-            Self::Scalar => Backend::Scalar,
-            Self::Avx2 => Backend::Avx2,
-            Self::Avx512 => Backend::Avx512,
-            Self::Neon => Backend::Neon,
-        };
-        let available = || Backend::ALL.iter().filter(|b| b.available()).map(Backend::to_string);
-        ensure!(
-            backend.available(),
-            "--kernel {backend}: this CPU does not have the instructions, only {}",
-            available().collect::<Vec<_>>().join(", ")
-        );
-        Ok(backend)
     }
 }
 
@@ -279,6 +256,31 @@ pub enum Format {
     Jsonl,
     /// Comma-separated values (RFC 4180) under a header: path, class, label, probability, …, error
     Csv,
+    /// A folder of Apache Parquet files, with the columns that are the keys of jsonl
+    Parquet,
+}
+
+/// Form of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressStyle {
+    /// A bar on a terminal, else nothing
+    Auto,
+    /// A JSON object a line
+    Json,
+    /// Nothing
+    None,
+}
+
+impl Format {
+    /// The end of its files' names.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Table => "txt",
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -288,111 +290,12 @@ impl fmt::Display for Format {
     }
 }
 
-const INSPECT_NOTES: &str = "\
-Exit status:
-  0  the file is a valid safetensors file
-  2  wrong usage, or it is not, or it cannot be read
-
-Examples:
-  infer-cli inspect alexnet.safetensors
-  infer-cli inspect --json model.safetensors | jq '.tensors[].name'";
-
-/// Show what a safetensors file holds and which network it fits
-#[derive(Debug, Args)]
-#[command(after_long_help = INSPECT_NOTES)]
-pub struct Inspect {
-    /// A safetensors file
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub file: PathBuf,
-
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-const PACK_NOTES: &str = "\
-Packed weights open at once, as they are mapped and used in place; others are packed each time a program starts. The metadata \
-(classes, preprocessing, …) stay with them. They are good for every CPU and every --kernel, but only for this version's layout, \
-and not for training: keep the original.
-
-Examples:
-  infer-cli pack --weights alexnet.safetensors --output alexnet.packed.safetensors
-  infer-cli pack --weights alexnet.safetensors --linear-weights f16 --output alexnet.f16.safetensors
-      Less memory, and single images in two thirds of the time; logits change by less than a thousandth of the largest.";
-
-/// Write weights packed, the way the kernels read them
-#[derive(Debug, Args)]
-#[command(after_long_help = PACK_NOTES)]
-pub struct Pack {
-    /// Weights, as the trainer or PyTorch writes them [default: as classify]
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub weights: Option<PathBuf>,
-
-    /// Where to write the packed weights; the file appears when it is complete
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub output: PathBuf,
-
-    /// Replace FILE if it exists
-    #[arg(long)]
-    pub force: bool,
-
-    /// Number format of the stored weights of linear layers; arithmetic is f32 in either case
-    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Linear::F32)]
-    pub linear_weights: Linear,
-}
-
-/// Number format of stored linear weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Linear {
-    /// 32 bits, as they are
-    F32,
-    /// Rounded to half-width floats
-    F16,
-}
-
-impl From<Linear> for LinearWeights {
-    fn from(linear: Linear) -> Self {
-        match linear {
-            Linear::F32 => Self::F32,
-            Linear::F16 => Self::F16,
-        }
-    }
-}
-
-/// Measure a network's speed on this machine, in all and layer by layer
-#[derive(Debug, Args)]
-pub struct Bench {
-    /// Weights, packed or not [default: as classify]
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub weights: Option<PathBuf>,
-
-    /// Instructions to compute with; auto takes the fastest that this CPU has
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = Kernel::Auto)]
-    pub kernel: Kernel,
-
-    /// Duration of each measurement in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "1.5", value_parser = seconds)]
-    pub time: Duration,
-
-    /// Number of threads to measure, beside one [default: the number of CPUs]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected a number from 0 to 3600".into())
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser};
+    use clap::Parser;
 
-    use super::{Cli, Command, Format};
+    use super::Format;
+    use crate::args::{Cli, Command};
 
     #[test]
     fn the_format_follows_the_name_of_the_output() {
@@ -408,6 +311,7 @@ mod tests {
             ("x.jsonl", Format::Jsonl),
             ("x.ndjson", Format::Jsonl),
             ("x.txt", Format::Table),
+            ("x.parquet", Format::Parquet),
             ("results", Format::Table),
             ("/dev/null", Format::Table),
         ] {
@@ -416,11 +320,6 @@ mod tests {
         assert_eq!(format(&["-o", "x.csv", "-f", "csv"]), Ok(Format::Csv));
         assert_eq!(format(&["-o", "x.tsv", "-f", "csv"]), Ok(Format::Csv));
         assert!(format(&["-o", "x.csv", "-f", "jsonl"]).unwrap_err().contains("change one of them"));
-        assert!(format(&["-o", "x.parquet"]).unwrap_err().contains(".parquet is no format that is written"));
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        assert!(format(&["-o", "x.xlsx"]).unwrap_err().contains(".xlsx is no format that is written"));
     }
 }
