@@ -95,7 +95,7 @@ fn climb(case: &Case, input_gradient: bool, forward: impl FnOnce(Images<Cpu>, &[
     for (number, layer) in case.stages.iter().enumerate() {
         // Every second case or so has groups, where they divide the channels.
         let groups = [1, 2, 4][(case.seed >> 17) as usize % 3];
-        let group = if channels % groups == 0 { channels / groups } else { channels };
+        let group = if channels.is_multiple_of(groups) { channels / groups } else { channels };
         let shape = (layer.filters, group, layer.window.kernel, layer.window.kernel);
         let seed = case.seed.rotate_left(7 + number as u32);
         stages.push(Stage {

@@ -13,14 +13,14 @@ use crate::tensor::Tensor;
 /// multiples of the number of groups; others do not compile:
 /// ```
 /// # use infer_core::layers::Conv2d;
-/// let layer = Conv2d::<4, 2, 1, 1, 0, 1, 1> { weight: &[[[[0.5]], [[2.0]]], [[[1.0]], [[3.0]]]], bias: &[0.0; 2] };
+/// let layer = Conv2d::<4, 2, 1, 1, 0, 1, 1, 2> { weight: &[[[[0.5]], [[2.0]]], [[[1.0]], [[3.0]]]], bias: &[0.0; 2] };
 /// let mut output = [[[0.0]]; 2];
 /// layer.forward(&[[[1.0]], [[2.0]], [[3.0]], [[4.0]]], &mut output);
 /// assert_eq!(output, [[[0.5 + 4.0]], [[3.0 + 12.0]]]);
 /// ```
 /// ```compile_fail
 /// # use infer_core::layers::Conv2d;
-/// let layer = Conv2d::<4, 2, 1, 1, 0, 1, 1> { weight: &[[[[0.5]], [[2.0]], [[1.0]]]; 2], bias: &[0.0; 2] };
+/// let layer = Conv2d::<4, 2, 1, 1, 0, 1, 1, 3> { weight: &[[[[0.5]], [[2.0]], [[1.0]]]; 2], bias: &[0.0; 2] };
 /// let mut output = [[[0.0]]; 2];
 /// layer.forward(&[[[1.0]], [[2.0]], [[3.0]], [[4.0]]], &mut output);
 /// ```
