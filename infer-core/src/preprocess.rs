@@ -145,6 +145,7 @@ pub fn gray(value: u8) -> f32 {
 }
 
 /// Values of an 8-bit RGB pixel, 0 to 1.
+#[inline]
 #[must_use]
 pub fn rgb(pixel: [u8; 3]) -> [f32; 3] {
     pixel.map(gray)

@@ -162,7 +162,7 @@ impl GivenPreprocessing {
     /// The whole way, where weights know theirs. Normalisation is that of the weights, if there are some.
     ///
     /// # Errors
-    /// [`StartError`]: weights that ask for another way than can be gone.
+    /// [`StartError`]: weights of another network, or that ask for another way than can be gone.
     pub fn complete(
         self,
         network: &Description,
@@ -170,7 +170,13 @@ impl GivenPreprocessing {
     ) -> Result<(Preprocessing, Option<Preprocessing>), StartError> {
         let input = network.input();
         let known = match init {
-            Some(path) => stored_preprocessing(path, &export::metadata(path)?, network)?,
+            Some(path) => {
+                let (metadata, expected) = (export::metadata(path)?, network.name);
+                if let Some(found) = metadata.get("architecture").filter(|found| *found != expected) {
+                    return Err(StartError::InitNetwork { path: path.to_path_buf(), found: found.clone(), expected });
+                }
+                stored_preprocessing(path, &metadata, network)?
+            }
             None => None,
         };
         // Weights in colour that say nothing are ImageNet's, as torchvision's.
@@ -210,13 +216,6 @@ impl NewRun<'_> {
             (None, Some(chosen)) => chosen,
             (None, None) => options.validation.min(dataset.train.len() / 10),
         };
-        if let Some(path) = self.init {
-            let metadata = export::metadata(path)?;
-            let expected = self.network.name;
-            if let Some(found) = metadata.get("architecture").filter(|found| *found != expected) {
-                return Err(StartError::InitNetwork { path: path.to_path_buf(), found: found.clone(), expected });
-            }
-        }
         let (preprocessing, known) = self.given.complete(self.network, self.init)?;
         options.orient = preprocessing.orient;
         options.shorter_side = match preprocessing.resize {
