@@ -161,7 +161,7 @@ fn a_part_may_be_empty_and_folders_are_not_mixed_up() {
     assert!(!folder.path("out2").exists() && !folder.path("lists").exists());
 }
 
-/// What `rdd.pipe` of Spark does: a path in, its record out, while the input stays open.
+/// The use that Spark makes of it, by `rdd.pipe`: a path in, its record out, while the input stays open.
 #[test]
 fn a_record_comes_while_the_list_goes_on() {
     let folder = folder();

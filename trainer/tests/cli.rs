@@ -120,7 +120,21 @@ fn what_is_trained_is_what_is_evaluated() {
     for text in ["<svg", "Ankle boot", "data:image/png;base64,iVBOR", "\"train_limit\": 1000", "--network lenet5"] {
         assert!(page.replace("&quot;", "\"").contains(text), "{text}");
     }
-    assert!(!page.contains("src=\"http") && !page.contains("<script") && !page.contains("<link"));
+    assert!(!page.contains("src=\"http") && !page.contains("<script src") && !page.contains("<link"));
+    // Curves and images that a script shows are in it.
+    assert_eq!(page.matches("<figure class=\"chart\" data-chart=").count(), 2);
+    let between = |before: &str, after: &str| page.split_once(before).unwrap().1.split(after).next().unwrap();
+    let behind: Value = serde_json::from_str(between("id=\"cells\">", "</script>")).unwrap();
+    let cells = behind["cells"].as_object().unwrap();
+    assert!(cells.len() > 20 && page.matches("<button type=\"button\" data-cell=").count() == cells.len());
+    for images in cells.values() {
+        let images = images.as_array().unwrap();
+        assert!((1..=8).contains(&images.len()));
+        assert!(
+            images.iter().all(|image| behind["pictures"][image[0].to_string()].as_str().unwrap().starts_with("iVBOR"))
+        );
+    }
+    assert!(page.contains("Expected calibration error "));
     let accuracy = page.split(" % of 500 test images").next().unwrap().rsplit('>').next().unwrap();
 
     // The file says what it is; a reader needs nothing else.
@@ -182,6 +196,25 @@ fn runs_are_drawn_in_one_picture() {
     status(0, &["plot", utf8(&one), utf8(&other), "--out", utf8(&picture)]);
     let svg = fs::read_to_string(&picture).unwrap();
     assert!(svg.contains(utf8(&one)) && svg.contains(utf8(&other)) && svg.contains("Accuracy"));
+    let page = folder.path().join("both.html");
+    status(0, &["plot", utf8(&one), utf8(&other), "--out", utf8(&page)]);
+    let html = fs::read_to_string(&page).unwrap();
+    for text in [
+        "<title>2 runs</title>",
+        "Options that differ",
+        "<code>options.optimiser",
+        "<th>Ankle boot</th>",
+        "test accuracy",
+    ] {
+        assert!(html.contains(text), "{text} is missing from\n{html}");
+    }
+    let (_, errors) = status(2, &["plot", utf8(&one), "--out", "x.png"]);
+    assert!(errors.contains("expected a name that ends in .svg (a picture) or .html (a page)"), "{errors}");
+    let filters = folder.path().join("filters.png");
+    status(0, &["filters", utf8(&one), "--out", utf8(&filters), "--scale", "3"]);
+    // Six filters of 5×5 in three columns and two rows, with lines around them.
+    let drawn = image::open(&filters).unwrap();
+    assert_eq!((drawn.width(), drawn.height()), (3 * 19, 3 * 13));
     let (_, errors) = status(2, &["plot", utf8(folder.path())]);
     let expected = format!("error: there is no run in {}, or its first epoch has not ended", utf8(folder.path()));
     assert!(errors.contains(&expected) && errors.contains("config.json, metrics.csv (a line an epoch)"), "{errors}");
@@ -437,4 +470,69 @@ fn a_result_that_cannot_be_written_is_a_failure() {
     let output = command.arg("summary").stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write to stdout: "));
+}
+
+/// The fields of a message of Protocol Buffers: number, and the value of a number or the bytes of all else.
+fn fields(message: &[u8]) -> Vec<(u64, u64, &[u8])> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let end = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let (number, rest) = bytes.split_at(end);
+        *bytes = rest;
+        number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F))
+    }
+    let (mut rest, mut fields) = (message, Vec::new());
+    while !rest.is_empty() {
+        let key = varint(&mut rest);
+        let value = varint(&mut rest);
+        let bytes = match key & 7 {
+            0 => &[][..],
+            2 => rest.split_off(..value as usize).unwrap(),
+            other => panic!("wire type {other}"),
+        };
+        fields.push((key >> 3, value, bytes));
+    }
+    fields
+}
+
+#[test]
+fn an_onnx_model_has_the_weights_and_metadata_of_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[]);
+    let path = folder.path().join("lenet5.onnx");
+    status(0, &["export", utf8(&run), "--onnx", utf8(&path)]);
+    let (_, errors) = status(2, &["export", utf8(&run), "--onnx", utf8(&path)]);
+    assert!(errors.contains("exists; replace it with --force"), "{errors}");
+    let model = fs::read(&path).unwrap();
+    let all = |message, field| fields(message).into_iter().filter(move |one| one.0 == field).map(|one| one.2);
+    let text = |message, field| String::from_utf8(all(message, field).next().unwrap().to_vec()).unwrap();
+    let graph = all(&model, 7).next().unwrap();
+    let operators: Vec<_> = all(graph, 1).map(|node| text(node, 4)).collect();
+    let block = ["Conv", "Relu", "MaxPool"];
+    assert_eq!(operators, [&block[..], &block, &["Flatten", "Gemm", "Relu", "Gemm", "Relu", "Gemm"]].concat());
+    // Each operator takes the output of the one before.
+    let mut last = "image".to_string();
+    for node in all(graph, 1) {
+        assert_eq!(text(node, 1), last);
+        last = text(node, 2);
+    }
+    assert_eq!((last.as_str(), text(all(graph, 12).next().unwrap(), 1).as_str()), ("logits", "logits"));
+    let bytes = fs::read(run.join("lenet5.safetensors")).unwrap();
+    let weights = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors: HashMap<_, _> = all(graph, 5).map(|tensor| (text(tensor, 8), tensor)).collect();
+    assert_eq!(tensors.len(), weights.len());
+    for (name, expected) in weights.tensors() {
+        let shape: Vec<usize> =
+            fields(tensors[&name]).iter().filter(|field| field.0 == 1).map(|field| field.1 as usize).collect();
+        assert_eq!(
+            (shape, all(tensors[&name], 9).next().unwrap()),
+            (expected.shape().to_vec(), expected.data()),
+            "{name}"
+        );
+    }
+    let metadata: HashMap<_, _> = all(&model, 14).map(|entry| (text(entry, 1), text(entry, 2))).collect();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    assert_eq!(Some(metadata), *header.metadata());
+    let (_, errors) = status(2, &["export", utf8(&path), "--onnx", utf8(&folder.path().join("x"))]);
+    assert!(errors.contains("expected a safetensors file, found an ONNX model"), "{errors}");
 }

@@ -1,4 +1,4 @@
-//! What a run finds when it begins: where its results go, and what an earlier run has left there.
+//! The output of a run that is about to begin: where its results go, and the results of an earlier run that are there.
 
 use std::path::Path;
 

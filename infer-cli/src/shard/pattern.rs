@@ -60,7 +60,7 @@ mod tests {
         paths(pattern.into()).map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
     }
 
-    /// What bash makes of the same words.
+    /// The words that bash makes of the same patterns.
     #[test]
     fn ranges_are_those_of_a_shell() {
         assert_eq!(names("s-{008..011}.tar"), "s-008.tar s-009.tar s-010.tar s-011.tar");

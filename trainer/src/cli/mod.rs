@@ -6,6 +6,8 @@ mod compress;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod evaluate;
+mod export;
+mod filters;
 mod plot;
 mod samples;
 mod summary;
@@ -32,7 +34,7 @@ use crate::{
         folder::{self, FolderError, KEPT_SIDE, Reading, TestShare, Unreadable},
         source::{self, Lookup},
     },
-    export::Metadata,
+    export::{Metadata, StoredFile},
     training::{TrainError, config::RunConfig, output, progress::say, start},
 };
 use image_files::{atomic, preprocessing::Preprocessing};
@@ -51,7 +53,9 @@ Examples:
   trainer train --init runs/alexnet/alexnet.safetensors --learning-rate 0.0001
   trainer evaluate --weights runs/alexnet/alexnet.safetensors
   trainer compress runs/alexnet --rank 128 --int8 -o small.safetensors
-  trainer plot runs/alexnet runs/small     both in comparison.svg
+  trainer plot runs/alexnet runs/small     both in comparison.svg; --out FILE.html for a page
+  trainer export runs/alexnet --onnx alexnet.onnx
+  trainer filters runs/alexnet             the first layer's filters, in filters.png
   trainer samples --out samples --count 100
 
 Without a command, `train` is meant.
@@ -64,9 +68,7 @@ const SHORT_EXAMPLES: &str = "\
 Examples:
   trainer --quick                a few minutes on two cores, for a first look
   trainer --data photos          your own images: photos/cat, photos/dog, ...
-  trainer --resume runs/alexnet  go on after Ctrl-C, a crash or a power failure
-
-`trainer --help` shows all options.";
+  trainer --resume runs/alexnet  go on after Ctrl-C, a crash or a power failure";
 
 /// Trains AlexNet or LeNet-5 on images, and exports the weights as safetensors
 #[derive(Debug, Parser)]
@@ -88,8 +90,12 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Compress trained weights: layers of low rank, 8-bit integers
     Compress(compress::CompressArgs),
-    /// Plot the curves of a run, or of several in one picture
+    /// Plot the curves of a run, or compare several
     Plot(plot::PlotArgs),
+    /// Export trained weights as an ONNX model
+    Export(export::ExportArgs),
+    /// Draw the filters of the first layer
+    Filters(filters::FiltersArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
     Summary(summary::SummaryArgs),
     /// Write test images as PNG files into a folder for each class
@@ -207,6 +213,11 @@ struct UsageError(String);
 #[error("{0}")]
 struct Failed(String);
 
+/// The program's arguments, for completions and pages of the manual.
+pub fn arguments() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the program with the process's arguments and says how it ended.
 pub fn run() -> ExitCode {
     let cli: Cli = reporting::arguments::parse();
@@ -216,6 +227,8 @@ pub fn run() -> ExitCode {
         Some(Command::Evaluate(arguments)) => arguments.run(),
         Some(Command::Compress(arguments)) => arguments.run(),
         Some(Command::Plot(arguments)) => arguments.run(),
+        Some(Command::Export(arguments)) => arguments.run(),
+        Some(Command::Filters(arguments)) => arguments.run(),
         Some(Command::Summary(arguments)) => arguments.run(),
         Some(Command::Samples(arguments)) => arguments.run(),
         #[cfg(feature = "cuda")]
@@ -431,6 +444,23 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// A parser of whole numbers within a range, which it names where it refuses.
 fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
+}
+
+/// The weights of a network as they were trained, from a file or the folder of a run: the file's path, the file, and which network it
+/// is for.
+fn trained(path: &Path) -> anyhow::Result<(PathBuf, StoredFile, &'static Description)> {
+    let weights = image_files::weights::named(path)?;
+    let file = crate::export::open(&weights)?;
+    let network = evaluate::network_of(&weights, &file)?.description();
+    for (tensor, kind) in [(network.packed_tensor, "packed"), (network.int8_tensor, "int8")] {
+        ensure!(
+            file.length(tensor).is_none(),
+            "{}: expected {}'s weights as they were trained, found {kind} ones",
+            weights.display(),
+            network.title
+        );
+    }
+    Ok((weights, file, network))
 }
 
 /// A parser of numbers of classes.

@@ -1,4 +1,4 @@
-//! `plot`: a run's curves, or several runs in one picture.
+//! `plot`: a run's curves, or several runs in one picture or on one page.
 
 use std::{
     fs::File,
@@ -10,13 +10,19 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::MessageArgs;
-use crate::training::{
-    config::RunConfig,
-    curves::{self, ComparedRun},
-    introduction::title,
-    metrics::{self, EpochMetrics},
-    progress::say,
-    steps,
+use crate::{
+    export,
+    training::{
+        checkpoint::Checkpoint,
+        config::RunConfig,
+        curves::{self, ComparedRun},
+        introduction::title,
+        metrics::{self, EpochMetrics},
+        output,
+        progress::say,
+        report::{self, ReportedRun},
+        steps,
+    },
 };
 use image_files::atomic;
 
@@ -26,7 +32,10 @@ pub(super) struct PlotArgs {
     /// Folders of runs
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Picture to write (SVG)
+    /// Picture (FILE.svg) or page (FILE.html) to write
+    ///
+    /// The page has curves that can be read off, scores, precision and recall of each class and the options that differ, each
+    /// beside those of the first run.
     #[arg(short, long, visible_alias = "output", value_name = "FILE", default_value = "comparison.svg", value_parser = picture)]
     out: PathBuf,
     #[command(flatten)]
@@ -53,7 +62,11 @@ impl PlotArgs {
         if data.windows(2).any(|pair| pair[0] != pair[1]) {
             say("warning: these runs were made on different data, so their curves cannot be compared");
         }
-        let svg = match (&self.runs[..], &runs[..]) {
+        let content = match (&self.runs[..], &runs[..]) {
+            _ if is_page(&self.out) => {
+                let reported = self.runs.iter().zip(runs).map(|(folder, run)| reported(folder, run));
+                Ok(report::compare(&reported.collect::<Vec<_>>()))
+            }
             // One run is drawn with all that was measured.
             ([folder], [run]) => {
                 let config = RunConfig::read(folder).ok();
@@ -62,8 +75,8 @@ impl PlotArgs {
             }
             _ => curves::compare(&runs),
         };
-        let svg = svg.map_err(anyhow::Error::msg)?;
-        atomic::write::<io::Error>(&self.out, |file| file.write_all(svg.as_bytes()))
+        let content = content.map_err(anyhow::Error::msg)?;
+        atomic::write::<io::Error>(&self.out, |file| file.write_all(content.as_bytes()))
             .with_context(|| format!("cannot write {}", self.out.display()))?;
         self.messages.note(&format!("Wrote {}", self.out.display()));
         Ok(())
@@ -85,12 +98,28 @@ fn epochs(run: &Path) -> anyhow::Result<Vec<EpochMetrics>> {
     }
 }
 
-/// A picture's path, whose extension must say what it is.
+/// The run in a folder with all that is known of it.
+fn reported(folder: &Path, run: ComparedRun) -> ReportedRun {
+    let config = RunConfig::read(folder).ok();
+    let answers = config.as_ref().and_then(|config| {
+        let weights = folder.join(format!("{}.safetensors", config.network));
+        let classes = output::class_names(&export::metadata(&weights).ok()?)?;
+        let state = Checkpoint::newest(folder, &config.network, &config.options).ok()?.state;
+        Some((classes, state.examination.tally))
+    });
+    ReportedRun { run, config, answers }
+}
+
+fn is_page(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"))
+}
+
+/// A path whose extension must say what it is.
 fn picture(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension() {
-        Some(extension) if extension.eq_ignore_ascii_case("svg") => Ok(path),
-        _ => Err("expected a name that ends in .svg, the only kind of picture that is drawn".to_string()),
+        Some(extension) if extension.eq_ignore_ascii_case("svg") || is_page(&path) => Ok(path),
+        _ => Err("expected a name that ends in .svg (a picture) or .html (a page)".to_string()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! (`load_state_dict(strict=True)`), and a file of such a module's `state_dict()` loads here.
 
 mod file;
+pub mod onnx;
 
 use std::{
     collections::{BTreeMap, HashMap},

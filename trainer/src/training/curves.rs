@@ -41,15 +41,12 @@ const STEP_POINTS: usize = 100;
 /// # Errors
 /// Where plotting fails, in words.
 pub fn draw(title: &str, epochs: &[EpochMetrics], steps: &[StepMetrics]) -> Result<String, String> {
-    document(Some(title), &[Panel::loss(epochs, steps), Panel::accuracy(epochs, steps)])
+    document(Some(title), &panels(epochs, steps))
 }
 
-/// The same curves as two documents, loss and accuracy, for a page that puts them where it has room.
-///
-/// # Errors
-/// Where plotting fails, in words.
-pub fn draw_apart(epochs: &[EpochMetrics], steps: &[StepMetrics]) -> Result<[String; 2], String> {
-    Ok([document(None, &[Panel::loss(epochs, steps)])?, document(None, &[Panel::accuracy(epochs, steps)])?])
+/// The same curves, loss and accuracy, for a page that draws them itself.
+pub(super) fn panels(epochs: &[EpochMetrics], steps: &[StepMetrics]) -> [Panel; 2] {
+    [Panel::loss(epochs, steps), Panel::accuracy(epochs, steps)]
 }
 
 /// A run beside others in a picture.
@@ -83,12 +80,17 @@ impl ComparedRun {
 /// # Errors
 /// Where plotting fails, in words.
 pub fn compare(runs: &[ComparedRun]) -> Result<String, String> {
+    let [losses, accuracies] = compared_panels(runs);
+    document(Some("Runs"), &[losses, Panel { legend: None, ..accuracies }])
+}
+
+/// The same curves, loss and accuracy, for a page that draws them itself.
+pub(super) fn compared_panels(runs: &[ComparedRun]) -> [Panel; 2] {
     let curves = |value: fn(&Scores) -> f64| {
         let coloured = runs.iter().zip(COLOURS.iter().cycle());
         coloured.flat_map(|(run, colour)| run.curves(*colour, value)).collect::<Vec<_>>()
     };
-    let (losses, accuracies) = (curves(|scores| scores.loss), curves(|scores| 100.0 * scores.accuracy));
-    document(Some("Runs"), &[Panel::of_losses(losses), Panel { legend: None, ..Panel::of_accuracies(accuracies) }])
+    [Panel::of_losses(curves(|scores| scores.loss)), Panel::of_accuracies(curves(|scores| 100.0 * scores.accuracy))]
 }
 
 /// An SVG document of panels side by side, as wide as where it is shown, and dark where that is.
@@ -123,14 +125,16 @@ fn plot<'a>(title: Option<&str>, panels: &[Panel], size: (u32, u32), svg: &'a mu
 }
 
 /// One of the two pictures of a run.
-struct Panel {
-    caption: &'static str,
-    unit: &'static str,
-    format: fn(&f64) -> String,
-    curves: Vec<Curve>,
-    range: Range<f64>,
+pub(super) struct Panel {
+    pub caption: &'static str,
+    pub unit: &'static str,
+    /// Words for a value of the vertical axis.
+    pub format: fn(&f64) -> String,
+    pub curves: Vec<Curve>,
+    /// Values of the vertical axis.
+    pub range: Range<f64>,
     /// Where the curves are named, if they are.
-    legend: Option<SeriesLabelPosition>,
+    pub legend: Option<SeriesLabelPosition>,
 }
 
 impl Panel {
@@ -166,12 +170,13 @@ impl Panel {
 }
 
 /// One line of a panel.
-struct Curve {
-    name: String,
-    colour: RGBColor,
-    points: Vec<(f64, f64)>,
+pub(super) struct Curve {
+    pub name: String,
+    pub colour: RGBColor,
+    /// Epoch and value.
+    pub points: Vec<(f64, f64)>,
     /// Whether it stands behind others, without marks.
-    thin: bool,
+    pub thin: bool,
 }
 
 impl Curve {
@@ -247,7 +252,7 @@ fn accuracy_range(curves: &[Curve]) -> Range<f64> {
 }
 
 /// The horizontal axis: some air on both sides, half an epoch of it where a single epoch would else have no width.
-fn epoch_range(curves: &[Curve]) -> Range<f64> {
+pub(super) fn epoch_range(curves: &[Curve]) -> Range<f64> {
     let epochs = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.0);
     let first = epochs().fold(f64::INFINITY, f64::min).min(1e9);
     let last = epochs().fold(first, f64::max);

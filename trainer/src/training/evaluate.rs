@@ -2,9 +2,11 @@
 //! `compress`, and for networks of floats and of integers.
 
 use image_files::preprocessing::Preprocessing;
+use reporting::confusion::Confusion;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    calibration::Calibration,
     error::TrainError,
     metrics::{Scores, Tally, judge},
     prepare::Preparation,
@@ -19,7 +21,10 @@ use crate::{
 /// Mistakes that are remembered.
 const MISTAKES: usize = 30;
 
-/// An image that the network takes for another class.
+/// Images that are remembered of each class and the class that they are taken for.
+const EXAMPLES: usize = 8;
+
+/// An image, most often one that the network takes for another class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mistake {
     /// Its position in the data.
@@ -40,6 +45,13 @@ pub struct Examination {
     /// Of the images that are taken for another class, those whose own the network thinks the least likely, the worst
     /// first.
     pub mistakes: Vec<Mistake>,
+    /// Whether the network is right as often as its probabilities say; empty in checkpoints of earlier versions.
+    #[serde(default)]
+    pub calibration: Calibration,
+    /// Some images of each class and the class that they are taken for, by both, then those first whose own class the network
+    /// thinks the least likely. None of more classes than a matrix of confusions is drawn for.
+    #[serde(default)]
+    pub examples: Vec<Mistake>,
 }
 
 impl Examination {
@@ -47,11 +59,17 @@ impl Examination {
     fn add(&mut self, position: usize, label: u16, logits: &[f32], classes: usize) {
         self.tally.add(logits, &[label], classes);
         let label = usize::from(label);
-        let (predicted, loss) = judge(&logits[..classes], label);
+        let logits = &logits[..classes];
+        let (predicted, loss) = judge(logits, label);
+        let (_, loss_of_answer) = judge(logits, predicted);
+        self.calibration.add((-loss_of_answer).exp(), predicted == label);
+        let mistake = Mistake { position, label, predicted, probability: (-loss).exp() };
+        if classes <= Confusion::READABLE {
+            self.add_example(mistake.clone());
+        }
         if predicted == label {
             return;
         }
-        let mistake = Mistake { position, label, predicted, probability: (-loss).exp() };
         let after = |other: &Mistake| {
             let order = other.probability.total_cmp(&mistake.probability).then(other.position.cmp(&mistake.position));
             order.is_lt()
@@ -59,6 +77,25 @@ impl Examination {
         let place = self.mistakes.partition_point(after);
         self.mistakes.insert(place, mistake);
         self.mistakes.truncate(MISTAKES);
+    }
+
+    /// Remembers an image for its class and the class that it is taken for, if it is among the least sure of them.
+    fn add_example(&mut self, example: Mistake) {
+        let pair = |other: &Mistake| (other.label, other.predicted);
+        let after = |other: &Mistake| {
+            let order = pair(other).cmp(&pair(&example)).then(other.probability.total_cmp(&example.probability));
+            order.then(other.position.cmp(&example.position)).is_lt()
+        };
+        let place = self.examples.partition_point(after);
+        let end = self.examples.partition_point(|other| pair(other) <= pair(&example));
+        let count = end - self.examples.partition_point(|other| pair(other) < pair(&example));
+        if place == end && count == EXAMPLES {
+            return;
+        }
+        if count == EXAMPLES {
+            self.examples.remove(end - 1);
+        }
+        self.examples.insert(place, example);
     }
 }
 
@@ -138,10 +175,11 @@ mod tests {
 
     #[test]
     fn the_worst_mistakes_are_remembered() {
+        const IMAGES: usize = 1500;
         let mut random = crate::random::generator(1, b"examined", 0, 0);
         let mut examination = Examination::default();
-        let mut all = Vec::new();
-        for position in 0..200 {
+        let (mut all, mut examples) = (Vec::new(), Vec::new());
+        for position in 0..IMAGES {
             // Few values, so that some mistakes are equally bad.
             let logits: Vec<f32> = (0..10).map(|_| random.gen_range(-2..=2) as f32).collect();
             let label = random.gen_range(0..10);
@@ -150,12 +188,27 @@ mod tests {
             let probability = f64::from(logits[label]).exp() / exponentials;
             let largest = logits.iter().copied().fold(f32::MIN, f32::max);
             let predicted = logits.iter().position(|&z| z == largest).unwrap();
+            examples.push(Mistake { position, label, predicted, probability });
             if predicted != label {
                 all.push(Mistake { position, label, predicted, probability });
             }
         }
-        assert_eq!(examination.tally.images(), 200);
-        let accuracy = 1.0 - all.len() as f64 / 200.0;
+        assert_eq!(examination.calibration.images(), IMAGES as u64);
+        // Of each pair of classes, the first eight by probability.
+        examples.sort_by(|a, b| {
+            let pair = (a.label, a.predicted).cmp(&(b.label, b.predicted));
+            pair.then(a.probability.total_cmp(&b.probability)).then(a.position.cmp(&b.position))
+        });
+        let expected = examples.chunk_by(|a, b| (a.label, a.predicted) == (b.label, b.predicted));
+        let expected: Vec<_> = expected.flat_map(|pair| pair.iter().take(EXAMPLES)).collect();
+        assert!(expected.len() < examples.len(), "no pair has more than are remembered");
+        assert_eq!(examination.examples.len(), expected.len());
+        for (found, expected) in examination.examples.iter().zip(expected) {
+            assert_eq!((found.label, found.predicted), (expected.label, expected.predicted));
+            assert!((found.probability / expected.probability - 1.0).abs() < 1e-9);
+        }
+        assert_eq!(examination.tally.images(), IMAGES as u64);
+        let accuracy = 1.0 - all.len() as f64 / IMAGES as f64;
         assert!((examination.tally.scores().accuracy - accuracy).abs() < 1e-12);
         all.sort_by(|a, b| a.probability.total_cmp(&b.probability).then(a.position.cmp(&b.position)));
         assert!(all.len() > MISTAKES);

@@ -3,6 +3,7 @@
 //! a run that was stopped, in whatever way, go on as if it had not been.
 
 mod background;
+pub mod calibration;
 pub mod checkpoint;
 pub mod config;
 pub mod curves;

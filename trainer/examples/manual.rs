@@ -1,0 +1,6 @@
+//! Writes trainer's completions and pages of the manual below a folder: `cargo run -p alexnet-trainer --example manual -- FOLDER`.
+
+fn main() -> std::io::Result<()> {
+    let folder = std::env::args_os().nth(1).ok_or_else(|| std::io::Error::other("expected a folder to write to"))?;
+    reporting::manual::write(trainer::cli::arguments(), folder.as_ref())
+}
