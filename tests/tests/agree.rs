@@ -4,7 +4,7 @@
 use dfdx::nn::{BuildModule, Module, modules::Linear as DfdxLinear};
 use dfdx::prelude::{AsArray, Cpu, NoneTape, Rank1, Tensor, TensorFrom, TensorFromVec};
 use infer_core::describe::Description;
-use infer_core::layers::{Conv2d, Linear, MaxPool2d, relu};
+use infer_core::layers::{Conv2d, Linear, LocalResponseNorm, MaxPool2d, relu};
 use infer_core::tensor::{FloatArray, Scratch};
 use infer_core::{alexnet, lenet5};
 use proptest::prelude::*;
@@ -96,6 +96,20 @@ fn pool<const C: usize, const KERNEL: usize, const STRIDE: usize, const IN: usiz
     assert_close(&what, found, &ops::cpu::max_pool2d(call()).expect("the CPU pools").as_vec(), 0.0);
 }
 
+fn norm<const C: usize, const SIDE: usize>(seed: u64) {
+    // So bright that normalisation matters.
+    let input: Vec<f32> = signed(seed, C * SIDE * SIDE).iter().map(|value| 150.0 * value).collect();
+    let mut scratch = Box::<Scratch<65_536>>::default();
+    let mut output = Box::<Scratch<65_536>>::default();
+    let x = scratch.tensor::<C, SIDE, SIDE>();
+    x.values_mut().copy_from_slice(&input);
+    let found = LocalResponseNorm.forward(x, output.tensor()).values_mut();
+    let call = || images(input.clone(), C, SIDE);
+    let (what, tolerance) = (format!("{C}×{SIDE}×{SIDE}"), 2e-6 * largest(found));
+    assert_close(&what, found, &ops::portable::local_response_norm(call()).expect("memory").as_vec(), tolerance);
+    assert_close(&what, found, &ops::cpu::local_response_norm(call()).expect("memory").as_vec(), tolerance);
+}
+
 fn linear<const IN: usize, const OUT: usize>(seed: u64) {
     let input = signed(seed, IN);
     let weight = signed(seed + 1, IN * OUT);
@@ -144,6 +158,14 @@ proptest! {
         pool::<6, 2, 2, 30, 15>(seed);
         pool::<3, 2, 3, 9, 3>(seed);
         pool::<2, 5, 1, 7, 3>(seed);
+    }
+
+    #[test]
+    fn normalisations_agree(seed in 0_u64..1 << 30) {
+        norm::<1, 1>(seed);
+        norm::<4, 3>(seed);
+        norm::<96, 11>(seed);
+        norm::<17, 5>(seed);
     }
 
     #[test]

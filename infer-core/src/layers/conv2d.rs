@@ -111,35 +111,27 @@ impl<
         for (plane, bias) in output.iter_mut().zip(self.bias) {
             plane.as_flattened_mut().fill(*bias);
         }
-        let outputs = output.chunks_exact_mut(Self::OUTPUTS).zip(self.weight.chunks_exact(Self::OUTPUTS));
-        for (planes, (outputs, filters)) in input.as_chunks::<GROUP>().0.iter().zip(outputs) {
-            Self::group(planes, filters, outputs);
-        }
-        output
-    }
-
-    /// Adds the products of a group.
-    #[inline(always)]
-    fn group(
-        input: &[[[f32; IN]; IN]; GROUP],
-        filters: &[[[[f32; KERNEL]; KERNEL]; GROUP]],
-        output: &mut [[[f32; OUT]; OUT]],
-    ) {
+        let (groups, _) = input.as_chunks::<GROUP>();
         for i in 0..OUT {
-            for (c, plane) in input.iter().enumerate() {
-                for k in 0..KERNEL {
-                    // A row above or below the image is zero and adds nothing.
-                    let Some(row) = (i * STRIDE + k).checked_sub(PADDING).and_then(|y| plane.get(y)) else { continue };
-                    let taps = Self::taps(row);
-                    for (plane, filter) in output.iter_mut().zip(filters) {
-                        for (sum, j) in plane[i].iter_mut().zip(0..OUT) {
-                            let products = filter[c][k].iter().zip(&taps).map(|(weight, tap)| weight * tap[j]);
-                            *sum += products.sum::<f32>();
+            let outputs = output.chunks_exact_mut(Self::OUTPUTS).zip(self.weight.chunks_exact(Self::OUTPUTS));
+            for (input, (output, filters)) in groups.iter().zip(outputs) {
+                for (c, plane) in input.iter().enumerate() {
+                    for k in 0..KERNEL {
+                        // A row above or below the image is zero and adds nothing.
+                        let row = (i * STRIDE + k).checked_sub(PADDING).and_then(|y| plane.get(y));
+                        let Some(row) = row else { continue };
+                        let taps = Self::taps(row);
+                        for (plane, filter) in output.iter_mut().zip(filters) {
+                            for (sum, j) in plane[i].iter_mut().zip(0..OUT) {
+                                let products = filter[c][k].iter().zip(&taps).map(|(weight, tap)| weight * tap[j]);
+                                *sum += products.sum::<f32>();
+                            }
                         }
                     }
                 }
             }
         }
+        output
     }
 
     /// `taps[l][j]`: the value of the row, 0 outside, that tap `l` meets at output column `j`.
