@@ -213,9 +213,9 @@ impl Sheet {
             let _ = writeln!(rows, "<tr>{name}{}</tr>", cells("td", &[grouped(shelf.images), bar]));
         }
         let head = cells("th", &["class".into(), "images".into(), String::new()]);
-        let _ = write!(body, "<nav>{}</nav>\n", table("", &head, &rows));
+        let _ = writeln!(body, "<nav>{}</nav>", table("", &head, &rows));
         for (class, shelf) in order {
-            let _ = write!(body, "<h2 id=\"class-{class}\">{}</h2>\n", escape(&self.labels[class]));
+            let _ = writeln!(body, "<h2 id=\"class-{class}\">{}</h2>", escape(&self.labels[class]));
             body += &shelf.html();
         }
         if self.failed > 0 {
@@ -223,7 +223,7 @@ impl Sheet {
             let more = self.failed - self.errors.len() as u64;
             if more > 0 {
                 let _ =
-                    write!(body, "<p class=\"quiet\">The first {ERRORS}; {} more are left out.</p>\n", grouped(more));
+                    writeln!(body, "<p class=\"quiet\">The first {ERRORS}; {} more are left out.</p>", grouped(more));
             }
             body += "<ul>\n";
             for (path, error) in &self.errors {
