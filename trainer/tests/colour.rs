@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     fs,
     path::Path,
+    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -213,5 +214,32 @@ fn a_file_of_images_is_used_again_while_nothing_changes() {
         let error = read(&data, reading, Some(&cache), &AtomicUsize::new(0)).unwrap_err();
         assert!(error.ends_with("found another, which is not replaced"), "{error}");
         assert_eq!(fs::read(&cache).unwrap(), other);
+    }
+}
+
+#[test]
+fn the_program_says_what_images_take_and_records_how_they_are_prepared() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"), 8);
+    let run = |arguments: &[&str]| {
+        let data = ["--network=lenet5", "--data=photos", "--threads=1"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        let output = command.args(data).args(arguments).current_dir(folder.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let options = ["--cache=images", "--shorter-side=32", "--orient", "--random-crop", "--epochs=1", "--out=run"];
+    let (status, said) = run(&options);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.starts_with("photos: 24 images to read, in images at most 3 MB where they are of 4:3\n"), "{said}");
+    let metadata = export::metadata(&folder.path().join("run/lenet5.safetensors")).unwrap();
+    let expected = Preprocessing { resize: Resize::ShorterSide(32), normalisation: None, orient: true };
+    assert_eq!(metadata["preprocessing"], expected.describe(Maps { channels: 1, side: 28 }));
+    for (arguments, expected) in [
+        (&["--hue=0.1"][..], "error: --saturation, --hue, --lighting: lenet5 takes gray images"),
+        (&["--shorter-side=20"], "error: --shorter-side 20: expected 28 or more, the input of lenet5"),
+        (&["--cache=photos"], "error: --cache photos: expected a file on disk, found a folder or a device"),
+    ] {
+        let (status, said) = run(&[arguments, &["--quiet", "--out=other"]].concat());
+        assert_eq!((status, said.trim_end()), (Some(2), expected));
     }
 }

@@ -24,7 +24,7 @@ use super::{
 /// The end of such a file: what it is, and the version of its form.
 const MAGIC: &[u8; 16] = b"trainer images 1";
 
-/// What the images were made of.
+/// Index of the images: their files, and where they lie.
 #[derive(Debug, Serialize, Deserialize)]
 struct Index {
     /// The way they were read, in words.

@@ -58,7 +58,7 @@ impl Default for TestShare {
 /// takes 262 kB.
 pub const KEPT_SIDE: usize = 256;
 
-/// How images are read, and how they are kept in memory.
+/// Way of reading images, and the form that they are kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// Form in memory.
