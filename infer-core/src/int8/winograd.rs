@@ -33,16 +33,10 @@ impl<P: Parallel> Engine<'_, P> {
         });
         let tiles: &[Line] = tiles;
         for_each_chunk(self.parallel, blocks, map, step.output.channels / BLOCK, |block, memory| {
-            // On the stack, where it stays in the first caches: `[N²][TILES][32]`.
+            let memory = numbers_mut(memory);
             let result = match tiling.tile {
-                Int8Tile::F2x3 => {
-                    let mut sums = [0; Int8Tile::F2x3.planes() * TILES * BLOCK];
-                    layer.compute(kernels, block, weights, tiles, &mut sums, numbers_mut(memory))
-                }
-                Int8Tile::F2x5 => {
-                    let mut sums = [0; Int8Tile::F2x5.planes() * TILES * BLOCK];
-                    layer.compute(kernels, block, weights, tiles, &mut sums, numbers_mut(memory))
-                }
+                Int8Tile::F2x3 => layer.block::<{ sums(Int8Tile::F2x3) }>(kernels, block, weights, tiles, memory),
+                Int8Tile::F2x5 => layer.block::<{ sums(Int8Tile::F2x5) }>(kernels, block, weights, tiles, memory),
             };
             note(misfit, result);
         });
@@ -53,6 +47,11 @@ impl<P: Parallel> Engine<'_, P> {
             layer.place(row, blocks, output)
         });
     }
+}
+
+/// Sums of a chunk of tiles and a block of outputs: `[N²][TILES][32]`.
+const fn sums(tile: Int8Tile) -> usize {
+    tile.planes() * TILES * BLOCK
 }
 
 /// A Winograd convolution.
@@ -85,6 +84,20 @@ impl Layer<'_> {
             kernels.input(tiling.tile, tile)?;
         }
         Ok(())
+    }
+
+    /// Computes a block of outputs with its sums on the stack, where they stay in the first caches. (That is not inlined, so that other
+    /// layers do without as much of it.)
+    #[inline(never)]
+    fn block<const SUMS: usize>(
+        &self,
+        kernels: &Int8Kernels,
+        block: usize,
+        weights: Transformed<'_>,
+        tiles: &[Line],
+        map: &mut [u8],
+    ) -> Result<(), Misfit> {
+        self.compute(kernels, block, weights, tiles, &mut [0; SUMS], map)
     }
 
     /// Computes a block of outputs, `[rows][columns][32]`, from one chunk of tiles after the other.
