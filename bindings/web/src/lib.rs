@@ -31,7 +31,7 @@ const NOT_OPEN: u32 = u32::MAX;
 /// Result of [`classify`] where there was no room for as many pixels.
 const NO_ROOM: u32 = u32::MAX - 1;
 
-/// What the functions share.
+/// State that the functions share.
 struct State {
     network: Option<Network<'static>>,
     workspace: [Line; INT8_WINOGRAD_PLAN.workspace_len(CLASSES.len(), 1)],
