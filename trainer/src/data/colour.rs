@@ -26,7 +26,7 @@ pub struct Shares {
     pub saturation: f32,
     /// Of a turn of the hue, 0 to 0.5.
     pub hue: f32,
-    /// Standard deviation of the factors of [`VARIANCES`], 0.1 in the paper.
+    /// Standard deviation of the factors of the principal components of colours, 0.1 in the paper.
     pub lighting: f32,
 }
 
