@@ -114,10 +114,20 @@ const failure = await Promise.race([
   main().then(() => null, (error) => error),
   new Promise((resolve) => setTimeout(resolve, 3 * PATIENCE, new Error("the browser does not answer"))),
 ]);
-browser.kill();
-await new Promise((resolve) => (browser.exitCode === null ? browser.on("exit", resolve) : resolve()));
+// Its processes end one by one, and write to the profile until then.
+const ended = new Promise((resolve) => (browser.exitCode === null ? browser.on("exit", resolve) : resolve()));
+send("Browser.close").catch(() => {});
+await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 5_000))]);
+browser.kill("SIGKILL");
 server.close();
-rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+for (let attempt = 0; attempt < 50; attempt++) {
+  try {
+    rmSync(profile, { recursive: true, force: true });
+    break;
+  } catch {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
 if (failure) {
   console.error(failure.message);
   process.exit(1);
