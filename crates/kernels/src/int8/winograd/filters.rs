@@ -67,7 +67,6 @@ pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: I
     unsafe {
         for quad in 0..channels / 4 {
             transform::<R, N>(weights.as_ptr().add(quad * QUADS), channels / 4 * QUADS, &mut values);
-            // One loop over all of them, which the compiler leaves one.
             let (pairs, _) = values.as_flattened().as_flattened().as_chunks::<2>();
             for (greatest, pair) in greatest.as_flattened_mut().as_flattened_mut().iter_mut().zip(pairs) {
                 *greatest = (*greatest).max(pair[0].abs() + pair[1].abs());
