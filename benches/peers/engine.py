@@ -1,6 +1,6 @@
 """One Python engine in a process of its own, as inference.py starts it:
 
-    python engine.py ENGINE FOLDER IMAGES BATCH THREADS
+    python engine.py ENGINE FOLDER NETWORK IMAGES BATCH THREADS
 
 FOLDER holds alexnet.safetensors and alexnet-BATCH.onnx, and what int8 engines need. The engine prints a JSON line with its version and
 the logits of all images in the file IMAGES, computed in batches; then, for each number N that it reads, a JSON line with the
@@ -12,26 +12,26 @@ import sys
 import time
 from pathlib import Path
 
-import alexnet
 import numpy as np
+from alexnet import NETWORKS, Network
 from safetensors.numpy import load_file
 
 
-def pytorch(folder, batch, threads, channels_last):
+def pytorch(folder, network, batch, threads, channels_last):
     import torch
 
     torch.set_num_threads(threads)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = alexnet.torch_module(load_file(Path(folder, "alexnet.safetensors"))).to(memory_format=layout)
+    module = network.torch_module(load_file(Path(folder, "alexnet.safetensors"))).to(memory_format=layout)
 
     def forward(images):
         with torch.inference_mode():
-            return network(torch.from_numpy(images).to(memory_format=layout)).numpy()
+            return module(torch.from_numpy(images).to(memory_format=layout)).numpy()
 
     return torch.__version__, forward
 
 
-def onnxruntime(folder, batch, threads, model="alexnet-{}.onnx"):
+def onnxruntime(folder, _network, batch, threads, model="alexnet-{}.onnx"):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -42,14 +42,14 @@ def onnxruntime(folder, batch, threads, model="alexnet-{}.onnx"):
     return onnxruntime.__version__, lambda images: session.run(None, {"images": images})[0]
 
 
-def openvino(folder, batch, threads, model="alexnet-{}.onnx", precision="f32"):
+def openvino(folder, network, batch, threads, model="alexnet-{}.onnx", precision="f32"):
     import openvino
 
     core = openvino.Core()
-    network = core.read_model(Path(folder, model.format(batch)))
-    network.reshape([batch, 1, 224, 224])
+    file = core.read_model(Path(folder, model.format(batch)))
+    file.reshape([batch, network.channels, network.side, network.side])
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    request = core.compile_model(network, "CPU", options).create_infer_request()
+    request = core.compile_model(file, "CPU", options).create_infer_request()
 
     def forward(images):
         request.infer([images], share_inputs=True)
@@ -70,9 +70,10 @@ ENGINES = {
 }
 
 
-def main(engine: str, folder: str, images: str, batch: str, threads: str) -> None:
-    batches = np.fromfile(images, np.float32).reshape(-1, int(batch), 1, 224, 224)
-    version, forward = ENGINES[engine](folder, int(batch), int(threads))
+def main(engine: str, folder: str, name: str, images: str, batch: str, threads: str) -> None:
+    network: Network = NETWORKS[name]
+    batches = np.fromfile(images, np.float32).reshape(-1, int(batch), network.channels, network.side, network.side)
+    version, forward = ENGINES[engine](folder, network, int(batch), int(threads))
     # An engine may give its own memory for an answer.
     logits = np.concatenate([np.array(forward(images)) for images in batches])
     print(json.dumps({"version": version, "logits": logits.tolist()}), flush=True)

@@ -11,11 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import alexnet
 import chart
 import dataset
 import numpy as np
 import quantised
+from alexnet import NETWORKS
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -53,8 +53,9 @@ class Engine:
         if arguments.isa == "avx2":
             environment |= {"ONEDNN_MAX_CPU_ISA": "AVX2", "PEERS_KERNEL": "avx2"}
         cpus = ",".join(str(cpu) for cpu in arguments.cpus[:threads])
+        task = [name, folder, arguments.network, str(images), str(batch), str(threads)]
         self.process = subprocess.Popen(
-            ["taskset", "-c", cpus, *program, name, folder, str(images), str(batch), str(threads)],
+            ["taskset", "-c", cpus, *program, *task],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -118,7 +119,7 @@ def compare(folder: str, batch: int, threads: int, accuracies: dict, arguments) 
 
 def prepare(folder: str, arguments) -> dict[str, float]:
     """Writes all files that the engines read; the accuracies, where there are labels."""
-    batches, most = arguments.batches, max(arguments.batches)
+    network, batches, most = NETWORKS[arguments.network], arguments.batches, max(arguments.batches)
     if arguments.int8:
         tensors = load_file(arguments.weights)
         with safe_open(arguments.weights, "np") as file:
@@ -127,10 +128,10 @@ def prepare(folder: str, arguments) -> dict[str, float]:
         images = dataset.inputs(pixels, preprocessing)
         Path(folder, "alexnet-int8.safetensors").symlink_to(arguments.int8.resolve())
     else:
-        tensors, images = alexnet.weights(), alexnet.images(most)
+        tensors, images = network.weights(), network.images(most)
     save_file(tensors, Path(folder, "alexnet.safetensors"))
     for batch in batches:
-        Path(folder, f"alexnet-{batch}.onnx").write_bytes(alexnet.onnx_model(tensors, batch))
+        Path(folder, f"alexnet-{batch}.onnx").write_bytes(network.onnx_model(tensors, batch))
         images[:batch].tofile(Path(folder, f"images-{batch}.f32"))
     if not arguments.int8:
         return {}
@@ -170,6 +171,7 @@ def cpu() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rust", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--network", choices=list(NETWORKS), default="alexnet", help="of which network [%(default)s]")
     parser.add_argument("--engines", nargs="+", choices=ALL, help="default: those of f32; with --int8, few of them beside int8")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
@@ -184,10 +186,15 @@ def main() -> None:
     parser.add_argument("--cpus", nargs="+", type=int, help="CPUs to run on, the last ones by default")
     arguments = parser.parse_args()
     arguments.engines = arguments.engines or (BESIDE_INT8 + INT8 if arguments.int8 else RUST + PYTHON)
+    if any(conv.norm for conv in NETWORKS[arguments.network].convolutions) and "candle" in arguments.engines:
+        print("candle has no local response normalisation: left out", file=sys.stderr)
+        arguments.engines.remove("candle")
     if not any(name in PYTHON for name in arguments.engines):
         parser.error(f"--engines needs one of {', '.join(PYTHON)}, whose logits are the expected ones")
     if bool(arguments.int8) != bool(arguments.weights):
         parser.error("--int8 and --weights belong together")
+    if arguments.int8 and arguments.network != "alexnet":
+        parser.error("--int8 measures on Fashion-MNIST, which is for --network alexnet")
     if not arguments.int8 and set(INT8) & set(arguments.engines):
         parser.error("int8 engines need --int8 and --weights")
     arguments.cpus = arguments.cpus or sorted(os.sched_getaffinity(0), reverse=True)
@@ -196,7 +203,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         found = prepare(folder, arguments)
-        print(f"{cpu()}; {platform.system()}; threads pinned to CPUs {arguments.cpus}; {arguments.rounds} rounds")
+        print(f"{arguments.network}; {cpu()}; {platform.system()}; threads pinned to CPUs {arguments.cpus}; {arguments.rounds} rounds")
         if arguments.isa == "avx2":
             print("held to AVX2: infer-core, and of the others those that heed ONEDNN_MAX_CPU_ISA")
         head = ["engine", "batch", "threads", "median ms/image", "least ms/image", "of the fastest peer"]
@@ -215,7 +222,7 @@ def main() -> None:
                 groups += [(f"batch {batch}", bars)] if threads == arguments.threads[0] else []
         if arguments.chart:
             threads = "one thread" if arguments.threads[0] == 1 else f"{arguments.threads[0]} threads"
-            title = f"Milliseconds an image, AlexNet{'' if arguments.int8 else ' in f32'}, {threads}"
+            title = f"Milliseconds an image, {arguments.network}{'' if arguments.int8 else ' in f32'}, {threads}"
             arguments.chart.write_text(chart.chart(title, groups))
         print("\n" + ", ".join(f"{name} {version}" for name, version in versions.items()))
 

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import alexnet
 import numpy as np
+from alexnet import NETWORKS, Network
 from inference import cpu
 from safetensors.numpy import save_file
 
@@ -34,7 +34,8 @@ class Engine:
         program = [arguments.rust] if name == OURS else [sys.executable, str(HERE / "training_engine.py"), name]
         threads = str(arguments.threads)
         cpus = ",".join(map(str, arguments.cpus[: arguments.threads]))
-        command = ["taskset", "-c", cpus, *program, folder, str(arguments.batch), threads, str(arguments.losses)]
+        task = [folder, arguments.network, str(arguments.batch), threads, str(arguments.losses)]
+        command = ["taskset", "-c", cpus, *program, *task]
         environment = os.environ | {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -63,15 +64,18 @@ class Engine:
         self.process.wait()
 
 
-def write_task(folder: str, batch: int) -> None:
-    """Weights, and images with a pattern of their class under noise, so that there is something to learn."""
-    save_file(alexnet.weights(), Path(folder, "alexnet.safetensors"))
+def write_task(folder: str, network: Network, batch: int) -> None:
+    """Weights, and images with a pattern of their class under noise, so that there is something to learn. Ten classes of those
+    that the network has, the same values in all channels."""
+    save_file(network.weights(), Path(folder, "alexnet.safetensors"))
     random = np.random.default_rng(3)
     patterns = random.random((10, 14, 14), dtype=np.float32)
     labels = random.integers(0, 10, BATCHES * batch, dtype=np.uint8)
     noise = random.random((BATCHES * batch, 14, 14), dtype=np.float32)
     images = (patterns[labels] + noise) / 2
-    images.repeat(16, axis=1).repeat(16, axis=2).tofile(Path(folder, "images.f32"))
+    at = np.arange(network.side) * 14 // network.side
+    images = images[:, None, at[:, None], at].repeat(network.channels, axis=1)
+    images.tofile(Path(folder, "images.f32"))
     labels.tofile(Path(folder, "labels.u8"))
 
 
@@ -89,6 +93,7 @@ def check(engines: list[Engine]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rust", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--network", choices=list(NETWORKS), default="alexnet", help="of which network [%(default)s]")
     parser.add_argument("--engines", nargs="+", default=[*RIVALS, OURS], choices=[*RIVALS, OURS])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
@@ -101,9 +106,9 @@ def main() -> None:
         parser.error(f"--threads {arguments.threads}: only {len(arguments.cpus)} CPUs")
 
     cpus = arguments.cpus[: arguments.threads]
-    print(f"{cpu()}; {platform.system()}; threads pinned to CPUs {cpus}; f32; batch {arguments.batch}")
+    print(f"{arguments.network}; {cpu()}; {platform.system()}; threads pinned to CPUs {cpus}; f32; batch {arguments.batch}")
     with tempfile.TemporaryDirectory() as folder:
-        write_task(folder, arguments.batch)
+        write_task(folder, NETWORKS[arguments.network], arguments.batch)
         engines = [Engine(name, folder, arguments) for name in arguments.engines]
         if arguments.losses:
             first = engines[0].losses

@@ -1,6 +1,6 @@
 """PyTorch's side of the comparison of training steps, in a process of its own, as training.py starts it:
 
-    python training_engine.py ENGINE FOLDER BATCH THREADS STEPS
+    python training_engine.py ENGINE FOLDER NETWORK BATCH THREADS STEPS
 
 FOLDER holds alexnet.safetensors, and batches of images and labels, images.f32 and labels.u8, which are taken by turns. It prints
 a JSON line with the losses of the first STEPS steps; then, for each number N that it reads, one with the seconds of each of N
@@ -14,18 +14,19 @@ import sys
 import time
 from pathlib import Path
 
-import alexnet
 import numpy as np
 import torch
+from alexnet import NETWORKS
 from safetensors.numpy import load_file
 
 LEARNING_RATE = 1e-5
 
 
-def main(engine: str, folder: str, batch: str, threads: str, steps: str) -> None:
+def main(engine: str, folder: str, name: str, batch: str, threads: str, steps: str) -> None:
     torch.set_num_threads(int(threads))
-    network = alexnet.torch_module(load_file(Path(folder, "alexnet.safetensors"))).train()
-    images = np.fromfile(Path(folder, "images.f32"), np.float32).reshape(-1, int(batch), 1, 224, 224)
+    sizes = NETWORKS[name]
+    network = sizes.torch_module(load_file(Path(folder, "alexnet.safetensors"))).train()
+    images = np.fromfile(Path(folder, "images.f32"), np.float32).reshape(-1, int(batch), sizes.channels, sizes.side, sizes.side)
     labels = np.fromfile(Path(folder, "labels.u8"), np.uint8).reshape(-1, int(batch))
     images, labels = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
     images = list(images)

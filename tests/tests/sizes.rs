@@ -23,10 +23,8 @@ const BITS: f64 = 9.0;
 const ALLOWED: &[(&str, &str)] = &[
     (
         "benches/peers/alexnet.py",
-        "the other engines' AlexNet: the comparison would prove nothing if it followed from ours",
+        "the other engines' networks: the comparison would prove nothing if it followed from ours",
     ),
-    ("benches/peers/engine.py", "the other engines' images"),
-    ("benches/peers/training_engine.py", "the other engines' images"),
     ("crates/kernels/examples/int8_speed.rs", "shapes to measure by, below infer-core"),
     ("infer-cli/tests/inspect.rs", "expected output"),
     ("infer-core/src/packed/tests.rs", "expected sums over the tables"),

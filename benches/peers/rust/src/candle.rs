@@ -3,10 +3,7 @@
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, conv2d, linear};
-use infer_core::{
-    alexnet::SIDE,
-    describe::{Kind, Layer},
-};
+use infer_core::describe::{Kind, Layer, Maps};
 
 use crate::{Forward, Task, ours};
 
@@ -19,7 +16,9 @@ enum Step {
 
 impl Step {
     fn new(layer: &Layer, weights: &VarBuilder) -> candle_core::Result<Self> {
-        let weights = weights.pp(layer.name);
+        // As `linear1` of `linear1.weight`.
+        let prefix = layer.tensors.and_then(|[weight, _]| weight.strip_suffix(".weight")).unwrap_or(layer.name);
+        let weights = weights.pp(prefix);
         Ok(match layer.kind {
             Kind::MaxPool { kernel, stride, .. } => Self::MaxPool { kernel, stride },
             Kind::Linear { relu, .. } => Self::Linear(linear(layer.fan_in(), layer.output.channels, weights)?, relu),
@@ -49,9 +48,9 @@ pub fn forward<'a>(task: &Task<'a>) -> anyhow::Result<Forward<'a>> {
     let weights = VarBuilder::from_buffered_safetensors(file, DType::F32, &Device::Cpu)?;
     let steps =
         description.layers.iter().map(|layer| Step::new(layer, &weights)).collect::<candle_core::Result<Vec<_>>>()?;
-    let batch = task.batch;
+    let (batch, Maps { channels, side }) = (task.batch, task.image);
     Ok(Box::new(move |images| {
-        let images = Tensor::from_slice(images, (batch, 1, SIDE, SIDE), &Device::Cpu)?;
+        let images = Tensor::from_slice(images, (batch, channels, side, side), &Device::Cpu)?;
         let logits = steps.iter().try_fold(images, |x, step| step.forward(&x)).context("a forward pass")?;
         Ok(logits.flatten_all()?.to_vec1()?)
     }))
