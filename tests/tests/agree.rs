@@ -1,8 +1,7 @@
 //! Trainer and infer-core give the same numbers: each layer over many shapes (the trainer's portable and its CPU path), and
 //! the whole networks over random weights and images, the weights going from one to the other through a file.
 
-use dfdx::nn::{BuildModule, Module, modules::Linear as DfdxLinear};
-use dfdx::prelude::{AsArray, Cpu, NoneTape, Rank1, Tensor, TensorFrom, TensorFromVec};
+use dfdx::prelude::{Const, Cpu, CpuError, NoneTape, Tensor, TensorFromVec};
 use infer_core::describe::Description;
 use infer_core::layers::{Conv2d, Linear, LocalResponseNorm, MaxPool2d, relu};
 use infer_core::tensor::{FloatArray, Scratch};
@@ -110,6 +109,14 @@ fn norm<const C: usize, const SIDE: usize>(seed: u64) {
     assert_close(&what, found, &ops::cpu::local_response_norm(call()).expect("memory").as_vec(), tolerance);
 }
 
+/// A linear layer of the trainer.
+type LinearOperation<const IN: usize, const OUT: usize> = fn(
+    Tensor<(usize, Const<IN>), f32, Cpu>,
+    Tensor<(Const<OUT>, Const<IN>), f32, Cpu>,
+    Tensor<(Const<OUT>,), f32, Cpu>,
+)
+    -> Result<Tensor<(usize, Const<OUT>), f32, Cpu>, CpuError>;
+
 fn linear<const IN: usize, const OUT: usize>(seed: u64) {
     let input = signed(seed, IN);
     let weight = signed(seed + 1, IN * OUT);
@@ -122,11 +129,14 @@ fn linear<const IN: usize, const OUT: usize>(seed: u64) {
     layer.forward(FloatArray::slice(&input).first().expect("an input"), &mut found);
 
     let device = Cpu::default();
-    let mut other: DfdxLinear<IN, OUT, f32, Cpu> = BuildModule::build(&device);
-    other.weight.copy_from(&weight);
-    other.bias.copy_from(&bias);
-    let input: Tensor<Rank1<IN>, f32, Cpu> = device.tensor(input);
-    assert_close(&format!("{IN}→{OUT}"), &found, &other.forward(input).array(), 1e-5 * largest(&found));
+    let call = |linear: LinearOperation<IN, OUT>| {
+        let input = device.tensor_from_vec(input.clone(), (1, Const));
+        let weight = device.tensor_from_vec(weight.clone(), (Const, Const));
+        linear(input, weight, device.tensor_from_vec(bias.clone(), (Const,))).expect("memory").as_vec()
+    };
+    let (what, tolerance) = (format!("{IN}→{OUT}"), 1e-5 * largest(&found));
+    assert_close(&what, &found, &call(ops::portable::linear), tolerance);
+    assert_close(&what, &found, &call(ops::cpu::linear), tolerance);
 }
 
 proptest! {

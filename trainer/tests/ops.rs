@@ -1,4 +1,4 @@
-//! Convolution and max-pooling: the fast CPU path, the portable path and a naive one in `f64` agree on outputs and on all
+//! Convolution, max-pooling, normalisation and linear layers: the fast CPU path, the portable path and a naive one in `f64` agree on outputs and on all
 //! gradients, over shapes, strides, paddings, batch sizes and values.
 
 use dfdx::prelude::*;
@@ -273,6 +273,62 @@ fn normalisations_agree() {
             let found = normalise(shape, seed, norm);
             for (index, what) in ["output", "input"].into_iter().enumerate() {
                 assert_close(&found[index], &naive[index], &format!("{path}, {what} of {shape:?}"));
+            }
+        }
+    }
+}
+
+type Linear = fn(
+    Tensor<(usize, usize), f32, Cpu, OwnedTape<f32, Cpu>>,
+    Tensor<(usize, usize), f32, Cpu>,
+    Tensor<(usize,), f32, Cpu>,
+) -> Result<Tensor<(usize, usize), f32, Cpu, OwnedTape<f32, Cpu>>, CpuError>;
+
+/// Output of a linear layer, then gradients of its input, weight and bias, of the sum of outputs times other values.
+fn multiply((batch, inputs, outputs): (usize, usize, usize), seed: u64, linear: Linear) -> [Vec<f64>; 4] {
+    let device = Cpu::default();
+    let input = device.tensor_from_vec(values(batch * inputs, seed, None), (batch, inputs));
+    let weight = device.tensor_from_vec(values(outputs * inputs, seed ^ 1, None), (outputs, inputs));
+    let bias = device.tensor_from_vec(values(outputs, seed ^ 2, None), (outputs,));
+    let scale = device.tensor_from_vec(values(batch * outputs, seed ^ 3, None), (batch, outputs));
+    let output = linear(input.leaky_trace(), weight.clone(), bias.clone()).unwrap();
+    let result = output.as_vec();
+    let gradients = (output * scale).sum().backward();
+    let found =
+        [result, gradients.get(&input).as_vec(), gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()];
+    found.map(|values| values.into_iter().map(f64::from).collect())
+}
+
+/// The same by the definition, in `f64`.
+fn multiply_naively((batch, inputs, outputs): (usize, usize, usize), seed: u64) -> [Vec<f64>; 4] {
+    let of = |count, seed| -> Vec<f64> { values(count, seed, None).into_iter().map(f64::from).collect() };
+    let (x, w, b) = (of(batch * inputs, seed), of(outputs * inputs, seed ^ 1), of(outputs, seed ^ 2));
+    let scale = of(batch * outputs, seed ^ 3);
+    let mut found = [vec![0.0; batch * outputs], vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; b.len()]];
+    for n in 0..batch {
+        for o in 0..outputs {
+            let s = scale[n * outputs + o];
+            found[0][n * outputs + o] += b[o];
+            found[3][o] += s;
+            for i in 0..inputs {
+                found[0][n * outputs + o] += x[n * inputs + i] * w[o * inputs + i];
+                found[1][n * inputs + i] += s * w[o * inputs + i];
+                found[2][o * inputs + i] += s * x[n * inputs + i];
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn linear_layers_agree() {
+    for (number, sizes) in [(1, 1, 1), (3, 5, 7), (2, 400, 33), (37, 64, 10), (130, 17, 129)].into_iter().enumerate() {
+        let seed = 4000 + number as u64;
+        let naive = multiply_naively(sizes, seed);
+        for (path, linear) in [("CPU", Cpu::linear as Linear), ("portable", portable::linear as Linear)] {
+            let found = multiply(sizes, seed, linear);
+            for (index, what) in ["output", "input", "weight", "bias"].into_iter().enumerate() {
+                assert_close(&found[index], &naive[index], &format!("{path}, {what} of {sizes:?}"));
             }
         }
     }

@@ -207,8 +207,8 @@ macro_rules! network {
         $layer:ident $($prefix:literal)?: linear $outputs:tt, dropout; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] [$dropouts + 1]
-            { $($fields)* $layer [$($prefix)?]: $crate::dfdx::nn::modules::Linear<
-                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
+            { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
+                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
             >, }
             { $($steps)*
                 let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?;
@@ -221,8 +221,8 @@ macro_rules! network {
         $layer:ident $($prefix:literal)?: linear $outputs:tt, no relu; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
-            { $($fields)* $layer [$($prefix)?]: $crate::dfdx::nn::modules::Linear<
-                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
+            { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
+                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
             >, }
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?; }
             $($rest)* }
@@ -233,8 +233,8 @@ macro_rules! network {
         $layer:ident $($prefix:literal)?: linear $outputs:tt; $($rest:tt)*
     ) => {
         $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
-            { $($fields)* $layer [$($prefix)?]: $crate::dfdx::nn::modules::Linear<
-                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, E, D,
+            { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
+                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
             >, }
             { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?; }
             $($rest)* }

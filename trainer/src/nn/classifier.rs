@@ -4,10 +4,11 @@ use dfdx::{
     nn::{Module, ModuleVisitor, NonMutableModule, TensorCollection, TensorOptions},
     shapes::{Const, ConstDim, Dim, Dtype, HasShape},
     tensor::{Storage, Tape, Tensor},
-    tensor_ops::{BroadcastTo, Device, PermuteTo, TryAdd, TryMatMul},
+    tensor_ops::Device,
 };
 
 use super::{Vectors, uniform};
+use crate::ops::ConvDevice;
 
 /// Number of classes: a dimension whose size is a value.
 ///
@@ -55,14 +56,12 @@ impl<const I: usize, D: Storage<E>, E: Dtype> Classifier<I, D, E> {
     }
 }
 
-impl<const I: usize, D: Device<f32>, T: Tape<f32, D>> Module<Vectors<I, D, T>> for Classifier<I, D> {
+impl<const I: usize, D: ConvDevice, T: Tape<f32, D>> Module<Vectors<I, D, T>> for Classifier<I, D> {
     type Output = Logits<D, T>;
     type Error = D::Err;
 
     fn try_forward(&self, input: Vectors<I, D, T>) -> Result<Self::Output, D::Err> {
-        let product = input.try_matmul(self.weight.retaped::<T>().try_permute()?)?;
-        let shape = *product.shape();
-        product.try_add(self.bias.retaped::<T>().try_broadcast_like(&shape)?)
+        D::linear(input, self.weight.clone(), self.bias.clone())
     }
 }
 

@@ -1,10 +1,11 @@
-//! The layers that dfdx lacks on stable Rust, as typed dfdx modules: their sizes are part of their types, so that a network
+//! The layers that dfdx lacks on stable Rust, or computes more slowly, as typed dfdx modules: their sizes are part of their types, so that a network
 //! whose layers do not fit does not compile. [`network!`](crate::network) puts them together.
 
 mod classifier;
 mod conv2d;
 mod dropout;
 mod flatten;
+mod linear;
 mod max_pool2d;
 mod tower;
 
@@ -18,6 +19,7 @@ pub use classifier::{Classes, Classifier, Logits};
 pub use conv2d::Conv2d;
 pub use dropout::DropHalf;
 pub use flatten::Flatten;
+pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
 pub use tower::Tower;
 

@@ -1,7 +1,7 @@
-//! Convolution, local response normalisation and max-pooling as operations on dfdx's tape: what the layers in [`crate::nn`] are
-//! made of.
+//! Convolution, local response normalisation, max-pooling and linear layers as operations on dfdx's tape: what the layers in
+//! [`crate::nn`] are made of.
 //!
-//! dfdx has none of them on stable Rust. There are two implementations that share nothing but the shapes in this file:
+//! Of these, dfdx has linear layers alone on stable Rust, without AVX-512. There are two implementations that share nothing but the shapes in this file:
 //! [`portable`] is composed of dfdx's own operations and runs on any dfdx device, [`cpu`] is written for speed on
 //! [`Cpu`], `cuda` for GPUs. [`ConvDevice`] picks one for each device. The portable one is the oracle for the other.
 
@@ -12,7 +12,7 @@ pub mod portable;
 mod tower;
 
 use dfdx::{
-    shapes::HasShape,
+    shapes::{Dim, HasShape},
     tensor::{Cpu, HasErr, NoneTape, Tape, Tensor},
     tensor_ops::Device,
 };
@@ -46,6 +46,18 @@ pub trait ConvDevice: Device<f32> + HasErr<Err: Into<DeviceError>> {
     /// The device's own, as running out of memory.
     fn local_response_norm<T: Tape<f32, Self>>(input: Images<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         portable::local_response_norm(input)
+    }
+
+    /// Linear layer: `y = W·x + b` for each `x` of a batch.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        input: Tensor<(usize, I), f32, Self, T>,
+        weight: Tensor<(O, I), f32, Self>,
+        bias: Tensor<(O,), f32, Self>,
+    ) -> Result<Tensor<(usize, O), f32, Self, T>, Self::Err> {
+        portable::linear(input, weight, bias)
     }
 
     /// Convolutions and poolings, one after the other; see [`Tower`]. By default each is an operation of its own.
@@ -110,6 +122,14 @@ impl ConvDevice for Cpu {
 
     fn local_response_norm<T: Tape<f32, Self>>(input: Images<Self, T>) -> Result<Images<Self, T>, Self::Err> {
         cpu::local_response_norm(input)
+    }
+
+    fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        input: Tensor<(usize, I), f32, Self, T>,
+        weight: Tensor<(O, I), f32, Self>,
+        bias: Tensor<(O,), f32, Self>,
+    ) -> Result<Tensor<(usize, O), f32, Self, T>, Self::Err> {
+        cpu::linear(input, weight, bias)
     }
 
     fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {

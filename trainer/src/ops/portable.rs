@@ -5,7 +5,7 @@
 //! keeps one index for each output.
 
 use dfdx::{
-    shapes::{Axes2, Axes3, Axis, HasShape},
+    shapes::{Axes2, Axes3, Axis, Dim, HasShape},
     tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor, WithEmptyTape},
     tensor_ops::{
         BroadcastTo, ChooseFrom, GatherTo, PermuteTo, ReshapeTo, TryAdd, TryConcatAlong, TryGt, TryMatMul, TryMul,
@@ -20,6 +20,20 @@ use super::{Conv2d, ConvDevice, ConvOptions, ConvSizes, Images, MaxPool2d, Plane
 
 /// A matrix with sizes known at run time.
 type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
+
+/// Linear layer: a product of matrices, and a bias for each column.
+///
+/// # Errors
+/// The device's own.
+pub fn linear<I: Dim, O: Dim, D: ConvDevice, T: Tape<f32, D>>(
+    input: Tensor<(usize, I), f32, D, T>,
+    weight: Tensor<(O, I), f32, D>,
+    bias: Tensor<(O,), f32, D>,
+) -> Result<Tensor<(usize, O), f32, D, T>, D::Err> {
+    let output = input.try_matmul(weight.retaped::<T>().try_permute::<(I, O), Axes2<1, 0>>()?)?;
+    let bias = bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(output.shape())?;
+    output.try_add(bias)
+}
 
 /// Convolution: windows gathered into rows, one matrix product, a bias for each column. Groups are one convolution with weights
 /// that are zero.

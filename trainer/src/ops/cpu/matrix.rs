@@ -1,4 +1,6 @@
-//! Products of matrices in plain slices, on the calling thread.
+//! Products of matrices in plain slices.
+
+use gemm::Parallelism;
 
 /// A matrix in a slice: element (`r`, `c`) is `data[r · row_stride + c · column_stride]`.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +43,14 @@ pub(super) enum Mode {
     Add,
 }
 
-/// `output = lhs · rhs`, or `output += lhs · rhs`; `output` is row after row.
+/// `output += lhs · rhs` by all threads; `output` is row after row.
+pub(super) fn add_product(lhs: Matrix, rhs: Matrix, output: &mut [f32]) {
+    assert_eq!(output.len(), lhs.rows * rhs.columns);
+    let threads = Parallelism::Rayon(rayon::current_num_threads());
+    multiply_by(lhs, rhs, output, rhs.columns, Mode::Add, threads);
+}
+
+/// `output = lhs · rhs`, or `output += lhs · rhs`, on the calling thread; `output` is row after row.
 pub(super) fn multiply(lhs: Matrix, rhs: Matrix, output: &mut [f32], mode: Mode) {
     assert_eq!(output.len(), lhs.rows * rhs.columns);
     multiply_into(lhs, rhs, output, rhs.columns, mode);
@@ -49,6 +58,10 @@ pub(super) fn multiply(lhs: Matrix, rhs: Matrix, output: &mut [f32], mode: Mode)
 
 /// Like [`multiply`], for an output whose rows are the beginnings of longer ones, `stride` apart.
 pub(super) fn multiply_into(lhs: Matrix, rhs: Matrix, output: &mut [f32], stride: usize, mode: Mode) {
+    multiply_by(lhs, rhs, output, stride, mode, Parallelism::None);
+}
+
+fn multiply_by(lhs: Matrix, rhs: Matrix, output: &mut [f32], stride: usize, mode: Mode, threads: Parallelism) {
     assert_eq!(lhs.columns, rhs.rows);
     assert!(rhs.columns <= stride && lhs.rows.saturating_sub(1) * stride + rhs.columns <= output.len());
     let (alpha, read_output) = if mode == Mode::Add { (1.0, true) } else { (0.0, false) };
@@ -75,7 +88,7 @@ pub(super) fn multiply_into(lhs: Matrix, rhs: Matrix, output: &mut [f32], stride
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            threads,
         );
     }
 }

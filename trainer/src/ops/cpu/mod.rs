@@ -5,6 +5,7 @@
 
 mod buffer;
 mod conv2d;
+mod linear;
 mod local_response_norm;
 mod matrix;
 mod max_pool2d;
@@ -21,6 +22,7 @@ use dfdx::{
 use self::buffer::Buffer;
 
 pub use conv2d::conv2d;
+pub use linear::linear;
 pub use local_response_norm::local_response_norm;
 pub use max_pool2d::max_pool2d;
 pub use winograd::tower;
