@@ -51,6 +51,16 @@ pub fn by_formula(network: &Description) -> Aligned {
 /// A weights file of `tensors`, the values of number `index` as `values(index, shape)` gives them.
 #[must_use]
 pub fn with_values(tensors: &[(&str, Vec<usize>)], values: impl Fn(usize, &[usize]) -> Vec<f32>) -> Aligned {
+    with_metadata(tensors, values, [])
+}
+
+/// Like [`with_values`], with metadata beside the format.
+#[must_use]
+pub fn with_metadata<const N: usize>(
+    tensors: &[(&str, Vec<usize>)],
+    values: impl Fn(usize, &[usize]) -> Vec<f32>,
+    metadata: [(&str, String); N],
+) -> Aligned {
     let data: Vec<Vec<u8>> = tensors
         .iter()
         .enumerate()
@@ -59,6 +69,8 @@ pub fn with_values(tensors: &[(&str, Vec<usize>)], values: impl Fn(usize, &[usiz
     let views = tensors.iter().zip(&data).map(|((name, shape), data)| {
         (*name, TensorView::new(Dtype::F32, shape.clone(), data).expect("the values fill the shape"))
     });
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let format = [("format", "pt".to_owned())];
+    let metadata: HashMap<_, _> =
+        format.into_iter().chain(metadata).map(|(key, value)| (key.to_owned(), value)).collect();
     Aligned::new(&safetensors::serialize(views, Some(metadata)).expect("the tensors make a file"))
 }

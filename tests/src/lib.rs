@@ -6,6 +6,7 @@
 
 pub mod file;
 pub mod formula;
+pub mod golden;
 
 /// The Rust of the guides is compiled with the documentation's tests.
 #[cfg(doctest)]

@@ -11,21 +11,12 @@ use infer_core::preprocess::{Resize, normalise_channels, resize_channels, rgb};
 use infer_core::tensor::FloatArray;
 use infer_core::weights::Weights;
 use infer_core::{alexnet, alexnet_2012, alexnet_imagenet, lenet5, preprocess};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use tests::golden::{numbers, read as golden};
 use tests::{file, formula};
 use trainer::compress::int8::{Convolutions, Quantised, quantise};
 use trainer::model::{self, Initialisation, Network};
-
-fn golden(name: &str) -> Value {
-    let path = format!("{}/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(&path).expect(&path)).expect(&path)
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number")).collect()
-}
 
 /// Both within 1e-4 of the largest logit, by contract; the f64 logits within much less.
 fn assert_logits(name: &str, logits: &[f32]) {
