@@ -81,7 +81,7 @@ impl<N: Network<Cpu>> Training<N> {
         let sizes = (self.batch, input.channels, input.side, input.side);
         let inputs: Images<Cpu> = self.device.try_tensor_from_vec(images.clone(), sizes)?;
         let classes = self.network.classes();
-        let labels: Logits<Cpu> = self.device.try_tensor_from_vec(labels.clone(), (self.batch, classes))?;
+        let labels: Logits<Cpu> = self.device.try_tensor_from_vec(labels.clone(), (self.batch, classes.into()))?;
         let gradients = mem::replace(&mut self.gradients, Gradients::leaky());
         let logits = (self.forward)(&self.network, inputs, gradients)?;
         let log_likelihoods = logits.try_log_softmax::<Axis<1>>()?.try_mul(labels)?;
