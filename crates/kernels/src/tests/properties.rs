@@ -131,6 +131,7 @@ pub(super) fn matrices(tile: Tile) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
         Tile::F2x3 => of::<2, 3, 4>(),
         Tile::F3x3 => of::<3, 3, 5>(),
         Tile::F4x3 => of::<4, 3, 6>(),
+        Tile::F5x3 => of::<5, 3, 7>(),
         Tile::F6x3 => of::<6, 3, 8>(),
         Tile::F4x5 => of::<4, 5, 8>(),
         Tile::F5x5 => of::<5, 5, 9>(),

@@ -36,6 +36,7 @@ impl<const M: usize, const R: usize, const N: usize> Winograd<M, R, N> {
             4 => [1.0, 0.0, 0.0, 0.0],
             5 => [0.5, 1.25, 0.0, 0.0],
             6 => [0.625, 1.5, 0.0, 0.0],
+            7 => [0.25, 0.875, 1.875, 0.0],
             8 => [0.5, 1.0, 2.0, 0.0],
             9 => [0.25, 0.625, 1.125, 2.0],
             _ => panic!("no points were chosen for this size"),
@@ -152,6 +153,7 @@ mod tests {
         check::<2, 3, 4>();
         check::<3, 3, 5>();
         check::<4, 3, 6>();
+        check::<5, 3, 7>();
         check::<6, 3, 8>();
         check::<4, 5, 8>();
         check::<5, 5, 9>();

@@ -8,6 +8,7 @@ pub enum Tile {
     F2x3,
     F3x3,
     F4x3,
+    F5x3,
     F6x3,
     F4x5,
     F5x5,
@@ -15,7 +16,7 @@ pub enum Tile {
 
 impl Tile {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 6] = [Self::F2x3, Self::F3x3, Self::F4x3, Self::F6x3, Self::F4x5, Self::F5x5];
+    pub const ALL: [Self; 7] = [Self::F2x3, Self::F3x3, Self::F4x3, Self::F5x3, Self::F6x3, Self::F4x5, Self::F5x5];
 
     /// Rows and columns of outputs: M.
     #[must_use]
@@ -25,7 +26,7 @@ impl Tile {
             Self::F2x3 => 2,
             Self::F3x3 => 3,
             Self::F4x3 | Self::F4x5 => 4,
-            Self::F5x5 => 5,
+            Self::F5x3 | Self::F5x5 => 5,
             Self::F6x3 => 6,
         }
     }
@@ -35,7 +36,7 @@ impl Tile {
     #[inline]
     pub const fn taps(self) -> usize {
         match self {
-            Self::F2x3 | Self::F3x3 | Self::F4x3 | Self::F6x3 => 3,
+            Self::F2x3 | Self::F3x3 | Self::F4x3 | Self::F5x3 | Self::F6x3 => 3,
             Self::F4x5 | Self::F5x5 => 5,
         }
     }
@@ -56,6 +57,7 @@ impl Tile {
             Self::F2x3 => 4e-7,
             Self::F3x3 => 7e-7,
             Self::F4x3 => 1.2e-6,
+            Self::F5x3 => 2e-6,
             Self::F4x5 => 5e-6,
             Self::F6x3 => 6e-6,
             Self::F5x5 => 1e-5,
@@ -77,6 +79,7 @@ macro_rules! for_each_tile {
             $function::<2, 3, 4>,
             $function::<3, 3, 5>,
             $function::<4, 3, 6>,
+            $function::<5, 3, 7>,
             $function::<6, 3, 8>,
             $function::<4, 5, 8>,
             $function::<5, 5, 9>,
