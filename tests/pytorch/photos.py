@@ -32,7 +32,7 @@ KINDS = [
 
 
 def draw(seed: int, height: int, width: int) -> np.ndarray:
-    """HEIGHTxWIDTHx3 bytes."""
+    """Bytes, height by width by 3."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / min(height, width)
     sky = random.uniform(60, 220, 3)
