@@ -203,7 +203,10 @@ fn what_is_no_weights_file_is_named_and_so_are_tensors() {
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
         "expected a safetensors file, found a Git LFS pointer",
     );
-    refused(b"PK\x03\x04\0\0\x08\x08\0\0", "found a zip archive, such as a PyTorch checkpoint");
+    refused(
+        b"PK\x03\x04\0\0\x08\x08\0\0",
+        "found a zip archive; unpack it, or where it is a model, save its tensors as safetensors",
+    );
     refused(b"\x08\x08\x12\x07pytorch\x1a\x05", "found an ONNX model");
     let prefixed =
         with_header(|header| header.replace("\"conv", "\"module.conv").replace("\"linear", "\"module.linear"));

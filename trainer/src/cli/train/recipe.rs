@@ -14,6 +14,7 @@ use crate::{
         config::{Options, RunConfig},
         schedule::{Course, Schedule},
         start::GivenPreprocessing,
+        transfer::{ClassWeights, Freeze},
     },
 };
 
@@ -67,13 +68,26 @@ pub(in crate::cli) struct RecipeArgs {
     /// Train on at most N images [default: all that are not held out]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     train_limit: Option<usize>,
+    /// Hold the same share of each class out for validation [default: for folders of images]
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = RECIPE)]
+    stratify: Option<bool>,
     /// Test on the first N test images [default: all]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     test_limit: Option<usize>,
+    /// Weights of the classes in the loss: none, or balanced, so that all classes count the same, however many images they have
+    /// [default: none]
+    #[arg(long, value_name = "NAME", value_parser = one_of(&CLASS_WEIGHTS), help_heading = RECIPE)]
+    class_weights: Option<Option<ClassWeights>>,
     /// Weights file to start from (safetensors with the network's tensor names, as PyTorch's). Weights for other classes keep
     /// all but their last layer. Inputs are normalised as the file's metadata say, unless --normalise is given
-    #[arg(long, value_name = "FILE", help_heading = RECIPE)]
+    #[arg(long, value_name = "FILE", help_heading = TRANSFER)]
     pub(super) init: Option<PathBuf>,
+    /// Layers that keep the weights of --init: features, which are all convolutions, or the first N layers with weights [default: 0]
+    #[arg(long, value_name = "LAYERS", value_parser = freeze, allow_negative_numbers = true, help_heading = TRANSFER)]
+    freeze: Option<Freeze>,
+    /// Learning rate of the last layer, the largest of the schedule [default: that of all layers]
+    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = TRANSFER)]
+    head_learning_rate: Option<f64>,
 
     /// Augmentation: mirror each training image in every second epoch
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
@@ -157,6 +171,7 @@ pub(in crate::cli) struct RecipeArgs {
 }
 
 const RECIPE: &str = "Recipe";
+const TRANSFER: &str = "Transfer learning";
 const IMAGES: &str = "Images";
 const OPTIMISER: &str = "Optimiser";
 
@@ -198,6 +213,9 @@ impl RecipeArgs {
             initialisation: self.initialisation.unwrap_or(preset.initialisation),
             batch_size: self.batch_size.unwrap_or(preset.batch_size),
             learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
+            head_learning_rate: self.head_learning_rate.or(preset.head_learning_rate),
+            freeze: self.freeze.or(preset.freeze).filter(|freeze| *freeze != Freeze::Layers(0)),
+            class_weights: self.class_weights.unwrap_or(preset.class_weights),
             schedule,
             optimiser: OptimiserOptions {
                 name: self.optimiser.unwrap_or(preset.optimiser.name),
@@ -231,6 +249,7 @@ impl RecipeArgs {
             patience: self.patience.or(preset.patience),
             seed: self.seed.unwrap_or(preset.seed),
             validation: self.validation.unwrap_or(preset.validation),
+            stratify: self.stratify.unwrap_or(preset.stratify),
             train_limit: self.train_limit.or(preset.train_limit),
             test_limit: self.test_limit.or(preset.test_limit),
         })
@@ -240,6 +259,11 @@ impl RecipeArgs {
     pub(super) fn given_preprocessing(&self) -> GivenPreprocessing {
         let resize = self.shorter_side.map(|side| if side == 0 { Resize::Exact } else { Resize::ShorterSide(side) });
         GivenPreprocessing { resize, orient: self.orient }
+    }
+
+    /// Whether the same share of each class is to be held out, where `--stratify` is given.
+    pub(super) fn stratify(&self) -> Option<bool> {
+        self.stratify
     }
 
     /// Whether inputs are to be normalised, where `--normalise` is given.
@@ -302,6 +326,18 @@ fn best(network: NetworkName) -> Options {
     }
 }
 
+/// Weights of classes, by their names.
+const CLASS_WEIGHTS: [(&str, Option<ClassWeights>); 2] = [("none", None), ("balanced", Some(ClassWeights::Balanced))];
+
+fn freeze(text: &str) -> Result<Freeze, String> {
+    match text {
+        "features" => Ok(Freeze::Features),
+        number => {
+            number.parse().map(Freeze::Layers).map_err(|_| "expected features, or a number of layers".to_string())
+        }
+    }
+}
+
 fn learning_rate(text: &str) -> Result<f64, String> {
     real(text, |rate| rate > 0.0 && rate <= 10.0, "a number greater than 0 and at most 10")
 }
@@ -336,6 +372,10 @@ mod tests {
             assert!(share(text).is_err(), "{text}");
         }
         assert_eq!(share("0"), Ok(0.0));
+        for text in ["-1", "1.5", "all", ""] {
+            assert!(freeze(text).is_err(), "{text}");
+        }
+        assert_eq!((freeze("features"), freeze("3")), (Ok(Freeze::Features), Ok(Freeze::Layers(3))));
         for text in ["0", "inf", "-1"] {
             assert!(norm(text).is_err(), "{text}");
         }
