@@ -12,7 +12,7 @@ use dfdx::{
     nn::ZeroGrads,
     shapes::Rank0,
     tensor::{Cpu, Gradients, Tensor, TensorFromVec},
-    tensor_ops::{Backward, SumTo, TrySquare},
+    tensor_ops::{Backward, SumTo},
 };
 use image::{Rgb, RgbImage};
 use safetensors::{
@@ -98,7 +98,7 @@ fn step(
     let gradients = network.try_alloc_grads().unwrap();
     let logits = network.train_from(inputs, gradients, KEY, frozen).unwrap();
     let values = logits.as_vec();
-    let gradients: Gradients<f32, Cpu> = logits.try_square().unwrap().sum::<Rank0, _>().backward();
+    let gradients: Gradients<f32, Cpu> = logits.square().sum::<Rank0, _>().backward();
     let weights = vec![
         gradients.get(&network.conv1.weight).as_vec(),
         gradients.get(&network.conv2.weight).as_vec(),
@@ -296,7 +296,6 @@ fn rare_classes_count_as_much_as_others() {
     let folder = tempfile::tempdir().unwrap();
     let init = first_weights(folder.path());
     let (uneven, even) = (data(&[24, 4, 4, 4, 4]), data(&[24, 24, 24, 24, 24]));
-    // The first four images of a class are the same, so the rare classes of `uneven` are those of `even` six times as light.
     let options = |class_weights| Options {
         class_weights,
         epochs: 12,
@@ -305,16 +304,16 @@ fn rare_classes_count_as_much_as_others() {
         seed: 5,
         ..Options::default()
     };
-    let recall = |class_weights| {
+    let loss = |class_weights| {
         let (_, epochs) = run(&folder.path().join("run"), &uneven, &init, options(class_weights), 0);
         epochs.last().unwrap().train.loss
     };
-    assert!(recall(None) != recall(Some(ClassWeights::Balanced)));
+    assert!(loss(ClassWeights::Equal) != loss(ClassWeights::Balanced));
     // Of even classes, all weights are 1.
     let of = |class_weights| {
         run(&folder.path().join("run"), &even, &init, Options { epochs: 1, ..options(class_weights) }, 0)
     };
-    assert!(of(None) == of(Some(ClassWeights::Balanced)));
+    assert!(of(ClassWeights::Equal) == of(ClassWeights::Balanced));
 }
 
 /// Rewrites a weights file with other names and values.
@@ -450,12 +449,13 @@ fn options_that_make_no_sense_are_refused_by_name() {
     let init = "--init=first/lenet5.safetensors";
     refused(
         &[init, "--freeze=5"],
-        "--freeze 5: LeNet-5 has 5 layers with weights, of which the last one learns; expected features, or 1 to 4",
+        "--freeze 5: LeNet5 has 5 layers with weights, of which the last one learns; expected features, or 1 to 4",
     );
     refused(
         &["--freeze=features"],
-        "--freeze: this run begins with random weights, which must learn; name weights to start from with --init",
+        "--freeze, --recipe transfer: this run begins with random weights, which must learn; name others with --init",
     );
+    refused(&["--recipe=transfer"], "--freeze, --recipe transfer: this run begins with random weights");
     refused(&[init, "--freeze=some"], "expected features, or a number of layers");
     refused(&[init, "--head-learning-rate=0"], "expected a number greater than 0 and at most 10");
     refused(&["--class-weights=equal"], "possible values: none, balanced");
@@ -487,8 +487,21 @@ fn options_that_make_no_sense_are_refused_by_name() {
     trainer(folder.path(), 0, &["compress", "first", "--int8", "-o", "int8.safetensors", "--data=photos"]);
     refused(
         &["--init=int8.safetensors"],
-        "int8.safetensors: expected LeNet-5's weights as they were trained, found int8 ones, which infer-cli runs; give the file that they were made of",
+        "int8.safetensors: expected LeNet5's weights as they were trained, found int8 ones, which infer-cli runs; give the file that they were made of",
     );
+
+    // The network follows from the tensors, with whatever before their names.
+    rewritten(
+        &folder.path().join("first/lenet5.safetensors"),
+        &folder.path().join("wrapped.safetensors"),
+        |name, values| {
+            (format!("model.module.{name}"), Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        },
+    );
+    let few = ["--data=photos", "--out=second", "--epochs=1", "--recipe=transfer", "--init=wrapped.safetensors"];
+    let said = trainer(folder.path(), 0, &few);
+    assert!(said.contains("wrapped.safetensors: model.module. is taken off the names of all tensors"), "{said}");
+    assert!(said.contains("Training LeNet-5 on the CPU") && said.contains("computed once"), "{said}");
 }
 
 #[test]
@@ -519,7 +532,6 @@ fn a_run_with_frozen_layers_goes_on_as_it_began() {
     {
         let said = trainer(folder.path(), 2, &["--resume=again", "--epochs=3", other]);
         let (flag, value) = other.split_once('=').unwrap();
-        let value = if value == "none" { "off" } else { value };
         assert!(
             said.contains(&format!("{flag} {value}: the run in again began with {began}, and goes on with it")),
             "{said}"

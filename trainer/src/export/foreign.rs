@@ -9,7 +9,7 @@ use super::{TensorProblem, check_finite};
 /// Prefixes of wrappers: `DataParallel`, `torch.compile`, and a module that holds the network as its field.
 const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
-/// What wrappers have put before all of these names: one of their prefixes, or several; empty where they have not.
+/// Prefix of wrappers before all of these names, one of theirs or several; empty where there is none.
 pub(super) fn prefix(names: &[String]) -> &str {
     let Some(first) = names.first() else { return "" };
     let mut length = 0;

@@ -79,13 +79,15 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
 
     /// A tower of no layer yet, whose first convolutions are frozen, on inputs of sizes that fit: images, or what the frozen
     /// convolutions give.
-    pub(crate) fn frozen(inputs: Images<D, T>, Frozen { layers, computed }: Frozen) -> Self {
+    #[must_use]
+    pub fn frozen(inputs: Images<D, T>, Frozen { layers, computed }: Frozen) -> Self {
         let part = if computed { Part::Rest } else { Part::Whole };
         Self { call: ops::Tower::new(inputs, false), part, frozen: layers, convolutions: 0 }
     }
 
     /// A tower that computes its first convolutions alone, `layers` of them: what is added behind them does nothing.
-    pub(crate) fn front(images: Images<D, T>, layers: usize) -> Self {
+    #[must_use]
+    pub fn front(images: Images<D, T>, layers: usize) -> Self {
         Self { call: ops::Tower::new(images, false), part: Part::Front, frozen: layers, convolutions: 0 }
     }
 
@@ -197,15 +199,15 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
     ) -> Result<Tower<CO, OUT, D, T>, D::Err> {
         const { Conv2d::<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D, f32, GROUP>::SIZES_FIT };
         const { Conv2d::<C, CO, KERNEL, STRIDE, PADDING, SIDE, BETWEEN, D, f32, GROUP>::GROUPS_FIT };
-        let learns = self.convolutions >= self.frozen;
         let Self { mut call, part, frozen, convolutions } = self;
-        if learns && convolutions == frozen && part == Part::Whole && frozen > 0 {
+        let is_frozen = convolutions < frozen;
+        if part == Part::Whole && frozen > 0 && convolutions == frozen {
             call = ops::Tower::new(unrecorded(call)?, false);
         }
         let computed = match part {
             Part::Whole => true,
-            Part::Rest => learns,
-            Part::Front => !learns,
+            Part::Rest => !is_frozen,
+            Part::Front => is_frozen,
         };
         if computed {
             call = call.fitting(Stage {
@@ -227,8 +229,11 @@ impl<const C: usize, const SIDE: usize, D: ConvDevice, T: Tape<f32, D>> Tower<C,
         self.maps()?.try_reshape_like(&(batch, Const, Const, Const))
     }
 
-    /// The feature maps of the part that is computed.
-    pub(crate) fn maps(self) -> Result<Images<D, T>, D::Err> {
+    /// The feature maps of the part that is computed, in sizes of their own.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    pub fn maps(self) -> Result<Images<D, T>, D::Err> {
         if self.in_front() { unrecorded(self.call) } else { self.call.maps() }
     }
 }

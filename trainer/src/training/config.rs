@@ -43,12 +43,12 @@ pub struct Options {
     pub batch_size: usize,
     /// The optimiser's step size.
     pub learning_rate: f64,
-    /// That of the last layer, where it has one of its own.
+    /// Step size of the last layer, where it has one of its own.
     pub head_learning_rate: Option<f64>,
     /// Layers that keep their weights; none where absent.
     pub freeze: Option<Freeze>,
-    /// Weights of the classes in the loss; all are 1 where absent.
-    pub class_weights: Option<ClassWeights>,
+    /// Weights of the classes in the loss.
+    pub class_weights: ClassWeights,
     /// Learning rate schedule.
     pub schedule: Schedule,
     /// Optimiser.
@@ -94,7 +94,7 @@ impl Default for Options {
             learning_rate: 0.001,
             head_learning_rate: None,
             freeze: None,
-            class_weights: None,
+            class_weights: ClassWeights::Equal,
             schedule: Schedule::default(),
             optimiser: OptimiserOptions::default(),
             label_smoothing: 0.0,

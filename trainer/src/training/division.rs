@@ -38,7 +38,7 @@ pub fn test_positions(dataset: &Dataset, limit: Option<usize>) -> Vec<usize> {
 /// A weight of each class in the loss, where the options ask for weights: see [`ClassWeights::of`](super::transfer::ClassWeights::of).
 pub(super) fn class_weights(dataset: &Dataset, split: &Split, options: &Options) -> Option<Vec<f32>> {
     let labels = split.train.iter().filter_map(|position| dataset.train.labels().get(*position).copied());
-    Some(options.class_weights?.of(labels, dataset.train.classes()))
+    options.class_weights.of(labels, dataset.train.classes())
 }
 
 pub(super) fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {

@@ -1,5 +1,5 @@
-//! What frozen convolutions give for a data set's images, kept in memory: as they do not change, they are computed once for a whole
-//! run, not in every epoch.
+//! Outputs of frozen convolutions for the images of a data set, kept in memory: they do not change, so they are computed once for a
+//! whole run, not in every epoch.
 
 use infer_core::describe::{Description, Maps};
 

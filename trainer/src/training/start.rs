@@ -114,7 +114,9 @@ pub enum StartError {
         network: &'static str,
     },
     /// Random weights are to be frozen.
-    #[error("--freeze: this run begins with random weights, which must learn; name weights to start from with --init")]
+    #[error(
+        "--freeze, --recipe transfer: this run begins with random weights, which must learn; name others with --init"
+    )]
     FreezeRandom,
     /// The metadata of a weights file ask for another preprocessing.
     #[error("{}: {reason}", .path.display())]

@@ -1,4 +1,4 @@
-//! What of a network learns, how fast, and how much each class counts: for weights that are taught other classes.
+//! Transfer learning, where weights are taught other classes: which layers learn, how fast, and how much each class counts.
 
 use infer_core::describe::{Description, Kind};
 use serde::{Deserialize, Serialize};
@@ -42,18 +42,27 @@ fn weighted(network: &Description) -> impl Iterator<Item = Kind> {
 }
 
 /// Weights of the classes in the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassWeights {
+    /// All images count the same.
+    #[default]
+    #[serde(rename = "none")]
+    Equal,
     /// The rarer a class is among the training images, the more each of its images counts, so that all classes count the same.
     Balanced,
 }
 
 impl ClassWeights {
-    /// A weight for each class, given the labels of the training images: `n / (classes · n_c)`, where `n_c` of the `n` images are of
-    /// class `c`. Classes without images do not count, and weigh nothing.
-    pub fn of(self, labels: impl IntoIterator<Item = u16>, classes: usize) -> Vec<f32> {
-        let Self::Balanced = self;
+    /// All of them, by their names on the command line.
+    pub const NAMES: [(&'static str, Self); 2] = [("none", Self::Equal), ("balanced", Self::Balanced)];
+
+    /// A weight for each class, where they differ, given the labels of the training images: `n / (classes · n_c)`, where `n_c` of the
+    /// `n` images are of class `c`. Classes without images do not count, and weigh nothing.
+    pub fn of(self, labels: impl IntoIterator<Item = u16>, classes: usize) -> Option<Vec<f32>> {
+        if self == Self::Equal {
+            return None;
+        }
         let mut counts = vec![0_u64; classes];
         labels.into_iter().for_each(|label| counts[usize::from(label)] += 1);
         let images: u64 = counts.iter().sum();
@@ -62,7 +71,7 @@ impl ClassWeights {
             0 => 0.0,
             count => (images as f64 / (present as f64 * *count as f64)) as f32,
         };
-        counts.iter().map(weight).collect()
+        Some(counts.iter().map(weight).collect())
     }
 }
 
@@ -122,8 +131,9 @@ mod tests {
     fn balanced_classes_count_the_same() {
         // sklearn.utils.class_weight.compute_class_weight("balanced", classes=np.arange(3), y=[0, 0, 0, 1, 1, 2]).
         let weights = ClassWeights::Balanced.of([0, 1, 0, 2, 1, 0], 3);
-        assert_eq!(weights, [0.666_666_7, 1.0, 2.0]);
+        assert_eq!(weights, Some(vec![0.666_666_7, 1.0, 2.0]));
         let absent = ClassWeights::Balanced.of([0, 3, 3, 3], 4);
-        assert_eq!(absent, [2.0, 0.0, 0.0, 0.666_666_7]);
+        assert_eq!(absent, Some(vec![2.0, 0.0, 0.0, 0.666_666_7]));
+        assert_eq!(ClassWeights::Equal.of([0, 1], 2), None);
     }
 }

@@ -32,10 +32,11 @@ pub(in crate::cli) struct RecipeArgs {
     /// two large linear layers have that rank.
     #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
     pub(super) network: Option<NetworkName>,
-    /// Preset: reference or best
+    /// Preset: reference, best or transfer
     ///
     /// It counts for all options that are not given. `reference` is Adam with a constant learning rate, `best` the most accurate
-    /// recipe known for ten epochs.
+    /// recipe known for ten epochs. `transfer` teaches the weights in --init other classes by few images: the features are frozen, the
+    /// last layer learns fast and the others slowly, and all classes count the same.
     #[arg(long, value_name = "NAME", default_value = "reference", value_parser = one_of(&Recipe::NAMES), hide_possible_values = true)]
     recipe: Recipe,
     /// Preset for a first look: a few minutes on two cores
@@ -76,8 +77,8 @@ pub(in crate::cli) struct RecipeArgs {
     test_limit: Option<usize>,
     /// Weights of the classes in the loss: none, or balanced, so that all classes count the same, however many images they have
     /// [default: none]
-    #[arg(long, value_name = "NAME", value_parser = one_of(&CLASS_WEIGHTS), help_heading = RECIPE)]
-    class_weights: Option<Option<ClassWeights>>,
+    #[arg(long, value_name = "NAME", value_parser = one_of(&ClassWeights::NAMES), help_heading = RECIPE)]
+    class_weights: Option<ClassWeights>,
     /// Weights file to start from (safetensors with the network's tensor names, as PyTorch's). Weights for other classes keep
     /// all but their last layer. Inputs are normalised as the file's metadata say, unless --normalise is given
     #[arg(long, value_name = "FILE", help_heading = TRANSFER)]
@@ -182,10 +183,13 @@ enum Recipe {
     Reference,
     /// The most accurate recipe known for ten epochs.
     Best,
+    /// Weights that learn other classes by few images.
+    Transfer,
 }
 
 impl Recipe {
-    const NAMES: [(&'static str, Self); 2] = [("reference", Self::Reference), ("best", Self::Best)];
+    const NAMES: [(&'static str, Self); 3] =
+        [("reference", Self::Reference), ("best", Self::Best), ("transfer", Self::Transfer)];
 }
 
 impl RecipeArgs {
@@ -278,7 +282,7 @@ impl RecipeArgs {
 
     /// Whether the preset normalises inputs.
     pub(super) fn preset_normalises(&self) -> bool {
-        self.quick || self.recipe == Recipe::Best
+        self.quick || self.recipe != Recipe::Reference
     }
 
     /// The values of all options that are not given.
@@ -288,6 +292,15 @@ impl RecipeArgs {
         match (self.quick, self.recipe, network) {
             (false, Recipe::Reference, _) => Options::default(),
             (false, Recipe::Best, _) => best,
+            (false, Recipe::Transfer, _) => Options {
+                epochs: 20,
+                batch_size: 16,
+                learning_rate: 0.0001,
+                head_learning_rate: Some(0.001),
+                freeze: Some(Freeze::Features),
+                class_weights: ClassWeights::Balanced,
+                ..best
+            },
             (true, _, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, ..best },
             // Small batches: so few images must make many steps to leave the plateau that AlexNet starts on.
             (true, ..) => Options {
@@ -325,9 +338,6 @@ fn best(network: NetworkName) -> Options {
         ..Options::default()
     }
 }
-
-/// Weights of classes, by their names.
-const CLASS_WEIGHTS: [(&str, Option<ClassWeights>); 2] = [("none", None), ("balanced", Some(ClassWeights::Balanced))];
 
 fn freeze(text: &str) -> Result<Freeze, String> {
     match text {
