@@ -157,7 +157,7 @@ pub struct NewRun<'a> {
     pub network: &'static Description,
     /// Options. The number of images held out, and the way of images to inputs, follow from the data and what is below.
     pub options: Options,
-    /// Images to hold out; by default as many as the options say, but no more than a tenth.
+    /// Images to hold out; by default as many as the options say, but no more than a tenth, or of a folder two of each class.
     pub validation: Option<usize>,
     /// Whether the same share of each class is held out; by default of the images of a folder.
     pub stratify: Option<bool>,
