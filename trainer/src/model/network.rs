@@ -132,7 +132,7 @@ macro_rules! network {
                 images: $crate::nn::FeatureMaps<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }, D, T>,
                 key: Option<$crate::random::StepKey>,
             ) -> Result<$crate::nn::Logits<D, T>, D::Err> {
-                self.from_tower(self.tower($crate::nn::Tower::new(images)?)?, key, 0)
+                self.linear_layers(self.tower($crate::nn::Tower::new(images)?)?, key, 0)
             }
 
             /// The convolutions and all that stands between them.
@@ -151,7 +151,7 @@ macro_rules! network {
 
             /// The logits, given what stands before the first linear layer; `frozen` is the first layer that learns.
             #[allow(clippy::needless_pass_by_value, unused_variables, reason = "not every network has dropout")]
-            fn from_tower<T: $crate::dfdx::tensor::Tape<f32, D>>(
+            fn linear_layers<T: $crate::dfdx::tensor::Tape<f32, D>>(
                 &self,
                 $x: $crate::nn::Tower<{ LAYERS[$first].input.channels }, { LAYERS[$first].input.side }, D, T>,
                 $key: Option<$crate::random::StepKey>,
@@ -191,7 +191,7 @@ macro_rules! network {
                 let inputs = $crate::model::checked(inputs, &DESCRIPTION, frozen)?;
                 let logits = self
                     .tower($crate::nn::Tower::frozen(inputs, frozen))
-                    .and_then(|tower| self.from_tower(tower, None, 0));
+                    .and_then(|tower| self.linear_layers(tower, None, 0));
                 logits.map_err($crate::model::ModelError::device)
             }
 
@@ -210,7 +210,7 @@ macro_rules! network {
                 let first = $crate::model::first_learning(&DESCRIPTION, frozen.layers);
                 let logits = self
                     .tower($crate::nn::Tower::frozen(inputs, frozen))
-                    .and_then(|tower| self.from_tower(tower, Some(key), first));
+                    .and_then(|tower| self.linear_layers(tower, Some(key), first));
                 logits.map_err($crate::model::ModelError::device)
             }
 

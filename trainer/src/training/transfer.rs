@@ -97,7 +97,7 @@ impl Options {
             if tensors().take(frozen).any(of_layer) {
                 return None;
             }
-            Some(if tensors().last().is_some_and(of_layer) { head } else { 1.0 })
+            Some(if tensors().next_back().is_some_and(of_layer) { head } else { 1.0 })
         })
     }
 }
