@@ -203,8 +203,15 @@ fn what_is_no_weights_file_is_named_and_so_are_tensors() {
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
         "expected a safetensors file, found a Git LFS pointer",
     );
-    refused(b"PK\x03\x04\0\0\x08\x08\0\0", "found a zip archive, such as a PyTorch checkpoint");
+    refused(
+        b"PK\x03\x04\0\0\x08\x08\0\0",
+        "found a zip archive; unpack it, or where it is a model, save its tensors as safetensors",
+    );
     refused(b"\x08\x08\x12\x07pytorch\x1a\x05", "found an ONNX model");
+    refused(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9", "found a PyTorch checkpoint; make safetensors of it in Python");
+    refused(b" <!DOCTYPE html>", "found a web page; download the file itself");
+    refused(b"\x1f\x8b\x08\0\0\0\0\0\0\x03", "found gzipped; unpack it first");
+    refused(b"", "found an empty file; download or copy it again");
     let prefixed =
         with_header(|header| header.replace("\"conv", "\"module.conv").replace("\"linear", "\"module.linear"));
     folder.file("w.safetensors", &prefixed);

@@ -2,7 +2,7 @@
 
 use dfdx::nn::{RecursiveWalker, TensorOptions, TensorVisitor, ViewTensorName, ViewTensorRef};
 use dfdx::prelude::{
-    Backward, Cpu, Gradients, HasShape, Shape, Tensor, TensorFromVec, Trace, cross_entropy_with_logits_loss,
+    Backward, Const, Cpu, Gradients, HasShape, Shape, Tensor, TensorFromVec, Trace, cross_entropy_with_logits_loss,
 };
 use infer_core::describe::Description;
 use infer_core::int8::{self, Int8Backend};
@@ -17,6 +17,7 @@ use tests::golden::{numbers, read as golden};
 use tests::{file, formula};
 use trainer::compress::int8::{Convolutions, Quantised, quantise};
 use trainer::model::{self, Initialisation, Network};
+use trainer::nn::FeatureMaps;
 
 /// Both within 1e-4 of the largest logit, by contract; the f64 logits within much less.
 fn assert_logits(name: &str, logits: &[f32]) {
@@ -126,11 +127,10 @@ macro_rules! colour {
             let device = Cpu::default();
             let network = trained::<model::$name<Cpu>>(&file);
             assert_logits($golden, &network.logits(&images, 2).unwrap().as_vec());
-            let inputs = model::typed(
-                device.tensor_from_vec(images, (2, $module::LAYERS[0].input.channels, $module::SIDE, $module::SIDE)),
-            );
+            let inputs: FeatureMaps<{ $module::LAYERS[0].input.channels }, { $module::SIDE }, Cpu> =
+                device.tensor_from_vec(images, (2, Const, Const, Const));
             // Without dropout, whose coins PyTorch does not have.
-            let logits = network.try_forward(inputs.unwrap().traced(Gradients::leaky()), None).unwrap();
+            let logits = network.try_forward(inputs.traced(Gradients::leaky()), None).unwrap();
             assert_logits($golden, &logits.as_vec());
             let targets: Vec<f32> = (0..20).map(|place| if [3, 18].contains(&place) { 1.0 } else { 0.0 }).collect();
             let targets = device.tensor_from_vec(targets, (2, 10.into()));

@@ -75,6 +75,7 @@ fn ten_steps_give_the_losses_that_pytorch_gives() {
         folder: None,
         observer: &mut (),
         interrupt: Interrupt::default(),
+        frozen_bytes: training::MOST_BYTES,
     };
     let outcome = training::train(setting, network, None).unwrap();
     for (epoch, expected) in outcome.epochs.iter().zip(LOSSES) {

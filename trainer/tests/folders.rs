@@ -456,7 +456,8 @@ fn a_run_on_a_folder_says_what_it_learnt_and_goes_on() {
         paths
     };
     let stop = |after: usize| checkpoints().iter().skip(after).for_each(|path| fs::remove_file(path).unwrap());
-    stop(15);
+    // Within the first epoch, so that the best one is still to come.
+    stop(5);
     fs::remove_file(&weights).unwrap();
     trainer(0, &["--resume", out]);
     assert!(fs::read(&weights).unwrap() == whole, "the run that went on gave other weights");

@@ -97,7 +97,9 @@ fn run_or_resume<N: Network<Cpu>>(
     // Weights that a checkpoint must replace.
     let network = N::init(&device, 10, options.initialisation, if resume { 1234 } else { options.seed }).unwrap();
     let folder = path.map(|path| common::run_folder(path, N::ARCHITECTURE, options));
-    let setting = Setting { device: &device, dataset: data, options, folder: folder.as_ref(), observer, interrupt };
+    let frozen_bytes = training::MOST_BYTES;
+    let folder = folder.as_ref();
+    let setting = Setting { device: &device, dataset: data, options, folder, observer, interrupt, frozen_bytes };
     training::train(setting, network, checkpoint.as_ref())
 }
 

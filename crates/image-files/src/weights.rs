@@ -80,26 +80,24 @@ pub const IS_CHECKPOINT: &str = "a checkpoint of a training run, which `trainer 
 
 /// Names the kind of a file that people take for weights, and says what to do; none if the file may be safetensors.
 pub fn other_kind(file: &[u8]) -> Option<&'static str> {
-    const PYTORCH: &str = "a PyTorch checkpoint; save its tensors with safetensors.torch.save_file";
+    const PYTORCH: &str = "a PyTorch checkpoint; make safetensors of it in Python: \
+                           safetensors.torch.save_file(torch.load(\"x.pth\", weights_only=True), \"x.safetensors\")";
     const LFS: &str = "a Git LFS pointer, not the file itself; fetch that with `git lfs pull`";
+    const COMPRESSED: &str = "compressed; unpack it first";
+    const NUMPY: &str = "NumPy arrays; save the tensors with safetensors.numpy.save_file";
     const IMAGE: &str = "an image";
-    const KINDS: [(usize, &[u8], &str); 22] = [
+    const KINDS: [(usize, &[u8], &str); 21] = [
         (0, b"version https://git-lfs", LFS),
-        (
-            0,
-            b"PK\x03\x04",
-            "a zip archive, such as a PyTorch checkpoint; save its tensors with safetensors.torch.save_file",
-        ),
         (0, b"\x80\x02", PYTORCH),
         (0, b"\x80\x03", PYTORCH),
         (0, b"\x80\x04", PYTORCH),
         (0, b"\x80\x05", PYTORCH),
         (0, b"\x89HDF\r\n", "an HDF5 (Keras) file; convert it to safetensors"),
         (0, b"GGUF", "a GGUF file; convert it to safetensors"),
-        (0, b"\x93NUMPY", "a NumPy array; save the tensors with safetensors.numpy.save_file"),
+        (0, b"\x93NUMPY", NUMPY),
         (0, b"\x1f\x8b", "gzipped; unpack it first"),
-        (0, b"<!DOCTYPE", "a web page; download the file itself"),
-        (0, b"<html", "a web page; download the file itself"),
+        (0, b"\xfd7zXZ\0", COMPRESSED),
+        (0, b"\x28\xb5\x2f\xfd", COMPRESSED),
         (0, b"{", "JSON, such as the index of a file in parts; give the safetensors file itself"),
         (0, b"\x89PNG\r\n", IMAGE),
         (0, b"\xFF\xD8\xFF", IMAGE),
@@ -111,13 +109,39 @@ pub fn other_kind(file: &[u8]) -> Option<&'static str> {
         (0, b"%PDF", "a PDF document"),
         (4, b"TFL3", "a TensorFlow Lite model; convert it to safetensors"),
     ];
-    let kind = KINDS.iter().find(|(at, magic, _)| file.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+    // The first eight bytes of safetensors are a length, of which the highest are always zeros, before an object of JSON.
+    if matches!(file, [_, _, _, _, 0, 0, 0, 0, b'{', ..]) {
+        return None;
+    }
+    if file.is_empty() {
+        return Some("an empty file; download or copy it again");
+    }
+    if file.starts_with(b"PK\x03\x04") {
+        // The name of the first file in the archive.
+        let name = file.get(30..).unwrap_or_default();
+        let name = &name[..name.len().min(MOST_NAME)];
+        let holds = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
+        return Some(match (holds(b"data.pkl"), holds(b".npy")) {
+            (true, _) => PYTORCH,
+            (_, true) => NUMPY,
+            _ => "a zip archive; unpack it, or where it is a model, save its tensors as safetensors",
+        });
+    }
+    let text = file.trim_ascii_start().strip_prefix(b"\xef\xbb\xbf").unwrap_or(file).trim_ascii_start();
+    let page = |tag: &&[u8]| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    if [&b"<!doctype"[..], b"<html", b"<?xml"].iter().any(page) {
+        return Some("a web page; download the file itself");
+    }
     // A protocol buffer whose first field, the version of the format, is small, and whose second is the producer's name.
-    let onnx = matches!(file, [0x08, 1..=20, 0x12, ..]).then_some("an ONNX model; save the weights with safetensors");
-    // The first eight bytes of safetensors are a length, of which the highest are always zeros.
-    let plausible = file.get(4..8).is_some_and(|high| high == [0; 4]);
-    kind.map(|(_, _, name)| *name).or(onnx).filter(|_| !plausible)
+    if matches!(file, [0x08, 1..=20, 0x12, ..]) {
+        return Some("an ONNX model; save the weights of the module that it was made of with safetensors");
+    }
+    let kind = KINDS.iter().find(|(at, magic, _)| file.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+    kind.map(|(_, _, name)| *name)
 }
+
+/// The longest name of an archive's first file that is looked at.
+const MOST_NAME: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -143,6 +167,11 @@ mod tests {
         for (file, expected) in [
             (&b"version https://git-lfs.github.com/spec/v1\noid"[..], Some("a Git LFS pointer")),
             (b"PK\x03\x04\0\0\x08\x08\0\0", Some("a zip archive")),
+            (b"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\x12\0x/data.pkl", Some("a PyTorch")),
+            (b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0w.npy", Some("NumPy arrays")),
+            (b"\n <!doctype HTML>", Some("a web page")),
+            (b"\xef\xbb\xbf<HTML><body>", Some("a web page")),
+            (b"\x1f\x8b\x08\0\0\0\0\0\x02\x03", Some("gzipped; unpack it first")),
             (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9", Some("a PyTorch checkpoint")),
             (b"\x08\x08\x12\x07pytorch\x1a", Some("an ONNX model")),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Some("an image")),
@@ -151,7 +180,8 @@ mod tests {
             (b"{\"weight_map\":{}}", Some("JSON")),
             (b"\x1c\0\0\0TFL3\x14\0", Some("a TensorFlow Lite model")),
             (b"{\0\0\0\0\0\0\0{\"conv1.weight\":{", None),
-            (b"", None),
+            (b"", Some("an empty file")),
+            (b"PK", None),
         ] {
             let kind = other_kind(file);
             assert_eq!(kind.is_some(), expected.is_some(), "{kind:?}");

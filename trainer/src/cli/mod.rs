@@ -452,14 +452,7 @@ fn trained(path: &Path) -> anyhow::Result<(PathBuf, StoredFile, &'static Descrip
     let weights = image_files::weights::named(path)?;
     let file = crate::export::open(&weights)?;
     let network = evaluate::network_of(&weights, &file)?.description();
-    for (tensor, kind) in [(network.packed_tensor, "packed"), (network.int8_tensor, "int8")] {
-        ensure!(
-            file.length(tensor).is_none(),
-            "{}: expected {}'s weights as they were trained, found {kind} ones",
-            weights.display(),
-            network.title
-        );
-    }
+    crate::export::check_trained(&weights, &file, network)?;
     Ok((weights, file, network))
 }
 

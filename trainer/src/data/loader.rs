@@ -38,11 +38,26 @@ impl Split {
     /// `validation`, not on `limit`, so that runs of different size are judged by the same images.
     /// Where fewer than `validation + 1` images exist, `None`: nothing would be left to learn from.
     pub fn new(images: usize, validation: usize, limit: Option<usize>, seed: u64) -> Option<Self> {
+        Self::stratified(images, None, validation, limit, seed)
+    }
+
+    /// Like [`Split::new`], but given the labels of the images, the same share of each class is held out, as near as whole images
+    /// allow.
+    pub fn stratified(
+        images: usize,
+        labels: Option<&[u16]>,
+        validation: usize,
+        limit: Option<usize>,
+        seed: u64,
+    ) -> Option<Self> {
         if validation >= images {
             return None;
         }
         let mut order: Vec<usize> = (0..images).collect();
         order.shuffle(&mut random::generator(seed, b"division", 0, 0));
+        if let Some(labels) = labels {
+            order = by_classes(&order, labels);
+        }
         let mut train = order.split_off(validation);
         train.truncate(limit.unwrap_or(images));
         let mut validation = order;
@@ -57,6 +72,22 @@ impl Split {
         order.shuffle(&mut random::generator(seed, b"shuffled", epoch as u64, 0));
         order
     }
+}
+
+/// The same positions in an order of which every beginning has about the same share of each class: the `k`-th image of `n` of a class
+/// (from 0) stands where `(k + ½) / n` of all do, and those of one place in the order that they had.
+fn by_classes(order: &[usize], labels: &[u16]) -> Vec<usize> {
+    let mut counts = vec![0_usize; 1 + usize::from(u16::MAX)];
+    labels.iter().for_each(|label| counts[usize::from(*label)] += 1);
+    let mut ranks = vec![0_usize; counts.len()];
+    let mut placed: Vec<(f64, usize)> = Vec::with_capacity(order.len());
+    for &position in order {
+        let class = usize::from(labels[position]);
+        placed.push(((ranks[class] as f64 + 0.5) / counts[class] as f64, position));
+        ranks[class] += 1;
+    }
+    placed.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    placed.into_iter().map(|(_, position)| position).collect()
 }
 
 /// Calls `consume` with the images at the positions `order`, `batch_size` at a time, the last batch smaller
@@ -174,6 +205,42 @@ mod tests {
         assert_ne!(split.epoch_order(1, 5), split.epoch_order(2, 5));
         // The limit changes what is learnt from, not what is held out.
         assert_eq!(split.validation, Split::new(100, 10, Some(3), 1).unwrap().validation);
+    }
+
+    proptest! {
+        #[test]
+        fn each_class_is_held_out_by_the_same_share(
+            labels in proptest::collection::vec(0_u16..5, 1..300),
+            share in 0.0..1.0_f64,
+            seed: u64,
+        ) {
+            let validation = (share * labels.len() as f64) as usize;
+            let split = Split::stratified(labels.len(), Some(&labels), validation, None, seed).unwrap();
+            prop_assert_eq!(split.validation.len(), validation);
+            let mut all = [&split.train[..], &split.validation].concat();
+            all.sort_unstable();
+            prop_assert!(all.into_iter().eq(0..labels.len()));
+            for class in 0..5 {
+                let count = labels.iter().filter(|label| **label == class).count() as f64;
+                let held = split.validation.iter().filter(|position| labels[**position] == class).count() as f64;
+                let expected = count * validation as f64 / labels.len() as f64;
+                prop_assert!((held - expected).abs() <= 3.0, "{held} of {count}, expected {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn twenty_images_a_class_hold_out_two() {
+        let labels: Vec<u16> = (0..200).map(|image| image / 20).collect();
+        for seed in 0..20 {
+            let split = Split::stratified(200, Some(&labels), 20, None, seed).unwrap();
+            let of = |class| split.validation.iter().filter(|position| **position / 20 == class).count();
+            assert_eq!((0..10).map(of).collect::<Vec<_>>(), [2; 10]);
+        }
+        assert_ne!(
+            Split::stratified(200, Some(&labels), 20, None, 0),
+            Split::stratified(200, Some(&labels), 20, None, 1)
+        );
     }
 
     #[test]

@@ -20,7 +20,11 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{ExportError, TensorProblem, check_finite, refuse};
+use super::{
+    ExportError, TensorProblem,
+    foreign::{self, widened},
+    refuse,
+};
 
 /// A named tensor on its way into a file.
 #[derive(Debug)]
@@ -68,6 +72,10 @@ pub(crate) struct StoredFile {
     path: PathBuf,
     bytes: Vec<u8>,
     names: Vec<String>,
+    /// Beginning of all names that is left out of them.
+    prefix: String,
+    /// Whether floats of any width are taken as `f32`.
+    widens: bool,
     /// Metadata of the file.
     pub(crate) metadata: BTreeMap<String, String>,
 }
@@ -97,7 +105,29 @@ impl StoredFile {
         if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(refuse(path, name, TensorProblem::Duplicate));
         }
-        Ok(Self { path: path.to_owned(), bytes, names, metadata })
+        Ok(Self { path: path.to_owned(), bytes, names, prefix: String::new(), widens: false, metadata })
+    }
+
+    /// The same file as another program may have written it: names without the prefixes of wrappers, floats of any width as `f32`.
+    pub(crate) fn foreign(self) -> Self {
+        Self { prefix: foreign::prefix(&self.names).to_string(), widens: true, ..self }
+    }
+
+    /// The changes that are made to what the file holds, for people.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        let prefix = Some(&self.prefix).filter(|prefix| !prefix.is_empty());
+        let prefix = prefix.map(|prefix| format!("{prefix} is taken off the names of all tensors"));
+        let file = SafeTensors::deserialize(&self.bytes).ok().filter(|_| self.widens);
+        let mut widened: Vec<_> = file.iter().flat_map(SafeTensors::iter).map(|(_, tensor)| tensor.dtype()).collect();
+        widened.retain(|dtype| [Dtype::F16, Dtype::BF16, Dtype::F64].contains(dtype));
+        widened.sort();
+        widened.dedup();
+        prefix.into_iter().chain(widened.into_iter().map(|dtype| format!("values of {dtype:?} become F32"))).collect()
+    }
+
+    /// The name in the file of a tensor.
+    fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// The file, byte by byte.
@@ -108,7 +138,7 @@ impl StoredFile {
     /// Number of values of a tensor, if there is one of that name.
     pub(crate) fn length(&self, name: &str) -> Option<usize> {
         let file = SafeTensors::deserialize(&self.bytes).ok()?;
-        Some(file.tensor(name).ok()?.shape().iter().product())
+        Some(file.tensor(&self.full_name(name)).ok()?.shape().iter().product())
     }
 
     /// The values of a tensor of this shape.
@@ -116,23 +146,20 @@ impl StoredFile {
     /// # Errors
     /// There is no such tensor, or it has another type or shape, or a value is no finite number.
     pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ExportError> {
-        self.find(name, shape).map_err(|problem| refuse(&self.path, name, problem))
+        self.find(name, shape).map_err(|problem| refuse(&self.path, &self.full_name(name), problem))
     }
 
     fn find(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>, TensorProblem> {
         let missing = || TensorProblem::Missing { expected: expected.to_vec() };
         let file = SafeTensors::deserialize(&self.bytes).map_err(|_| missing())?;
-        let tensor = file.tensor(name).map_err(|_| missing())?;
-        if tensor.dtype() != Dtype::F32 {
+        let tensor = file.tensor(&self.full_name(name)).map_err(|_| missing())?;
+        if tensor.dtype() != Dtype::F32 && !self.widens {
             return Err(TensorProblem::Dtype { found: tensor.dtype() });
         }
         if tensor.shape() != expected {
             return Err(TensorProblem::Shape { expected: expected.to_vec(), found: tensor.shape().to_vec() });
         }
-        let (values, _) = tensor.data().as_chunks::<4>();
-        let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        check_finite(values.iter().copied())?;
-        Ok(values)
+        widened(&tensor)
     }
 
     /// The number of classes that the last layer of `network` tells apart: the length of its bias, whose name has `prefix`
@@ -157,7 +184,7 @@ impl StoredFile {
     /// # Errors
     /// [`TensorProblem::Unexpected`] with the tensor's name.
     pub(crate) fn refuse_others(&self, expected: impl Fn(&str) -> bool) -> Result<(), ExportError> {
-        match self.names.iter().find(|name| !expected(name)) {
+        match self.names.iter().find(|name| !expected(name.get(self.prefix.len()..).unwrap_or_default())) {
             Some(name) => Err(refuse(&self.path, name, TensorProblem::Unexpected)),
             None => Ok(()),
         }

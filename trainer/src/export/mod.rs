@@ -4,6 +4,7 @@
 //! (`load_state_dict(strict=True)`), and a file of such a module's `state_dict()` loads here.
 
 mod file;
+mod foreign;
 pub mod onnx;
 
 use std::{
@@ -99,6 +100,12 @@ pub enum TensorProblem {
         /// Type found.
         found: Dtype,
     },
+    /// Its values are no floats.
+    #[error("expected dtype F32, F16, BF16 or F64, found {found:?}")]
+    NoFloats {
+        /// Type found.
+        found: Dtype,
+    },
     /// It has another shape.
     #[error("expected shape {expected:?}, found {found:?}")]
     Shape {
@@ -112,6 +119,14 @@ pub enum TensorProblem {
     Classes {
         /// Shape found.
         found: Vec<usize>,
+    },
+    /// It holds a value that no `f32` can be.
+    #[error("expected values within the range of F32, found {value:?} at index {index}")]
+    TooLarge {
+        /// Position of the first such value.
+        index: usize,
+        /// The value.
+        value: f64,
     },
     /// It holds a NaN or an infinity.
     #[error("expected finite values, found {value} at index {index}")]
@@ -163,19 +178,6 @@ pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
     load_opened(open(path)?, network)
 }
 
-/// Like [`load`], but the last layer of `description` stays as it is, and may be for other classes in the file.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_all_but_last<D: Device<f32>, M: TensorCollection<f32, D>>(
-    path: &Path,
-    network: &mut M,
-    description: &Description,
-) -> Result<BTreeMap<String, String>, ExportError> {
-    let last = description.layers.last().and_then(|layer| layer.tensors).unwrap_or_default();
-    load_chosen(open(path)?, network, |tensor| !last.contains(&tensor))
-}
-
 /// A weights file, which a checkpoint is not.
 pub(crate) fn open(path: &Path) -> Result<StoredFile, ExportError> {
     let file = StoredFile::open(path)?;
@@ -186,12 +188,54 @@ pub(crate) fn open(path: &Path) -> Result<StoredFile, ExportError> {
     Ok(file)
 }
 
+/// Weights to start from, which another program may have written: see [`StoredFile::foreign`].
+pub(crate) fn open_foreign(path: &Path) -> Result<StoredFile, ExportError> {
+    Ok(open(path)?.foreign())
+}
+
+/// Refuses weights of `network` that are packed or in 8-bit integers.
+///
+/// # Errors
+/// [`ExportError::Unsuitable`].
+pub(crate) fn check_trained(path: &Path, file: &StoredFile, network: &Description) -> Result<(), ExportError> {
+    let kinds = [
+        (network.packed_tensor, "packed ones, which infer-cli runs"),
+        (network.int8_tensor, "int8 ones, which infer-cli runs"),
+    ];
+    match kinds.into_iter().find(|(tensor, _)| file.length(tensor).is_some()) {
+        Some((_, found)) => {
+            let title = network.title;
+            let reason = format!(
+                "expected {title}'s weights as they were trained, found {found}; give the file that they were made of"
+            );
+            Err(ExportError::Unsuitable { path: path.to_owned(), reason })
+        }
+        None => Ok(()),
+    }
+}
+
 /// Like [`load`], from a file that is open already.
+///
+/// # Errors
+/// As [`load`].
 pub(crate) fn load_opened<D: Device<f32>, M: TensorCollection<f32, D>>(
     file: StoredFile,
     network: &mut M,
 ) -> Result<Metadata, ExportError> {
     load_chosen(file, network, |_| true)
+}
+
+/// Like [`load_opened`], but the last layer of `description` stays as it is, and may be for other classes in the file, or absent.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_all_but_last<D: Device<f32>, M: TensorCollection<f32, D>>(
+    file: StoredFile,
+    network: &mut M,
+    description: &Description,
+) -> Result<Metadata, ExportError> {
+    let last = description.layers.last().and_then(|layer| layer.tensors).unwrap_or_default();
+    load_chosen(file, network, |tensor| !last.contains(&tensor))
 }
 
 fn load_chosen<D: Device<f32>, M: TensorCollection<f32, D>>(
@@ -223,16 +267,7 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
 /// # Errors
 /// The file cannot be read or is not valid safetensors, or lacks the last layer of `network`.
 pub fn classes(path: &Path, network: &Description) -> Result<usize, ExportError> {
-    Ok(classes_and_metadata(path, network)?.0)
-}
-
-/// Both [`classes`] and [`metadata`], by one reading of the file.
-///
-/// # Errors
-/// As [`classes`].
-pub(crate) fn classes_and_metadata(path: &Path, network: &Description) -> Result<(usize, Metadata), ExportError> {
-    let file = open(path)?;
-    Ok((file.classes(network, "")?, file.metadata))
+    open(path)?.classes(network, "")
 }
 
 /// A network's tensors in its order.

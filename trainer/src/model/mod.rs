@@ -7,12 +7,12 @@ mod summary;
 
 use dfdx::{
     nn::TensorCollection,
-    shapes::{Const, HasShape, Shape},
+    shapes::{HasShape, Shape},
     tensor::{Gradients, OwnedTape},
     tensor_ops::ReshapeTo,
 };
 use infer_core::{
-    describe::{CLASSES, Description},
+    describe::{CLASSES, Description, Kind, Maps},
     preprocess::{PreprocessError, Resize, gray, luma, resize_bilinear, resize_channels, rgb},
 };
 
@@ -27,7 +27,7 @@ pub use summary::{Row, Summary};
 use crate::{
     data::Frame,
     device::DeviceError,
-    nn::{FeatureMaps, Logits},
+    nn::{Frozen, Logits},
     ops::{ConvDevice, Images},
     random::StepKey,
 };
@@ -110,7 +110,15 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
     ///
     /// # Errors
     /// An empty batch or inputs of another size, or the device's own.
-    fn evaluate(&self, inputs: Images<D>) -> Result<Logits<D>, ModelError>;
+    fn evaluate(&self, inputs: Images<D>) -> Result<Logits<D>, ModelError> {
+        self.evaluate_from(inputs, Frozen::default())
+    }
+
+    /// Like [`Network::evaluate`], of images or of what the frozen convolutions give.
+    ///
+    /// # Errors
+    /// As [`Network::evaluate`].
+    fn evaluate_from(&self, inputs: Images<D>, frozen: Frozen) -> Result<Logits<D>, ModelError>;
 
     /// Training: as [`Network::evaluate`] with dropout, recorded for the backward pass. What dropout drops follows from `key`.
     ///
@@ -121,7 +129,28 @@ pub trait Network<D: ConvDevice>: TensorCollection<f32, D> + Clone {
         inputs: Images<D>,
         gradients: Gradients<f32, D>,
         key: StepKey,
+    ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError> {
+        self.train_from(inputs, gradients, key, Frozen::default())
+    }
+
+    /// Like [`Network::train`], where the backward pass goes no further than to the first layer that learns.
+    ///
+    /// # Errors
+    /// As [`Network::evaluate`].
+    fn train_from(
+        &self,
+        inputs: Images<D>,
+        gradients: Gradients<f32, D>,
+        key: StepKey,
+        frozen: Frozen,
     ) -> Result<Logits<D, OwnedTape<f32, D>>, ModelError>;
+
+    /// The output of the first `layers` convolutions and of all that stands before the next layer with weights, of the sizes that
+    /// [`frozen_sizes`] tells; that of all convolutions where there are fewer.
+    ///
+    /// # Errors
+    /// As [`Network::evaluate`].
+    fn frozen_maps(&self, inputs: Images<D>, layers: usize) -> Result<Images<D>, ModelError>;
 
     /// Like [`Network::evaluate`], for inputs in the host's memory.
     ///
@@ -212,17 +241,34 @@ fn upload<D: ConvDevice, N: Network<D>>(device: &D, images: &[f32], batch: usize
     Ok(tensor)
 }
 
-/// Inputs as the layers of a network that takes `C`×`SIDE`×`SIDE` values take them.
+/// Position among the layers of `network` of the first one that learns where so many layers with weights are frozen.
+pub fn first_learning(network: &Description, frozen: usize) -> usize {
+    let mut weighted = network.layers.iter().enumerate().filter(|(_, layer)| layer.tensors.is_some());
+    weighted.nth(frozen).filter(|_| frozen > 0).map_or(0, |(position, _)| position)
+}
+
+/// Sizes of what so many frozen layers of `network` give, as far as they are convolutions: see [`Network::frozen_maps`].
+pub fn frozen_sizes(network: &Description, frozen: usize) -> Maps {
+    let mut behind = network.layers.iter().skip(first_learning(network, frozen));
+    let linear = || network.layers.iter().find(|layer| matches!(layer.kind, Kind::Linear { .. }));
+    let next = behind.next().filter(|layer| matches!(layer.kind, Kind::Conv { .. })).or_else(linear);
+    next.map_or(network.input(), |layer| layer.input)
+}
+
+/// Inputs of `network` in their sizes, or what its frozen convolutions give.
 #[doc(hidden)]
-pub fn typed<const C: usize, const SIDE: usize, D: ConvDevice>(
+pub fn checked<D: ConvDevice>(
     inputs: Images<D>,
-) -> Result<FeatureMaps<C, SIDE, D>, ModelError> {
+    network: &Description,
+    frozen: Frozen,
+) -> Result<Images<D>, ModelError> {
     let batch = inputs.shape().0;
     if batch == 0 {
         return Err(ModelError::EmptyBatch);
     }
-    ModelError::length("a batch of images", batch.saturating_mul(C * SIDE * SIDE), inputs.shape().num_elements())?;
-    inputs.try_reshape_like(&(batch, Const, Const, Const)).map_err(ModelError::device)
+    let sizes = if frozen.computed { frozen_sizes(network, frozen.layers) } else { network.input() };
+    ModelError::length("a batch of images", batch.saturating_mul(sizes.values()), inputs.shape().num_elements())?;
+    inputs.try_reshape_like(&(batch, sizes.channels, sizes.side, sizes.side)).map_err(ModelError::device)
 }
 
 /// [`Network::preprocess`] for a network that takes `C`×`SIDE`×`SIDE` values.

@@ -41,17 +41,17 @@
 /// ```
 #[macro_export]
 macro_rules! network {
-    // Where it begins. Each layer's step of the forward pass goes by the names `network`, `x` and `key`.
+    // Where it begins. Each layer's step of the forward pass goes by the names `network`, `x`, `key` and `frozen`.
     ($(#[$doc:meta])* $name:ident $id:literal: $channels:literal x $side:literal; $($list:tt)*) => {
-        $crate::network! { @maps [$(#[$doc])* $name] [network x key] [0] [0] {} {} $($list)* }
+        $crate::network! { @maps [$(#[$doc])* $name] [network x key frozen] [0] [0] {} {} $($list)* }
     };
 
     // A convolution and the max pool behind it.
-    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+    (@maps $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
         $layer:ident $($prefix:literal)?: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?
         $(, groups $groups:tt)?; $pool:ident: max_pool kernel $window:tt, stride $step:tt $(, $dropout:ident)?; $($rest:tt)*
     ) => {
-        $crate::network! { @maps $head [$network $x $key] [$i + 1 + 1] $dropouts
+        $crate::network! { @maps $head [$network $x $key $frozen] [$i + 1 + 1] $dropouts
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Conv2d<
                 { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels }, { LAYERS[$i].kernel() }, { LAYERS[$i].stride() },
                 { LAYERS[$i].padding() }, { LAYERS[$i].input.side }, { LAYERS[$i].output.side }, D, E,
@@ -62,11 +62,11 @@ macro_rules! network {
     };
 
     // A convolution.
-    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+    (@maps $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
         $layer:ident $($prefix:literal)?: conv $outputs:tt, kernel $kernel:tt $(, stride $stride:tt)? $(, padding $padding:tt)?
         $(, groups $groups:tt)?; $($rest:tt)*
     ) => {
-        $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts
+        $crate::network! { @maps $head [$network $x $key $frozen] [$i + 1] $dropouts
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Conv2d<
                 { LAYERS[$i].input.channels }, { LAYERS[$i].output.channels }, { LAYERS[$i].kernel() }, { LAYERS[$i].stride() },
                 { LAYERS[$i].padding() }, { LAYERS[$i].input.side }, { LAYERS[$i].output.side }, D, E,
@@ -77,38 +77,39 @@ macro_rules! network {
     };
 
     // Local response normalisation.
-    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
+    (@maps $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
         $layer:ident: local_response_norm; $($rest:tt)*
     ) => {
-        $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts $fields
+        $crate::network! { @maps $head [$network $x $key $frozen] [$i + 1] $dropouts $fields
             { $($steps)* let $x = $x.local_response_norm()?; }
             $($rest)* }
     };
 
     // A max pool that no convolution stands before.
-    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
+    (@maps $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
         $layer:ident: max_pool kernel $kernel:tt, stride $stride:tt $(, $dropout:ident)?; $($rest:tt)*
     ) => {
-        $crate::network! { @maps $head [$network $x $key] [$i + 1] $dropouts $fields
+        $crate::network! { @maps $head [$network $x $key $frozen] [$i + 1] $dropouts $fields
             { $($steps)* let $x = $x.pool(<$crate::network!(@pool $i)>::default())?; }
             $($rest)* }
     };
 
-    // The first linear layer: behind maps, their values in a row.
-    (@maps $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt $fields:tt {$($steps:tt)*}
+    // The first linear layer: behind maps, their values in a row. What was computed so far is the network's tower.
+    (@maps $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt $fields:tt $steps:tt
         $layer:ident $($prefix:literal)?: linear $($rest:tt)*
     ) => {
-        $crate::network! { @vectors $head [$network $x $key] [$i] $dropouts $fields
-            { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(
+        $crate::network! { @vectors [$head [$i] $steps] [$network $x $key $frozen] [$i] $dropouts $fields
+            { let $x = $crate::dfdx::nn::Module::try_forward(
                 &$crate::nn::Flatten::<
                     { LAYERS[$i].input.channels }, { LAYERS[$i].input.side }, { LAYERS[$i].input.values() },
                 >, $x.try_forward()?)?;
-                let $x = $crate::nn::DropHalf::<0>.try_forward($x, $key.filter(|key| key.drop_features || DESCRIPTION.drops_features()))?; }
+                let $x = $crate::network!(@unrecorded $i < $frozen, $x, $crate::nn::DropHalf::<0>
+                    .try_forward($x, $key.filter(|key| key.drop_features || DESCRIPTION.drops_features()))?); }
             $layer $($prefix)?: linear $($rest)* }
     };
 
     // The last linear layer.
-    (@vectors [$(#[$doc:meta])* $name:ident] [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt
+    (@vectors [[$(#[$doc:meta])* $name:ident] [$first:expr] {$($tower:tt)*}] [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt
         {$($field:ident [$($named:literal)?]: $type:ty,)*} {$($steps:tt)*} $layer:ident $($prefix:literal)?: linear $classes:tt classes;
     ) => {
         $(#[$doc])*
@@ -126,14 +127,37 @@ macro_rules! network {
             ///
             /// # Errors
             /// The device's own, as running out of memory.
-            #[allow(clippy::needless_pass_by_value, unused_variables, reason = "not every network has dropout")]
             pub fn try_forward<T: $crate::dfdx::tensor::Tape<f32, D>>(
                 &self,
                 images: $crate::nn::FeatureMaps<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }, D, T>,
                 key: Option<$crate::random::StepKey>,
             ) -> Result<$crate::nn::Logits<D, T>, D::Err> {
-                let ($network, $key) = (self, key);
-                let $x = $crate::nn::Tower::new(images)?;
+                self.linear_layers(self.tower($crate::nn::Tower::new(images)?)?, key, 0)
+            }
+
+            /// The convolutions and all that stands between them.
+            #[allow(unused_variables, reason = "not every network has convolutions")]
+            fn tower<T: $crate::dfdx::tensor::Tape<f32, D>>(
+                &self,
+                $x: $crate::nn::Tower<{ LAYERS[0].input.channels }, { LAYERS[0].input.side }, D, T>,
+            ) -> Result<
+                $crate::nn::Tower<{ LAYERS[$first].input.channels }, { LAYERS[$first].input.side }, D, T>,
+                D::Err,
+            > {
+                let $network = self;
+                $($tower)*
+                Ok($x)
+            }
+
+            /// The logits, given what stands before the first linear layer; `frozen` is the first layer that learns.
+            #[allow(clippy::needless_pass_by_value, unused_variables, reason = "not every network has dropout")]
+            fn linear_layers<T: $crate::dfdx::tensor::Tape<f32, D>>(
+                &self,
+                $x: $crate::nn::Tower<{ LAYERS[$first].input.channels }, { LAYERS[$first].input.side }, D, T>,
+                $key: Option<$crate::random::StepKey>,
+                $frozen: usize,
+            ) -> Result<$crate::nn::Logits<D, T>, D::Err> {
+                let $network = self;
                 $($steps)*
                 $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)
             }
@@ -159,24 +183,45 @@ macro_rules! network {
                 self.$layer.classes()
             }
 
-            fn evaluate(
+            fn evaluate_from(
                 &self,
                 inputs: $crate::ops::Images<D>,
+                frozen: $crate::nn::Frozen,
             ) -> Result<$crate::nn::Logits<D>, $crate::model::ModelError> {
-                self.try_forward($crate::model::typed(inputs)?, None).map_err($crate::model::ModelError::device)
+                let inputs = $crate::model::checked(inputs, &DESCRIPTION, frozen)?;
+                let logits = self
+                    .tower($crate::nn::Tower::frozen(inputs, frozen))
+                    .and_then(|tower| self.linear_layers(tower, None, 0));
+                logits.map_err($crate::model::ModelError::device)
             }
 
-            fn train(
+            fn train_from(
                 &self,
                 inputs: $crate::ops::Images<D>,
                 gradients: $crate::dfdx::tensor::Gradients<f32, D>,
                 key: $crate::random::StepKey,
+                frozen: $crate::nn::Frozen,
             ) -> Result<
                 $crate::nn::Logits<D, $crate::dfdx::tensor::OwnedTape<f32, D>>,
                 $crate::model::ModelError,
             > {
-                let images = $crate::dfdx::tensor::Trace::traced($crate::model::typed(inputs)?, gradients);
-                self.try_forward(images, Some(key)).map_err($crate::model::ModelError::device)
+                let inputs = $crate::model::checked(inputs, &DESCRIPTION, frozen)?;
+                let inputs = $crate::dfdx::tensor::Trace::traced(inputs, gradients);
+                let first = $crate::model::first_learning(&DESCRIPTION, frozen.layers);
+                let logits = self
+                    .tower($crate::nn::Tower::frozen(inputs, frozen))
+                    .and_then(|tower| self.linear_layers(tower, Some(key), first));
+                logits.map_err($crate::model::ModelError::device)
+            }
+
+            fn frozen_maps(
+                &self,
+                inputs: $crate::ops::Images<D>,
+                layers: usize,
+            ) -> Result<$crate::ops::Images<D>, $crate::model::ModelError> {
+                let inputs = $crate::model::checked(inputs, &DESCRIPTION, $crate::nn::Frozen::default())?;
+                let maps = self.tower($crate::nn::Tower::front(inputs, layers)).and_then($crate::nn::Tower::maps);
+                maps.map_err($crate::model::ModelError::device)
             }
 
             fn preprocess(
@@ -203,41 +248,55 @@ macro_rules! network {
     };
 
     // A linear layer with dropout.
-    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] [$dropouts:expr] {$($fields:tt)*} {$($steps:tt)*}
+    (@vectors $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] [$dropouts:expr] {$($fields:tt)*} {$($steps:tt)*}
         $layer:ident $($prefix:literal)?: linear $outputs:tt, dropout; $($rest:tt)*
     ) => {
-        $crate::network! { @vectors $head [$network $x $key] [$i + 1] [$dropouts + 1]
+        $crate::network! { @vectors $head [$network $x $key $frozen] [$i + 1] [$dropouts + 1]
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
             >, }
             { $($steps)*
-                let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?;
-                let $x = $crate::nn::DropHalf::<{ $dropouts + 1 }>.try_forward($x, $key)?; }
+                let $x = $crate::network!(@unrecorded $i < $frozen, $x, {
+                    let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?;
+                    $crate::nn::DropHalf::<{ $dropouts + 1 }>.try_forward($x, $key)?
+                }); }
             $($rest)* }
     };
 
     // The first factor of a linear layer: without ReLU.
-    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+    (@vectors $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
         $layer:ident $($prefix:literal)?: linear $outputs:tt, no relu; $($rest:tt)*
     ) => {
-        $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
+        $crate::network! { @vectors $head [$network $x $key $frozen] [$i + 1] $dropouts
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
             >, }
-            { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?; }
+            { $($steps)* let $x = $crate::network!(@unrecorded $i < $frozen, $x,
+                $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?); }
             $($rest)* }
     };
 
     // A linear layer.
-    (@vectors $head:tt [$network:ident $x:ident $key:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
+    (@vectors $head:tt [$network:ident $x:ident $key:ident $frozen:ident] [$i:expr] $dropouts:tt {$($fields:tt)*} {$($steps:tt)*}
         $layer:ident $($prefix:literal)?: linear $outputs:tt; $($rest:tt)*
     ) => {
-        $crate::network! { @vectors $head [$network $x $key] [$i + 1] $dropouts
+        $crate::network! { @vectors $head [$network $x $key $frozen] [$i + 1] $dropouts
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
                 { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
             >, }
-            { $($steps)* let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?; }
+            { $($steps)* let $x = $crate::network!(@unrecorded $i < $frozen, $x,
+                $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?); }
             $($rest)* }
+    };
+
+    // A step that is not recorded for the backward pass where its layer is frozen.
+    (@unrecorded $frozen:expr, $x:ident, $step:expr) => {
+        if $frozen {
+            let ($x, tape) = $crate::dfdx::tensor::SplitTape::split_tape($x);
+            $crate::dfdx::tensor::PutTape::put_tape($step, tape)
+        } else {
+            $step
+        }
     };
 
     // Beginning of the names of a layer's tensors: the one of the list, or its own.

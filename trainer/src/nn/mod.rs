@@ -21,7 +21,7 @@ pub use dropout::DropHalf;
 pub use flatten::Flatten;
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
-pub use tower::Tower;
+pub use tower::{Frozen, Tower};
 
 /// A batch of square feature maps: batch × `C` channels × `SIDE` × `SIDE`.
 pub type FeatureMaps<const C: usize, const SIDE: usize, D, T = NoneTape> =

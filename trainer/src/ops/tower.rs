@@ -2,7 +2,7 @@
 
 use dfdx::{
     shapes::HasShape,
-    tensor::{Tape, Tensor},
+    tensor::{NoneTape, SplitTape, Tape, Tensor},
 };
 
 use super::{Conv2d, ConvDevice, ConvOptions, Images, MaxPool2d, ShapeError, Window};
@@ -82,6 +82,12 @@ impl<D: ConvDevice, T: Tape<f32, D>> Tower<D, T> {
     /// The output: the input where there is no stage.
     pub(crate) fn maps(self) -> Result<Images<D, T>, D::Err> {
         if self.stages.is_empty() { Ok(self.input) } else { D::tower(self) }
+    }
+
+    /// The tower without its tape, and the tape.
+    pub(crate) fn split_tape(self) -> (Tower<D, NoneTape>, T) {
+        let (input, tape) = self.input.split_tape();
+        (Tower { input, stages: self.stages, input_gradient: self.input_gradient, output: self.output }, tape)
     }
 
     /// Each convolution and pooling as an operation of the device's own.

@@ -31,8 +31,16 @@ pub use self::{
 pub struct Optimiser<D: OptimiserDevice, Y: OptimiserState<D> = <D as OptimiserDevice>::State> {
     options: OptimiserOptions,
     steps: u64,
-    tensors: Vec<(String, Y)>,
+    tensors: Vec<Learner<Y>>,
     device: PhantomData<D>,
+}
+
+/// A tensor by its name, and how it learns.
+#[derive(Debug)]
+struct Learner<Y> {
+    name: String,
+    /// Its state, and the factor of the learning rate; none of a frozen tensor, which does not change.
+    state: Option<(Y, f64)>,
 }
 
 impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
@@ -42,16 +50,30 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
     /// # Errors
     /// The device's own.
     pub fn new<M: TensorCollection<f32, D>>(module: &mut M, options: OptimiserOptions) -> Result<Self, D::Err> {
+        Self::with_rates(module, options, |_| Some(1.0))
+    }
+
+    /// Like [`Optimiser::new`], with a factor of the learning rate for each tensor by its name. Where `rate` gives none, the tensor
+    /// is frozen: it has no state, no step changes it, and its gradient counts for nothing.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn with_rates<M: TensorCollection<f32, D>>(
+        module: &mut M,
+        options: OptimiserOptions,
+        rate: impl Fn(&str) -> Option<f64>,
+    ) -> Result<Self, D::Err> {
         let mut tensors = Vec::new();
         visit(module, |name, tensor| {
-            tensors.push((name, tensor.state(&options)?));
+            let state = rate(&name).map(|rate| Ok((tensor.state(&options)?, rate))).transpose()?;
+            tensors.push(Learner { name, state });
             Ok(())
         })?;
         Ok(Self { options, steps: 0, tensors, device: PhantomData })
     }
 
     /// Changes the weights of `module` by `gradients`, which are zero afterwards. Returns the gradients' L2 norm before clipping;
-    /// none of a module without tensors.
+    /// none of a module without tensors that learn.
     ///
     /// # Errors
     /// The device's own.
@@ -67,11 +89,11 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
             None => None,
         };
         self.steps += 1;
-        let update = Update::new(&self.options, self.steps, learning_rate);
         let count = self.tensors.len();
-        let mut states = self.tensors.iter_mut();
+        let mut learners = self.tensors.iter_mut();
         visit::<D, Y, M>(module, |_, tensor| {
-            let Some((_, state)) = states.next() else { return Ok(()) };
+            let Some((state, rate)) = learners.next().and_then(|learner| learner.state.as_mut()) else { return Ok(()) };
+            let update = Update::new(&self.options, self.steps, learning_rate * *rate);
             let so_far = norm.take().map_or_else(|| tensor.norm(state, count), Ok)?;
             let so_far = norm.insert(so_far);
             let norm = if clip.is_some() { NormUse::Clip(&*so_far) } else { NormUse::Measure(so_far) };
@@ -83,17 +105,18 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         Ok(norm)
     }
 
-    /// The norm of the gradients of `module`'s tensors, and the factor that makes it `largest` at most; none where there are
-    /// no tensors.
+    /// The norm of the gradients of `module`'s tensors that learn, and the factor that makes it `largest` at most; none where there
+    /// are no such tensors.
     fn norm<M: TensorCollection<f32, D>>(
         &self,
         module: &mut M,
         gradients: &mut Gradients<f32, D>,
         largest: f64,
     ) -> Result<Option<Y::Norm>, D::Err> {
-        let Some((_, state)) = self.tensors.first() else { return Ok(None) };
         let mut norm = None;
+        let mut learners = self.tensors.iter();
         visit::<D, Y, M>(module, |_, tensor| {
+            let Some((state, _)) = learners.next().and_then(|learner| learner.state.as_ref()) else { return Ok(()) };
             let so_far = norm.take().map_or_else(|| tensor.norm(state, self.tensors.len()), Ok)?;
             tensor.add_to(norm.insert(so_far), gradients)
         })?;
@@ -108,10 +131,13 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         self.steps
     }
 
-    /// A part of what is remembered, by the names of the module's tensors in their order; nothing where the options do
+    /// A part of what is remembered, by the names of the module's tensors that learn in their order; nothing where the options do
     /// not need it.
     pub fn part(&self, part: StatePart) -> impl Iterator<Item = (&str, Cow<'_, [f32]>)> {
-        self.tensors.iter().filter_map(move |(name, state)| Some((name.as_str(), state.part(part)?)))
+        self.tensors.iter().filter_map(move |Learner { name, state }| {
+            let (state, _) = state.as_ref()?;
+            Some((name.as_str(), state.part(part)?))
+        })
     }
 
     /// Goes on where another optimiser of the same options and module was after `steps` steps. `take` gives the values
@@ -125,8 +151,10 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         mut take: impl FnMut(StatePart, &str) -> Result<Vec<f32>, E>,
     ) -> Result<(), E> {
         for part in StatePart::ALL.into_iter().filter(|part| part.is_kept(&self.options)) {
-            for (name, state) in &mut self.tensors {
-                state.set_part(part, take(part, name)?)?;
+            for Learner { name, state } in &mut self.tensors {
+                if let Some((state, _)) = state {
+                    state.set_part(part, take(part, name)?)?;
+                }
             }
         }
         self.steps = steps;
@@ -142,9 +170,10 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
             return Ok(None);
         }
         let mut averaged = module.clone();
-        let mut states = self.tensors.iter();
+        let mut learners = self.tensors.iter();
         visit::<D, Y, M>(&mut averaged, |_, tensor| {
-            if let Some(values) = states.next().and_then(|(_, state)| state.part(StatePart::Average)) {
+            let state = learners.next().and_then(|learner| learner.state.as_ref());
+            if let Some(values) = state.and_then(|(state, _)| state.part(StatePart::Average)) {
                 tensor.copy_from(&values);
             }
             Ok(())

@@ -106,7 +106,7 @@ impl Checkpoint {
             weights.insert(name.clone(), values(WEIGHTS, name)?);
         }
         export::set(network, weights);
-        let mut optimiser = Optimiser::new(network, options.optimiser.clone()).map_err(TrainError::device)?;
+        let mut optimiser = options.optimiser_of(network).map_err(TrainError::device)?;
         optimiser.restore(self.state.total_steps, |part, name| values(part.name(), name).map_err(Restore::Values))?;
         Ok(optimiser)
     }
@@ -169,12 +169,14 @@ pub(super) fn settle<D: OptimiserDevice + ConvDevice, N: Network<D>>(
     let folder = run.join(FOLDER);
     let path = folder.join(format!("epoch-{:05}-step-{:07}.safetensors", state.epoch, state.step));
     let mut tensors = export::tensors(network);
-    let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape.clone()).collect();
+    let shapes: HashMap<String, Vec<usize>> =
+        tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
     let weights = tensors.len();
     for part in StatePart::ALL {
-        for ((name, values), shape) in optimiser.part(part).zip(&shapes) {
+        for (name, values) in optimiser.part(part) {
             let values = values.into_owned().into();
-            tensors.push(StoredTensor { name: tensor_name(part.name(), name), shape: shape.clone(), values });
+            let shape = shapes.get(name).cloned().unwrap_or_default();
+            tensors.push(StoredTensor { name: tensor_name(part.name(), name), shape, values });
         }
     }
     let json = |value: serde_json::Result<String>| {

@@ -10,7 +10,10 @@ use image_files::preprocessing::{Normalisation, Preprocessing};
 use infer_core::preprocess::Resize;
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{Course, Schedule};
+use super::{
+    schedule::{Course, Schedule},
+    transfer::{ClassWeights, Freeze},
+};
 use crate::{
     data::{
         DataFile,
@@ -40,6 +43,12 @@ pub struct Options {
     pub batch_size: usize,
     /// The optimiser's step size.
     pub learning_rate: f64,
+    /// Step size of the last layer, where it has one of its own.
+    pub head_learning_rate: Option<f64>,
+    /// Layers that keep their weights; none where absent.
+    pub freeze: Option<Freeze>,
+    /// Weights of the classes in the loss.
+    pub class_weights: ClassWeights,
     /// Learning rate schedule.
     pub schedule: Schedule,
     /// Optimiser.
@@ -67,6 +76,8 @@ pub struct Options {
     pub seed: u64,
     /// Training images held out to choose the best epoch by.
     pub validation: usize,
+    /// Whether the same share of each class is held out.
+    pub stratify: bool,
     /// The most training images to learn from; all where absent.
     pub train_limit: Option<usize>,
     /// The most test images to measure by, from the first one on; all where absent.
@@ -81,6 +92,9 @@ impl Default for Options {
             initialisation: Initialisation::default(),
             batch_size: 256,
             learning_rate: 0.001,
+            head_learning_rate: None,
+            freeze: None,
+            class_weights: ClassWeights::Equal,
             schedule: Schedule::default(),
             optimiser: OptimiserOptions::default(),
             label_smoothing: 0.0,
@@ -94,6 +108,7 @@ impl Default for Options {
             patience: None,
             seed: 0,
             validation: 6000,
+            stratify: false,
             train_limit: None,
             test_limit: None,
         }

@@ -35,6 +35,12 @@ pub fn test_positions(dataset: &Dataset, limit: Option<usize>) -> Vec<usize> {
     (0..dataset.test.len().min(limit.unwrap_or(usize::MAX))).collect()
 }
 
+/// A weight of each class in the loss, where the options ask for weights: see [`ClassWeights::of`](super::transfer::ClassWeights::of).
+pub(super) fn class_weights(dataset: &Dataset, split: &Split, options: &Options) -> Option<Vec<f32>> {
+    let labels = split.train.iter().filter_map(|position| dataset.train.labels().get(*position).copied());
+    options.class_weights.of(labels, dataset.train.classes())
+}
+
 pub(super) fn split(dataset: &Dataset, options: &Options) -> Result<Split, TrainError> {
     let images = dataset.train.len();
     if let Some(given) = dataset.validation {
@@ -44,6 +50,7 @@ pub(super) fn split(dataset: &Dataset, options: &Options) -> Result<Split, Train
             .map(|split| Split { validation: (learnt..images).collect(), ..split })
             .ok_or(TrainError::NothingToTrain { images, validation: given });
     }
-    Split::new(images, options.validation, options.train_limit, options.seed)
+    let labels = Some(dataset.train.labels()).filter(|_| options.stratify);
+    Split::stratified(images, labels, options.validation, options.train_limit, options.seed)
         .ok_or(TrainError::NothingToTrain { images, validation: options.validation })
 }

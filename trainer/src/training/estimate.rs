@@ -7,13 +7,14 @@ use dfdx::{nn::ZeroGrads, tensor_ops::Backward};
 use super::{
     config::{ImageCounts, Options},
     device::TrainDevice,
-    division::split,
+    division::{class_weights, split},
     error::TrainError,
+    frozen::{FrozenMaps, bytes_of_frozen},
     loss::cross_entropy,
     prepare::Preparation,
     progress::TRAINING_WORK,
 };
-use crate::{data::Dataset, model::Network, random::StepKey};
+use crate::{data::Dataset, model::Network, nn::Frozen, random::StepKey};
 
 /// Images of the trial: what one takes depends little on how many there are.
 const MOST_IMAGES: usize = 64;
@@ -22,6 +23,7 @@ const MOST_IMAGES: usize = 64;
 const LONG: Duration = Duration::from_secs(1);
 
 /// Estimated duration of a run of `network` with these options on this device: one step is tried, of which nothing is kept.
+/// `frozen_bytes` is what the outputs of frozen convolutions may take in memory.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -31,24 +33,39 @@ pub fn estimate<D: TrainDevice, N: Network<D>>(
     options: &Options,
     images: ImageCounts,
     network: &N,
+    frozen_bytes: u64,
 ) -> Result<Duration, TrainError> {
     let split = split(dataset, options)?;
+    let weights = class_weights(dataset, &split, options);
     let count = options.batch_size.min(MOST_IMAGES).min(split.train.len());
+    let positions = split.train.get(..count).unwrap_or_default();
+    let all = images.train + images.validation + images.test;
+    let kept = bytes_of_frozen(N::DESCRIPTION, options, all).is_some_and(|bytes| bytes <= frozen_bytes);
+    let layers = options.frozen(N::DESCRIPTION);
+    let started = Instant::now();
+    let maps = kept.then(|| FrozenMaps::compute(network, options, &dataset.train, positions, |_| Ok(())));
+    let maps = maps.transpose()?;
+    let once = started.elapsed();
     let trial = || -> Result<Duration, TrainError> {
         let started = Instant::now();
-        let way = device.way().map_err(TrainError::device)?;
         let Options { seed, drop_features, .. } = *options;
-        let preprocessing = options.preprocessing();
-        let augmentation = options.augmentation_of(1).map(|augmentation| (augmentation, seed, 1));
-        let preparation = Preparation::<D> { way, data: &dataset.train, preprocessing, augmentation };
-        let positions = split.train.get(..count).unwrap_or_default();
         let labels: Vec<u16> = positions.iter().filter_map(|at| dataset.train.labels().get(*at).copied()).collect();
-        let prepared = preparation.batch::<N>(positions)?;
-        let inputs = device.inputs(prepared, count, N::DESCRIPTION.input()).map_err(TrainError::device)?;
+        let inputs = match &maps {
+            Some(maps) => maps.upload(device, &maps.batch(positions))?,
+            None => {
+                let way = device.way().map_err(TrainError::device)?;
+                let preprocessing = options.preprocessing();
+                let augmentation = options.augmentation_of(1).map(|augmentation| (augmentation, seed, 1));
+                let preparation = Preparation::<D> { way, data: &dataset.train, preprocessing, augmentation };
+                let prepared = preparation.batch::<N>(positions)?;
+                device.inputs(prepared, count, N::DESCRIPTION.input()).map_err(TrainError::device)?
+            }
+        };
         let gradients = network.try_alloc_grads().map_err(TrainError::device)?;
         let key = StepKey { seed, epoch: 1, step: 1, drop_features };
-        let logits = network.train(inputs, gradients, key)?;
-        let loss = cross_entropy(device, logits, &labels, dataset.train.classes(), options.label_smoothing);
+        let logits = network.train_from(inputs, gradients, key, Frozen { layers, computed: kept })?;
+        let (classes, smoothing) = (dataset.train.classes(), options.label_smoothing);
+        let loss = cross_entropy(device, logits, &labels, classes, smoothing, weights.as_deref());
         loss.and_then(|loss| loss.try_backward()).map_err(TrainError::device)?;
         device.check()?;
         Ok(started.elapsed())
@@ -57,5 +74,6 @@ pub fn estimate<D: TrainDevice, N: Network<D>>(
     let time = if first > LONG { first } else { trial()? };
     let work = images.train as u64 * TRAINING_WORK + (images.validation + images.test) as u64;
     let trials = work as f64 / (TRAINING_WORK * count.max(1) as u64) as f64 * options.epochs as f64;
-    Ok(Duration::try_from_secs_f64(trials * time.as_secs_f64()).unwrap_or(Duration::MAX))
+    let once = if kept { once.as_secs_f64() * all as f64 / count.max(1) as f64 } else { 0.0 };
+    Ok(Duration::try_from_secs_f64(once + trials * time.as_secs_f64()).unwrap_or(Duration::MAX))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     calibration::Calibration,
     error::TrainError,
+    frozen::FrozenMaps,
     metrics::{Scores, Tally, judge},
     prepare::Preparation,
 };
@@ -15,6 +16,7 @@ use crate::{
     data::{LabelledImages, loader},
     inputs::InputDevice,
     model::Network,
+    nn::Frozen,
     ops::Images,
 };
 
@@ -79,6 +81,16 @@ impl Examination {
         self.mistakes.truncate(MISTAKES);
     }
 
+    /// Adds the images that follow at `positions` those that were added, given the logits of all of them.
+    fn add_batch(&mut self, positions: &[usize], labels: &[u16], logits: &[f32], classes: usize) {
+        let outputs = (logits.len() / labels.len().max(1)).max(1);
+        let before = self.tally.images() as usize;
+        let positions = positions.iter().skip(before);
+        for ((logits, &label), &position) in logits.chunks_exact(outputs).zip(labels).zip(positions) {
+            self.add(position, label, logits, classes);
+        }
+    }
+
     /// Remembers an image for its class and the class that it is taken for, if it is among the least sure of them.
     fn add_example(&mut self, example: Mistake) {
         let pair = |other: &Mistake| (other.label, other.predicted);
@@ -141,7 +153,6 @@ pub fn evaluate_by<D: InputDevice, N: Network<D>, E: From<TrainError> + Send>(
 ) -> Result<Examination, E> {
     let ImageSet { data, positions, batch_size, preprocessing, mirrored } = *images;
     let mut examination = Examination::default();
-    let mut left = positions.iter();
     let way = device.way().map_err(TrainError::device)?;
     let preparation = Preparation::<D> { way, data, preprocessing, augmentation: None };
     let prepare = |positions: &[usize]| -> Result<_, E> {
@@ -158,11 +169,30 @@ pub fn evaluate_by<D: InputDevice, N: Network<D>, E: From<TrainError> + Send>(
             let mirrored = logits_of(mirror)?;
             found.iter_mut().zip(mirrored).for_each(|(logit, mirrored)| *logit = 0.5 * (*logit + mirrored));
         }
-        let classes = (found.len() / count.max(1)).max(1);
-        for ((logits, label), &position) in found.chunks_exact(classes).zip(batch.labels).zip(left.by_ref()) {
-            examination.add(position, label, logits, data.classes());
-        }
+        examination.add_batch(positions, &batch.labels, &found, data.classes());
         progress(count, examination.tally.scores())
+    })?;
+    Ok(examination)
+}
+
+/// Like [`evaluate`], given what the frozen convolutions of the network give for the images, `layers` of them.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(super) fn evaluate_frozen<D: InputDevice, N: Network<D>>(
+    network: &N,
+    images: &ImageSet<'_>,
+    (maps, layers): (&FrozenMaps, usize),
+    mut progress: impl FnMut(usize, Scores) -> Result<(), TrainError>,
+) -> Result<Examination, TrainError> {
+    let ImageSet { data, positions, batch_size, .. } = *images;
+    let mut examination = Examination::default();
+    let prepare = |positions: &[usize]| Ok(maps.batch(positions));
+    loader::for_each_batch(data, positions, batch_size, prepare, |batch| {
+        let inputs = maps.upload(network.device(), &batch.images)?;
+        let found = network.evaluate_from(inputs, Frozen { layers, computed: true })?.as_vec();
+        examination.add_batch(positions, &batch.labels, &found, data.classes());
+        progress(batch.labels.len(), examination.tally.scores())
     })?;
     Ok(examination)
 }

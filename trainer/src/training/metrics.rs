@@ -10,7 +10,7 @@ use reporting::{
 use serde::{Deserialize, Serialize};
 
 /// Mean loss and accuracy over some images.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Mean cross-entropy in nats.
     pub loss: f64,

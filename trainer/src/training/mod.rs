@@ -13,6 +13,7 @@ pub mod epoch_table;
 mod error;
 mod estimate;
 pub mod evaluate;
+mod frozen;
 pub mod interrupt;
 pub mod introduction;
 mod lock;
@@ -27,6 +28,7 @@ pub mod schedule;
 pub mod start;
 pub mod state;
 pub mod steps;
+pub mod transfer;
 mod verdict;
 
 use self::{checkpoint::Checkpoint, run::Run};
@@ -35,6 +37,7 @@ pub use self::{
     division::{image_counts, normalisation, test_positions},
     error::{CheckpointError, OutputError, TrainError},
     estimate::estimate,
+    frozen::{MOST_BYTES, bytes_of_frozen},
     run::{Outcome, Setting},
     verdict::Verdict,
 };

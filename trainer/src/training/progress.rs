@@ -33,6 +33,8 @@ pub(super) const TRAINING_WORK: u64 = 3;
 /// Phase of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Computing what frozen layers give for all images, before the first epoch.
+    Frozen,
     /// Learning from the training images.
     Train,
     /// Measuring by the held-out images.
@@ -44,6 +46,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Self::Frozen => "frozen layers",
             Self::Train => "training",
             Self::Validate => "validation",
             Self::Test => "test",
@@ -221,7 +224,13 @@ impl Observer for Progress {
     fn phase(&mut self, epoch: usize, phase: Phase, images: usize) {
         // What was learnt of an epoch that is only left to be measured belongs to no pass.
         let before = if phase == Phase::Train { self.images_before } else { 0 };
-        self.images_before = 0;
+        if phase != Phase::Frozen {
+            self.images_before = 0;
+        }
+        if self.pass.phase == Phase::Frozen {
+            // The time left follows from the epochs alone.
+            self.started = Instant::now();
+        }
         self.pass = Pass { epoch, phase, images, done: before, before, started: Instant::now() };
         if let Some(bar) = &self.bar {
             bar.set_prefix(self.title());
@@ -234,9 +243,16 @@ impl Observer for Progress {
         self.pass.done += images;
         self.work_done += images as u64
             * match self.pass.phase {
+                Phase::Frozen => 0,
                 Phase::Train => TRAINING_WORK,
                 Phase::Validate | Phase::Test => 1,
             };
+        if self.pass.phase == Phase::Frozen {
+            if let Some(bar) = &self.bar {
+                bar.set_message(self.count());
+            }
+            return;
+        }
         let (count, description, left) = (self.count(), self.describe(scores), self.time_left());
         if let Some(bar) = &self.bar {
             self.seconds_left.store(left.as_secs(), Ordering::Relaxed);

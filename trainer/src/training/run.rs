@@ -3,6 +3,7 @@
 use std::{
     mem,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,9 +18,10 @@ use super::{
     checkpoint::Checkpoint,
     config::Options,
     device::TrainDevice,
-    division::{image_counts, split, test_positions},
+    division::{class_weights, image_counts, split, test_positions},
     error::TrainError,
-    evaluate::{Examination, ImageSet, evaluate},
+    evaluate::{Examination, ImageSet, evaluate, evaluate_frozen},
+    frozen::{FrozenMaps, bytes_of_frozen},
     interrupt::Interrupt,
     loss::cross_entropy,
     metrics::{EpochMetrics, Scores, Tally},
@@ -35,7 +37,8 @@ use crate::{
         loader::{self, Batch, Split},
     },
     model::Network,
-    nn::Logits,
+    nn::{Frozen, Logits},
+    ops::Images,
     optimiser::{GradientNorm, Optimiser, OptimiserDevice, OptimiserState},
     random::StepKey,
     times::Times,
@@ -68,6 +71,8 @@ pub struct Setting<'a, D> {
     pub observer: &'a mut dyn Observer,
     /// Interrupt that asks it to end.
     pub interrupt: Interrupt,
+    /// Bytes that what frozen convolutions give may take in memory: see [`bytes_of_frozen`]. It changes no result.
+    pub frozen_bytes: u64,
 }
 
 /// A step that the device has been given, and whose results nobody has read yet.
@@ -90,6 +95,11 @@ pub(super) struct Run<'a, D: TrainDevice, N> {
     unread: Vec<UnreadStep<D>>,
     split: Split,
     test: Vec<usize>,
+    /// A weight of each class in the loss, where they differ.
+    class_weights: Option<Vec<f32>>,
+    /// Layers that are frozen, and what their convolutions give for the training and validation images, and for the test images, where
+    /// that is kept.
+    frozen: (usize, Option<[Arc<FrozenMaps>; 2]>),
     log: Option<StepLog>,
     writer: Writer,
     /// Times of the device's work in epochs of this run since it began or was resumed, where that is measured.
@@ -111,18 +121,18 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         setting.observer.start(setting.options.epochs, images);
         let (state, optimiser) = match checkpoint {
             Some(checkpoint) => (checkpoint.state.clone(), checkpoint.restore(&mut network, setting.options)?),
-            None => {
-                let optimiser = Optimiser::new(&mut network, setting.options.optimiser.clone());
-                (State::default(), optimiser.map_err(TrainError::device)?)
-            }
+            None => (State::default(), setting.options.optimiser_of(&mut network).map_err(TrainError::device)?),
         };
         if checkpoint.is_some() {
             let images = (state.step * setting.options.batch_size).min(images.train);
             setting.observer.resume(state.epochs.len(), images);
         }
         let log = setting.folder.map(|folder| folder.step_log(state.epoch, state.step)).transpose()?;
+        let split = split(setting.dataset, setting.options)?;
         Ok(Self {
-            split: split(setting.dataset, setting.options)?,
+            class_weights: class_weights(setting.dataset, &split, setting.options),
+            split,
+            frozen: (setting.options.frozen(N::DESCRIPTION), None),
             test: test_positions(setting.dataset, setting.options.test_limit),
             setting,
             network,
@@ -139,7 +149,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
 
     /// Makes all the epochs that are left.
     pub(super) fn finish(mut self) -> Result<Outcome<N>, TrainError> {
-        let mut result = Ok(());
+        let mut result = self.compute_frozen();
         while result.is_ok() && !self.state.is_finished(self.setting.options) {
             result = self.epoch();
         }
@@ -154,6 +164,40 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
     fn weights(&self) -> Option<PathBuf> {
         let folder = self.setting.folder.filter(|_| !self.state.epochs.is_empty())?;
         Some(folder.weights_path(N::ARCHITECTURE))
+    }
+
+    /// Computes what frozen convolutions give for all images, where it may be kept.
+    fn compute_frozen(&mut self) -> Result<(), TrainError> {
+        let counts = [self.split.train.len(), self.split.validation.len(), self.test.len()];
+        let bytes = bytes_of_frozen(N::DESCRIPTION, self.setting.options, counts.iter().sum());
+        if bytes.is_none_or(|bytes| bytes > self.setting.frozen_bytes) {
+            return Ok(());
+        }
+        let (epoch, dataset, options) = (self.state.epoch, self.setting.dataset, self.setting.options);
+        let learnt = [&self.split.train[..], &self.split.validation].concat();
+        self.setting.observer.phase(epoch, Phase::Frozen, counts.iter().sum());
+        let mut maps = |data, positions: &[usize]| {
+            FrozenMaps::compute(&self.network, options, data, positions, |images| {
+                self.setting.observer.batch(images, Scores::default());
+                match self.setting.interrupt.is_requested() {
+                    true => Err(TrainError::Interrupted {
+                        epoch,
+                        saved: None,
+                        weights: None,
+                        status: self.setting.interrupt.exit_status(),
+                    }),
+                    false => Ok(()),
+                }
+            })
+            .map(Arc::new)
+        };
+        let found = maps(&dataset.train, &learnt).and_then(|learnt| Ok([learnt, maps(&dataset.test, &self.test)?]));
+        if matches!(found, Err(TrainError::Interrupted { .. })) {
+            self.end_if_asked()?;
+        }
+        self.frozen.1 = Some(found?);
+        self.count_time(false);
+        Ok(())
     }
 
     /// Learns from all training images, or from those that are left of the epoch, then measures, and writes what came of it.
@@ -221,12 +265,26 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let augmentation = augmentation.map(|augmentation| (augmentation, seed, self.state.epoch));
         let way = self.setting.device.way().map_err(TrainError::device)?;
         let preparation = Preparation::<D> { way, data, preprocessing, augmentation };
-        let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
         let mut gradients = self.network.try_alloc_grads().map_err(TrainError::device)?;
         // What was measured before belongs to no training pass.
         self.setting.device.times()?;
         self.clock = Instant::now();
-        loader::for_each_batch(data, left, batch_size, prepare, |batch| self.step(batch, &mut gradients))?;
+        let device = self.setting.device;
+        match self.frozen.1.as_ref().map(|[learnt, _]| Arc::clone(learnt)) {
+            Some(maps) => {
+                let prepare = |positions: &[usize]| Ok(maps.batch(positions));
+                loader::for_each_batch(data, left, batch_size, prepare, |Batch { images, labels }| {
+                    self.step(maps.upload(device, &images)?, labels, &mut gradients)
+                })?;
+            }
+            None => {
+                let prepare = |positions: &[usize]| preparation.batch::<N>(positions);
+                loader::for_each_batch(data, left, batch_size, prepare, |Batch { images, labels }| {
+                    let inputs = device.inputs(images, labels.len(), N::DESCRIPTION.input());
+                    self.step(inputs.map_err(TrainError::device)?, labels, &mut gradients)
+                })?;
+            }
+        }
         self.read_steps()?;
         if let Some(times) = self.setting.device.times()? {
             self.setting.observer.times(self.state.epoch, &times);
@@ -235,7 +293,13 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         Ok(())
     }
 
-    fn step(&mut self, batch: Batch<D::Prepared>, gradients: &mut Gradients<f32, D>) -> Result<(), TrainError> {
+    /// A step by images, or by what the frozen convolutions give for them.
+    fn step(
+        &mut self,
+        inputs: Images<D>,
+        labels: Vec<u16>,
+        gradients: &mut Gradients<f32, D>,
+    ) -> Result<(), TrainError> {
         let options = self.setting.options;
         let epoch_steps = self.split.train.len().div_ceil(options.batch_size);
         let learning_rate =
@@ -243,18 +307,18 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
         let key = StepKey { seed: options.seed, epoch, step, drop_features: options.drop_features };
         let recorded = mem::replace(gradients, Gradients::leaky());
-        let inputs = self.setting.device.inputs(batch.images, batch.labels.len(), N::DESCRIPTION.input());
-        let inputs = inputs.map_err(TrainError::device)?;
-        let logits = self.network.train(inputs, recorded, key)?;
+        let frozen = Frozen { layers: self.frozen.0, computed: self.frozen.1.is_some() };
+        let logits = self.network.train_from(inputs, recorded, key, frozen)?;
         let unread = logits.retaped::<NoneTape>();
         let classes = self.setting.dataset.train.classes();
-        *gradients = cross_entropy(self.setting.device, logits, &batch.labels, classes, options.label_smoothing)
+        let (device, weights) = (self.setting.device, self.class_weights.as_deref());
+        *gradients = cross_entropy(device, logits, &labels, classes, options.label_smoothing, weights)
             .and_then(|loss| loss.try_backward())
             .map_err(TrainError::device)?;
         let norm = self.optimiser.step(&mut self.network, gradients, learning_rate).map_err(TrainError::device)?;
         self.state.step = step;
         self.state.total_steps += 1;
-        self.unread.push(UnreadStep { step, learning_rate, logits: unread, labels: batch.labels, norm });
+        self.unread.push(UnreadStep { step, learning_rate, logits: unread, labels, norm });
         if self.unread.len() > D::STEPS_AHEAD {
             self.read_steps()?;
         }
@@ -296,7 +360,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
 
     fn measure(&mut self, network: &N, phase: Phase) -> Result<Examination, TrainError> {
         let (data, positions) = match phase {
-            Phase::Train => (&self.setting.dataset.train, &self.split.train),
+            Phase::Train | Phase::Frozen => (&self.setting.dataset.train, &self.split.train),
             Phase::Validate => (&self.setting.dataset.train, &self.split.validation),
             Phase::Test => (&self.setting.dataset.test, &self.test),
         };
@@ -305,7 +369,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let (observer, interrupt) = (&mut *self.setting.observer, &self.setting.interrupt);
         let (batch_size, preprocessing) = (self.setting.options.batch_size, self.setting.options.preprocessing());
         let set = ImageSet { data, positions, batch_size, preprocessing, mirrored: false };
-        let result = evaluate(network, &set, |images, scores| {
+        let progress = |images, scores| {
             observer.batch(images, scores);
             match interrupt.is_requested() {
                 true => {
@@ -313,7 +377,14 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
                 }
                 false => Ok(()),
             }
-        });
+        };
+        let result = match &self.frozen {
+            (layers, Some([learnt, tested])) => {
+                let maps = if phase == Phase::Test { tested } else { learnt };
+                evaluate_frozen(network, &set, (maps, *layers), progress)
+            }
+            _ => evaluate(network, &set, progress),
+        };
         if matches!(result, Err(TrainError::Interrupted { .. })) {
             self.end_if_asked()?;
         }

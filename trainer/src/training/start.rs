@@ -7,7 +7,11 @@ use std::{
 };
 
 use image_files::preprocessing::{OtherPreprocessing, Preprocessing};
-use infer_core::{describe::Description, preprocess::Resize};
+use infer_core::{
+    describe::{CLASSES, Description},
+    preprocess::Resize,
+};
+use reporting::words::counted;
 
 use super::{
     checkpoint::{self, Checkpoint},
@@ -15,10 +19,12 @@ use super::{
     device::TrainDevice,
     division::{image_counts, normalisation},
     error::{CheckpointError, OutputError, TrainError},
+    frozen::MOST_BYTES,
     interrupt::Interrupt,
     output::{self, RunFolder},
     progress::Observer,
     run::{Outcome, Setting},
+    transfer::Freeze,
 };
 use crate::{
     data::{DataError, DataFile, Dataset, Origin},
@@ -26,6 +32,9 @@ use crate::{
     export::{self, ExportError},
     model::{ModelError, Network},
 };
+
+/// Classes that are named where weights tell others apart; of more, the number is said.
+const MOST_NAMED: usize = 20;
 
 /// Why a run cannot start. Messages name the file or the folder.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +100,24 @@ pub enum StartError {
         /// The run's.
         expected: &'static str,
     },
+    /// All layers of a network are to be frozen, or more than there are.
+    #[error(
+        "--freeze {layers}: {network} has {} layers with weights, of which the last one learns; expected features, or 1 to {most}",
+        .most + 1
+    )]
+    Freeze {
+        /// Layers that are to be frozen.
+        layers: usize,
+        /// The most that may be.
+        most: usize,
+        /// The network's name.
+        network: &'static str,
+    },
+    /// Random weights are to be frozen.
+    #[error(
+        "--freeze, --recipe transfer: this run begins with random weights, which must learn; name others with --init"
+    )]
+    FreezeRandom,
     /// The metadata of a weights file ask for another preprocessing.
     #[error("{}: {reason}", .path.display())]
     Preprocessing {
@@ -130,8 +157,10 @@ pub struct NewRun<'a> {
     pub network: &'static Description,
     /// Options. The number of images held out, and the way of images to inputs, follow from the data and what is below.
     pub options: Options,
-    /// Images to hold out; by default as many as the options say, but no more than a tenth.
+    /// Images to hold out; by default as many as the options say, but no more than a tenth, or of a folder two of each class.
     pub validation: Option<usize>,
+    /// Whether the same share of each class is held out; by default of the images of a folder.
+    pub stratify: Option<bool>,
     /// Way of images to inputs, as far as it is given.
     pub given: GivenPreprocessing,
     /// Whether inputs are normalised; by default as the weights in `init` know, or else as `normalise_by_default` says.
@@ -193,6 +222,7 @@ impl NewRun<'_> {
         Self {
             network,
             validation: None,
+            stratify: None,
             given: GivenPreprocessing::default(),
             normalise: None,
             normalise_by_default: false,
@@ -214,8 +244,16 @@ impl NewRun<'_> {
             (Some(_), Some(_)) => return Err(StartError::ValidationGiven),
             (Some(given), None) => given,
             (None, Some(chosen)) => chosen,
-            (None, None) => options.validation.min(dataset.train.len() / 10),
+            (None, None) => options.validation.min(usual_validation(dataset)),
         };
+        options.stratify = self.stratify.unwrap_or(matches!(dataset.origin, Origin::Folder { .. }));
+        let (layers, most) = (options.frozen(self.network), Freeze::most(self.network));
+        if layers > most {
+            return Err(StartError::Freeze { layers, most, network: self.network.title });
+        }
+        if layers > 0 && self.init.is_none() {
+            return Err(StartError::FreezeRandom);
+        }
         let (preprocessing, known) = self.given.complete(self.network, self.init)?;
         options.orient = preprocessing.orient;
         options.shorter_side = match preprocessing.resize {
@@ -247,6 +285,17 @@ impl NewRun<'_> {
     }
 }
 
+/// Images that are held out of a data set where no number is given: a tenth, but of a folder at least two of each class, as long as
+/// that is at most a fifth.
+fn usual_validation(dataset: &Dataset) -> usize {
+    let (images, classes) = (dataset.train.len(), dataset.classes.len());
+    let least = match dataset.origin {
+        Origin::Folder { .. } => (2 * classes).min(images / 5),
+        Origin::Idx | Origin::Memory => 0,
+    };
+    least.max(images / 10)
+}
+
 /// A run that can be trained by [`train`](super::train).
 #[derive(Debug)]
 pub struct Started<N> {
@@ -256,8 +305,11 @@ pub struct Started<N> {
     pub checkpoint: Option<Checkpoint>,
     /// Its folder, taken for this process.
     pub folder: RunFolder,
-    /// Where the weights that it starts from tell other classes apart, what they tell apart: its last layer begins anew.
-    pub other_classes: Option<String>,
+    /// Differences between the weights that it starts from and its own at the beginning, such as a last layer for other classes, in
+    /// sentences.
+    pub notes: Vec<String>,
+    /// See [`Setting::frozen_bytes`].
+    pub frozen_bytes: u64,
 }
 
 impl<N> Started<N> {
@@ -275,9 +327,9 @@ impl<N> Started<N> {
     where
         N: Network<D>,
     {
-        let Self { network, checkpoint, folder, .. } = self;
+        let Self { network, checkpoint, folder, frozen_bytes, .. } = self;
         let options = &folder.config().options;
-        let setting = Setting { device, dataset, options, folder: Some(&folder), observer, interrupt };
+        let setting = Setting { device, dataset, options, folder: Some(&folder), observer, interrupt, frozen_bytes };
         super::train(setting, network, checkpoint.as_ref())
     }
 }
@@ -293,7 +345,7 @@ pub fn begin<D: TrainDevice, N: Network<D>>(
     config: RunConfig,
     overwrite: bool,
 ) -> Result<Started<N>, StartError> {
-    let (network, other_classes) = first_network(device, dataset, &config)?;
+    let (network, notes) = first_network(device, dataset, &config)?;
     if !overwrite {
         may_replace(folder)?;
     }
@@ -304,7 +356,7 @@ pub fn begin<D: TrainDevice, N: Network<D>>(
     }
     folder.remove_checkpoints()?;
     folder.write_config()?;
-    Ok(Started { network, checkpoint: None, folder, other_classes })
+    Ok(Started { network, checkpoint: None, folder, notes, frozen_bytes: MOST_BYTES })
 }
 
 /// Goes on with the run in a folder, from its newest checkpoint; one that was stopped before its first begins again. None where
@@ -327,8 +379,8 @@ pub fn resume<D: TrainDevice, N: Network<D>>(
     if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.state.is_finished(&config.options)) {
         return Ok(None);
     }
-    let (network, other_classes) = match &checkpoint {
-        Some(checkpoint) => (random(device, checkpoint.classes(N::DESCRIPTION)?, &config.options)?, None),
+    let (network, notes) = match &checkpoint {
+        Some(checkpoint) => (random(device, checkpoint.classes(N::DESCRIPTION)?, &config.options)?, Vec::new()),
         None => first_network(device, dataset, &config)?,
     };
     let folder = RunFolder::create(folder, config)?;
@@ -338,7 +390,7 @@ pub fn resume<D: TrainDevice, N: Network<D>>(
     if checkpoint.is_none() || changed {
         folder.write_config()?;
     }
-    Ok(Some(Started { network, checkpoint, folder, other_classes }))
+    Ok(Some(Started { network, checkpoint, folder, notes, frozen_bytes: MOST_BYTES }))
 }
 
 /// The first folder for a run of a network that no run is in: `runs/alexnet`, `runs/alexnet-2` and so on.
@@ -369,29 +421,47 @@ pub fn same_classes(names: &[String], dataset: &Dataset) -> bool {
     *names == dataset.classes || (dataset.origin == Origin::Idx && names.len() == dataset.classes.len())
 }
 
-/// The network that a run begins with, and what the weights that it starts from tell apart, where that is something else.
+/// The network that a run begins with, and in sentences, how the weights that it starts from differ.
 fn first_network<D: TrainDevice, N: Network<D>>(
     device: &D,
     dataset: &Dataset,
     config: &RunConfig,
-) -> Result<(N, Option<String>), StartError> {
+) -> Result<(N, Vec<String>), StartError> {
     let (options, classes) = (&config.options, dataset.classes.len());
-    let Some(init) = &config.init else { return Ok((random(device, classes, options)?, None)) };
+    let Some(init) = &config.init else { return Ok((random(device, classes, options)?, Vec::new())) };
     init_unchanged(init)?;
-    let (outputs, metadata) = export::classes_and_metadata(&init.path, N::DESCRIPTION)?;
-    let names = output::class_names(&metadata);
-    let agrees = match &names {
-        Some(names) => same_classes(names, dataset) && names.len() <= outputs,
-        None => outputs == classes,
+    let file = export::open_foreign(&init.path)?;
+    export::check_trained(&init.path, &file, N::DESCRIPTION)?;
+    let (last, bias) = match N::DESCRIPTION.layers.last() {
+        Some(layer) => (layer.name, layer.tensors.map_or("", |[_, bias]| bias)),
+        None => ("", ""),
     };
-    let mut network = random(device, if agrees { outputs } else { classes }, options)?;
-    if agrees {
-        export::load(&init.path, &mut network)?;
-        return Ok((network, None));
+    let outputs = file.length(bias);
+    let names = output::class_names(&file.metadata);
+    let path = init.path.display();
+    let mut notes: Vec<_> = file.changes().iter().map(|change| format!("{path}: {change}")).collect();
+    let fitting = outputs.filter(|outputs| match &names {
+        Some(names) => same_classes(names, dataset) && names.len() <= *outputs && CLASSES.contains(outputs),
+        None => *outputs == classes,
+    });
+    let mut network = random(device, fitting.unwrap_or(classes), options)?;
+    if fitting.is_some() {
+        export::load_opened(file, &mut network)?;
+        return Ok((network, notes));
     }
-    export::load_all_but_last(&init.path, &mut network, N::DESCRIPTION)?;
-    let others = names.map_or(format!("{outputs} classes"), |names| format!("other classes ({})", names.join(", ")));
-    Ok((network, Some(others)))
+    export::load_all_but_last(file, &mut network, N::DESCRIPTION)?;
+    notes.push(match (names, outputs) {
+        (_, None) => format!("{path}: these weights have no last layer, {last}: it begins anew"),
+        (Some(names), _) if names.len() <= MOST_NAMED => {
+            let others = names.join(", ");
+            format!("{path}: these weights tell apart other classes ({others}): the last layer, {last}, begins anew")
+        }
+        (_, Some(outputs)) => {
+            let others = counted(outputs as u64, "class");
+            format!("{path}: these weights tell apart {others}: the last layer, {last}, begins anew")
+        }
+    });
+    Ok((network, notes))
 }
 
 /// A network with random weights, on a device that has memory to train it.

@@ -74,6 +74,7 @@ fn train<D: TrainDevice, N: Network<D>>(
         folder: folder.as_ref(),
         observer: &mut (),
         interrupt: Interrupt::default(),
+        frozen_bytes: training::MOST_BYTES,
     };
     training::train(setting, network, None)
 }
@@ -162,6 +163,7 @@ fn go_on<D: TrainDevice, N: Network<D>>(
         folder: Some(&folder),
         observer: &mut StopAfter(batches, interrupt.clone()),
         interrupt,
+        frozen_bytes: training::MOST_BYTES,
     };
     training::train(setting, N::init(device, 10, options.initialisation, seed).unwrap(), checkpoint.as_ref())
 }

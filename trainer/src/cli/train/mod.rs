@@ -14,7 +14,7 @@ use image_files::preprocessing::Preprocessing;
 use infer_core::describe::{Description, Maps};
 
 use self::recipe::RecipeArgs;
-use reporting::words::duration;
+use reporting::words::{duration, grouped};
 
 use super::{
     DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, command, counted, evaluate::network_of, number,
@@ -27,7 +27,7 @@ use crate::{
     model::{AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     training::{
         self, Selected, TrainDevice, Verdict,
-        config::{CheckpointOptions, Difference, Options, RunConfig},
+        config::{CheckpointOptions, Difference, ImageCounts, Options, RunConfig},
         interrupt::Interrupt,
         introduction::introduction,
         progress::{Observer, Progress, say},
@@ -88,6 +88,10 @@ pub(super) struct TrainArgs {
     /// Number of checkpoints to keep [default: 2]
     #[arg(long, value_name = "N", value_parser = number(1, 1_000_000), help_heading = RUN)]
     keep_checkpoints: Option<usize>,
+    /// Memory for the outputs of frozen convolutions, in MB. Where they fit and no augmentation changes images, they are computed once,
+    /// which changes no result; 0: compute them in every epoch [default: 2000]
+    #[arg(long, value_name = "MB", value_parser = number(0, 1_000_000_000), help_heading = RUN)]
+    frozen_memory: Option<usize>,
     /// Precision of matrix products on a GPU: f32, tf32 or bf16, or auto: tf32 for convolutions where the GPU has it and f32
     /// for linear layers, as in PyTorch. Sums, weights and everything else are f32
     #[arg(long, default_value_t, value_name = "NAME", help_heading = GPU)]
@@ -183,7 +187,7 @@ impl TrainArgs {
     fn take_network(&mut self) -> anyhow::Result<()> {
         let chosen = self.recipe.network.is_some() || self.resume.is_some() || self.config.is_some();
         if let Some(weights) = self.recipe.init.as_deref().filter(|_| !chosen) {
-            self.recipe.network = Some(network_of(weights, &export::open(weights)?)?);
+            self.recipe.network = Some(network_of(weights, &export::open_foreign(weights)?)?);
         }
         Ok(())
     }
@@ -244,22 +248,31 @@ impl TrainArgs {
             true => start::resume(device, &dataset, &path, config, self.epochs.is_some()),
         };
         let note = |line: &str| self.messages.note(line);
-        let Some(started) = started.map_err(usage)? else {
+        let Some(mut started) = started.map_err(usage)? else {
             note(&format!("{}: this run is finished; --epochs N gives it more epochs, up to N in all", path.display()));
             return Ok(());
         };
-        let Started { network, checkpoint, folder, other_classes } = &started;
+        started.frozen_bytes =
+            self.frozen_memory.map_or(started.frozen_bytes, |megabytes| 1_000_000 * megabytes as u64);
+        let Started { network, checkpoint, folder, notes, frozen_bytes } = &started;
         if resumed && checkpoint.is_none() {
             note(&format!("{}: stopped before its first checkpoint, this run begins again", path.display()));
         }
-        if let Some((others, init)) = other_classes.as_ref().zip(folder.config().init.as_ref()) {
-            let last = N::DESCRIPTION.layers.last().map_or("", |layer| layer.name);
-            let weights = init.path.display();
-            note(&format!("{weights}: these weights tell apart {others}: the last layer, {last}, begins anew"));
-        }
+        notes.iter().for_each(|line| note(line));
         let config = folder.config().clone();
         let weights = folder.weights_path(N::ARCHITECTURE);
         note(&introduction(&config, checkpoint.as_ref().map(|checkpoint| &checkpoint.state), &path));
+        let ImageCounts { train, validation, test } = config.images;
+        if let Some(bytes) = training::bytes_of_frozen(N::DESCRIPTION, &config.options, train + validation + test) {
+            let megabytes = grouped(bytes.div_ceil(1_000_000));
+            note(&match bytes <= *frozen_bytes {
+                true => format!("Outputs of frozen convolutions: computed once, {megabytes} MB in memory"),
+                false => format!(
+                    "Outputs of frozen convolutions: computed in every epoch; with --frozen-memory {}, only once",
+                    bytes.div_ceil(1_000_000)
+                ),
+            });
+        }
         let steps = config.images.train.div_ceil(config.options.batch_size) * config.options.epochs;
         if steps < FEW_STEPS {
             say(&format!(
@@ -272,7 +285,7 @@ impl TrainArgs {
         }
         let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
         if checkpoint.is_none() && !self.messages.quiet {
-            let time = training::estimate(device, &dataset, &config.options, config.images, network)?;
+            let time = training::estimate(device, &dataset, &config.options, config.images, network, *frozen_bytes)?;
             note(&self.forecast(time));
         }
         let (mut shown, mut nothing) = (Progress::new(), ());
@@ -389,6 +402,7 @@ impl TrainArgs {
             network: N::DESCRIPTION,
             options: self.recipe.resolve(self.epochs, base)?,
             validation: self.recipe.validation.or(saved),
+            stratify: self.recipe.stratify().or(base.map(|config| config.options.stratify)),
             given: self.given_preprocessing(base),
             normalise: self.recipe.normalise().or(base.map(|config| config.options.normalisation.is_some())),
             normalise_by_default: self.recipe.preset_normalises(),
@@ -404,7 +418,9 @@ impl TrainArgs {
 /// An error of the command line's, where it is one.
 fn usage(error: StartError) -> anyhow::Error {
     match error {
-        StartError::ValidationGiven => UsageError(error.to_string()).into(),
+        StartError::ValidationGiven | StartError::Freeze { .. } | StartError::FreezeRandom => {
+            UsageError(error.to_string()).into()
+        }
         error => error.into(),
     }
 }

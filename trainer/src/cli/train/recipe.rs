@@ -14,6 +14,7 @@ use crate::{
         config::{Options, RunConfig},
         schedule::{Course, Schedule},
         start::GivenPreprocessing,
+        transfer::{ClassWeights, Freeze},
     },
 };
 
@@ -31,10 +32,11 @@ pub(in crate::cli) struct RecipeArgs {
     /// two large linear layers have that rank.
     #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true)]
     pub(super) network: Option<NetworkName>,
-    /// Preset: reference or best
+    /// Preset: reference, best or transfer
     ///
     /// It counts for all options that are not given. `reference` is Adam with a constant learning rate, `best` the most accurate
-    /// recipe known for ten epochs.
+    /// recipe known for ten epochs. `transfer` teaches the weights in --init other classes by few images: the features are frozen, the
+    /// last layer learns fast and the others slowly, and all classes count the same.
     #[arg(long, value_name = "NAME", default_value = "reference", value_parser = one_of(&Recipe::NAMES), hide_possible_values = true)]
     recipe: Recipe,
     /// Preset for a first look: a few minutes on two cores
@@ -67,13 +69,26 @@ pub(in crate::cli) struct RecipeArgs {
     /// Train on at most N images [default: all that are not held out]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     train_limit: Option<usize>,
+    /// Hold the same share of each class out for validation [default: for folders of images]
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = RECIPE)]
+    stratify: Option<bool>,
     /// Test on the first N test images [default: all]
     #[arg(long, value_name = "N", value_parser = number(1, NO_LIMIT), help_heading = RECIPE)]
     test_limit: Option<usize>,
+    /// Weights of the classes in the loss: none, or balanced, so that all classes count the same, however many images they have
+    /// [default: none]
+    #[arg(long, value_name = "NAME", value_parser = one_of(&ClassWeights::NAMES), help_heading = RECIPE)]
+    class_weights: Option<ClassWeights>,
     /// Weights file to start from (safetensors with the network's tensor names, as PyTorch's). Weights for other classes keep
     /// all but their last layer. Inputs are normalised as the file's metadata say, unless --normalise is given
-    #[arg(long, value_name = "FILE", help_heading = RECIPE)]
+    #[arg(long, value_name = "FILE", help_heading = TRANSFER)]
     pub(super) init: Option<PathBuf>,
+    /// Layers that keep the weights of --init: features, which are all convolutions, or the first N layers with weights [default: 0]
+    #[arg(long, value_name = "LAYERS", value_parser = freeze, allow_negative_numbers = true, help_heading = TRANSFER)]
+    freeze: Option<Freeze>,
+    /// Learning rate of the last layer, the largest of the schedule [default: that of all layers]
+    #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true, help_heading = TRANSFER)]
+    head_learning_rate: Option<f64>,
 
     /// Augmentation: mirror each training image in every second epoch
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = IMAGES)]
@@ -157,6 +172,7 @@ pub(in crate::cli) struct RecipeArgs {
 }
 
 const RECIPE: &str = "Recipe";
+const TRANSFER: &str = "Transfer learning";
 const IMAGES: &str = "Images";
 const OPTIMISER: &str = "Optimiser";
 
@@ -167,10 +183,13 @@ enum Recipe {
     Reference,
     /// The most accurate recipe known for ten epochs.
     Best,
+    /// Weights that learn other classes by few images.
+    Transfer,
 }
 
 impl Recipe {
-    const NAMES: [(&'static str, Self); 2] = [("reference", Self::Reference), ("best", Self::Best)];
+    const NAMES: [(&'static str, Self); 3] =
+        [("reference", Self::Reference), ("best", Self::Best), ("transfer", Self::Transfer)];
 }
 
 impl RecipeArgs {
@@ -198,6 +217,9 @@ impl RecipeArgs {
             initialisation: self.initialisation.unwrap_or(preset.initialisation),
             batch_size: self.batch_size.unwrap_or(preset.batch_size),
             learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
+            head_learning_rate: self.head_learning_rate.or(preset.head_learning_rate),
+            freeze: self.freeze.or(preset.freeze).filter(|freeze| *freeze != Freeze::Layers(0)),
+            class_weights: self.class_weights.unwrap_or(preset.class_weights),
             schedule,
             optimiser: OptimiserOptions {
                 name: self.optimiser.unwrap_or(preset.optimiser.name),
@@ -231,6 +253,7 @@ impl RecipeArgs {
             patience: self.patience.or(preset.patience),
             seed: self.seed.unwrap_or(preset.seed),
             validation: self.validation.unwrap_or(preset.validation),
+            stratify: self.stratify.unwrap_or(preset.stratify),
             train_limit: self.train_limit.or(preset.train_limit),
             test_limit: self.test_limit.or(preset.test_limit),
         })
@@ -240,6 +263,11 @@ impl RecipeArgs {
     pub(super) fn given_preprocessing(&self) -> GivenPreprocessing {
         let resize = self.shorter_side.map(|side| if side == 0 { Resize::Exact } else { Resize::ShorterSide(side) });
         GivenPreprocessing { resize, orient: self.orient }
+    }
+
+    /// Whether the same share of each class is to be held out, where `--stratify` is given.
+    pub(super) fn stratify(&self) -> Option<bool> {
+        self.stratify
     }
 
     /// Whether inputs are to be normalised, where `--normalise` is given.
@@ -254,7 +282,7 @@ impl RecipeArgs {
 
     /// Whether the preset normalises inputs.
     pub(super) fn preset_normalises(&self) -> bool {
-        self.quick || self.recipe == Recipe::Best
+        self.quick || self.recipe != Recipe::Reference
     }
 
     /// The values of all options that are not given.
@@ -264,6 +292,15 @@ impl RecipeArgs {
         match (self.quick, self.recipe, network) {
             (false, Recipe::Reference, _) => Options::default(),
             (false, Recipe::Best, _) => best,
+            (false, Recipe::Transfer, _) => Options {
+                epochs: 20,
+                batch_size: 16,
+                learning_rate: 0.0001,
+                head_learning_rate: Some(0.001),
+                freeze: Some(Freeze::Features),
+                class_weights: ClassWeights::Balanced,
+                ..best
+            },
             (true, _, NetworkName::Lenet5) => Options { epochs: 3, batch_size: 64, ..best },
             // Small batches: so few images must make many steps to leave the plateau that AlexNet starts on.
             (true, ..) => Options {
@@ -302,6 +339,15 @@ fn best(network: NetworkName) -> Options {
     }
 }
 
+fn freeze(text: &str) -> Result<Freeze, String> {
+    match text {
+        "features" => Ok(Freeze::Features),
+        number => {
+            number.parse().map(Freeze::Layers).map_err(|_| "expected features, or a number of layers".to_string())
+        }
+    }
+}
+
 fn learning_rate(text: &str) -> Result<f64, String> {
     real(text, |rate| rate > 0.0 && rate <= 10.0, "a number greater than 0 and at most 10")
 }
@@ -336,6 +382,10 @@ mod tests {
             assert!(share(text).is_err(), "{text}");
         }
         assert_eq!(share("0"), Ok(0.0));
+        for text in ["-1", "1.5", "all", ""] {
+            assert!(freeze(text).is_err(), "{text}");
+        }
+        assert_eq!((freeze("features"), freeze("3")), (Ok(Freeze::Features), Ok(Freeze::Layers(3))));
         for text in ["0", "inf", "-1"] {
             assert!(norm(text).is_err(), "{text}");
         }
