@@ -12,14 +12,14 @@ use std::{fs, io::BufRead, mem, path::Path, time::Instant};
 use anyhow::{Context, bail};
 use dfdx::{
     nn::ZeroGrads,
-    shapes::{Axis, Rank0},
+    shapes::{Axis, Const, HasShape, Rank0},
     tensor::{AsArray, Cpu, Gradients, OwnedTape, Tensor, TensorFromVec, Trace},
-    tensor_ops::{Backward, SumTo, TryMul},
+    tensor_ops::{Backward, ReshapeTo, SumTo, TryMul},
 };
 use serde_json::json;
 use trainer::{
     export,
-    model::{AlexNet, AlexNet2012, AlexNetImageNet, Initialisation, Network, typed},
+    model::{AlexNet, AlexNet2012, AlexNetImageNet, Initialisation, Network},
     nn::Logits,
     ops::Images,
     optimiser::{Optimiser, OptimiserOptions},
@@ -129,7 +129,9 @@ fn main() -> anyhow::Result<()> {
         ($($network:ident),*) => {
             match network.as_str() {
                 $(<$network<Cpu> as Network<Cpu>>::ARCHITECTURE => run::<$network<Cpu>>(folder, batch, steps, |network, images, gradients| {
-                    Ok(network.try_forward(typed(images)?.traced(gradients), None)?)
+                    let batch = images.shape().0;
+                    let images = images.try_reshape_like(&(batch, Const, Const, Const))?;
+                    Ok(network.try_forward(images.traced(gradients), None)?)
                 }),)*
                 other => bail!("{other}: not a network of this comparison"),
             }

@@ -26,6 +26,9 @@ use crate::{cuda::engine::Engine, device::CudaKernels};
 /// A batch of images or feature maps with sizes known at run time: batch × channels × height × width.
 pub type Images<D, T = NoneTape> = Tensor<(usize, usize, usize, usize), f32, D, T>;
 
+/// A batch of vectors, whose length is a constant or known at run time: batch × values.
+pub type Vectors<N, D, T = NoneTape> = Tensor<(usize, N), f32, D, T>;
+
 /// A dfdx device that can convolve and pool.
 pub trait ConvDevice: Device<f32> + HasErr<Err: Into<DeviceError>> {
     /// Two-dimensional convolution; see [`Conv2d`].
@@ -53,10 +56,10 @@ pub trait ConvDevice: Device<f32> + HasErr<Err: Into<DeviceError>> {
     /// # Errors
     /// The device's own, as running out of memory.
     fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
-        input: Tensor<(usize, I), f32, Self, T>,
+        input: Vectors<I, Self, T>,
         weight: Tensor<(O, I), f32, Self>,
         bias: Tensor<(O,), f32, Self>,
-    ) -> Result<Tensor<(usize, O), f32, Self, T>, Self::Err> {
+    ) -> Result<Vectors<O, Self, T>, Self::Err> {
         portable::linear(input, weight, bias)
     }
 
@@ -125,10 +128,10 @@ impl ConvDevice for Cpu {
     }
 
     fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
-        input: Tensor<(usize, I), f32, Self, T>,
+        input: Vectors<I, Self, T>,
         weight: Tensor<(O, I), f32, Self>,
         bias: Tensor<(O,), f32, Self>,
-    ) -> Result<Tensor<(usize, O), f32, Self, T>, Self::Err> {
+    ) -> Result<Vectors<O, Self, T>, Self::Err> {
         cpu::linear(input, weight, bias)
     }
 

@@ -16,7 +16,7 @@ use dfdx::{
 use infer_core::layers::LocalResponseNorm;
 use rayon::prelude::*;
 
-use super::{Conv2d, ConvDevice, ConvOptions, ConvSizes, Images, MaxPool2d, Plane, Window};
+use super::{Conv2d, ConvDevice, ConvOptions, ConvSizes, Images, MaxPool2d, Plane, Vectors, Window};
 
 /// A matrix with sizes known at run time.
 type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
@@ -26,10 +26,10 @@ type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
 /// # Errors
 /// The device's own.
 pub fn linear<I: Dim, O: Dim, D: ConvDevice, T: Tape<f32, D>>(
-    input: Tensor<(usize, I), f32, D, T>,
+    input: Vectors<I, D, T>,
     weight: Tensor<(O, I), f32, D>,
     bias: Tensor<(O,), f32, D>,
-) -> Result<Tensor<(usize, O), f32, D, T>, D::Err> {
+) -> Result<Vectors<O, D, T>, D::Err> {
     let output = input.try_matmul(weight.retaped::<T>().try_permute::<(I, O), Axes2<1, 0>>()?)?;
     let bias = bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(output.shape())?;
     output.try_add(bias)

@@ -13,16 +13,17 @@ use super::{
     matrix::{Matrix, add_product},
     values,
 };
+use crate::ops::Vectors;
 
 /// A linear layer on the CPU.
 ///
 /// # Errors
 /// [`CpuError::OutOfMemory`].
 pub fn linear<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
-    input: Tensor<(usize, I), f32, Cpu, T>,
+    input: Vectors<I, Cpu, T>,
     weight: Tensor<(O, I), f32, Cpu>,
     bias: Tensor<(O,), f32, Cpu>,
-) -> Result<Tensor<(usize, O), f32, Cpu, T>, CpuError> {
+) -> Result<Vectors<O, Cpu, T>, CpuError> {
     let (batch, inputs) = (input.shape().0, input.shape().1.size());
     let classes = bias.shape().0;
     let outputs = classes.size();
