@@ -4,13 +4,17 @@ use infer_core::int8::{Int8Backend, Int8Error, Network, Plan, Serial};
 use infer_core::packed::Line;
 use safetensors::SafeTensors;
 
-use crate::{Aligned, Input, edited, networks::SUBJECTS, networks::TILED, networks::whole, planted_fault};
+use crate::{Aligned, Input, edited, networks::STREAMS, networks::SUBJECTS, networks::TILED, networks::whole, planted_fault};
 
 /// Runs the target: the first byte says which network, and whether its memory or a file is opened.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
-    let subject = if choice & 4 == 0 { &SUBJECTS[usize::from(choice % 2)] } else { &*TILED };
+    let subject = match choice >> 2 & 3 {
+        0 => &SUBJECTS[usize::from(choice % 2)],
+        1 => &*TILED,
+        _ => &*STREAMS,
+    };
     let plan = subject.int8_plan;
     if choice & 2 == 0 {
         let memory = Aligned::new(&edited(&mut input, &subject.int8));

@@ -1,4 +1,5 @@
-//! The networks that are fuzzed: a small one with what AlexNet of low rank has, layers without ReLU between others, and LeNet-5.
+//! The networks that are fuzzed: a small one with what AlexNet of low rank has, layers without ReLU between others; LeNet-5; and ones with
+//! what these two lack.
 
 use std::sync::LazyLock;
 
@@ -35,6 +36,21 @@ pub mod tiled {
         conv2: conv 32, kernel 5, padding 2;
         conv3: conv 64, kernel 3;
         linear1: linear 4 classes;
+    }
+}
+
+/// A network for colour, with convolutions in groups, of which one is Winograd's, and local response normalisation.
+pub mod streams {
+    infer_core::network! {
+        /// Two streams, as in the AlexNet of 2012.
+        Streams "streams": 3 x 13;
+        conv1: conv 32, kernel 3, stride 2;
+        norm1: local_response_norm;
+        pool1: max_pool kernel 2, stride 1;
+        conv2: conv 64, kernel 5, padding 2, groups 2;
+        norm2: local_response_norm;
+        conv3: conv 6, kernel 3, groups 2;
+        linear1: linear 5 classes;
     }
 }
 
@@ -131,6 +147,10 @@ pub static SUBJECTS: LazyLock<[Subject; 2]> = LazyLock::new(|| {
 /// One whose int8 weights are those of Winograd convolutions.
 pub static TILED: LazyLock<Subject> =
     LazyLock::new(|| Subject::new(&tiled::PLAN, &tiled::INT8_WINOGRAD_PLAN, tiled::CLASSES, 2));
+
+/// One for colour, with groups and normalisation.
+pub static STREAMS: LazyLock<Subject> =
+    LazyLock::new(|| Subject::new(&streams::PLAN, &streams::INT8_WINOGRAD_PLAN, streams::CLASSES, 2));
 
 /// Numbers from −1 to 1, the same ones always.
 struct Random(u32);

@@ -3,13 +3,13 @@
 use infer_core::packed::{Backend, Line, Network, PackedError, Plan, Serial};
 use safetensors::SafeTensors;
 
-use crate::{Aligned, Input, edited, networks::SUBJECTS, networks::whole, planted_fault};
+use crate::{Aligned, Input, edited, networks::STREAMS, networks::SUBJECTS, networks::whole, planted_fault};
 
 /// Runs the target: the first byte says which network, in which format, and whether its memory or a file is opened.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
-    let subject = &SUBJECTS[usize::from(choice % 2)];
+    let subject = if choice & 8 == 0 { &SUBJECTS[usize::from(choice % 2)] } else { &*STREAMS };
     let (plan, valid) = (subject.plan, &subject.packed[usize::from(choice >> 1 & 1)]);
     if choice & 4 == 0 {
         let memory = Aligned::new(&edited(&mut input, valid));

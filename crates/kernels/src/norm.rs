@@ -78,8 +78,8 @@ fn power(x: f32) -> f32 {
 #[inline(always)]
 fn inverse_root(x: f32) -> f32 {
     // The exponent halved and its sign changed, with the constant whose result is nearest, 3.5 % off at most; each round squares
-    // that.
-    let mut root = f32::from_bits(0x5F37_59DF - (x.to_bits() >> 1));
+    // that. Of a NaN with a sign, which has greater bits, any number will do: the rounds make it NaN.
+    let mut root = f32::from_bits(0x5F37_59DF_u32.wrapping_sub(x.to_bits() >> 1));
     for _ in 0..3 {
         root *= 1.5 - 0.5 * x * root * root;
     }

@@ -107,7 +107,11 @@ mod shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Backend, LANES, PoolRow};
+    use core::ptr::NonNull;
+    use core::slice;
     use std::vec;
+    use std::vec::Vec;
 
     /// Calls each task `0` times, or several times from several threads.
     struct Wrong(usize);
@@ -115,9 +119,9 @@ mod tests {
     impl Parallel for Wrong {
         fn for_each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
             std::thread::scope(|scope| {
-                for _ in 0..self.0 {
-                    scope.spawn(move || (0..tasks).for_each(task));
-                }
+                let threads = (0..self.0).map(|_| scope.spawn(move || (0..tasks).for_each(task)));
+                // One by one, which ThreadSanitizer sees: scripts/sanitize-threads.
+                threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
             });
         }
     }
@@ -150,5 +154,26 @@ mod tests {
         let mut data = [0; 10];
         for_each_chunk(&Serial, &mut data, 3, 2, |_, chunk| chunk.fill(1));
         assert_eq!(data, [1, 1, 1, 1, 1, 1, 0, 0, 0, 0]);
+    }
+
+    /// Memory that every thread writes.
+    struct Everybodys(NonNull<f32>);
+
+    // SAFETY: it is not: the test below is wrong on purpose.
+    unsafe impl Sync for Everybodys {}
+
+    #[test]
+    #[ignore = "a race on purpose, which scripts/sanitize-threads must find"]
+    fn planted_race() {
+        let mut data = [0.0_f32; LANES];
+        let memory = &Everybodys(NonNull::from(&mut data).cast::<f32>());
+        let task = |_| {
+            // SAFETY: the memory is there, but is not one thread's alone.
+            let output = unsafe { slice::from_raw_parts_mut(memory.0.as_ptr(), LANES) };
+            let row = PoolRow { input: &[1.0; LANES], width: 1, channels: LANES, kernel: 1, stride: 1, output };
+            Backend::Scalar.kernels().unwrap().max_pool(row).unwrap();
+        };
+        Wrong(2).for_each(1, &task);
+        assert_eq!(data, [1.0; LANES]);
     }
 }

@@ -5,7 +5,9 @@ mod properties;
 use crate::table::kernels;
 use crate::vector::Portable;
 use crate::*;
-use properties::{check_direct, check_gemm, check_input, check_norm, check_output, check_pool};
+use properties::{
+    check_direct, check_gemm, check_input, check_norm, check_norm_of_no_numbers, check_output, check_pool,
+};
 
 /// The properties, for the kernels that an expression gives.
 macro_rules! backend {
@@ -52,6 +54,7 @@ macro_rules! backend {
             fn normalised_values_equal_the_formula_in_f64() {
                 if let Some(kernels) = $kernels {
                     check_norm(kernels);
+                    check_norm_of_no_numbers(kernels);
                 }
             }
         }

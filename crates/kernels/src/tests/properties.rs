@@ -283,6 +283,18 @@ pub(super) fn check_norm(kernels: &Kernels) {
     }
 }
 
+/// NaN of either sign, infinity, and values whose squares are beyond the range of floats spoil those around them and no others.
+pub(super) fn check_norm_of_no_numbers(kernels: &Kernels) {
+    for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let mut input = [1.0; 32];
+        input[20] = value;
+        let mut output = [0.0; 32];
+        assert_eq!(kernels.norm(NormRow { input: &input, channels: 32, output: &mut output }), Ok(()));
+        assert!(output[..18].iter().chain(&output[23..]).all(|value| value.is_finite() && *value > 0.0));
+        assert!(!output[20].is_finite());
+    }
+}
+
 pub(super) fn check_direct(kernels: &Kernels) {
     // Rows and runs of a window, values of a run, what lies between two runs, positions and the step from one to the next,
     // channels.

@@ -23,6 +23,12 @@ pub extern "C" fn int8_logit(class: usize) -> u32 {
     logits.and_then(|logits| logits.get(class).copied()).map_or(0, f32::to_bits)
 }
 
+/// Bytes of the linked weights.
+#[unsafe(no_mangle)]
+pub extern "C" fn weights() -> usize {
+    LENET5_WEIGHTS.len()
+}
+
 fn f32_logits() -> Result<[f32; 10], Error> {
     let mut image = [[[0.0; SIDE]; SIDE]; 1];
     take_picture(&mut image[0])?;
