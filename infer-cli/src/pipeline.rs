@@ -23,9 +23,8 @@ use std::{
 };
 
 use anyhow::Context;
-use classifier::{Answer, BATCH};
+use classifier::{Answer, BATCH, guarded};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use image_files::panics::quietly;
 
 use crate::{
     images::{Content, Image},
@@ -205,14 +204,6 @@ impl Crew<'_> {
             }
             Err(error) => prepared.into_iter().for_each(|place| place.fail(error.clone())),
         }
-    }
-}
-
-/// Errors in words, and panics as errors, which are not to be printed between results.
-fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> Result<T, String> {
-    match quietly(work) {
-        Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
-        Err(_) => Err("an internal error: please report it together with this image".into()),
     }
 }
 

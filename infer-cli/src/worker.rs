@@ -9,7 +9,7 @@ use crate::{images::Content, pipeline, sheet::Thumbnail};
 
 /// Memory of a thread for a batch.
 pub struct Worker<'n> {
-    batch: Batch<'n>,
+    batch: Batch<&'n Classifier>,
     options: Options,
     /// The images for a contact sheet, where one is wanted.
     thumbnails: Option<Vec<Option<Thumbnail>>>,

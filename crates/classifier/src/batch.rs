@@ -1,13 +1,14 @@
 //! A batch: room for some images, and for a pass of the network over them.
 
-use std::{fmt, path::Path};
+use std::{fmt, ops::Deref, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use image_files::{
     ImageError,
     checks::border,
     decode,
     image::DynamicImage,
+    panics::quietly,
     pixels::{Picture, Pixels, preprocess},
 };
 use infer_core::packed::{Line, Parallel};
@@ -40,9 +41,20 @@ pub enum Image<'i> {
     Decoded(&'i DynamicImage),
 }
 
-/// Memory of a thread for a batch of images.
-pub struct Batch<'c> {
-    classifier: &'c Classifier,
+/// The outcome of work on images, with errors in words. A panic is an error, too, and is not printed.
+///
+/// # Errors
+/// The work failed.
+pub fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> Result<T, String> {
+    match quietly(work) {
+        Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
+        Err(_) => Err("an internal error: please report it together with this image".into()),
+    }
+}
+
+/// Memory of a thread for a batch of images. The classifier is borrowed or shared: `Batch<&Classifier>`, `Batch<Arc<Classifier>>`.
+pub struct Batch<C> {
+    classifier: C,
     options: Options,
     /// Values of the images, one behind the other.
     images: Vec<f32>,
@@ -52,15 +64,15 @@ pub struct Batch<'c> {
     borders: Vec<f32>,
 }
 
-impl fmt::Debug for Batch<'_> {
+impl<C> fmt::Debug for Batch<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
-impl<'c> Batch<'c> {
+impl<C: Deref<Target = Classifier>> Batch<C> {
     /// Room for [`BATCH`] images of a classifier.
-    pub fn new(classifier: &'c Classifier, options: Options) -> Self {
+    pub fn new(classifier: C, options: Options) -> Self {
         let model = classifier.model();
         Self {
             images: vec![0.0; BATCH * model.description().input().values()],
@@ -99,6 +111,17 @@ impl<'c> Batch<'c> {
             normalisation.apply(values);
         }
         Ok(())
+    }
+
+    /// The network's outputs for inputs that the caller has prepared, at most [`BATCH`] of them: a row of them for each.
+    ///
+    /// # Errors
+    /// There are too many inputs, or the memory has another length.
+    pub fn outputs(&mut self, inputs: &[f32], outputs: &mut [f32], parallel: &impl Parallel) -> anyhow::Result<()> {
+        let model = self.classifier.model();
+        let count = inputs.len() / model.description().input().values();
+        ensure!(count <= BATCH, "expected at most {BATCH} images, found {count}");
+        model.forward(inputs, outputs, &mut self.workspace, parallel)
     }
 
     /// The answers to the first `count` images, computed by the caller's threads.

@@ -24,7 +24,7 @@ mod threads;
 pub mod weights;
 
 pub use answer::Answer;
-pub use batch::{BATCH, Batch, Image, Options};
+pub use batch::{BATCH, Batch, Image, Options, guarded};
 pub use classifier::Classifier;
 pub use model::Model;
 pub use source::Source;
