@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import alexnet
+import networks
 import numpy as np
 from safetensors.numpy import load_file
 
@@ -22,7 +22,7 @@ def pytorch(folder, batch, threads, channels_last):
 
     torch.set_num_threads(threads)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = alexnet.torch_module(load_file(Path(folder, "alexnet.safetensors"))).to(memory_format=layout)
+    network = networks.torch_module(load_file(Path(folder, "alexnet.safetensors"))).to(memory_format=layout)
 
     def forward(images):
         with torch.inference_mode():
@@ -58,7 +58,16 @@ def openvino(folder, batch, threads, model="alexnet-{}.onnx", precision="f32"):
     return openvino.__version__.split("-")[0], forward
 
 
+def package(folder, threads):
+    """The Python package of this repository."""
+    import alexnet
+
+    classifier = alexnet.Classifier(Path(folder, "alexnet.safetensors"), threads=threads)
+    return alexnet.__version__, classifier.logits
+
+
 ENGINES = {
+    "alexnet-python": lambda folder, batch, threads: package(folder, threads),
     "pytorch": lambda *a: pytorch(*a, channels_last=False),
     "pytorch-channels-last": lambda *a: pytorch(*a, channels_last=True),
     "onnxruntime": onnxruntime,

@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import alexnet
 import chart
 import dataset
+import networks
 import numpy as np
 import quantised
 from safetensors import safe_open
@@ -22,11 +22,12 @@ from safetensors.numpy import load_file, save_file
 HERE = Path(__file__).parent
 PYTHON = ["pytorch", "pytorch-channels-last", "onnxruntime", "openvino"]
 RUST = ["infer-core", "infer-core-f16", "tract", "candle"]
+PACKAGE = ["alexnet-python"]
 PYTHON_INT8 = ["onnxruntime-int8", "openvino-int8", "openvino-int8-qdq"]
 INT8 = ["infer-core-int8", *PYTHON_INT8]
 # With int8 networks, what is worth the time beside them: f32, and the type that some CPUs have instructions for.
 BESIDE_INT8 = ["infer-core", "infer-core-f16", "onnxruntime", "openvino", "openvino-bf16"]
-ALL = [*RUST, *PYTHON, "openvino-bf16", *INT8]
+ALL = [*RUST, *PACKAGE, *PYTHON, "openvino-bf16", *INT8]
 # The engines that ours is compared with in the last columns of the table.
 RIVALS = [*PYTHON, "openvino-bf16", *PYTHON_INT8]
 # Largest difference of logits, as a share of the largest logit. That of int8 tells a wrong network from a right one; how good it is,
@@ -127,10 +128,10 @@ def prepare(folder: str, arguments) -> dict[str, float]:
         images = dataset.inputs(pixels, preprocessing)
         Path(folder, "alexnet-int8.safetensors").symlink_to(arguments.int8.resolve())
     else:
-        tensors, images = alexnet.weights(), alexnet.images(most)
+        tensors, images = networks.weights(), networks.images(most)
     save_file(tensors, Path(folder, "alexnet.safetensors"))
     for batch in batches:
-        Path(folder, f"alexnet-{batch}.onnx").write_bytes(alexnet.onnx_model(tensors, batch))
+        Path(folder, f"alexnet-{batch}.onnx").write_bytes(networks.onnx_model(tensors, batch))
         images[:batch].tofile(Path(folder, f"images-{batch}.f32"))
     if not arguments.int8:
         return {}
@@ -183,7 +184,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=200, metavar="N", help="with --int8: images for the peers [%(default)s]")
     parser.add_argument("--cpus", nargs="+", type=int, help="CPUs to run on, the last ones by default")
     arguments = parser.parse_args()
-    arguments.engines = arguments.engines or (BESIDE_INT8 + INT8 if arguments.int8 else RUST + PYTHON)
+    arguments.engines = arguments.engines or (BESIDE_INT8 + INT8 if arguments.int8 else RUST + PACKAGE + PYTHON)
     if not any(name in PYTHON for name in arguments.engines):
         parser.error(f"--engines needs one of {', '.join(PYTHON)}, whose logits are the expected ones")
     if bool(arguments.int8) != bool(arguments.weights):

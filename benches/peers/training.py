@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import alexnet
+import networks
 import numpy as np
 from inference import cpu
 from safetensors.numpy import save_file
@@ -65,7 +65,7 @@ class Engine:
 
 def write_task(folder: str, batch: int) -> None:
     """Weights, and images with a pattern of their class under noise, so that there is something to learn."""
-    save_file(alexnet.weights(), Path(folder, "alexnet.safetensors"))
+    save_file(networks.weights(), Path(folder, "alexnet.safetensors"))
     random = np.random.default_rng(3)
     patterns = random.random((10, 14, 14), dtype=np.float32)
     labels = random.integers(0, 10, BATCHES * batch, dtype=np.uint8)

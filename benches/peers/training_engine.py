@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-import alexnet
+import networks
 import numpy as np
 import torch
 from safetensors.numpy import load_file
@@ -24,7 +24,7 @@ LEARNING_RATE = 1e-5
 
 def main(engine: str, folder: str, batch: str, threads: str, steps: str) -> None:
     torch.set_num_threads(int(threads))
-    network = alexnet.torch_module(load_file(Path(folder, "alexnet.safetensors"))).train()
+    network = networks.torch_module(load_file(Path(folder, "alexnet.safetensors"))).train()
     images = np.fromfile(Path(folder, "images.f32"), np.float32).reshape(-1, int(batch), 1, 224, 224)
     labels = np.fromfile(Path(folder, "labels.u8"), np.uint8).reshape(-1, int(batch))
     images, labels = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))

@@ -22,7 +22,7 @@ const BITS: f64 = 9.0;
 /// Files and folders that may repeat sizes: a path, or its beginning with `/` at the end.
 const ALLOWED: &[(&str, &str)] = &[
     (
-        "benches/peers/alexnet.py",
+        "benches/peers/networks.py",
         "the other engines' AlexNet: the comparison would prove nothing if it followed from ours",
     ),
     ("benches/peers/engine.py", "the other engines' images"),

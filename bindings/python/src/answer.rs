@@ -60,36 +60,43 @@ pub struct Answer {
 
 #[pymethods]
 impl Answer {
+    /// Number of the likeliest class, from 0.
     #[getter]
     fn class_index(&self) -> usize {
         self.best().class_index
     }
 
+    /// Name of the likeliest class.
     #[getter]
     fn label(&self, py: Python<'_>) -> Py<PyString> {
         self.best().label.clone_ref(py)
     }
 
+    /// Probability of the likeliest class, 0 to 1.
     #[getter]
     fn probability(&self) -> f32 {
         self.best().probability
     }
 
+    /// The likeliest classes, as many as were asked for, the likeliest first.
     #[getter]
     fn top<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(py, &self.top)
     }
 
+    /// The network's outputs, one a class.
     #[getter]
     fn logits(&self) -> Vec<f32> {
         self.logits.clone()
     }
 
+    /// Reason to doubt the answer ("light border", "unsure"), or None; weights without limits give none.
     #[getter]
     fn doubt(&self) -> Option<String> {
         self.doubt.map(|doubt| doubt.to_string())
     }
 
+    /// The answer as a row of infer-cli's Parquet: path, class, label, probability, top, logits (where asked for), doubt, error.
     #[pyo3(signature = (*, logits = false))]
     fn to_dict<'py>(&self, py: Python<'py>, logits: bool) -> PyResult<Bound<'py, PyDict>> {
         let best = self.best();
@@ -142,7 +149,8 @@ impl Answer {
     }
 }
 
-/// Failure of an image, which could not be classified.
+/// Failure of an image, which could not be classified. It has no label, so that a program which forgets about failures ends at the
+/// first one, and does not count it among the answers.
 #[pyclass(frozen, module = "alexnet")]
 pub struct Failure {
     /// The image's path, if it was given as one.
@@ -155,6 +163,7 @@ pub struct Failure {
 
 #[pymethods]
 impl Failure {
+    /// The failure as a row: the keys of Answer.to_dict, of which only path and error are not None.
     #[pyo3(signature = (*, logits = false))]
     fn to_dict<'py>(&self, py: Python<'py>, logits: bool) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);

@@ -33,6 +33,20 @@ const ROUND: usize = 4;
 type Memory = Batch<Arc<classifier::Classifier>>;
 
 /// A network that is ready to run, and its threads.
+///
+/// Classifier(weights=None, *, threads=None, labels=None, invert=False, orient=None, accept_damaged=False)
+///
+/// weights: a file that the trainer, infer-cli or PyTorch has written, or the folder of a run; None is the model inside, which tells ten
+///     kinds of clothing apart. The file is mapped into memory and must not be changed while it is in use.
+/// threads: number of threads, 1 to 1024; None is one for each CPU that the process may use.
+/// labels: a file with the names of the classes, one a line or a JSON array, instead of those in the weights.
+/// invert: exchange black and white.
+/// orient: turn images as their Exif orientation says; None does as the weights were trained.
+/// accept_damaged: read damaged JPEG files as far as they go.
+///
+/// Raises FileNotFoundError or another OSError where a file cannot be read, and WeightsError where it cannot be used.
+///
+/// Several threads may use a Classifier at once. It belongs to the process that made it, and cannot be pickled.
 #[pyclass(frozen, module = "alexnet")]
 pub struct Classifier {
     classifier: Arc<classifier::Classifier>,
@@ -76,27 +90,47 @@ impl Classifier {
         })
     }
 
+    /// Names of the classes, in order.
     #[getter]
     fn classes(&self, py: Python<'_>) -> Vec<Py<PyString>> {
         self.labels.iter().map(|label| label.clone_ref(py)).collect()
     }
 
+    /// Name of the network: "alexnet", "lenet5", …
     #[getter]
     fn network(&self) -> &'static str {
         self.classifier.model().description().name
     }
 
+    /// Shape of an image as the network takes it: (channels, height, width).
     #[getter]
     fn input_shape(&self) -> (usize, usize, usize) {
         let input = self.classifier.model().description().input();
         (input.channels, input.side, input.side)
     }
 
+    /// Number of threads.
     #[getter]
     fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }
 
+    /// Classifies images: a list with an Answer or a Failure for each of them, in order.
+    ///
+    /// images: a list, or anything that can be iterated over, of
+    ///     - paths (str, os.PathLike),
+    ///     - files in memory (bytes, bytearray),
+    ///     - numpy arrays of uint8, 0 black to 255, of the shape (height, width) or (height, width, 1), gray, or (height, width, 3), red,
+    ///       green and blue,
+    ///     - images of Pillow with eight bits a value;
+    ///     also an array of objects, or of the shape (batch, height, width, channels).
+    /// top_k: number of classes in Answer.top, at most as many as there are.
+    ///
+    /// Arrays and bytes are used where they are, and must not be changed meanwhile by other threads; an array that is not C-contiguous is
+    /// copied. The GIL is released while images are read and classified.
+    ///
+    /// An image that cannot be read or used is a Failure and does not end the batch. Raises TypeError where there is none: an item of
+    /// another type, or a single image instead of a list.
     #[pyo3(signature = (images, *, top_k = 1))]
     fn classify<'py>(
         &self,
@@ -134,6 +168,14 @@ impl Classifier {
         }
     }
 
+    /// The network's outputs for prepared images: an array of float32 of the shape (batch, classes).
+    ///
+    /// inputs: an array of float32 of the shape (batch, channels, height, width), where the last three are input_shape: resized and
+    ///     normalised as the weights want it. Nothing is copied where it is C-contiguous, as numpy makes arrays. It must not be changed
+    ///     meanwhile by other threads.
+    ///
+    /// The GIL is released. Raises TypeError where it is no array, ValueError where it has another type or shape, or numbers that are
+    /// not finite.
     fn logits<'py>(&self, inputs: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         self.check_process()?;
         let py = inputs.py();

@@ -56,25 +56,20 @@ impl<'a> Pixels<&'a [u8]> {
         if values.is_empty() || width == 0 {
             return Err(ImageError::Damaged(PreprocessError::Empty.to_string()));
         }
-        let size = || {
-            let rows = values.len() / width.checked_mul(channels)?;
-            let size = (u32::try_from(width).ok()?, u32::try_from(rows).ok()?);
-            (rows * width * channels == values.len()).then_some(size)
-        };
-        match channels {
-            1 | 3 => {}
-            found => {
-                let expected = "expected 1 value a pixel (gray) or 3 (red, green, blue)";
-                return Err(ImageError::Unsupported(format!("{expected}, found {found}")));
+        if !matches!(channels, 1 | 3) {
+            let expected = "expected 1 value a pixel (gray) or 3 (red, green, blue)";
+            return Err(ImageError::Unsupported(format!("{expected}, found {channels}")));
+        }
+        let row = width.checked_mul(channels).filter(|row| values.len().is_multiple_of(*row));
+        let size = row.and_then(|row| Some((u32::try_from(width).ok()?, u32::try_from(values.len() / row).ok()?)));
+        match (size, channels) {
+            (Some(size), 1) => Ok(View::Gray(size)),
+            (Some(size), _) => Ok(View::Rgb(size, values.as_chunks().0)),
+            (None, _) => {
+                let (expected, found) = (format!("whole rows of {width} pixels with {channels} values"), values.len());
+                Err(ImageError::Damaged(format!("expected {expected}, found {found} values")))
             }
         }
-        let size = size().ok_or_else(|| {
-            let count = values.len();
-            ImageError::Damaged(format!(
-                "expected whole rows of {width} pixels with {channels} values, found {count} values"
-            ))
-        })?;
-        Ok(if channels == 1 { View::Gray(size) } else { View::Rgb(size, values.as_chunks().0) })
     }
 }
 
