@@ -79,23 +79,23 @@ def run(program: str, images: Path | str, results: Path, count: int, *options: s
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, program, images, results, "--workers", str(count), *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        deadline = time.monotonic() + PATIENCE
+        deadline, killed = time.monotonic() + PATIENCE, False
         while kill and process.poll() is None:
             if found := workers(process.pid):
                 os.kill(found[0], signal.SIGKILL)
+                killed = True
                 print(f"killed the worker {found[0]}", flush=True)
                 break
             if time.monotonic() > deadline:
                 process.kill()
                 sys.exit("no worker has begun")
             time.sleep(0.02)
-        else:
-            if kill:
-                sys.exit("the program ended before a worker was killed: give it more --images")
         output = process.communicate()[0]
         if process.returncode != 0:
             log.seek(0)
             sys.exit(f"{program} ended with the status {process.returncode}\n{log.read()}")
+    if kill and not killed:
+        sys.exit("the program ended before a worker was killed: give it more --images")
     return json.loads(output.splitlines()[-1])
 
 

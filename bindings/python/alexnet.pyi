@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["Answer", "Classifier", "Failure", "Prediction", "WeightsError", "__version__"]
 __version__: str
 
 _Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | npt.NDArray[np.uint8] | _PillowImage

@@ -9,6 +9,8 @@ probability, or the error. A task that fails is tried again, four times in all, 
 
 import argparse
 import json
+import os
+import sys
 import time
 
 import pandas as pd
@@ -47,6 +49,7 @@ def main() -> None:
 
     builder = SparkSession.builder.appName("classify").config("spark.sql.execution.arrow.maxRecordsPerBatch", BATCH)
     if arguments.workers:
+        os.environ["PYSPARK_PYTHON"] = sys.executable
         # local[N] would try nothing again.
         builder = builder.master(f"local[{arguments.workers},4]").config("spark.driver.bindAddress", "127.0.0.1")
     spark = builder.getOrCreate()

@@ -34,8 +34,6 @@ type Memory = Batch<Arc<classifier::Classifier>>;
 
 /// A network that is ready to run, and its threads.
 ///
-/// Classifier(weights=None, *, threads=None, labels=None, invert=False, orient=None, accept_damaged=False)
-///
 /// weights: a file that the trainer, infer-cli or PyTorch has written, or the folder of a run; None is the model inside, which tells ten
 ///     kinds of clothing apart. The file is mapped into memory and must not be changed while it is in use.
 /// threads: number of threads, 1 to 1024; None is one for each CPU that the process may use.
