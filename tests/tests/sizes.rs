@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("benches/peers/engine.py", "the other engines' images"),
     ("benches/peers/training_engine.py", "the other engines' images"),
+    ("bindings/python/tests/lenet5.py", "a network in numpy, which gives the expected logits"),
     ("crates/kernels/examples/int8_speed.rs", "shapes to measure by, below infer-core"),
     ("infer-cli/tests/inspect.rs", "expected output"),
     ("infer-core/src/packed/tests.rs", "expected sums over the tables"),
