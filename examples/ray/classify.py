@@ -13,6 +13,7 @@ import time
 
 import pyarrow as pa
 import pyarrow.dataset
+import pyarrow.fs
 import ray
 
 TOP = pa.list_(pa.struct([("class", pa.int32()), ("label", pa.string()), ("probability", pa.float32())]))
@@ -71,13 +72,13 @@ def main() -> None:
         arguments.images.removeprefix("s3://") if filesystem else arguments.images,
         filesystem=filesystem,
         include_paths=True,
-        ray_remote_args={"num_cpus": REST},
+        num_cpus=REST,
     )
     rows = images.map_batches(
         Classify,
         fn_constructor_kwargs={"weights": arguments.weights, "top_k": arguments.top_k},
         batch_size=BATCH,
-        concurrency=workers,
+        compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=WORKER,
         max_restarts=RETRIES,
         max_task_retries=RETRIES,
