@@ -24,7 +24,7 @@ pub const BATCH: usize = 16;
 pub struct Options {
     /// Black and white are exchanged.
     pub invert: bool,
-    /// How files are decoded.
+    /// Options of decoding.
     pub decoding: decode::Options,
 }
 

@@ -25,7 +25,7 @@ pub struct Pixels<V = Vec<u8>> {
 /// An image that becomes a network's input.
 #[derive(Debug, Clone, Copy)]
 pub enum Picture<'a> {
-    /// As it was decoded.
+    /// An image that a decoder has made.
     Decoded(&'a DynamicImage),
     /// Bytes, which are used where they are.
     Bytes(Pixels<&'a [u8]>),
