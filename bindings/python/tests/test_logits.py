@@ -36,7 +36,7 @@ def test_memory_of_any_layout_gives_the_same(classifier):
     values = inputs(classifier, 10)
     expected = classifier.logits(values)
     read_only = values.copy()
-    read_only.flags.writeable = False
+    read_only.setflags(write=False)
     for other in (read_only, np.asfortranarray(values), np.repeat(values, 2, axis=0)[::2]):
         assert np.array_equal(classifier.logits(other), expected)
     assert classifier.logits(values[:0]).shape == (0, len(classifier.classes))
