@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from alexnet import NETWORKS, Network
+from networks import NETWORKS, Network
 from safetensors.numpy import load_file
 
 
@@ -58,7 +58,16 @@ def openvino(folder, network, batch, threads, model="alexnet-{}.onnx", precision
     return openvino.__version__.split("-")[0], forward
 
 
+def package(folder, _network, _batch, threads):
+    """The Python package of this repository."""
+    import alexnet
+
+    classifier = alexnet.Classifier(Path(folder, "alexnet.safetensors"), threads=threads)
+    return alexnet.__version__, classifier.logits
+
+
 ENGINES = {
+    "alexnet-python": package,
     "pytorch": lambda *a: pytorch(*a, channels_last=False),
     "pytorch-channels-last": lambda *a: pytorch(*a, channels_last=True),
     "onnxruntime": onnxruntime,

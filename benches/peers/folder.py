@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from alexnet import NETWORKS
+from networks import NETWORKS
 from inference import cpu
 from safetensors.numpy import load_file, save_file
 

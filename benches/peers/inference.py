@@ -15,18 +15,19 @@ import chart
 import dataset
 import numpy as np
 import quantised
-from alexnet import NETWORKS
+from networks import NETWORKS
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 HERE = Path(__file__).parent
 PYTHON = ["pytorch", "pytorch-channels-last", "onnxruntime", "openvino"]
 RUST = ["infer-core", "infer-core-f16", "tract", "candle"]
+PACKAGE = ["alexnet-python"]
 PYTHON_INT8 = ["onnxruntime-int8", "openvino-int8", "openvino-int8-qdq"]
 INT8 = ["infer-core-int8", *PYTHON_INT8]
 # With int8 networks, what is worth the time beside them: f32, and the type that some CPUs have instructions for.
 BESIDE_INT8 = ["infer-core", "infer-core-f16", "onnxruntime", "openvino", "openvino-bf16"]
-ALL = [*RUST, *PYTHON, "openvino-bf16", *INT8]
+ALL = [*RUST, *PACKAGE, *PYTHON, "openvino-bf16", *INT8]
 # The engines that ours is compared with in the last columns of the table.
 RIVALS = [*PYTHON, "openvino-bf16", *PYTHON_INT8]
 # Largest difference of logits, as a share of the largest logit. That of int8 tells a wrong network from a right one; how good it is,
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=200, metavar="N", help="with --int8: images for the peers [%(default)s]")
     parser.add_argument("--cpus", nargs="+", type=int, help="CPUs to run on, the last ones by default")
     arguments = parser.parse_args()
-    arguments.engines = arguments.engines or (BESIDE_INT8 + INT8 if arguments.int8 else RUST + PYTHON)
+    arguments.engines = arguments.engines or (BESIDE_INT8 + INT8 if arguments.int8 else RUST + PACKAGE + PYTHON)
     if any(conv.norm for conv in NETWORKS[arguments.network].convolutions) and "candle" in arguments.engines:
         print("candle has no local response normalisation: left out", file=sys.stderr)
         arguments.engines.remove("candle")

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from alexnet import NETWORKS, Network
+from networks import NETWORKS, Network
 from inference import cpu
 from safetensors.numpy import save_file
 

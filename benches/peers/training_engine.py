@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from alexnet import NETWORKS
+from networks import NETWORKS
 from safetensors.numpy import load_file
 
 LEARNING_RATE = 1e-5

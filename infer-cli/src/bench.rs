@@ -8,20 +8,14 @@ use std::{
 };
 
 use anyhow::Context;
+use classifier::{BATCH, Classifier, Model, Source, Threads};
 use infer_core::{
     int8::Int8Backend,
     packed::{Backend, Line, Parallel, Serial},
 };
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
-use crate::{
-    answer::BATCH,
-    args::Bench,
-    model::Model,
-    network::{self, Classifier},
-    stdout,
-    worker::{self, Threads},
-};
+use crate::{args::Bench, stdout};
 
 mod report;
 
@@ -33,22 +27,20 @@ const PASSES: usize = 5;
 /// # Errors
 /// The weights cannot be used, or threads or output fail.
 pub fn run(args: &Bench) -> anyhow::Result<()> {
-    let source = network::Source::find(args.weights.as_deref())?;
-    let file = source.open()?;
+    let source = Source::find(args.weights.as_deref())?;
     let backend = args.kernel.backend()?;
-    let classifier =
-        Classifier::new(&file, None, backend).with_context(|| format!("cannot use the weights in {source}"))?;
-    let network = classifier.network.network()?;
-    let threads = worker::threads(args.threads);
+    let classifier = Classifier::open(&source, None, backend)?;
+    let network = classifier.model();
+    let threads = classifier::threads(args.threads);
     let pool = ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
     let one = ThreadPoolBuilder::new().num_threads(1).build().context("cannot start threads")?;
 
     let results = Results {
         threads,
-        limits: [Limits::measure(&network, backend, &one), Limits::measure(&network, backend, &pool)],
-        latency: [passes(&network, 1, &Serial, args.time)?, passes(&network, 1, &Threads(&pool), args.time)?],
-        batches: [passes(&network, BATCH, &Serial, args.time)?, passes(&network, BATCH, &Threads(&pool), args.time)?],
-        throughput: [throughput(&network, &one, args.time)?, throughput(&network, &pool, args.time)?],
+        limits: [Limits::measure(network, backend, &one), Limits::measure(network, backend, &pool)],
+        latency: [passes(network, 1, &Serial, args.time)?, passes(network, 1, &Threads(&pool), args.time)?],
+        batches: [passes(network, BATCH, &Serial, args.time)?, passes(network, BATCH, &Threads(&pool), args.time)?],
+        throughput: [throughput(network, &one, args.time)?, throughput(network, &pool, args.time)?],
         network,
     };
     let text = if args.json { format!("{:#}\n", results.json()) } else { results.text() };
@@ -59,7 +51,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
 
 /// All measurements, each by one thread and by all of them.
 struct Results<'w> {
-    network: Model<'w>,
+    network: &'w Model<'w>,
     threads: usize,
     limits: [Limits; 2],
     latency: [Passes; 2],

@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
+use classifier::{Classifier, Options, Source};
 use image_files::{
     decode,
     find::{Search, is_image},
@@ -26,7 +27,6 @@ use crate::{
     images::{Image, Skipped, Sources},
     interrupt::Interrupt,
     list::List,
-    network::{Classifier, Source},
     output::{self, Asked, Earlier, Opened, OutputOptions, Writer, refuse_input},
     partition::Partition,
     pipeline::{self, Consumer, Record},
@@ -34,7 +34,7 @@ use crate::{
     shard::STANDARD_INPUT,
     sheet::Sheet,
     text::{complain, counted, escaped, printable},
-    worker::{self, Worker},
+    worker::Worker,
 };
 
 /// Runs the command. The exit status is 0 if all images were classified, else 1.
@@ -43,13 +43,10 @@ use crate::{
 /// Wrong usage, no images, unusable weights, or output that cannot be written: exit status 2.
 pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     let source = Source::find(args.weights.as_deref())?;
-    let file = source.open()?;
-    let classifier = Classifier::new(&file, args.labels.as_deref(), args.kernel.backend()?)
-        .with_context(|| format!("cannot use the weights in {source}"))?;
-    let evaluation =
-        args.evaluate.then(|| Evaluation::new(&classifier.labels, classifier.data.as_deref())).transpose()?;
+    let classifier = Classifier::open(&source, args.labels.as_deref(), args.kernel.backend()?)?;
+    let evaluation = args.evaluate.then(|| Evaluation::new(classifier.labels(), classifier.data())).transpose()?;
     let list = args.files_from.as_deref().map(|list| List::open(list, args.null)).transpose()?;
-    let threads = worker::threads(args.threads);
+    let threads = classifier::threads(args.threads);
 
     for (option, output) in [("--output", &args.output), ("--report", &args.report)] {
         let Some(output) = output else { continue };
@@ -59,7 +56,7 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         ensure!(!is_image, "{option} {}: this file has an image's name, and is not replaced", output.display());
     }
     ensure!(args.report.is_none() || args.report != args.output, "--report and --output are the same file");
-    let sheet = args.report.as_deref().map(|path| Sheet::new(path, &classifier.labels)).transpose()?;
+    let sheet = args.report.as_deref().map(|path| Sheet::new(path, classifier.labels())).transpose()?;
     let format = args.format()?;
     ensure!(
         !(args.null_output && matches!(format, Format::Jsonl | Format::Parquet)),
@@ -70,12 +67,12 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
         && args.files_from.as_deref() == Some(STANDARD_INPUT.as_ref());
     ensure!(!both, "the standard input can be a shard (-) or a list (--files-from -), not both");
     let interrupt = Interrupt::install().context("cannot catch signals")?;
-    let labels = classifier.labels.clone();
+    let labels = classifier.labels().to_vec();
     let layout = OutputOptions {
         top_k: usize::from(args.top_k).min(labels.len()),
         labels,
         logits: args.logits,
-        doubts: classifier.checks.is_some(),
+        doubts: classifier.checks().is_some(),
         null: args.null_output,
         csv_safe: args.csv_safe && format == Format::Csv,
     };
@@ -123,15 +120,15 @@ pub fn run(args: Classify) -> anyhow::Result<ExitCode> {
     if source == Source::BuiltIn && !args.quiet {
         complain(&format!(
             "{source} tells ten kinds of clothing apart, light on black: {}; --weights FILE for others",
-            classifier.labels.join(", ")
+            classifier.labels().join(", ")
         ));
     }
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-    let orient = args.orient.unwrap_or(classifier.preprocessing.orient);
+    let orient = args.orient.unwrap_or(classifier.preprocessing().orient);
     let decoding = decode::Options { accept_damaged: args.accept_damaged, orient };
-    let workers = (0..threads).map(|_| Worker::new(&classifier, args.invert, decoding, args.report.is_some(), &pool));
-    let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
+    let options = Options { invert: args.invert, decoding };
+    let workers = (0..threads).map(|_| Worker::new(&classifier, options, args.report.is_some(), &pool)).collect();
     let search = Search { recursive: !args.no_recursive, hidden: args.hidden };
     let sources = |list| Sources { paths: args.paths.clone(), list, search, partition: args.partition };
     // A list that can be read only once leaves the total unknown.
@@ -229,7 +226,7 @@ struct Results {
 }
 
 impl Consumer for Results {
-    fn record(&mut self, mut record: Record) -> io::Result<ControlFlow<()>> {
+    fn record(&mut self, record: Record) -> io::Result<ControlFlow<()>> {
         self.end_if_interrupted()?;
         self.begin()?;
         self.writer.record(&record)?;
@@ -238,7 +235,7 @@ impl Consumer for Results {
         }
         if let Some(sheet) = &mut self.sheet {
             let class = self.evaluation.as_ref().and_then(|evaluation| evaluation.class_of(&record.path));
-            sheet.record(&mut record, class).map_err(io::Error::other)?;
+            sheet.record(&record, class).map_err(io::Error::other)?;
         }
         self.progress.record(record.outcome.is_err());
         match &record.outcome {

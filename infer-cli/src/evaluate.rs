@@ -104,7 +104,7 @@ fn images(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Answer;
+    use classifier::Answer;
     use infer_core::classify::Prediction;
 
     fn labels() -> Vec<String> {
@@ -116,9 +116,8 @@ mod tests {
             ranking: vec![Prediction { class, probability: 1.0 }],
             logits: vec![0.0; 10],
             doubt: None,
-            thumbnail: None,
         };
-        Record { path: path.into(), outcome: class.map(answer).ok_or_else(String::new) }
+        Record { path: path.into(), outcome: class.map(answer).ok_or_else(String::new), thumbnail: None }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use classifier::weights::map;
 use infer_core::{
     describe::Description,
     int8::{self, Int8Backend},
@@ -19,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     args::Inspect,
-    network, stdout,
+    stdout,
     text::{counted, printable},
 };
 
@@ -35,7 +36,7 @@ const STACK: usize = 64 * MOST_TENSORS * 64;
 /// The file cannot be read or is no safetensors file.
 pub fn run(args: &Inspect) -> anyhow::Result<()> {
     let path = image_files::weights::named(&args.file)?;
-    let file = network::map(&path)?;
+    let file = map(&path)?;
     let describe = || Contents::of(&file);
     let contents = thread::scope(|scope| -> anyhow::Result<Contents> {
         let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, describe)?;

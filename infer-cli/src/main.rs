@@ -1,14 +1,13 @@
-//! `infer-cli`: a thin program over infer-core that classifies images and looks into weights files.
+//! `infer-cli`: a thin program over `classifier` that classifies images and looks into weights files.
 //!
 //! ```text
-//! args ─▶ classify: images (list, partition, shard) ─▶ pipeline (worker: image_files ─▶ network) ─▶ output, evaluate, sheet
+//! args ─▶ classify: images (list, partition, shard) ─▶ pipeline (worker: a batch of crates/classifier) ─▶ output, evaluate, sheet
 //!     └─▶ inspect, pack, bench
 //! ```
 //!
 //! Results go to the standard output, everything else to the standard error. The exit status is 0 if all went well, 1 if
 //! some images failed, 2 if nothing could be done or written.
 
-mod answer;
 mod args;
 mod bench;
 mod classify;
@@ -17,8 +16,6 @@ mod images;
 mod inspect;
 mod interrupt;
 mod list;
-mod model;
-mod network;
 mod output;
 mod pack;
 mod partition;
@@ -28,7 +25,6 @@ mod shard;
 mod sheet;
 mod stdout;
 mod text;
-mod weights;
 mod worker;
 
 use std::{io, process::ExitCode};

@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, fs, io::Write};
 
 use anyhow::{Context, bail};
+use classifier::{
+    Source,
+    network::{Form, Header, pack, plan_of, weights},
+    weights::map,
+};
 use image_files::header::{Entry, header};
 use infer_core::packed::{Line, LinearWeights, Plan};
 
 use crate::{
     args::Pack,
     interrupt::Interrupt,
-    network::{self, Form, Header, Source, pack, plan_of},
     output::{Destination, refuse_input},
 };
 
@@ -24,7 +28,7 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
         );
     };
     refuse_input("--output", &args.output, [&*path])?;
-    let file = network::map(&path)?;
+    let file = map(&path)?;
     let destination = Destination::whole(&args.output, args.force)?;
     let unfinished = destination.unfinished();
     Interrupt::install().context("cannot catch signals")?.end_with(move || {
@@ -43,7 +47,7 @@ pub fn run(args: &Pack) -> anyhow::Result<()> {
         if let Some(found) = found {
             bail!("expected {}'s weights as they were trained, found {found}", plan.description().title);
         }
-        let lines = pack(plan, &network::weights(plan, &file)?, linear)?;
+        let lines = pack(plan, &weights(plan, &file)?, linear)?;
         Ok((packed_header(plan, &header, linear, size_of_val(&lines[..]))?, lines))
     };
     let (header, lines) = contents().with_context(|| format!("cannot use the weights in {}", path.display()))?;

@@ -23,12 +23,12 @@ use std::{
 };
 
 use anyhow::Context;
+use classifier::{Answer, BATCH, guarded};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use image_files::panics::quietly;
 
 use crate::{
-    answer::{Answer, BATCH},
     images::{Content, Image},
+    sheet::Thumbnail,
 };
 
 /// Images under way for each thread. Enough to even out how long they take; a path and a record each.
@@ -47,6 +47,8 @@ pub struct Record {
     pub path: PathBuf,
     /// Answer of the network, or why it was not asked.
     pub outcome: Result<Answer, String>,
+    /// The image for a contact sheet, where one is wanted.
+    pub thumbnail: Option<Thumbnail>,
 }
 
 /// Consumer of records, in the order of the images.
@@ -77,6 +79,9 @@ pub trait Worker {
     /// # Errors
     /// Why there is no answer, to one image or to all of them.
     fn answer(&mut self, count: usize, alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>>;
+
+    /// The picture of the image at `place` of that batch, where one is wanted.
+    fn thumbnail(&mut self, place: usize) -> Option<Thumbnail>;
 }
 
 /// An image to work on.
@@ -92,9 +97,13 @@ struct Place {
 }
 
 impl Place {
-    fn end(self, outcome: Result<Answer, String>) {
+    fn end(self, outcome: Result<Answer, String>, thumbnail: Option<Thumbnail>) {
         // Nobody waits for it if the run has ended.
-        let _ = self.slot.send(Record { path: self.path, outcome });
+        let _ = self.slot.send(Record { path: self.path, outcome, thumbnail });
+    }
+
+    fn fail(self, error: String) {
+        self.end(Err(error), None);
     }
 }
 
@@ -145,7 +154,7 @@ fn send(
         }
         let place = Place { path, slot };
         if let Content::Problem(problem) = content {
-            place.end(Err(problem));
+            place.fail(problem);
         } else if tasks.send(Task { content, place }).is_err() {
             break;
         }
@@ -180,7 +189,7 @@ impl Crew<'_> {
             // What is prepared is written anew for each image, so that a worker is as good as new after a panic.
             match guarded(|| worker.prepare(prepared.len(), &place.path, &content)) {
                 Ok(()) => prepared.push(place),
-                Err(error) => place.end(Err(error)),
+                Err(error) => place.fail(error),
             }
         }
         if prepared.is_empty() {
@@ -189,20 +198,12 @@ impl Crew<'_> {
         let alone = self.busy.load(Ordering::Relaxed) == 1 && self.work.is_empty();
         match guarded(|| worker.answer(prepared.len(), alone)) {
             Ok(answers) => {
-                for (place, answer) in prepared.into_iter().zip(answers) {
-                    place.end(answer.map_err(|error| format!("{error:#}")));
+                for (number, (place, answer)) in prepared.into_iter().zip(answers).enumerate() {
+                    place.end(answer.map_err(|error| format!("{error:#}")), worker.thumbnail(number));
                 }
             }
-            Err(error) => prepared.into_iter().for_each(|place| place.end(Err(error.clone()))),
+            Err(error) => prepared.into_iter().for_each(|place| place.fail(error.clone())),
         }
-    }
-}
-
-/// Errors in words, and panics as errors, which are not to be printed between results.
-fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> Result<T, String> {
-    match quietly(work) {
-        Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
-        Err(_) => Err("an internal error: please report it together with this image".into()),
     }
 }
 
@@ -278,10 +279,12 @@ mod tests {
         fn answer(&mut self, count: usize, _alone: bool) -> anyhow::Result<Vec<anyhow::Result<Answer>>> {
             Ok(self.0[..count]
                 .iter()
-                .map(|number| {
-                    Ok(Answer { ranking: Vec::new(), logits: vec![*number; 10], doubt: None, thumbnail: None })
-                })
+                .map(|number| Ok(Answer { ranking: Vec::new(), logits: vec![*number; 10], doubt: None }))
                 .collect())
+        }
+
+        fn thumbnail(&mut self, _place: usize) -> Option<Thumbnail> {
+            None
         }
     }
 

@@ -20,7 +20,8 @@ use reporting::{
     words::{counted, grouped, percent},
 };
 
-use crate::{answer::Answer, pipeline::Record, text::escaped};
+use crate::{pipeline::Record, text::escaped};
+use classifier::Answer;
 
 /// Pictures on a page, shared by the classes.
 const PICTURES: usize = 1000;
@@ -144,10 +145,10 @@ impl Sheet {
     ///
     /// # Errors
     /// Its picture cannot be encoded.
-    pub fn record(&mut self, record: &mut Record, class: Option<usize>) -> Result<(), ImageError> {
+    pub fn record(&mut self, record: &Record, class: Option<usize>) -> Result<(), ImageError> {
         let path = escaped(&record.path).into_owned();
         let most = self.most();
-        match &mut record.outcome {
+        match &record.outcome {
             Err(error) => {
                 self.failed += 1;
                 if self.errors.len() < ERRORS {
@@ -155,7 +156,6 @@ impl Sheet {
                 }
             }
             Ok(answer) => {
-                let thumbnail = answer.thumbnail.take();
                 let Some(best) = answer.ranking.first() else { return Ok(()) };
                 let wrong = class.filter(|class| *class != best.class);
                 let Some(shelf) = self.shelves.get_mut(best.class) else { return Ok(()) };
@@ -163,7 +163,7 @@ impl Sheet {
                 shelf.wrong += u64::from(wrong.is_some());
                 let mut picture = Picture { probability: best.probability, place: shelf.images, figure: String::new() };
                 if shelf.unsure.len() < most || shelf.unsure.peek().is_some_and(|surest| picture < *surest) {
-                    picture.figure = figure(&path, answer, thumbnail.as_ref(), wrong, &self.labels)?;
+                    picture.figure = figure(&path, answer, record.thumbnail.as_ref(), wrong, &self.labels)?;
                     shelf.unsure.push(picture);
                     if shelf.unsure.len() > most {
                         shelf.unsure.pop();

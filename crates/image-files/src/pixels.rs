@@ -11,15 +11,66 @@ use infer_core::{
 use self::cut::Cut;
 use crate::ImageError;
 
-/// An image in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pixels {
+/// An image in memory of its own, or of somebody else's (`Pixels<&[u8]>`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pixels<V = Vec<u8>> {
     /// Values of a pixel: 1, gray, or 3, red, green and blue.
     pub channels: usize,
     /// Columns, at least 1.
     pub width: usize,
     /// Values row by row, at least one row, those of a pixel side by side.
-    pub values: Vec<u8>,
+    pub values: V,
+}
+
+/// An image that becomes a network's input.
+#[derive(Debug, Clone, Copy)]
+pub enum Picture<'a> {
+    /// An image that a decoder has made.
+    Decoded(&'a DynamicImage),
+    /// Bytes, which are used where they are.
+    Bytes(Pixels<&'a [u8]>),
+}
+
+impl<'a> From<&'a DynamicImage> for Picture<'a> {
+    fn from(image: &'a DynamicImage) -> Self {
+        Self::Decoded(image)
+    }
+}
+
+impl<'a> From<Pixels<&'a [u8]>> for Picture<'a> {
+    fn from(pixels: Pixels<&'a [u8]>) -> Self {
+        Self::Bytes(pixels)
+    }
+}
+
+/// Pixels as the number of their values says.
+enum View<'a> {
+    Gray((u32, u32)),
+    Rgb((u32, u32), &'a [[u8; 3]]),
+}
+
+impl<'a> Pixels<&'a [u8]> {
+    /// The columns and rows, and the pixels in colour.
+    fn view(self) -> Result<View<'a>, ImageError> {
+        let Self { channels, width, values } = self;
+        if values.is_empty() || width == 0 {
+            return Err(ImageError::Damaged(PreprocessError::Empty.to_string()));
+        }
+        if !matches!(channels, 1 | 3) {
+            let expected = "expected 1 value a pixel (gray) or 3 (red, green, blue)";
+            return Err(ImageError::Unsupported(format!("{expected}, found {channels}")));
+        }
+        let row = width.checked_mul(channels).filter(|row| values.len().is_multiple_of(*row));
+        let size = row.and_then(|row| Some((u32::try_from(width).ok()?, u32::try_from(values.len() / row).ok()?)));
+        match (size, channels) {
+            (Some(size), 1) => Ok(View::Gray(size)),
+            (Some(size), _) => Ok(View::Rgb(size, values.as_chunks().0)),
+            (None, _) => {
+                let (expected, found) = (format!("whole rows of {width} pixels with {channels} values"), values.len());
+                Err(ImageError::Damaged(format!("expected {expected}, found {found} values")))
+            }
+        }
+    }
 }
 
 /// Form in which images are kept in memory.
@@ -44,14 +95,15 @@ pub enum Limit {
 /// three; 0 to 1. `invert` makes black white.
 ///
 /// # Errors
-/// It has no pixels, or values outside of 0 to 1, which floating-point images may; the input has other planes.
-pub fn preprocess(
-    image: &DynamicImage,
+/// It has no pixels, or values outside of 0 to 1, which floating-point images may; the input has other planes; bytes are no whole rows.
+pub fn preprocess<'a>(
+    image: impl Into<Picture<'a>>,
     resize: Resize,
     side: usize,
     invert: bool,
     input: &mut [f32],
 ) -> Result<(), ImageError> {
+    let image = image.into();
     match input.len().checked_div(side * side) {
         Some(1) => with_values(image, Input { resize, side, values: input })?,
         Some(3) => with_colours(image, Input { resize, side, values: input })?,
@@ -74,8 +126,8 @@ pub fn preprocess(
 /// As [`preprocess`].
 pub fn keep(image: &DynamicImage, form: Form) -> Result<Pixels, ImageError> {
     let (size, values) = match form.channels {
-        1 => with_values(image, Keep(form.limit))?,
-        3 => with_colours(image, Keep(form.limit))?,
+        1 => with_values(image.into(), Keep(form.limit))?,
+        3 => with_colours(image.into(), Keep(form.limit))?,
         found => return Err(ImageError::Unsupported(format!("expected to keep 1 or 3 channels, found {found}"))),
     };
     check(&values)?;
@@ -237,8 +289,18 @@ fn positions(width: usize, height: usize) -> impl Iterator<Item = (usize, usize)
 }
 
 /// Red, green and blue of an image, those of a gray one the same.
-fn with_colours<C: Consumer<[f32; 3]>>(image: &DynamicImage, consumer: C) -> Result<C::Output, ImageError> {
+fn with_colours<C: Consumer<[f32; 3]>>(picture: Picture<'_>, consumer: C) -> Result<C::Output, ImageError> {
     use DynamicImage as I;
+    let image = match picture {
+        Picture::Decoded(image) => image,
+        Picture::Bytes(pixels) => {
+            let (values, width) = (pixels.values, pixels.width);
+            return match pixels.view()? {
+                View::Gray(size) => applied(consumer, size, |x, y| [gray(values[y * width + x]); 3]),
+                View::Rgb(size, pixels) => applied(consumer, size, |x, y| rgb(pixels[y * width + x])),
+            };
+        }
+    };
     // Most photographs are RGB; of the others, all values are made once.
     match image {
         I::ImageRgb8(image) => {
@@ -280,8 +342,18 @@ fn applied<V, C: Consumer<V>>(
 }
 
 /// Gray values of an image.
-fn with_values<C: Consumer<f32>>(image: &DynamicImage, consumer: C) -> Result<C::Output, ImageError> {
+fn with_values<C: Consumer<f32>>(picture: Picture<'_>, consumer: C) -> Result<C::Output, ImageError> {
     use DynamicImage as I;
+    let image = match picture {
+        Picture::Decoded(image) => image,
+        Picture::Bytes(pixels) => {
+            let (values, width) = (pixels.values, pixels.width);
+            return match pixels.view()? {
+                View::Gray(size) => applied(consumer, size, |x, y| gray(values[y * width + x])),
+                View::Rgb(size, pixels) => applied(consumer, size, |x, y| luma(pixels[y * width + x])),
+            };
+        }
+    };
     match image {
         I::ImageLuma8(image) => values(image, |p| gray(p.0[0]), consumer),
         I::ImageLumaA8(image) => values(image, |p| gray(p.0[0]), consumer),

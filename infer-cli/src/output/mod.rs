@@ -111,7 +111,7 @@ mod testing {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::answer::Answer;
+    use classifier::Answer;
     use image_files::checks::Doubt;
     use infer_core::classify::top_k;
 
@@ -156,8 +156,10 @@ mod testing {
         let out = Shared::default();
         let mut writer = layout.text_writer(format, Box::new(out.clone()), color).unwrap();
         writer.begin().unwrap();
-        writer.record(&Record { path: path.into(), outcome: Ok(answer()) }).unwrap();
-        writer.record(&Record { path: "bad.png".into(), outcome: Err("cut, \"short\"".into()) }).unwrap();
+        writer.record(&Record { path: path.into(), outcome: Ok(answer()), thumbnail: None }).unwrap();
+        writer
+            .record(&Record { path: "bad.png".into(), outcome: Err("cut, \"short\"".into()), thumbnail: None })
+            .unwrap();
         writer.flush().unwrap();
         String::from_utf8(out.0.take()).unwrap()
     }
@@ -168,7 +170,6 @@ mod testing {
             ranking: top_k::<CLASSES, CLASSES>(&logits).into_iter().collect(),
             logits: logits.to_vec(),
             doubt: Some(Doubt::Unsure),
-            thumbnail: None,
         }
     }
 }

@@ -161,3 +161,40 @@ fn colours_become_planes_whatever_their_type() {
     let error = preprocess(&GrayImage::new(2, 2).into(), Resize::Exact, 2, false, &mut two).unwrap_err();
     assert_eq!(error.to_string(), "expected a network's input of 1 or 3 planes, found 2");
 }
+
+#[test]
+fn bytes_are_what_an_image_of_them_is() {
+    let (width, height) = (50, 31);
+    let colour = noise(width, height);
+    let gray = GrayImage::from_fn(width, height, |x, y| Luma([colour.get_pixel(x, y).0[0]]));
+    for (channels, values, image) in [
+        (1, gray.as_raw().clone(), DynamicImage::from(gray.clone())),
+        (3, colour.as_raw().clone(), DynamicImage::from(colour.clone())),
+    ] {
+        for (resize, side, planes) in [(Resize::Exact, 28, 1), (Resize::Exact, 8, 3), (Resize::ShorterSide(12), 8, 3)] {
+            let mut inputs = [vec![0.0; planes * side * side], vec![1.0; planes * side * side]];
+            let pixels = Pixels { channels, width: width as usize, values: &values[..] };
+            preprocess(pixels, resize, side, true, &mut inputs[0]).unwrap();
+            preprocess(&image, resize, side, true, &mut inputs[1]).unwrap();
+            assert_eq!(inputs[0], inputs[1], "{channels} {resize:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_whole_image_are_refused() {
+    let refused = |channels, width, count| {
+        let pixels = Pixels { channels, width, values: &vec![0; count][..] };
+        preprocess(pixels, Resize::Exact, 2, false, &mut [0.0; 4]).unwrap_err().to_string()
+    };
+    assert_eq!(refused(3, 4, 25), "expected whole rows of 4 pixels with 3 values, found 25 values");
+    assert_eq!(
+        refused(3, usize::MAX, 3),
+        format!("expected whole rows of {} pixels with 3 values, found 3 values", usize::MAX)
+    );
+    assert_eq!(refused(4, 2, 16), "expected 1 value a pixel (gray) or 3 (red, green, blue), found 4");
+    assert_eq!(refused(0, 2, 16), "expected 1 value a pixel (gray) or 3 (red, green, blue), found 0");
+    for (width, count) in [(0, 0), (0, 4), (4, 0)] {
+        assert_eq!(refused(1, width, count), PreprocessError::Empty.to_string());
+    }
+}

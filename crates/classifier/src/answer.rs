@@ -4,12 +4,6 @@ use anyhow::bail;
 use image_files::checks::Doubt;
 use infer_core::classify::{Prediction, softmax_in_place};
 
-use crate::sheet::Thumbnail;
-
-/// Images that a thread classifies together: enough for each weight read from memory to serve many images, few enough that
-/// results keep coming.
-pub const BATCH: usize = 16;
-
 /// Answer of the network to an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -19,8 +13,6 @@ pub struct Answer {
     pub logits: Vec<f32>,
     /// Reason to doubt the answer, where the weights say when.
     pub doubt: Option<Doubt>,
-    /// The image for a contact sheet, where one is wanted.
-    pub thumbnail: Option<Thumbnail>,
 }
 
 impl Answer {
@@ -39,7 +31,7 @@ impl Answer {
         let mut ranking: Vec<_> = predictions.map(|(class, probability)| Prediction { class, probability }).collect();
         // A stable sort: of equals the one with the lower index comes first. (Both zeros are the same.)
         ranking.sort_by(|a, b| (logits[b.class] + 0.0).total_cmp(&(logits[a.class] + 0.0)));
-        Ok(Self { ranking, logits, doubt: None, thumbnail: None })
+        Ok(Self { ranking, logits, doubt: None })
     }
 }
 
@@ -50,7 +42,7 @@ mod tests {
     #[test]
     fn outputs_without_a_class_count_for_nothing() {
         let outputs = [1.0, 3.0, 2.0, 9.0, 9.0, 9.0, 9.0, f32::INFINITY, f32::NAN, 9.0];
-        let Answer { ranking, logits, doubt, .. } = Answer::new(&outputs, 3).unwrap();
+        let Answer { ranking, logits, doubt } = Answer::new(&outputs, 3).unwrap();
         assert_eq!((logits, doubt), (vec![1.0, 3.0, 2.0], None));
         assert_eq!(ranking.iter().map(|best| best.class).collect::<Vec<_>>(), [1, 2, 0]);
         assert!((ranking.iter().map(|best| best.probability).sum::<f32>() - 1.0).abs() < 1e-6);

@@ -7,7 +7,7 @@ use infer_core::{
 };
 
 /// A network and the kernels that run it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Model<'w> {
     /// Of floats.
     Floats(Box<packed::Network<'w>>),
