@@ -119,7 +119,7 @@ macro_rules! network {
         pub struct $name<D: $crate::dfdx::tensor::Storage<E>, E: $crate::dfdx::shapes::Dtype = f32> {
             $(#[doc = concat!("The layer `", stringify!($field), "`.")] pub $field: $type,)*
             /// The last layer, an output a class.
-            pub $layer: $crate::nn::Classifier<{ LAYERS[$i].input.values() }, D, E>,
+            pub $layer: $crate::nn::Linear<$crate::dfdx::shapes::Const<{ LAYERS[$i].input.values() }>, $crate::nn::Classes, D, E>,
         }
 
         impl<D: $crate::ops::ConvDevice> $name<D> {
@@ -180,7 +180,7 @@ macro_rules! network {
             }
 
             fn classes(&self) -> usize {
-                self.$layer.classes()
+                self.$layer.outputs()
             }
 
             fn evaluate_from(
@@ -253,7 +253,8 @@ macro_rules! network {
     ) => {
         $crate::network! { @vectors $head [$network $x $key $frozen] [$i + 1] [$dropouts + 1]
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
-                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
+                $crate::dfdx::shapes::Const<{ LAYERS[$i].input.values() }>,
+                $crate::dfdx::shapes::Const<{ LAYERS[$i].output.channels }>, D, E,
             >, }
             { $($steps)*
                 let $x = $crate::network!(@unrecorded $i < $frozen, $x, {
@@ -269,7 +270,8 @@ macro_rules! network {
     ) => {
         $crate::network! { @vectors $head [$network $x $key $frozen] [$i + 1] $dropouts
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
-                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
+                $crate::dfdx::shapes::Const<{ LAYERS[$i].input.values() }>,
+                $crate::dfdx::shapes::Const<{ LAYERS[$i].output.channels }>, D, E,
             >, }
             { $($steps)* let $x = $crate::network!(@unrecorded $i < $frozen, $x,
                 $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?); }
@@ -282,7 +284,8 @@ macro_rules! network {
     ) => {
         $crate::network! { @vectors $head [$network $x $key $frozen] [$i + 1] $dropouts
             { $($fields)* $layer [$($prefix)?]: $crate::nn::Linear<
-                { LAYERS[$i].input.values() }, { LAYERS[$i].output.channels }, D, E,
+                $crate::dfdx::shapes::Const<{ LAYERS[$i].input.values() }>,
+                $crate::dfdx::shapes::Const<{ LAYERS[$i].output.channels }>, D, E,
             >, }
             { $($steps)* let $x = $crate::network!(@unrecorded $i < $frozen, $x,
                 $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?); }

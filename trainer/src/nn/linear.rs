@@ -2,24 +2,32 @@
 
 use dfdx::{
     nn::{Module, ModuleVisitor, NonMutableModule, TensorCollection, TensorOptions},
-    shapes::{Dtype, Rank1, Rank2},
+    shapes::{ConstDim, Dim, Dtype, HasShape},
     tensor::{Storage, Tape, Tensor},
     tensor_ops::Device,
 };
 
-use super::{Vectors, uniform};
-use crate::ops::ConvDevice;
+use super::uniform;
+use crate::ops::{ConvDevice, Vectors};
 
-/// A linear layer from `I` to `O` values: `y = W·x + b`, as PyTorch's `nn.Linear`.
+/// A linear layer: `y = W·x + b`, as PyTorch's `nn.Linear`. Its numbers of inputs and outputs are dimensions: a
+/// [`Const`](dfdx::shapes::Const), or [`Classes`](super::Classes).
 #[derive(Debug, Clone)]
-pub struct Linear<const I: usize, const O: usize, D: Storage<E>, E: Dtype = f32> {
-    /// `O` × `I`.
-    pub weight: Tensor<Rank2<O, I>, E, D>,
+pub struct Linear<I: Dim, O: Dim, D: Storage<E>, E: Dtype = f32> {
+    /// Outputs × inputs.
+    pub weight: Tensor<(O, I), E, D>,
     /// One value for each output.
-    pub bias: Tensor<Rank1<O>, E, D>,
+    pub bias: Tensor<(O,), E, D>,
 }
 
-impl<const I: usize, const O: usize, D: ConvDevice, T: Tape<f32, D>> Module<Vectors<I, D, T>> for Linear<I, O, D> {
+impl<I: Dim, O: Dim, D: Storage<E>, E: Dtype> Linear<I, O, D, E> {
+    /// The number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.bias.shape().0.size()
+    }
+}
+
+impl<I: Dim, O: Dim, D: ConvDevice, T: Tape<f32, D>> Module<Vectors<I, D, T>> for Linear<I, O, D> {
     type Output = Vectors<O, D, T>;
     type Error = D::Err;
 
@@ -28,12 +36,12 @@ impl<const I: usize, const O: usize, D: ConvDevice, T: Tape<f32, D>> Module<Vect
     }
 }
 
-impl<const I: usize, const O: usize, D: Storage<E>, E: Dtype> NonMutableModule for Linear<I, O, D, E> {}
+impl<I: Dim, O: Dim, D: Storage<E>, E: Dtype> NonMutableModule for Linear<I, O, D, E> {}
 
-impl<const I: usize, const O: usize, D: Device<f32>> TensorCollection<f32, D> for Linear<I, O, D> {
+impl<I: ConstDim, O: ConstDim, D: Device<f32>> TensorCollection<f32, D> for Linear<I, O, D> {
     type To<E2: Dtype, D2: Device<E2>> = Linear<I, O, D2, E2>;
 
-    /// Resets to PyTorch's default, uniform within ±1/√I, from the device's random numbers.
+    /// Resets to PyTorch's default, uniform within ±1/√inputs, from the device's random numbers.
     fn iter_tensors<V: ModuleVisitor<Self, f32, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         visitor.visit_fields(
             (
@@ -41,13 +49,13 @@ impl<const I: usize, const O: usize, D: Device<f32>> TensorCollection<f32, D> fo
                     "weight",
                     |layer| &layer.weight,
                     |layer| &mut layer.weight,
-                    TensorOptions::reset_with(|weight| weight.try_fill_with_distr(uniform(I))),
+                    TensorOptions::reset_with(|weight| weight.try_fill_with_distr(uniform(I::SIZE))),
                 ),
                 Self::tensor(
                     "bias",
                     |layer| &layer.bias,
                     |layer| &mut layer.bias,
-                    TensorOptions::reset_with(|bias| bias.try_fill_with_distr(uniform(I))),
+                    TensorOptions::reset_with(|bias| bias.try_fill_with_distr(uniform(I::SIZE))),
                 ),
             ),
             |(weight, bias)| Linear { weight, bias },

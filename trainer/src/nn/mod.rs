@@ -1,7 +1,7 @@
-//! The layers that dfdx lacks on stable Rust, or computes more slowly, as typed dfdx modules: their sizes are part of their types, so that a network
-//! whose layers do not fit does not compile. [`network!`](crate::network) puts them together.
+//! The layers that dfdx lacks on stable Rust, or computes more slowly, as typed dfdx modules: their sizes are part of their types, so
+//! that a network whose layers do not fit does not compile. [`network!`](crate::network) puts them together.
 
-mod classifier;
+mod classes;
 mod conv2d;
 mod dropout;
 mod flatten;
@@ -15,7 +15,7 @@ use dfdx::{
 };
 use rand_distr::Uniform;
 
-pub use classifier::{Classes, Classifier, Logits};
+pub use classes::{Classes, Logits};
 pub use conv2d::Conv2d;
 pub use dropout::DropHalf;
 pub use flatten::Flatten;
@@ -23,12 +23,14 @@ pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
 pub use tower::{Frozen, Tower};
 
+use crate::ops;
+
 /// A batch of square feature maps: batch × `C` channels × `SIDE` × `SIDE`.
 pub type FeatureMaps<const C: usize, const SIDE: usize, D, T = NoneTape> =
     Tensor<(usize, Const<C>, Const<SIDE>, Const<SIDE>), f32, D, T>;
 
 /// A batch of vectors: batch × `N`.
-pub type Vectors<const N: usize, D, T = NoneTape> = Tensor<(usize, Const<N>), f32, D, T>;
+pub type Vectors<const N: usize, D, T = NoneTape> = ops::Vectors<Const<N>, D, T>;
 
 /// PyTorch's default distribution for a layer that sums `fan_in` products: uniform within ±1/√`fan_in`.
 fn uniform(fan_in: usize) -> Uniform<f32> {
