@@ -56,7 +56,7 @@ fn measure(folder: &Path, arguments: &[&str]) -> (usize, [Duration; 3]) {
     (steps(folder), [first, last.saturating_sub(first), start.elapsed().saturating_sub(last)])
 }
 
-/// What lies in a run's folder under its own name is whole, whenever the run was killed.
+/// Check that what lies in a run's folder under its own name is whole, whenever the run was killed.
 fn check_whole(folder: &Path) {
     let weights = fs::read_dir(folder.join("run")).into_iter().flatten().map(|entry| entry.unwrap().path());
     let weights = weights.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"));

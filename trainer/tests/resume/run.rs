@@ -53,7 +53,7 @@ pub const NEW: [&str; 24] = [
 /// Arguments of a run that goes on.
 pub const ON: [&str; 2] = ["--resume", "run"];
 
-/// What a program has written.
+/// Text that a program has written.
 pub fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).into_owned()
 }
