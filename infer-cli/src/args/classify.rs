@@ -57,7 +57,7 @@ Examples:
       Accuracy and confusion matrix of images that lie in folders named after their class.
   infer-cli classify --format jsonl --output results --partition slice:3/100 'train-{0000..0999}.tar'
       Ten of a thousand shards, into results/part-00003-of-00100.jsonl.
-  infer-cli classify --format parquet --output results --resume photos/
+  infer-cli classify --format parquet --output results photos/
       A folder of Parquet files, which Spark, pandas and DuckDB read.
   infer-cli classify --invert scans/
       Dark objects on white, for a network trained on light objects on black.";
