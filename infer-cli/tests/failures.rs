@@ -64,7 +64,10 @@ fn weights_that_are_not_right_are_refused_with_the_reason() {
     assert_eq!(refused(), "w.safetensors: expected a weights file, found a folder without one (*.safetensors)");
     fs::remove_dir(&path).unwrap();
     folder.file("w.safetensors", b"");
-    expect("not a safetensors file: 0 bytes, expected at least 8 for the header's length");
+    let empty = "expected a safetensors file, found an empty file; download or copy it again";
+    assert_eq!(refused(), format!("cannot read w.safetensors: {empty}"));
+    folder.file("w.safetensors", b"few");
+    expect("not a safetensors file: 3 bytes, expected at least 8 for the header's length");
 
     let good = fs::read(folder.path("lenet5.safetensors")).unwrap();
     folder.file("w.safetensors", &good[..good.len() - 4]);
