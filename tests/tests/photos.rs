@@ -13,6 +13,7 @@ use infer_core::{alexnet_2012, alexnet_imagenet};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::NamedTempFile;
 use tests::{file, formula, golden, program};
 use trainer::data::Frame;
 use trainer::model::{self, Initialisation, Network};
@@ -24,11 +25,12 @@ const TOLERANCE: f64 = 1e-5;
 /// The same for Pillow's transforms, which round to bytes between.
 const ROUNDED: f64 = 1e-2;
 
-/// A network, its weights by the formula in a file, and the way of photographs into it.
+/// A network, its weights by the formula in memory and in a file, and the way of photographs into it.
 struct Case {
     network: &'static Description,
     preprocessing: Preprocessing,
-    file: file::Aligned,
+    weights: file::Aligned,
+    file: NamedTempFile,
     /// Keys of torchvision's results, and how near they are.
     expected: &'static [(&'static str, f64)],
 }
@@ -37,9 +39,9 @@ impl Case {
     /// torchvision's network: its weights file says nothing of preprocessing, so that torchvision's is taken.
     fn imagenet() -> Self {
         let network = &alexnet_imagenet::DESCRIPTION;
-        let file = file::with_values(&file::tensors(network, CLASSES), formula::parameter);
+        let weights = file::with_values(&file::tensors(network, CLASSES), formula::parameter);
         let preprocessing = Preprocessing::usual(network.input());
-        Self { network, preprocessing, file, expected: &[("tensor", TOLERANCE), ("pillow", ROUNDED)] }
+        Self::new(network, preprocessing, weights, &[("tensor", TOLERANCE), ("pillow", ROUNDED)])
     }
 
     /// The network of 2012, with a preprocessing that its file names.
@@ -48,8 +50,19 @@ impl Case {
         let normalisation = Some(Normalisation::Rgb { mean: [0.45; 3], std: [0.25; 3] });
         let preprocessing = Preprocessing { resize: Resize::Exact, normalisation, orient: false };
         let metadata = [("preprocessing", preprocessing.describe(network.input()))];
-        let file = file::with_metadata(&file::tensors(network, CLASSES), formula::parameter, metadata);
-        Self { network, preprocessing, file, expected: &[("tensor", TOLERANCE)] }
+        let weights = file::with_metadata(&file::tensors(network, CLASSES), formula::parameter, metadata);
+        Self::new(network, preprocessing, weights, &[("tensor", TOLERANCE)])
+    }
+
+    fn new(
+        network: &'static Description,
+        preprocessing: Preprocessing,
+        weights: file::Aligned,
+        expected: &'static [(&'static str, f64)],
+    ) -> Self {
+        let file = NamedTempFile::with_suffix(".safetensors").expect("a file");
+        std::fs::write(file.path(), weights.bytes()).expect("room for weights");
+        Self { network, preprocessing, weights, file, expected }
     }
 
     /// A photograph's logits, as `way` found them, beside torchvision's.
@@ -100,15 +113,13 @@ fn number(value: &Value, key: &str) -> u64 {
 
 /// The whole program, on every kernel of this CPU: logits, classes in order, probabilities.
 fn classify(case: &Case) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let weights = folder.path().join("weights.safetensors");
-    std::fs::write(&weights, case.file.bytes()).expect("room for weights");
     let photos = photos();
     for backend in Backend::ALL.iter().filter(|backend| backend.available()) {
         let kernel = backend.to_string();
         let mut command = Command::new(program("infer-cli"));
         command.args(["classify", "--format", "jsonl", "--logits", "--top-k", "10", "--kernel", &kernel, "--weights"]);
-        let output = command.arg(&weights).args(photos.iter().map(|(path, _)| path)).output().expect("it starts");
+        let output =
+            command.arg(case.file.path()).args(photos.iter().map(|(path, _)| path)).output().expect("it starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         assert_eq!(text.lines().count(), photos.len());
@@ -142,11 +153,8 @@ fn input(case: &Case, path: &Path) -> Vec<f32> {
 
 /// The trainer's pass, from the bytes that it keeps of a photograph: all of it, or as much as the resize needs.
 fn train<N: Network<Cpu>>(case: &Case) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let weights = folder.path().join("weights.safetensors");
-    std::fs::write(&weights, case.file.bytes()).expect("room for weights");
     let mut network = N::init(&Cpu::default(), CLASSES, Initialisation::PyTorch, 0).expect("memory");
-    trainer::export::load(&weights, &mut network).expect("its weights");
+    trainer::export::load(case.file.path(), &mut network).expect("its weights");
     for (path, photo) in photos() {
         let (image, _) = decode::open(&path, Options::default()).expect("it decodes");
         let form = Form { channels: 3, limit: Limit::ShorterSide(usize::MAX) };
@@ -169,7 +177,7 @@ macro_rules! photographs {
                 let case = Case::$case();
                 classify(&case);
                 train::<model::$name<Cpu>>(&case);
-                let network = $module::$name::<CLASSES>::from_safetensors(case.file.bytes()).expect("its weights");
+                let network = $module::$name::<CLASSES>::from_safetensors(case.weights.bytes()).expect("its weights");
                 let workspace: &mut $module::Workspace = Box::leak(Box::default());
                 for (path, photo) in photos() {
                     let values = input(&case, &path);

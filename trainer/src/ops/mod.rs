@@ -1,8 +1,8 @@
 //! Convolution, local response normalisation, max-pooling and linear layers as operations on dfdx's tape: what the layers in
 //! [`crate::nn`] are made of.
 //!
-//! Of these, dfdx has linear layers alone on stable Rust, without AVX-512. There are two implementations that share nothing but the shapes in this file:
-//! [`portable`] is composed of dfdx's own operations and runs on any dfdx device, [`cpu`] is written for speed on
+//! Of these, dfdx has linear layers alone on stable Rust, without AVX-512. There are two implementations that share nothing but the
+//! shapes in this file: [`portable`] is composed of dfdx's own operations and runs on any dfdx device, [`cpu`] is written for speed on
 //! [`Cpu`], `cuda` for GPUs. [`ConvDevice`] picks one for each device. The portable one is the oracle for the other.
 
 pub mod cpu;
