@@ -110,6 +110,17 @@ pub(super) struct Run<'a, D: TrainDevice, N> {
     saved: Instant,
 }
 
+/// Ends work on many images where the run is asked to end; [`Run::end_if_asked`] then saves what there is.
+///
+/// # Errors
+/// [`TrainError::Interrupted`].
+fn go_on(interrupt: &Interrupt, epoch: usize) -> Result<(), TrainError> {
+    match interrupt.is_requested() {
+        true => Err(TrainError::Interrupted { epoch, saved: None, weights: None, status: interrupt.exit_status() }),
+        false => Ok(()),
+    }
+}
+
 impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
     /// A run that begins with `network`, or goes on from a checkpoint.
     pub(super) fn new(
@@ -179,15 +190,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let mut maps = |data, positions: &[usize]| {
             FrozenMaps::compute(&self.network, options, data, positions, |images| {
                 self.setting.observer.batch(images, Scores::default());
-                match self.setting.interrupt.is_requested() {
-                    true => Err(TrainError::Interrupted {
-                        epoch,
-                        saved: None,
-                        weights: None,
-                        status: self.setting.interrupt.exit_status(),
-                    }),
-                    false => Ok(()),
-                }
+                go_on(&self.setting.interrupt, epoch)
             })
             .map(Arc::new)
         };
@@ -371,12 +374,7 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         let set = ImageSet { data, positions, batch_size, preprocessing, mirrored: false };
         let progress = |images, scores| {
             observer.batch(images, scores);
-            match interrupt.is_requested() {
-                true => {
-                    Err(TrainError::Interrupted { epoch, saved: None, weights: None, status: interrupt.exit_status() })
-                }
-                false => Ok(()),
-            }
+            go_on(interrupt, epoch)
         };
         let result = match &self.frozen {
             (layers, Some([learnt, tested])) => {
