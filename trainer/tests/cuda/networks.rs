@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
 use trainer::{
-    model::{AlexNet, Initialisation, LeNet5, Network},
+    model::{AlexNet, AlexNet2012, AlexNetImageNet, Initialisation, LeNet5, Network},
     ops::ConvDevice,
     random::StepKey,
 };
@@ -14,9 +14,9 @@ use crate::{assert_close, gpu, tensors, values, with_all_kernels};
 const KEY: StepKey = StepKey { seed: 11, epoch: 1, step: 1, drop_features: false };
 
 /// Images whose neighbouring values differ clearly, so that few windows of a pooling have two largest values between which
-/// rounding decides.
-fn images(batch: usize, side: usize) -> Vec<f32> {
-    (0..batch * side * side)
+/// rounding decides. Each plane is an image of its own.
+fn images(planes: usize, side: usize) -> Vec<f32> {
+    (0..planes * side * side)
         .map(|index| {
             let (image, y, x) = (index / (side * side), index / side % side, index % side);
             (((x * (3 + image) + y * y) % 97) as f32 / 96.0 + ((x ^ y) & 15) as f32 / 15.0) / 2.0
@@ -27,7 +27,9 @@ fn images(batch: usize, side: usize) -> Vec<f32> {
 /// Logits of a training pass with dropout, and the gradients of all weights from a loss `Σ scale · logits`.
 fn training_pass<D: ConvDevice, N: Network<D>>(device: &D, batch: usize) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
     let network = N::init(device, 10, Initialisation::PyTorch, 5).unwrap();
-    let logits = network.logits_traced(images(batch, N::SIDE), batch, network.alloc_grads(), KEY).unwrap();
+    let logits = network
+        .logits_traced(images(batch * N::DESCRIPTION.input().channels, N::SIDE), batch, network.alloc_grads(), KEY)
+        .unwrap();
     let found = logits.as_vec();
     let scale = device.tensor_from_vec(values(batch * 10, 10, None), (batch, 10.into()));
     let gradients = (logits * scale).sum().backward();
@@ -75,6 +77,18 @@ fn alexnet_agrees_with_the_processor() {
     let batch = alexnet_batch();
     let expected = training_pass::<_, AlexNet<Cpu>>(&Cpu::default(), batch);
     with_all_kernels(|_| assert_same_pass(&training_pass::<_, AlexNet<Cuda>>(&gpu(), batch), &expected));
+}
+
+/// Networks in colour, whose tower of convolutions is fused, too, and those with groups and local response normalisation.
+#[test]
+#[ignore = "takes minutes on the emulated GPU"]
+fn networks_in_colour_agree_with_the_processor() {
+    fn compare<C: Network<Cpu>, G: Network<Cuda>>(batch: usize) {
+        let expected = training_pass::<_, C>(&Cpu::default(), batch);
+        with_all_kernels(|_| assert_same_pass(&training_pass::<_, G>(&gpu(), batch), &expected));
+    }
+    compare::<AlexNetImageNet<Cpu>, AlexNetImageNet<Cuda>>(alexnet_batch());
+    compare::<AlexNet2012<Cpu>, AlexNet2012<Cuda>>(alexnet_batch());
 }
 
 #[test]
