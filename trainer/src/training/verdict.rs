@@ -45,7 +45,8 @@ impl Verdict {
         let images = counts.iter().sum::<usize>().max(1) as f64;
         let guess = counts.iter().copied().max().unwrap_or_default() as f64 / images;
         let accuracy = best.test.accuracy;
-        let learnt = accuracy > guess + DEVIATIONS * (guess * (1.0 - guess) / images).sqrt();
+        // Test images of one class tell nothing.
+        let learnt = guess >= 1.0 || accuracy > guess + DEVIATIONS * (guess * (1.0 - guess) / images).sqrt();
         // Where it has learnt, training was far off for some steps at most, and came back.
         let loss = if learnt { best.test.loss } else { best.test.loss.max(best.train.loss) };
         let loss_of_guessing = (classes as f64).ln();
@@ -111,7 +112,7 @@ mod tests {
     fn runs_that_failed_are_known() {
         // Six of the first ten images are of one class; its share is 0.6, with a deviation of 0.155.
         let dataset = dataset([[0; 6], [1; 6], [0; 6], [1; 6]].concat());
-        let verdict = |loss: f64, accuracy: f64| {
+        let verdict_by = |tested: usize, loss: f64, accuracy: f64| {
             let scores = Scores { loss, accuracy };
             let best = EpochMetrics {
                 epoch: 1,
@@ -121,11 +122,15 @@ mod tests {
                 images_per_second: 1.0,
                 seconds: 1.0,
             };
-            Verdict::of(&best, &dataset, 10)
+            Verdict::of(&best, &dataset, tested)
         };
+        let verdict = |loss, accuracy| verdict_by(10, loss, accuracy);
         assert!(matches!(verdict(5e10, 0.9), Verdict::Diverged { .. }));
         assert!(matches!(verdict(20.1 * 2.0_f64.ln(), 1.0), Verdict::Diverged { .. }));
         assert_eq!(verdict(0.7, 0.9), Verdict::Chance { accuracy: 0.9, guess: 0.6 });
         assert_eq!(verdict(0.7, 0.92), Verdict::Learnt);
+        // The first six are of one class.
+        assert_eq!(verdict_by(6, 0.7, 1.0), Verdict::Learnt);
+        assert!(matches!(verdict_by(6, 5e10, 1.0), Verdict::Diverged { .. }));
     }
 }
