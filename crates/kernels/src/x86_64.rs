@@ -18,6 +18,8 @@ pub(crate) struct Features {
     pub(crate) avx_vnni: bool,
     /// AVX-512 F, BW and VNNI, with the state of 512-bit registers kept.
     pub(crate) avx512_vnni: bool,
+    /// That, and AMX's products of bytes, with the state of tiles kept where the operating system permits their use.
+    pub(crate) amx: bool,
 }
 
 /// Asks CPUID and XGETBV (Intel SDM volume 1, sections 14.3, 14.7.1 and 15.2).
@@ -25,7 +27,7 @@ pub(crate) fn detect() -> Features {
     const fn bit(register: u32, number: u32) -> bool {
         register >> number & 1 == 1
     }
-    let none = Features { avx2: false, avx512: false, avx_vnni: false, avx512_vnni: false };
+    let none = Features { avx2: false, avx512: false, avx_vnni: false, avx512_vnni: false, amx: false };
     if cfg!(miri) || __cpuid(0).eax < 7 {
         return none;
     }
@@ -41,7 +43,10 @@ pub(crate) fn detect() -> Features {
     let avx512 = avx2 && zmm && bit(seven.ebx, 16);
     // The largest subleaf of leaf 7 is in EAX of the first.
     let avx_vnni = avx2 && seven.eax >= 1 && bit(__cpuid_count(7, 1).eax, 4);
-    Features { avx2, avx512, avx_vnni, avx512_vnni: avx512 && bit(seven.ebx, 30) && bit(seven.ecx, 11) }
+    let avx512_vnni = avx512 && bit(seven.ebx, 30) && bit(seven.ecx, 11);
+    // Bits 17 and 18 of the state are tiles and their sizes.
+    let amx = avx512_vnni && state >> 17 & 0b11 == 0b11 && bit(seven.edx, 24) && bit(seven.edx, 25);
+    Features { avx2, avx512, avx_vnni, avx512_vnni, amx }
 }
 
 /// The register states that the operating system keeps: XCR0.

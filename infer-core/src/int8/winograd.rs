@@ -49,9 +49,9 @@ impl<P: Parallel> Engine<'_, P> {
     }
 }
 
-/// Sums of a chunk of tiles and a block of outputs: `[N²][TILES][32]`.
+/// Lines for the sums of a chunk of tiles and a block of outputs: `[N²][TILES][32]`.
 const fn sums(tile: Int8Tile) -> usize {
-    tile.planes() * TILES * BLOCK
+    Line::count(tile.planes() * TILES * BLOCK * size_of::<i32>())
 }
 
 /// A Winograd convolution.
@@ -97,7 +97,7 @@ impl Layer<'_> {
         tiles: &[Line],
         map: &mut [u8],
     ) -> Result<(), Misfit> {
-        self.compute(kernels, block, weights, tiles, &mut [0; SUMS], map)
+        self.compute(kernels, block, weights, tiles, numbers_mut(&mut [Line::ZERO; SUMS]), map)
     }
 
     /// Computes a block of outputs, `[rows][columns][32]`, from one chunk of tiles after the other.

@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 #[cfg(arm_dsp)]
 use super::arm_dsp;
 use super::portable;
@@ -27,6 +29,9 @@ pub enum Int8Backend {
     AvxVnni,
     /// x86-64 with AVX-512 F, BW and VNNI: Intel servers since Cascade Lake (2019), AMD since Zen 4.
     Avx512Vnni,
+    /// x86-64 with AMX's products of bytes beside AVX-512: Intel servers since Sapphire Rapids (2023). On Linux alone, whose leave is
+    /// asked for.
+    Amx,
     /// aarch64 with NEON: all of them.
     Neon,
     /// aarch64 with NEON's dot products: since Armv8.4, and most of Armv8.2.
@@ -40,6 +45,7 @@ pub enum Int8Backend {
 impl Int8Backend {
     /// All of them, the fastest first. Most machines have only some.
     pub const ALL: &'static [Self] = &[
+        Self::Amx,
         Self::Avx512Vnni,
         Self::AvxVnni,
         Self::Avx2,
@@ -68,7 +74,7 @@ impl Int8Backend {
         let allowed: &[Self] = match backend {
             Backend::Scalar => &[Self::ArmDsp],
             Backend::Avx2 => &[Self::AvxVnni, Self::Avx2],
-            Backend::Avx512 => &[Self::Avx512Vnni, Self::AvxVnni, Self::Avx2],
+            Backend::Avx512 => &[Self::Amx, Self::Avx512Vnni, Self::AvxVnni, Self::Avx2],
             Backend::Neon => &[Self::NeonDot, Self::Neon],
             Backend::Simd128 => &[Self::Simd128],
         };
@@ -86,6 +92,8 @@ impl Int8Backend {
             Self::AvxVnni => crate::x86_64::detect().avx_vnni.then_some(&x86_64::AVX_VNNI),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => crate::x86_64::detect().avx512_vnni.then_some(&x86_64::AVX512_VNNI),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => (crate::x86_64::detect().amx && amx::permitted()).then_some(&amx::AMX),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Some(&aarch64::NEON),
             #[cfg(target_arch = "aarch64")]
@@ -107,6 +115,7 @@ impl fmt::Display for Int8Backend {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avx-vnni",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Amx => "amx",
             Self::Neon => "neon",
             Self::NeonDot => "neon-dot",
             Self::Simd128 => "simd128",

@@ -4,13 +4,15 @@
 //! ```text
 //! row, pool, winograd, peak   written once over vectors of any width
 //!    │
-//! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI)   aarch64 (NEON, with and without dot products)   wasm32   arm_dsp
+//! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI; amx)   aarch64 (NEON, with and without dot products)   wasm32   arm_dsp
 //!    │
 //! Int8Kernels    a table of functions, had from `Int8Backend::kernels` only where the CPU has the instructions
 //! ```
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(arm_dsp)]
 mod arm_dsp;
 mod backend;

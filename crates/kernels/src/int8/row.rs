@@ -211,11 +211,11 @@ pub(super) struct Target {
 
 /// Which outputs are computed.
 #[derive(Clone, Copy)]
-struct Place {
-    position: usize,
-    panel: usize,
+pub(super) struct Place {
+    pub(super) position: usize,
+    pub(super) panel: usize,
     /// Outputs of a position.
-    outputs: usize,
+    pub(super) outputs: usize,
 }
 
 impl<A: Format + Copy> Window<A> {
@@ -390,7 +390,7 @@ unsafe fn add_products<V: Sums, A: Format, const VECTORS: usize, const PANELS: u
 /// # Safety
 /// The sizes of the row hold (see [`Int8Row::fits`]), and it has the position and the panel of `place`.
 #[inline(always)]
-unsafe fn finish(sums: &[i32; INT8_PANEL], bias: &[i32], place: &Place, output: &mut Int8Output<'_>) {
+pub(super) unsafe fn finish(sums: &[i32; INT8_PANEL], bias: &[i32], place: &Place, output: &mut Int8Output<'_>) {
     let first = place.panel * INT8_PANEL;
     let count = place.outputs - first;
     // SAFETY: `fits` says that there are biases and multipliers for whole panels, and outputs for each position.

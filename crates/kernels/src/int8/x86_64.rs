@@ -330,4 +330,6 @@ pub(super) static AVX2: Int8Kernels = avx2::KERNELS;
 /// The kernels of AVX-VNNI.
 pub(super) static AVX_VNNI: Int8Kernels = avx_vnni::KERNELS;
 /// The kernels of AVX-512 VNNI.
-pub(super) static AVX512_VNNI: Int8Kernels = avx512_vnni::KERNELS;
+pub(super) static AVX512_VNNI: Int8Kernels = WIDEST;
+/// Those of the widest vectors, which others are made of.
+pub(super) const WIDEST: Int8Kernels = avx512_vnni::KERNELS;

@@ -61,13 +61,17 @@ pub(crate) unsafe fn input<V: Shorts, S: Sums, const R: usize, const N: usize>(t
             }
         }
         let mut factors = [[(0, 0); N]; N];
-        let scales = scales.get_unchecked_mut(..N * N);
+        let mut magnitudes = [[0_f32; N]; N];
         for i in 0..N {
             for j in 0..N {
-                let (shift, multiplier) = factor(greatest[i][j].greatest());
-                factors[i][j] = (shift, multiplier);
-                scales[i * N + j] = (1_u32 << (15 - shift)) as f32 / f32::from(multiplier);
+                magnitudes[i][j] = f32::from(greatest[i][j].greatest().max(1));
             }
+        }
+        // Only arithmetic of floats and their bits, of which the compiler takes many positions at once.
+        let scales = scales.get_unchecked_mut(..N * N);
+        let magnitudes = magnitudes.as_flattened().iter().zip(factors.as_flattened_mut());
+        for (scale, (magnitude, factor)) in scales.iter_mut().zip(magnitudes) {
+            *scale = self::scale(*magnitude, factor);
         }
         for (first, channels) in image.parts() {
             let positions = image.positions::<N>(first);
@@ -85,16 +89,23 @@ pub(crate) unsafe fn input<V: Shorts, S: Sums, const R: usize, const N: usize>(t
     }
 }
 
-/// Shift and multiplier for values of that magnitude.
+/// Sets shift and multiplier for values of a magnitude from 1 to 16,383, an integer; their scale.
 #[inline(always)]
-fn factor(greatest: i16) -> (i32, i16) {
-    let greatest = greatest.max(1);
-    // Bits in front of the first one, of 14.
-    let shift = greatest.leading_zeros() as i32 - 2;
-    let shift = shift & 15;
+fn scale(magnitude: f32, (shift, multiplier): &mut (i32, i16)) -> f32 {
+    /// Bits of a float behind its exponent, and the exponent of one.
+    const FRACTION: u32 = 23;
+    const ONE: u32 = 127;
+    let power = |exponent: u32| f32::from_bits((ONE + exponent) << FRACTION);
+    let bits = magnitude.to_bits();
+    // The first bit of the magnitude's 14, by its exponent.
+    let exponent = (bits >> FRACTION) - ONE;
+    let shifted = f32::from_bits((bits & ((1 << FRACTION) - 1)) | (ONE + 13) << FRACTION);
     // The quotient is nowhere so near below an integer that its rounding to 24 bits would reach it.
-    let quotient = (127_i32 << 15) as f32 / (i32::from(greatest) << shift) as f32;
-    (shift, quotient as i16)
+    let quotient = (127_u32 << 15) as f32 / shifted;
+    // SAFETY: it is from 254 to 508.
+    let whole = unsafe { quotient.to_int_unchecked::<i32>() };
+    (*shift, *multiplier) = (13 - exponent as i32, whole as i16);
+    power(2 + exponent) / whole as f32
 }
 
 /// `Bᵀ·d·B` of a vector's worth of channels.
