@@ -5,6 +5,7 @@
     python engine_test.py speed PROGRAM [--images N]    two workers against one, and how unequal the parts are
 
 PROGRAM takes IMAGES RESULTS --workers N (and --endpoint URL of an object store) and prints a line of JSON. Every hundredth image is broken.
+With --photos, images have the size of a phone's, 12 megapixels.
 """
 
 import argparse
@@ -26,26 +27,29 @@ from PIL import Image
 # Different pictures; the others are hard links to them.
 PICTURES = 16
 SIDES = (160, 200)
+# Rows and columns of a phone's photographs.
+PHOTO = (3024, 4032)
 BROKEN = 100
 # A worker's time on a CPU in seconds, by which it is in the middle of its work.
 BUSY = 1.0
 PATIENCE = 600
 
 
-def pictures(folder: Path, count: int) -> None:
-    """Fills a folder with gray pictures of squares and noise."""
+def pictures(folder: Path, count: int, photos: bool) -> None:
+    """Fills a folder with gray pictures of squares and noise: PNG, or JPEG files of a phone's size."""
+    sides, suffix = (PHOTO, "jpg") if photos else (SIDES, "png")
     random = np.random.default_rng(7)
     folder.mkdir()
     firsts = []
     for number in range(count):
-        path = folder / f"{number:07}.png"
+        path = folder / f"{number:07}.{suffix}"
         if number % BROKEN == BROKEN - 1:
             path.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
         elif len(firsts) < PICTURES:
             pixels = random.integers(0, 60, SIDES, np.uint8)
             top, left = random.integers(0, 80, 2)
             pixels[top : top + 70, left : left + 90] += np.uint8(random.integers(80, 190))
-            Image.fromarray(pixels).save(path)
+            Image.fromarray(pixels).resize(sides[::-1], Image.Resampling.BICUBIC).convert("RGB" if photos else "L").save(path)
             firsts.append(path)
         else:
             path.hardlink_to(firsts[number % PICTURES])
@@ -139,10 +143,11 @@ def main() -> None:
     parser.add_argument("test", choices=["kill", "store", "speed"])
     parser.add_argument("program")
     parser.add_argument("--images", type=int, default=2000, metavar="N")
+    parser.add_argument("--photos", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         images, first, second = (Path(folder, name) for name in ("images", "first", "second"))
-        pictures(images, arguments.images)
+        pictures(images, arguments.images, arguments.photos)
         if arguments.test == "kill":
             killed = run(arguments.program, images, first, 2, kill=True)
             whole = run(arguments.program, images, second, 2)
