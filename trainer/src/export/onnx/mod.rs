@@ -1,4 +1,4 @@
-//! ONNX: networks with their weights as other engines have them, written ([`model`]) and read ([`read`]).
+//! ONNX: networks with their weights as other engines have them, written ([`model()`]) and read ([`read()`]).
 
 mod constants;
 mod error;
