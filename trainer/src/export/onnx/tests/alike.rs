@@ -171,7 +171,7 @@ fn weights_that_are_written_otherwise_are_the_same_bits() {
     // Old versions of the format list weights among the inputs.
     same(|graph| graph.input.push(Value { name: "conv1.bias".to_string(), kind: None }));
     // Other types.
-    let kinds: [(i32, fn(&mut Tensor, Vec<f32>), Option<&str>); 5] = [
+    let kinds: [(i32, Store, Option<&str>); 5] = [
         (data_type::FLOAT, |tensor, values| tensor.float_data = values, None),
         (
             data_type::DOUBLE,
@@ -210,6 +210,9 @@ fn weights_that_are_written_otherwise_are_the_same_bits() {
         assert!(name.is_none_or(|name| found.notes[0] == format!("values of {name} become F32")), "{:?}", found.notes);
     }
 }
+
+/// A way to store values.
+type Store = fn(&mut Tensor, Vec<f32>);
 
 /// The bits of the half-width float of a value that has one.
 fn half(value: f32) -> u16 {
