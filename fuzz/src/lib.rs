@@ -8,6 +8,8 @@ pub mod idx;
 pub mod image;
 pub mod int8;
 pub mod networks;
+#[cfg(feature = "trainer")]
+pub mod onnx;
 pub mod packed;
 pub mod preprocess;
 pub mod reader;

@@ -4,30 +4,11 @@ mod common;
 
 use std::{fs, io::Write};
 
-use common::{Folder, paths, picture};
+use common::{Folder, archive, paths, png};
 use flate2::{Compression, write::GzEncoder};
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tar::{Builder, EntryType, Header};
-
-/// A picture as the bytes of a PNG file.
-fn png(seed: u32) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture(seed).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-    bytes.into_inner()
-}
-
-/// A tar archive of members.
-fn archive<'m>(members: impl IntoIterator<Item = (&'m str, Vec<u8>)>) -> Vec<u8> {
-    let mut builder = Builder::new(Vec::new());
-    for (name, bytes) in members {
-        let mut header = Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, name, &bytes[..]).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
 
 /// Pictures 1 to 3 with a label each, as WebDataset has them.
 fn shard() -> Vec<u8> {

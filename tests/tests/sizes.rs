@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("infer-core/src/packed/tests.rs", "expected sums over the tables"),
     ("tests/cuda-emulator/driver/", "sizes of stacks, pages and memory"),
     ("tests/pytorch/networks.py", "PyTorch's networks, which give the golden values"),
+    ("trainer/src/export/onnx/tests/", "shapes that are refused, and expected output"),
     ("trainer/src/ops/cuda/", "expected sizes of kernels and memory"),
     ("trainer/tests/", "expected output, and the portable network that is compared with"),
 ];

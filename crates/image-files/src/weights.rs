@@ -78,6 +78,9 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const IS_CHECKPOINT: &str = "a checkpoint of a training run, which `trainer --resume` goes on from; its weights are the file \
                                  *.safetensors in the folder of the run";
 
+/// Description of an ONNX model, and what to do with it.
+pub const ONNX: &str = "an ONNX model; `trainer import x.onnx -o x.safetensors` makes weights of it";
+
 /// Names the kind of a file that people take for weights, and says what to do; none if the file may be safetensors.
 pub fn other_kind(file: &[u8]) -> Option<&'static str> {
     const PYTORCH: &str = "a PyTorch checkpoint; make safetensors of it in Python: \
@@ -132,9 +135,9 @@ pub fn other_kind(file: &[u8]) -> Option<&'static str> {
     if [&b"<!doctype"[..], b"<html", b"<?xml"].iter().any(page) {
         return Some("a web page; download the file itself");
     }
-    // A protocol buffer whose first field, the version of the format, is small, and whose second is the producer's name.
-    if matches!(file, [0x08, 1..=20, 0x12, ..]) {
-        return Some("an ONNX model; save the weights of the module that it was made of with safetensors");
+    // A protocol buffer whose first field, the version of the format, is small, and whose second is the producer's name or the graph.
+    if matches!(file, [0x08, 1..=20, 0x12 | 0x3A, ..]) {
+        return Some(ONNX);
     }
     let kind = KINDS.iter().find(|(at, magic, _)| file.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
     kind.map(|(_, _, name)| *name)
@@ -173,7 +176,8 @@ mod tests {
             (b"\xef\xbb\xbf<HTML><body>", Some("a web page")),
             (b"\x1f\x8b\x08\0\0\0\0\0\x02\x03", Some("gzipped; unpack it first")),
             (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9", Some("a PyTorch checkpoint")),
-            (b"\x08\x08\x12\x07pytorch\x1a", Some("an ONNX model")),
+            (b"\x08\x08\x12\x07pytorch\x1a", Some("an ONNX model; `trainer import")),
+            (b"\x08\x0a\x3a\xf0\x01\x0a", Some("an ONNX model")),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Some("an image")),
             (b"\xFF\xD8\xFF\xE0\0\x10JFIF", Some("an image")),
             (b"RIFF\x24\x01\0\0WEBPVP8 ", Some("an image")),

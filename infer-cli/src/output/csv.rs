@@ -27,6 +27,11 @@ pub fn safe(text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// The end of a record, for readers and writers and as bytes.
+pub fn terminator(layout: &OutputOptions) -> (Terminator, &'static [u8]) {
+    if layout.null { (Terminator::Any(0), b"\0") } else { (Terminator::CRLF, b"\r\n") }
+}
+
 /// The names of the columns.
 pub fn header(layout: &OutputOptions) -> ByteRecord {
     let mut row = ByteRecord::from(vec!["path"]);
@@ -47,8 +52,8 @@ pub fn header(layout: &OutputOptions) -> ByteRecord {
 
 impl<W: Write> Csv<W> {
     pub fn new(out: W, layout: OutputOptions) -> Self {
-        let end = if layout.null { Terminator::Any(0) } else { Terminator::CRLF };
-        Self { out: WriterBuilder::new().terminator(end).from_writer(out), layout }
+        let (terminator, _) = terminator(&layout);
+        Self { out: WriterBuilder::new().terminator(terminator).from_writer(out), layout }
     }
 
     fn cell<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {

@@ -72,8 +72,9 @@ impl Earlier {
 
     /// Whether the record at a place is that of a path.
     pub fn is_of(&self, place: usize, path: &Path, layout: &OutputOptions) -> bool {
-        let text = escaped(path);
-        let text = if layout.csv_safe { super::csv::safe(text.as_bytes()) } else { text.as_bytes().into() };
+        let escaped = escaped(path);
+        let text = if layout.null { path.as_os_str().as_encoded_bytes() } else { escaped.as_bytes() };
+        let text = if layout.csv_safe { super::csv::safe(text) } else { text.into() };
         self.paths.get(place) == Some(&hash(&text))
     }
 
@@ -103,13 +104,16 @@ impl Earlier {
     fn of_csv(text: &[u8], layout: &OutputOptions) -> anyhow::Result<(Self, usize)> {
         let header = super::csv::header(layout);
         let (mut earlier, mut length) = (Self::default(), 0);
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
+        let (terminator, line_end) = super::csv::terminator(layout);
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).terminator(terminator).from_reader(text);
         let mut record = csv::ByteRecord::new();
         while reader.read_byte_record(&mut record).unwrap_or(false) {
             let mut end = usize::try_from(reader.position().byte())?;
             // The reader stops between the two characters of a line's end.
             end += usize::from(text[..end].ends_with(b"\r") && text[end..].starts_with(b"\n"));
-            if !text[..end].ends_with(b"\r\n") {
+            // A line's end within a quoted cell ends no record, even where the text ends with it.
+            let quotes = text[length..end].iter().filter(|byte| **byte == b'"').count();
+            if !text[..end].ends_with(line_end) || quotes % 2 == 1 {
                 break;
             }
             if length == 0 {
@@ -130,4 +134,43 @@ fn hash(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::testing::written_by;
+
+    #[test]
+    fn of_csv_that_ends_anywhere_the_whole_records_are_kept() {
+        for null in [false, true] {
+            let layout = || OutputOptions {
+                labels: vec!["of \"two\"\r\nlines".into(); 10],
+                top_k: 2,
+                logits: false,
+                doubts: false,
+                null,
+                csv_safe: false,
+            };
+            let path = "a\r\n\"b\",\r\n.png";
+            let text = written_by(layout(), Format::Csv, false, path).into_bytes();
+            let end: &[u8] = if null { b"\0" } else { b"\r\n" };
+            // The header and the second record have no quotes, so that their ends are known without them.
+            let header = text.windows(end.len()).position(|part| part == end).unwrap() + end.len();
+            let second = text.windows(7).rposition(|part| part == b"bad.png").unwrap();
+            assert!(text[header..second].split(|byte| *byte == b'\n').count() > 4);
+            for length in 0..=text.len() {
+                let expected = match length {
+                    0.. if length < header => (0, 0),
+                    0.. if length < second => (0, header),
+                    0.. if length < text.len() => (1, second),
+                    _ => (2, text.len()),
+                };
+                let (earlier, kept) = Earlier::of_csv(&text[..length], &layout()).unwrap();
+                assert_eq!((earlier.len(), kept), expected, "null: {null}, {length} bytes");
+                assert!(earlier.len() == 0 || earlier.is_of(0, Path::new(path), &layout()));
+                assert_eq!(earlier.failed, u64::from(earlier.len() == 2));
+            }
+        }
+    }
 }

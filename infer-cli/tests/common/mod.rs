@@ -13,6 +13,7 @@ pub use infer_core::alexnet::DESCRIPTION as ALEXNET;
 use infer_core::describe::Description;
 pub use infer_core::lenet5::DESCRIPTION as LENET5;
 use safetensors::{Dtype, View, serialize_to_file};
+use tar::{Builder, Header};
 use tempfile::TempDir;
 
 /// A tensor in memory.
@@ -171,6 +172,25 @@ pub fn picture(seed: u32) -> GrayImage {
         let bar = (x + y * (seed % 4) + seed * 5) % 28 < 6 + seed % 5;
         Luma([if bar { 220 + noise as u8 } else { noise as u8 }])
     })
+}
+
+/// A picture as the bytes of a PNG file.
+pub fn png(seed: u32) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture(seed).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// A tar archive of members.
+pub fn archive<'m>(members: impl IntoIterator<Item = (&'m str, Vec<u8>)>) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, &bytes[..]).unwrap();
+    }
+    builder.into_inner().unwrap()
 }
 
 /// The paths of records.

@@ -8,6 +8,7 @@ mod cuda;
 mod evaluate;
 mod export;
 mod filters;
+mod import;
 mod plot;
 mod samples;
 mod summary;
@@ -94,6 +95,8 @@ enum Command {
     Plot(plot::PlotArgs),
     /// Export trained weights as an ONNX model
     Export(export::ExportArgs),
+    /// Import the weights of an ONNX model
+    Import(import::ImportArgs),
     /// Draw the filters of the first layer
     Filters(filters::FiltersArgs),
     /// Show a network's layers, shapes, parameters and multiply-adds
@@ -228,6 +231,7 @@ pub fn run() -> ExitCode {
         Some(Command::Compress(arguments)) => arguments.run(),
         Some(Command::Plot(arguments)) => arguments.run(),
         Some(Command::Export(arguments)) => arguments.run(),
+        Some(Command::Import(arguments)) => arguments.run(),
         Some(Command::Filters(arguments)) => arguments.run(),
         Some(Command::Summary(arguments)) => arguments.run(),
         Some(Command::Samples(arguments)) => arguments.run(),

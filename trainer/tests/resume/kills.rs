@@ -1,7 +1,7 @@
 //! A campaign of SIGKILLs at random moments of a run: reading data, within a step, writing a checkpoint, at the end. The run goes on
 //! each time, and once it ends, it has ended as one that nobody disturbed; then another begins.
 //!
-//! `ALEXNET_KILLS` is the number of kills, `ALEXNET_KILLS_SEED` begins another sequence of moments: see `scripts/kill-training`.
+//! `ALEXNET_KILLS` is the number of kills, `ALEXNET_KILLS_SEED` begins another sequence of moments: see `scripts/kill-runs`.
 
 use std::{
     env, fs,
@@ -132,7 +132,7 @@ fn runs_that_are_killed_at_random_moments_end_as_those_that_are_not() {
 }
 
 #[test]
-#[ignore = "takes gigabytes and minutes: scripts/kill-training N alexnet"]
+#[ignore = "takes gigabytes and minutes: scripts/kill-runs N alexnet"]
 fn alexnet_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
     campaign(&ALEXNET, from_environment("ALEXNET_KILLS", 5));
 }
