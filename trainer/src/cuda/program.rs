@@ -34,11 +34,18 @@ pub(crate) static GENERAL: KernelFile = KernelFile {
     kernels: &["dropout_mask", "optimiser_squares", "optimiser_clip", "optimiser_adam", "optimiser_sgd"],
 };
 
-/// Inputs from the bytes of images, by the side of the inputs.
+/// Inputs from the bytes of images, by the channels and the side of the inputs.
 pub(crate) static INPUTS: KernelFile = KernelFile {
     name: "inputs",
-    source: source!("common.cuh", "inputs.cu"),
+    source: source!("common.cuh", "inputs.cuh", "inputs.cu"),
     kernels: &["inputs_change", "inputs_resize"],
+};
+
+/// Colours of inputs, by the side of the inputs.
+pub(crate) static COLOUR: KernelFile = KernelFile {
+    name: "colour",
+    source: source!("common.cuh", "inputs.cuh", "colour.cu"),
+    kernels: &["inputs_colour"],
 };
 
 /// Maps of any size, by the size of factors.
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_kernel_that_is_named_is_in_its_file() {
-        for file in [&GENERAL, &INPUTS, &MAPS, &WINDOW, &POOL] {
+        for file in [&GENERAL, &INPUTS, &COLOUR, &MAPS, &WINDOW, &POOL] {
             let defined = file.source.matches("extern \"C\" __global__ void").count();
             assert_eq!(defined, file.kernels.len(), "{}", file.name);
             for kernel in file.kernels {
