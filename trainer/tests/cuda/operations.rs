@@ -86,17 +86,17 @@ fn poolings_agree_with_the_processor() {
     }
 }
 
-/// Filters, window and pooling of a stage.
-type Outline = (usize, Window, Option<Window>);
+/// Filters, groups, window and pooling of a stage.
+type Outline = (usize, usize, Window, Option<Window>);
 
-/// Output of a tower of two stages, and the gradients of all weights. All values are multiples of 1/8, so that sums are exact
-/// in whatever order, and ties are common.
+/// Output of a tower, and the gradients of all weights. All values are multiples of 1/8, so that sums are exact in whatever order,
+/// and ties are common.
 fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec<f32>> {
     let images = filled(device, input, 31, Some(8));
     let mut tower = Tower::new(images.leaky_trace(), false);
     let (mut channels, mut weights) = (input.1, Vec::new());
-    for (seed, (filters, window, pool)) in (40..).step_by(2).zip(stages) {
-        let weight = filled(device, (*filters, channels, window.kernel, window.kernel), seed, Some(8));
+    for (seed, (filters, groups, window, pool)) in (40..).step_by(2).zip(stages) {
+        let weight = filled(device, (*filters, channels / groups, window.kernel, window.kernel), seed, Some(8));
         let bias = device.tensor_from_vec(values(*filters, seed + 1, Some(8)), (*filters,));
         weights.push((weight.clone(), bias.clone()));
         tower = tower.stage(Stage { weight, bias, window: *window, pool: *pool }).unwrap();
@@ -115,33 +115,44 @@ fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec
 #[test]
 fn towers_agree_with_the_processor() {
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let cases: [(Sizes, Vec<Outline>); 8] = [
-        ((1, 1, 3, 3), vec![(1, window(3, 1, 0), Some(window(1, 1, 0)))]),
+    let cases: [(Sizes, Vec<Outline>); 10] = [
+        ((1, 1, 3, 3), vec![(1, 1, window(3, 1, 0), Some(window(1, 1, 0)))]),
         // Not square, poolings that overlap and that leave out the last rows and columns.
         (
             (3, 1, 17, 12),
-            vec![(5, window(3, 1, 1), Some(window(3, 2, 0))), (4, window(2, 1, 0), Some(window(2, 2, 0)))],
+            vec![(5, 1, window(3, 1, 1), Some(window(3, 2, 0))), (4, 1, window(2, 1, 0), Some(window(2, 2, 0)))],
         ),
         // Steps longer than windows, so that some values are used by none.
-        ((2, 1, 20, 23), vec![(3, window(2, 3, 0), None), (6, window(3, 2, 2), Some(window(1, 2, 0)))]),
+        ((2, 1, 20, 23), vec![(3, 1, window(2, 3, 0), None), (6, 1, window(3, 2, 2), Some(window(1, 2, 0)))]),
         (
             (2, 1, 14, 14),
-            vec![(3, window(3, 1, 1), Some(window(2, 3, 0))), (2, window(3, 1, 1), Some(window(3, 1, 0)))],
+            vec![(3, 1, window(3, 1, 1), Some(window(2, 3, 0))), (2, 1, window(3, 1, 1), Some(window(3, 1, 0)))],
         ),
         // As much padding as window.
-        ((4, 1, 6, 5), vec![(2, window(3, 2, 3), None), (7, window(1, 1, 0), Some(window(2, 1, 0)))]),
-        ((1, 1, 31, 31), vec![(4, window(11, 4, 1), Some(window(3, 2, 0)))]),
+        ((4, 1, 6, 5), vec![(2, 1, window(3, 2, 3), None), (7, 1, window(1, 1, 0), Some(window(2, 1, 0)))]),
+        ((1, 1, 31, 31), vec![(4, 1, window(11, 4, 1), Some(window(3, 2, 0)))]),
         // Every value counts, the last ones of the maps too, whose rows are no multiple of what a thread takes.
-        ((3, 1, 5, 5), vec![(9, window(1, 1, 0), None), (8, window(1, 1, 0), Some(window(1, 1, 0)))]),
+        ((3, 1, 5, 5), vec![(9, 1, window(1, 1, 0), None), (8, 1, window(1, 1, 0), Some(window(1, 1, 0)))]),
         // Images of several channels, three stages, poolings of one value and of every third.
         (
             (2, 3, 12, 15),
             vec![
-                (3, window(3, 1, 1), Some(window(2, 1, 0))),
-                (5, window(2, 1, 1), None),
-                (2, window(3, 2, 1), Some(window(1, 3, 0))),
+                (3, 1, window(3, 1, 1), Some(window(2, 1, 0))),
+                (5, 1, window(2, 1, 1), None),
+                (2, 1, window(3, 2, 1), Some(window(1, 3, 0))),
             ],
         ),
+        // Groups of one channel and of several, of one filter and of several.
+        (
+            (3, 2, 7, 9),
+            vec![
+                (6, 2, window(3, 1, 1), Some(window(2, 1, 0))),
+                (9, 3, window(2, 1, 1), None),
+                (9, 9, window(1, 1, 0), None),
+                (2, 1, window(3, 1, 1), Some(window(3, 2, 0))),
+            ],
+        ),
+        ((2, 12, 5, 5), vec![(4, 4, window(3, 2, 1), Some(window(2, 1, 0)))]),
     ];
     let cpu = Cpu::default();
     with_all_kernels(|kernels| {

@@ -33,11 +33,23 @@ const MAX_TAPS: usize = 256;
 struct StageSizes {
     convolution: Sizes,
     filters: u32,
+    /// Equal parts of the filters, and of the channels that each of them sees.
+    groups: u32,
     /// The pooling, and how its values lie.
     pool: Option<(Sizes, Place)>,
 }
 
 impl StageSizes {
+    /// Values under the window that a filter sees.
+    fn taps(self) -> u32 {
+        self.convolution.taps() / self.groups
+    }
+
+    /// Filters of a group.
+    fn group(self) -> u32 {
+        self.filters / self.groups
+    }
+
     /// Rows and columns of the convolution's maps as a matrix.
     fn maps(self) -> (u32, u32) {
         (self.filters, self.convolution.positions())
@@ -86,7 +98,7 @@ struct Record {
 impl Record {
     /// The weight as a factor.
     fn weight(&self, transposed: bool) -> Factor {
-        weight_factor(self.sizes.convolution.taps(), &self.weight, self.rounded.as_ref(), transposed)
+        weight_factor(self.sizes.taps(), &self.weight, self.rounded.as_ref(), transposed)
     }
 }
 
@@ -102,8 +114,15 @@ fn weight_factor(
     }
 }
 
-/// Outline of a stage for [`plan`]: filters, window, pooling.
-type Outline = (usize, Window, Option<Window>);
+/// Outline of a stage for [`plan`].
+#[derive(Debug, Clone, Copy)]
+struct Outline {
+    filters: usize,
+    /// Channels that a filter sees.
+    group: usize,
+    window: Window,
+    pool: Option<Window>,
+}
 
 /// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large,
 /// unpadded poolings, the last stage with one.
@@ -111,14 +130,15 @@ fn plan(
     (batch, mut channels, mut height, mut width): (usize, usize, usize, usize),
     stages: &[Outline],
 ) -> Option<(Vec<StageSizes>, (usize, usize))> {
-    let (_, _, Some(_)) = stages.last()? else { return None };
+    stages.last()?.pool?;
     let mut plan = Vec::new();
-    for (index, (filters, window, pool)) in stages.iter().enumerate() {
+    for (index, Outline { filters, group, window, pool }) in stages.iter().enumerate() {
         if window.kernel.checked_mul(window.kernel)? > MAX_TAPS {
             return None;
         }
         let plane = Plane::new(height, width, *window);
         let convolution = Sizes::new(batch, channels, plane)?;
+        let groups = u32::try_from(channels.checked_div(*group)?).ok()?;
         (channels, height, width) = (*filters, plane.rows, plane.columns);
         let pool = match pool {
             None => None,
@@ -138,7 +158,7 @@ fn plan(
                 Some((sizes, place))
             }
         };
-        plan.push(StageSizes { convolution, filters: u32::try_from(*filters).ok()?, pool });
+        plan.push(StageSizes { convolution, filters: u32::try_from(*filters).ok()?, groups, pool });
     }
     Some((plan, (height, width)))
 }
@@ -163,14 +183,14 @@ fn kernels(engine: &Engine, plan: &[StageSizes]) -> Result<Vec<Kernels>, CudaErr
 /// # Errors
 /// The device's own.
 pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>, CudaError> {
-    let outline = |stage: &Stage<Cuda>| (stage.weight.shape().0, stage.window, stage.pool);
+    let outline = |stage: &Stage<Cuda>| {
+        let (filters, group, ..) = *stage.weight.shape();
+        Outline { filters, group, window: stage.window, pool: stage.pool }
+    };
     let outlines: Vec<_> = call.stages.iter().map(outline).collect();
     let shape = *call.input.shape();
-    // Each weight sees all channels of what comes before: there are no groups.
-    let channels = std::iter::once(shape.1).chain(outlines.iter().map(|(filters, ..)| *filters));
-    let whole = call.stages.iter().zip(channels).all(|(stage, channels)| stage.weight.shape().1 == channels);
-    let plan = if call.input_gradient || !whole { None } else { plan(shape, &outlines) };
-    let (Some((plan, (rows, columns))), Some((filters, ..))) = (plan, outlines.last()) else {
+    let plan = if call.input_gradient { None } else { plan(shape, &outlines) };
+    let (Some((plan, (rows, columns))), Some(Outline { filters, .. })) = (plan, outlines.last()) else {
         return call.one_by_one();
     };
     let Tower { input: images, stages, .. } = call;
@@ -227,9 +247,9 @@ fn forward(
     recorded: bool,
 ) -> Result<Record, CudaError> {
     let (convolution, (filters, positions)) = (sizes.convolution, sizes.maps());
-    let (taps, stored) = (convolution.taps(), kernels.stored);
+    let (taps, stored) = (sizes.taps(), kernels.stored);
     let (weight, bias) = (Shared::new(stage.weight)?, Shared::new(stage.bias)?);
-    let unfolded = engine.allocate::<u8>(stored.bytes() * matrix(taps, positions))?;
+    let unfolded = engine.allocate::<u8>(stored.bytes() * matrix(convolution.taps(), positions))?;
     let rounded = match stored {
         Stored::F32 => None,
         Stored::Bf16 | Stored::F16 => Some(engine.allocate::<u8>(stored.bytes() * matrix(filters, taps))?),
@@ -247,7 +267,7 @@ fn forward(
             kernels.factors(engine, (filters, taps), [weight.address(), address(rounded)])?;
         }
         kernels.unfold(engine, convolution, source.1, [source.0, address(&unfolded)])?;
-        kernels.product(engine, (filters, taps, positions), factors, product)?;
+        kernels.products(engine, sizes.groups, (sizes.group(), taps, positions), factors, product)?;
     }
     let windows = (recorded && engine.keeps_windows()).then_some(unfolded);
     let rounded = rounded.filter(|_| recorded);
@@ -283,7 +303,8 @@ fn backward(
 ) -> Result<Option<CudaSlice<f32>>, CudaError> {
     let kept = record.windows.take();
     let (kernels, convolution, (filters, positions)) = (&record.kernels, record.sizes.convolution, record.sizes.maps());
-    let (taps, stored) = (convolution.taps(), kernels.stored);
+    let (taps, groups, group) = (record.sizes.taps(), record.sizes.groups, record.sizes.group());
+    let stored = kernels.stored;
     let factors = |rows, columns| engine.allocate::<u8>(stored.bytes() * matrix(rows, columns));
     let map_gradient = factors(filters, positions)?;
     let parts = sums(stored, positions);
@@ -315,7 +336,7 @@ fn backward(
     let unfolded = match kept {
         Some(unfolded) => unfolded,
         None => {
-            let unfolded = factors(taps, positions)?;
+            let unfolded = factors(convolution.taps(), positions)?;
             // SAFETY: as in the forward pass.
             unsafe { kernels.unfold(engine, convolution, source.1, [source.0, address(&unfolded)]) }?;
             unfolded
@@ -329,7 +350,7 @@ fn backward(
     let weight_gradient = Target { values, pitch: taps, stored: Stored::F32, added: !scaled };
     // SAFETY: as above.
     unsafe {
-        kernels.product(engine, (filters, positions, taps), [maps, windows], weight_gradient)?;
+        kernels.products(engine, groups, (group, positions, taps), [maps, windows], weight_gradient)?;
         if scaled {
             kernels.add(engine, count, [largest, values, targets[0]])?;
         }
@@ -342,7 +363,7 @@ fn backward(
     // SAFETY: as above; what was unfolded is no longer needed, and the product is as large. The source of a stage that is not
     // the first lies channel by channel, and so the input's gradient has room for all of them.
     unsafe {
-        kernels.product(engine, (taps, filters, positions), [record.weight(true), maps], product)?;
+        kernels.products(engine, groups, (taps, group, positions), [record.weight(true), maps], product)?;
         kernels.fold(engine, convolution, source.1, [largest, address(&unfolded), address(&input)])?;
     }
     Ok(Some(input))
@@ -361,34 +382,42 @@ mod tests {
         Window { kernel, stride, padding }
     }
 
-    fn alexnet() -> [Outline; 5] {
+    /// Filters, the channels that each of them sees, window and pooling.
+    fn outline((filters, group, window, pool): (usize, usize, Window, Option<Window>)) -> Outline {
+        Outline { filters, group, window, pool }
+    }
+
+    fn alexnet(channels: usize) -> [Outline; 5] {
         let pool = Some(window(3, 2, 0));
         [
-            (96, window(11, 4, 1), pool),
-            (256, window(5, 1, 2), pool),
-            (384, window(3, 1, 1), None),
-            (384, window(3, 1, 1), None),
-            (256, window(3, 1, 1), pool),
+            (96, channels, window(11, 4, 1), pool),
+            (256, 96, window(5, 1, 2), pool),
+            (384, 256, window(3, 1, 1), None),
+            (384, 192, window(3, 1, 1), None),
+            (256, 384, window(3, 1, 1), pool),
         ]
+        .map(outline)
     }
 
     #[test]
     fn alexnet_is_computed_so_up_to_the_largest_batch() {
-        let (stages, last) = plan((256, 1, 224, 224), &alexnet()).unwrap();
+        let (stages, last) = plan((256, 1, 224, 224), &alexnet(1)).unwrap();
         assert_eq!(last, (5, 5));
         let maps: Vec<_> = stages.iter().map(|sizes| sizes.maps()).collect();
         assert_eq!(
             maps,
             [(96, 256 * 54 * 54), (256, 256 * 26 * 26), (384, 256 * 144), (384, 256 * 144), (256, 256 * 144)]
         );
+        let groups: Vec<_> = stages.iter().map(|sizes| (sizes.groups, sizes.group(), sizes.taps())).collect();
+        assert_eq!(groups, [(1, 96, 121), (1, 256, 2400), (1, 384, 2304), (2, 192, 1728), (1, 256, 3456)]);
         let places = stages.iter().filter_map(|sizes| sizes.pool).map(|(_, place)| (place.of_channel, place.of_image));
         assert!(places.eq([(256 * 676, 676), (256 * 144, 144), (25, 6400)]));
-        assert!(plan((8192, 1, 224, 224), &alexnet()).is_some());
+        assert!(plan((8192, 1, 224, 224), &alexnet(1)).is_some());
     }
 
     #[test]
     fn windows_of_the_same_sizes_have_the_same_programs() {
-        let (stages, _) = plan((2, 1, 224, 224), &alexnet()).unwrap();
+        let (stages, _) = plan((2, 1, 224, 224), &alexnet(1)).unwrap();
         let mut programs: Vec<_> =
             stages.iter().flat_map(|sizes| sizes.programs(Stored::F32)).map(|program| program.key()).collect();
         programs.sort();
@@ -399,11 +428,12 @@ mod tests {
 
     #[test]
     fn what_the_kernels_are_not_written_for_is_left_to_others() {
-        assert!(plan((1, 3, 224, 224), &alexnet()).is_some());
-        assert!(plan((1, 1, 28, 28), &[(4, window(17, 1, 0), Some(window(3, 2, 0)))]).is_none());
-        assert!(plan((1, 1, 224, 224), &alexnet()[..4]).is_none());
+        let one = |window, pool| [outline((4, 1, window, pool))];
+        assert!(plan((1, 3, 224, 224), &alexnet(3)).is_some());
+        assert!(plan((1, 1, 28, 28), &one(window(17, 1, 0), Some(window(3, 2, 0)))).is_none());
+        assert!(plan((1, 1, 224, 224), &alexnet(1)[..4]).is_none());
         assert!(plan((1, 1, 224, 224), &[]).is_none());
-        assert!(plan((1, 1, 28, 28), &[(4, window(3, 1, 1), Some(window(3, 2, 1)))]).is_none());
-        assert!(plan((1, 1, 28, 28), &[(4, window(3, 1, 1), Some(window(17, 2, 0)))]).is_none());
+        assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(3, 2, 1)))).is_none());
+        assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(17, 2, 0)))).is_none());
     }
 }
