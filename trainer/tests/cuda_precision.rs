@@ -77,7 +77,7 @@ fn window(kernel: usize, stride: usize, padding: usize) -> Window {
 }
 
 /// The output of a tower on two images of two channels of 11 × 13, and the gradients of its weights and biases by a loss
-/// `Σ scale · output`. Images and weights are multiples of 1/`steps` within ±1, and so is `scale`, times `size`; the last
+/// `Σ scale · output`, and of the images where one stage gives sums of few bits. Images and weights are multiples of 1/`steps` within ±1, and so is `scale`, times `size`; the last
 /// channel of the last image is `last` times larger.
 fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, (size, last): (f32, f32)) -> Vec<Vec<f32>> {
     let values = |count: usize, start: usize| -> Vec<f32> {
@@ -86,7 +86,8 @@ fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, (size, las
     };
     let input = device.tensor_from_vec(values(2 * 2 * 11 * 13, 1), (2, 2, 11, 13));
     let (mut parameters, mut channels) = (Vec::new(), 2);
-    let mut call = Tower::new(input.leaky_trace(), false);
+    let of_images = stages.len() == 1 && last == 1.0;
+    let mut call = Tower::new(input.leaky_trace(), of_images);
     for (index, (filters, groups, window, pool)) in stages.iter().enumerate() {
         let shape = (*filters, channels / groups, window.kernel, window.kernel);
         let weight = device.tensor_from_vec(values(shape.0 * shape.1 * shape.2 * shape.3, 100 * index + 7), shape);
@@ -103,6 +104,9 @@ fn tower<D: ConvDevice>(device: &D, stages: &[Outline], steps: usize, (size, las
         *value *= if index < others { size } else { size * last };
     }
     let gradients = (output * device.tensor_from_vec(scale, shape)).sum().backward();
+    if of_images {
+        results.push(gradients.get(&input).as_vec());
+    }
     for (weight, bias) in &parameters {
         results.extend([gradients.get(weight).as_vec(), gradients.get(bias).as_vec()]);
     }

@@ -89,11 +89,11 @@ fn poolings_agree_with_the_processor() {
 /// Filters, groups, window and pooling of a stage.
 type Outline = (usize, usize, Window, Option<Window>);
 
-/// Output of a tower, and the gradients of all weights. All values are multiples of 1/8, so that sums are exact in whatever order,
-/// and ties are common.
-fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec<f32>> {
+/// Output of a tower, and the gradients of all weights, and of the input where that is asked for, which other operations give a part
+/// of. All values are multiples of 1/8, so that sums are exact in whatever order, and ties are common.
+fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline], input_gradient: bool) -> Vec<Vec<f32>> {
     let images = filled(device, input, 31, Some(8));
-    let mut tower = Tower::new(images.leaky_trace(), false);
+    let mut tower = Tower::new(images.leaky_trace(), input_gradient);
     let (mut channels, mut weights) = (input.1, Vec::new());
     for (seed, (filters, groups, window, pool)) in (40..).step_by(2).zip(stages) {
         let weight = filled(device, (*filters, channels / groups, window.kernel, window.kernel), seed, Some(8));
@@ -105,7 +105,15 @@ fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec
     let output = D::tower(tower).unwrap();
     let scale = filled(device, *output.shape(), 50, Some(8));
     let mut results = vec![output.as_vec()];
-    let gradients = (output * scale).sum().backward();
+    let sum = (output * scale).sum();
+    let gradients = if input_gradient {
+        let part = (images.leaky_trace() * filled(device, input, 51, Some(8))).sum();
+        let gradients = (sum + part).backward();
+        results.push(gradients.get(&images).as_vec());
+        gradients
+    } else {
+        sum.backward()
+    };
     for (weight, bias) in weights {
         results.extend([gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()]);
     }
@@ -115,7 +123,7 @@ fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline]) -> Vec<Vec
 #[test]
 fn towers_agree_with_the_processor() {
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let cases: [(Sizes, Vec<Outline>); 10] = [
+    let cases: [(Sizes, Vec<Outline>); 12] = [
         ((1, 1, 3, 3), vec![(1, 1, window(3, 1, 0), Some(window(1, 1, 0)))]),
         // Not square, poolings that overlap and that leave out the last rows and columns.
         (
@@ -153,6 +161,9 @@ fn towers_agree_with_the_processor() {
             ],
         ),
         ((2, 12, 5, 5), vec![(4, 4, window(3, 2, 1), Some(window(2, 1, 0)))]),
+        // No pooling at the end.
+        ((2, 3, 9, 8), vec![(6, 3, window(3, 2, 1), None)]),
+        ((3, 1, 6, 7), vec![(2, 1, window(2, 1, 0), Some(window(2, 2, 0))), (3, 1, window(3, 1, 1), None)]),
     ];
     let cpu = Cpu::default();
     with_all_kernels(|kernels| {
@@ -162,10 +173,13 @@ fn towers_agree_with_the_processor() {
             [true, false].into_iter().flat_map(|keeps| cases.iter().map(move |case| (keeps, case)))
         {
             cuda::keep_windows(&gpu, keeps).unwrap();
-            let (found, expected) = (tower(&gpu, *input, stages), tower(&cpu, *input, stages));
-            assert_eq!(found[0], expected[0], "output, {kernels} kernels, kept: {keeps}, {input:?}, {stages:?}");
+            // Of the input, too, every second time.
+            let of_input = keeps == (stages.len() % 2 == 0);
+            let (found, expected) = (tower(&gpu, *input, stages, of_input), tower(&cpu, *input, stages, of_input));
+            let case = format!("{kernels} kernels, kept: {keeps}, of the input: {of_input}, {input:?}, {stages:?}");
+            assert_eq!(found[0], expected[0], "output, {case}");
             for (index, (found, expected)) in found.iter().zip(&expected).enumerate().skip(1) {
-                let what = format!("gradient {index}, {kernels} kernels, kept: {keeps}, {input:?}, {stages:?}");
+                let what = format!("gradient {index}, {case}");
                 assert_eq!(found.len(), expected.len(), "{what}");
                 let close =
                     |(found, expected): (&f32, &f32)| (found - expected).abs() <= 1e-5 * expected.abs().max(1.0);

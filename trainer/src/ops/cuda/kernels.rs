@@ -265,15 +265,15 @@ impl Kernels {
 
     /// # Safety
     /// `unfolded` holds taps × pitch factors, and `input` has room for the planes of the window's channels, which lie as `to`
-    /// says, image after image; `largest` is that of the gradients where they are scaled.
+    /// says, and values there where the result is `added` to them; `largest` is that of the gradients where they are scaled.
     pub(super) unsafe fn fold(
         &self,
         engine: &Engine,
         sizes: Sizes,
-        to: Place,
+        (to, added): (Place, bool),
         [largest, unfolded, input]: [Address; 3],
     ) -> Result<(), DriverError> {
-        let parameters = (sizes.batch, pitch(sizes.positions()), to.of_channel, largest, unfolded, input);
+        let parameters = (sizes.batch, pitch(sizes.positions()), to, u32::from(added), largest, unfolded, input);
         // SAFETY: the kernel's parameters; the caller answers for the addresses.
         unsafe { engine.launch_of(&self.window, "tower_fold", (blocks(sizes.inputs()), sizes.channels), parameters) }
     }

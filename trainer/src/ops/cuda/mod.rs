@@ -10,6 +10,7 @@ use cudarc::driver::{CudaSlice, DevicePtr};
 use dfdx::{
     shapes::HasShape,
     tensor::{Cuda, CudaError, PutTape, SplitTape, Tape},
+    tensor_ops::ReshapeTo,
 };
 
 pub use dropout::mask;
@@ -27,6 +28,9 @@ use super::{Images, Plane, Stage, Tower, Window};
 const MAX_POOL: usize = 16;
 /// Taps of the largest windows, of convolutions and poolings: loops over them are unrolled.
 const MAX_TAPS: usize = 256;
+
+/// The window of a pooling that changes nothing.
+const SINGLE: Window = Window { kernel: 1, stride: 1, padding: 0 };
 
 /// The sizes of one stage.
 #[derive(Debug, Clone, Copy)]
@@ -125,12 +129,12 @@ struct Outline {
 }
 
 /// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large,
-/// unpadded poolings, the last stage with one.
+/// unpadded poolings.
 fn plan(
     (batch, mut channels, mut height, mut width): (usize, usize, usize, usize),
     stages: &[Outline],
 ) -> Option<(Vec<StageSizes>, (usize, usize))> {
-    stages.last()?.pool?;
+    stages.last()?;
     let mut plan = Vec::new();
     for (index, Outline { filters, group, window, pool }) in stages.iter().enumerate() {
         if window.kernel.checked_mul(window.kernel)? > MAX_TAPS {
@@ -140,16 +144,18 @@ fn plan(
         let convolution = Sizes::new(batch, channels, plane)?;
         let groups = u32::try_from(channels.checked_div(*group)?).ok()?;
         (channels, height, width) = (*filters, plane.rows, plane.columns);
-        let pool = match pool {
+        let last = index + 1 == stages.len();
+        // The kernel of a pooling writes the last maps as dfdx has them: where there is none, that of single values.
+        let pool = match pool.or(last.then_some(SINGLE)) {
             None => None,
             Some(window) if window.padding > 0 || window.kernel > MAX_POOL => return None,
             Some(window) => {
-                let plane = Plane::new(height, width, *window);
+                let plane = Plane::new(height, width, window);
                 let positions = plane.positions();
                 let sizes = Sizes::new(batch, channels, plane)?;
                 (height, width) = (plane.rows, plane.columns);
                 // The last one's values go to dfdx, image after image.
-                let place = if index + 1 == stages.len() {
+                let place = if last {
                     u32::try_from(channels.checked_mul(positions)?).ok()?;
                     Place { of_channel: positions, of_image: channels * positions }
                 } else {
@@ -189,15 +195,16 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
     };
     let outlines: Vec<_> = call.stages.iter().map(outline).collect();
     let shape = *call.input.shape();
-    let plan = if call.input_gradient { None } else { plan(shape, &outlines) };
-    let (Some((plan, (rows, columns))), Some(Outline { filters, .. })) = (plan, outlines.last()) else {
+    let (Some((plan, (rows, columns))), Some(Outline { filters, .. })) = (plan(shape, &outlines), outlines.last())
+    else {
         return call.one_by_one();
     };
-    let Tower { input: images, stages, .. } = call;
+    let Tower { input: images, stages, input_gradient, .. } = call;
     let device = images.device().clone();
     let engine = Engine::of(&device)?;
     let kernels = kernels(&engine, &plan)?;
-    let (images, mut tape) = images.split_tape();
+    let (images, mut tape) = images.try_contiguous()?.split_tape();
+    let images_ghost = input_gradient.then(|| images.ghost());
     let images = Shared::new(images)?;
     let ghosts: Vec<_> = stages.iter().map(|stage| (stage.weight.ghost(), stage.bias.ghost())).collect();
 
@@ -229,7 +236,12 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
             };
             let targets =
                 [*gradients.get_or_alloc_mut(weight)?.device_ptr(), *gradients.get_or_alloc_mut(bias)?.device_ptr()];
-            memory = backward(&engine, &mut records[index], source, index > 0, gradient, memory, targets)?;
+            let input = match &images_ghost {
+                _ if index > 0 => InputGradient::New,
+                Some(images) => InputGradient::Added(*gradients.get_or_alloc_mut(images)?.device_ptr()),
+                None => InputGradient::Unwanted,
+            };
+            memory = backward(&engine, &mut records[index], source, input, gradient, memory, targets)?;
             gradient = memory.as_ref().map_or(0, address);
         }
         Ok(())
@@ -290,13 +302,23 @@ fn forward(
     Ok(Record { sizes, kernels, weight, rounded, windows, output, choices: Some(choices), _memory: memory })
 }
 
+/// What becomes of the gradient of a stage's input.
+#[derive(Debug, Clone, Copy)]
+enum InputGradient {
+    Unwanted,
+    /// It is written to memory of its own.
+    New,
+    /// It is added to what is there, which is dfdx'.
+    Added(Address),
+}
+
 /// The gradients of one stage, from that of its output (`gradient`, which is `memory` where that is there): the weight's and
-/// the bias' are added to `targets`, the input's is returned where it is wanted, and lies as the source does.
+/// the bias' are added to `targets`, the input's is returned where it is new, and lies as the source does.
 fn backward(
     engine: &Engine,
     record: &mut Record,
     source: (Address, Place),
-    input_wanted: bool,
+    input_gradient: InputGradient,
     gradient: Address,
     memory: Option<CudaSlice<f32>>,
     targets: [Address; 2],
@@ -355,18 +377,22 @@ fn backward(
             kernels.add(engine, count, [largest, values, targets[0]])?;
         }
     }
-    if !input_wanted {
-        return Ok(None);
-    }
-    let input = engine.allocate::<f32>(convolution.channels() as usize * source.1.of_channel)?;
+    let (input, added) = match input_gradient {
+        InputGradient::Unwanted => return Ok(None),
+        InputGradient::New => (Some(engine.allocate::<f32>(convolution.channels() as usize * source.1.of_channel)?), 0),
+        InputGradient::Added(target) => (None, target),
+    };
+    let target = input.as_ref().map_or(added, address);
     let product = Target { values: address(&unfolded), pitch: pitch(positions), stored, added: false };
     // SAFETY: as above; what was unfolded is no longer needed, and the product is as large. The source of a stage that is not
-    // the first lies channel by channel, and so the input's gradient has room for all of them.
+    // the first lies channel by channel, and so a new gradient has room for all of them; that of the first is dfdx' memory for as
+    // many values as its source.
     unsafe {
         kernels.products(engine, groups, (taps, group, positions), [record.weight(true), maps], product)?;
-        kernels.fold(engine, convolution, source.1, [largest, address(&unfolded), address(&input)])?;
+        let place = (source.1, input.is_none());
+        kernels.fold(engine, convolution, place, [largest, address(&unfolded), target])?;
     }
-    Ok(Some(input))
+    Ok(input)
 }
 
 /// Values of a matrix in memory, which may lie beyond 2³².
@@ -431,7 +457,7 @@ mod tests {
         let one = |window, pool| [outline((4, 1, window, pool))];
         assert!(plan((1, 3, 224, 224), &alexnet(3)).is_some());
         assert!(plan((1, 1, 28, 28), &one(window(17, 1, 0), Some(window(3, 2, 0)))).is_none());
-        assert!(plan((1, 1, 224, 224), &alexnet(1)[..4]).is_none());
+        assert!(plan((1, 1, 224, 224), &alexnet(1)[..4]).is_some());
         assert!(plan((1, 1, 224, 224), &[]).is_none());
         assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(3, 2, 1)))).is_none());
         assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(17, 2, 0)))).is_none());
