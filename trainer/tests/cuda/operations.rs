@@ -68,22 +68,69 @@ fn pool<D: ConvDevice>(device: &D, input: Sizes, window: Window) -> [Vec<f32>; 2
     [result, (output * scale).sum().backward().get(&input).as_vec()]
 }
 
+/// A NaN wins, the last one where there are several; it cannot be compared in a gradient, but where it goes can.
+fn pool_of_nan<D: ConvDevice>(device: &D) -> [Vec<u32>; 2] {
+    let values = [1.0, f32::NAN, 3.0, 5.0, 2.0, -f32::NAN, 7.0, 8.0, 9.0];
+    let input = device.tensor_from_vec(values.to_vec(), (1, 1, 3, 3));
+    let call = MaxPool2d::new(input.leaky_trace(), Window { kernel: 2, stride: 1, padding: 0 }).unwrap();
+    let output = D::max_pool2d(call).unwrap();
+    let result = output.as_vec().iter().map(|value| u32::from(value.is_nan())).collect();
+    let gradient = output.sum().backward().get(&input).as_vec();
+    [result, gradient.iter().map(|value| value.to_bits()).collect()]
+}
+
 #[test]
 fn poolings_agree_with_the_processor() {
-    let (gpu, cpu) = (gpu(), Cpu::default());
-    for (input, kernel, stride, padding) in [
-        ((1, 1, 2, 2), 2, 2, 0),
-        ((3, 5, 12, 13), 3, 2, 0),
-        ((2, 4, 7, 7), 3, 1, 1),
-        ((2, 3, 10, 8), 4, 3, 2),
-        ((1, 2, 9, 9), 2, 3, 0),
-    ] {
-        let window = Window { kernel, stride, padding };
-        let (found, expected) = (pool(&gpu, input, window), pool(&cpu, input, window));
-        // Values are few, so that windows have several largest ones: the gradient goes to the first of them.
-        assert_eq!(found[0], expected[0], "output, {input:?}, {window:?}");
-        assert_close(&found[1], &expected[1], 1e-6, &format!("gradient, {input:?}, {window:?}"));
-    }
+    let cpu = Cpu::default();
+    with_all_kernels(|kernels| {
+        let gpu = gpu();
+        for (input, kernel, stride, padding) in [
+            ((1, 1, 2, 2), 2, 2, 0),
+            ((3, 5, 12, 13), 3, 2, 0),
+            ((2, 4, 7, 7), 3, 1, 1),
+            ((2, 3, 10, 8), 4, 3, 2),
+            ((1, 2, 9, 9), 2, 3, 0),
+            ((2, 2, 4, 5), 1, 1, 0),
+            ((1, 3, 20, 23), 5, 1, 2),
+            // The largest window of the kernels, and one that is larger.
+            ((1, 2, 21, 18), 16, 3, 0),
+            ((1, 2, 21, 18), 17, 1, 0),
+        ] {
+            let window = Window { kernel, stride, padding };
+            let (found, expected) = (pool(&gpu, input, window), pool(&cpu, input, window));
+            // Values are few, so that windows have several largest ones: the gradient goes to the first of them.
+            assert_eq!(found[0], expected[0], "output, {kernels} kernels, {input:?}, {window:?}");
+            assert_close(&found[1], &expected[1], 1e-6, &format!("gradient, {kernels} kernels, {input:?}, {window:?}"));
+        }
+        assert_eq!(pool_of_nan(&gpu), pool_of_nan(&cpu), "{kernels} kernels");
+    });
+}
+
+/// Output of local response normalisation, and the gradient of its input, of which another operation gives a part.
+fn normalise<D: ConvDevice>(device: &D, input: Sizes, factor: f32) -> [Vec<f32>; 2] {
+    let input = filled(device, input, 61, None) * factor;
+    let output = D::local_response_norm(input.leaky_trace()).unwrap();
+    let scale = filled(device, *output.shape(), 62, None);
+    let result = output.as_vec();
+    let part = (input.leaky_trace() * filled(device, *input.shape(), 63, None)).sum();
+    [result, ((output * scale).sum() + part).backward().get(&input).as_vec()]
+}
+
+#[test]
+fn local_response_norms_agree_with_the_processor() {
+    let cpu = Cpu::default();
+    with_all_kernels(|kernels| {
+        let gpu = gpu();
+        // Fewer channels than are normalised by, just as many, more; small values, and large ones, which hold each other down.
+        for input in [(2, 1, 3, 4), (1, 2, 5, 1), (3, 4, 2, 3), (2, 5, 3, 3), (2, 9, 7, 6), (1, 6, 20, 17)] {
+            for factor in [1.0, 300.0, 3000.0] {
+                let (found, expected) = (normalise(&gpu, input, factor), normalise(&cpu, input, factor));
+                for ((name, found), expected) in NAMES.iter().zip(&found).zip(&expected) {
+                    assert_close(found, expected, 1e-5, &format!("{name}, {kernels} kernels, {input:?}, {factor}"));
+                }
+            }
+        }
+    });
 }
 
 /// Filters, groups, window and pooling of a stage.
@@ -123,7 +170,7 @@ fn tower<D: ConvDevice>(device: &D, input: Sizes, stages: &[Outline], input_grad
 #[test]
 fn towers_agree_with_the_processor() {
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let cases: [(Sizes, Vec<Outline>); 12] = [
+    let cases: [(Sizes, Vec<Outline>); 13] = [
         ((1, 1, 3, 3), vec![(1, 1, window(3, 1, 0), Some(window(1, 1, 0)))]),
         // Not square, poolings that overlap and that leave out the last rows and columns.
         (
@@ -161,6 +208,11 @@ fn towers_agree_with_the_processor() {
             ],
         ),
         ((2, 12, 5, 5), vec![(4, 4, window(3, 2, 1), Some(window(2, 1, 0)))]),
+        // Padded poolings.
+        (
+            (2, 2, 8, 7),
+            vec![(4, 1, window(3, 1, 1), Some(window(3, 2, 1))), (3, 1, window(1, 1, 0), Some(window(4, 3, 2)))],
+        ),
         // No pooling at the end.
         ((2, 3, 9, 8), vec![(6, 3, window(3, 2, 1), None)]),
         ((3, 1, 6, 7), vec![(2, 1, window(2, 1, 0), Some(window(2, 2, 0))), (3, 1, window(3, 1, 1), None)]),

@@ -1,10 +1,12 @@
 //! The fast way on CUDA: a tower of convolutions, ReLUs and poolings as one operation, its feature maps in memory of its
-//! own, in the order of the kernels.
+//! own, in the order of the kernels; local response normalisation and max-pooling that stand alone.
 //!
 //! The images and the weights are read where dfdx has them, and the last feature maps are written there.
 
 mod dropout;
 mod kernels;
+mod local_response_norm;
+mod max_pool2d;
 
 use cudarc::driver::{CudaSlice, DevicePtr};
 use dfdx::{
@@ -14,6 +16,9 @@ use dfdx::{
 };
 
 pub use dropout::mask;
+pub use local_response_norm::local_response_norm;
+pub use max_pool2d::max_pool2d;
+
 use kernels::{Factor, Kernels, Place, Sizes, Stored, Target, pitch, sums};
 
 use crate::cuda::{
@@ -128,8 +133,7 @@ struct Outline {
     pool: Option<Window>,
 }
 
-/// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large,
-/// unpadded poolings.
+/// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large.
 fn plan(
     (batch, mut channels, mut height, mut width): (usize, usize, usize, usize),
     stages: &[Outline],
@@ -148,7 +152,7 @@ fn plan(
         // The kernel of a pooling writes the last maps as dfdx has them: where there is none, that of single values.
         let pool = match pool.or(last.then_some(SINGLE)) {
             None => None,
-            Some(window) if window.padding > 0 || window.kernel > MAX_POOL => return None,
+            Some(window) if window.kernel > MAX_POOL => return None,
             Some(window) => {
                 let plane = Plane::new(height, width, window);
                 let positions = plane.positions();
@@ -459,7 +463,7 @@ mod tests {
         assert!(plan((1, 1, 28, 28), &one(window(17, 1, 0), Some(window(3, 2, 0)))).is_none());
         assert!(plan((1, 1, 224, 224), &alexnet(1)[..4]).is_some());
         assert!(plan((1, 1, 224, 224), &[]).is_none());
-        assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(3, 2, 1)))).is_none());
+        assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(3, 2, 1)))).is_some());
         assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(17, 2, 0)))).is_none());
     }
 }
