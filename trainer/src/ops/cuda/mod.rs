@@ -306,7 +306,7 @@ fn forward(
     Ok(Record { sizes, kernels, weight, rounded, windows, output, choices: Some(choices), _memory: memory })
 }
 
-/// What becomes of the gradient of a stage's input.
+/// Destination of the gradient of a stage's input.
 #[derive(Debug, Clone, Copy)]
 enum InputGradient {
     Unwanted,
