@@ -7,7 +7,7 @@
 #define FOR_EACH(i, count)                                                                                             \
     for (unsigned int i = blockIdx.x * THREADS + threadIdx.x; i < (count); i += THREADS * gridDim.x)
 
-// Sum of a value of each thread of a block, in an order that does not change from run to run; the result is the first thread's.
+// Sum of a value of each thread of a block, in an order that does not change from run to run, for all of them; once in a kernel.
 template <typename Value> __device__ inline Value sum_of_block(Value value) {
     __shared__ Value partial[THREADS];
     partial[threadIdx.x] = value;

@@ -37,15 +37,15 @@ extern "C" __global__ void __launch_bounds__(256, 2) tower_unfold(unsigned int b
     }
 }
 
-// The transposed operation: input[c][n, y, x] = Σ of unfolded[c, k, l][n, i, j] over all that unfold copies it to; what was
-// unfolded is scaled (`largest`), the input is not. blockIdx.y is the channel.
-extern "C" __global__ void __launch_bounds__(256, 2) tower_fold(unsigned int batch, unsigned int pitch, size_t of_channel,
-                                                             const unsigned int *largest, const Stored *unfolded,
-                                                             float *input) {
+// The transposed operation: input[c][n, y, x] = Σ of unfolded[c, k, l][n, i, j] over all that unfold copies it to, or that is added
+// to it; what was unfolded is scaled (`largest`), the input is not. blockIdx.y is the channel.
+extern "C" __global__ void __launch_bounds__(256, 2) tower_fold(unsigned int batch, unsigned int pitch, Place to,
+                                                             unsigned int added, const unsigned int *largest,
+                                                             const Stored *unfolded, float *input) {
     const float scale = inverse_scale(largest);
     const unsigned int channel = blockIdx.y, count = batch * (HEIGHT * WIDTH);
     const Stored *taps = unfolded + row_start(channel * KERNEL * KERNEL, pitch);
-    float *target = input + channel * of_channel;
+    float *planes = input + channel * to.of_channel;
     FOR_EACH(i, count) {
         const int x = i % WIDTH, y = i / WIDTH % HEIGHT;
         const Stored *positions = taps + i / (HEIGHT * WIDTH) * POSITIONS;
@@ -63,6 +63,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) tower_fold(unsigned int bat
                 positions += pitch;
             }
         }
-        target[i] = sum * scale;
+        float *target = planes + i / (HEIGHT * WIDTH) * to.of_image + i % (HEIGHT * WIDTH);
+        *target = added ? *target + sum * scale : sum * scale;
     }
 }

@@ -34,11 +34,18 @@ pub(crate) static GENERAL: KernelFile = KernelFile {
     kernels: &["dropout_mask", "optimiser_squares", "optimiser_clip", "optimiser_adam", "optimiser_sgd"],
 };
 
-/// Inputs from the bytes of images, by the side of the inputs.
+/// Inputs from the bytes of images, by the channels and the side of the inputs.
 pub(crate) static INPUTS: KernelFile = KernelFile {
     name: "inputs",
-    source: source!("common.cuh", "inputs.cu"),
+    source: source!("common.cuh", "inputs.cuh", "inputs.cu"),
     kernels: &["inputs_change", "inputs_resize"],
+};
+
+/// Colours of inputs, by the side of the inputs.
+pub(crate) static COLOUR: KernelFile = KernelFile {
+    name: "colour",
+    source: source!("common.cuh", "inputs.cuh", "colour.cu"),
+    kernels: &["inputs_colour"],
 };
 
 /// Maps of any size, by the size of factors.
@@ -62,11 +69,18 @@ pub(crate) static WINDOW: KernelFile = KernelFile {
     kernels: &["tower_unfold", "tower_fold"],
 };
 
+/// Local response normalisation, by the sizes of the maps.
+pub(crate) static NORM: KernelFile = KernelFile {
+    name: "norm",
+    source: source!("common.cuh", "norm.cu"),
+    kernels: &["maps_norm", "maps_norm_backward"],
+};
+
 /// A pooling, by its sizes.
 pub(crate) static POOL: KernelFile = KernelFile {
     name: "pool",
     source: source!("common.cuh", "stored.cuh", "pool.cu"),
-    kernels: &["tower_bias_relu_pool", "tower_pool_relu_backward"],
+    kernels: &["tower_bias_relu_pool", "tower_pool_relu_backward", "maps_pool", "maps_pool_backward"],
 };
 
 /// A file of kernels with the constants that it is compiled with.
@@ -117,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_kernel_that_is_named_is_in_its_file() {
-        for file in [&GENERAL, &INPUTS, &MAPS, &WINDOW, &POOL] {
+        for file in [&GENERAL, &INPUTS, &COLOUR, &MAPS, &WINDOW, &NORM, &POOL] {
             let defined = file.source.matches("extern \"C\" __global__ void").count();
             assert_eq!(defined, file.kernels.len(), "{}", file.name);
             for kernel in file.kernels {

@@ -208,6 +208,8 @@ fn group(kernel: &str) -> String {
         ("tower_bias_relu_pool", "bias, ReLU and pooling"),
         ("tower_pool_relu_backward", "bias, ReLU and pooling"),
         ("tower_", "bias and ReLU"),
+        ("maps_norm", "local response normalisation"),
+        ("maps_pool", "pooling"),
         ("inputs_", "inputs"),
         ("dropout_", "dropout masks"),
         ("optimiser_", "optimiser"),
@@ -225,6 +227,7 @@ mod tests {
         assert_eq!(group("tower_fold"), "fold");
         assert_eq!(group("tower_bias_relu_pool"), "bias, ReLU and pooling");
         assert_eq!(group("tower_bias_relu"), "bias and ReLU");
+        assert_eq!(group("maps_norm_backward"), "local response normalisation");
         assert_eq!(group("relu_fwd_f32"), "dfdx: relu_fwd_f32");
     }
 

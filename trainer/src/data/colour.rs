@@ -13,7 +13,7 @@ const COMPONENTS: [[f32; 3]; 3] = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045,
 const VARIANCES: [f32; 3] = [0.2175, 0.0188, 0.0045];
 
 /// Units of the sum of an image's luma: fine enough for f32, and coarse enough for 2⁴⁰ pixels.
-const UNITS: f32 = (1_u32 << 22) as f32;
+pub(crate) const UNITS: u32 = 1 << 22;
 
 /// Most that colours change.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,6 +41,13 @@ pub enum Step {
     Saturation(f32),
     /// Hues turned by so many turns, −0.5 to 0.5.
     Hue(f32),
+}
+
+impl Step {
+    /// Whether it changes nothing.
+    pub fn is_none(self) -> bool {
+        matches!(self, Self::Brightness(1.0) | Self::Contrast(1.0) | Self::Saturation(1.0) | Self::Hue(0.0))
+    }
 }
 
 /// Changes of the colours of one image.
@@ -79,13 +86,12 @@ impl Colours {
         let plane = image.len() / 3;
         let (red, rest) = image.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
-        for step in self.steps {
+        for step in self.steps.into_iter().filter(|step| !step.is_none()) {
             let mean = match step {
-                Step::Contrast(factor) if factor != 1.0 => mean_luma(red, green, blue),
+                Step::Contrast(_) => mean_luma(red, green, blue),
                 _ => 0.0,
             };
             let change: &dyn Fn([f32; 3]) -> [f32; 3] = match step {
-                Step::Brightness(1.0) | Step::Contrast(1.0) | Step::Saturation(1.0) | Step::Hue(0.0) => continue,
                 Step::Brightness(factor) => &move |pixel| pixel.map(|value| blend(value, 0.0, factor)),
                 Step::Contrast(factor) => &move |pixel| pixel.map(|value| blend(value, mean, factor)),
                 Step::Saturation(factor) => &move |pixel| pixel.map(|value| blend(value, luma(pixel), factor)),
@@ -114,8 +120,8 @@ fn luma([red, green, blue]: [f32; 3]) -> f32 {
 /// Mean of the pixels' luma, each rounded to whole [`UNITS`].
 fn mean_luma(red: &[f32], green: &[f32], blue: &[f32]) -> f32 {
     let pixels = red.iter().zip(green).zip(blue);
-    let sum: u64 = pixels.map(|((red, green), blue)| (luma([*red, *green, *blue]) * UNITS).round() as u64).sum();
-    (sum as f64 / red.len().max(1) as f64) as f32 / UNITS
+    let sum: u64 = pixels.map(|((red, green), blue)| (luma([*red, *green, *blue]) * UNITS as f32).round() as u64).sum();
+    (sum as f64 / red.len().max(1) as f64) as f32 / UNITS as f32
 }
 
 /// A pixel with its hue turned, by way of hue, saturation and value.

@@ -9,8 +9,6 @@ mod cuda;
 
 use dfdx::tensor::{Cpu, TensorFromVec};
 use image_files::preprocessing::Preprocessing;
-#[cfg(feature = "cuda")]
-use infer_core::preprocess::{MAX_SIDE, PreprocessError};
 use infer_core::{describe::Maps, preprocess::Resize};
 
 use crate::{
@@ -29,21 +27,6 @@ pub struct Picture<'a> {
     pub frame: Frame<'a>,
     /// Changes that augmentation drew for it.
     pub changes: Option<Changes>,
-}
-
-#[cfg(feature = "cuda")]
-impl Picture<'_> {
-    /// Refuses what [`Network::preprocess`] would refuse.
-    fn check(&self) -> Result<(), ModelError> {
-        let side = self.frame.width.max(self.frame.height);
-        if self.frame.is_empty() {
-            return Err(ModelError::Preprocess(PreprocessError::Empty));
-        }
-        if side > MAX_SIDE {
-            return Err(ModelError::Preprocess(PreprocessError::TooLarge { side }));
-        }
-        ModelError::length("the pixels of an image", self.frame.len(), self.frame.pixels.len())
-    }
 }
 
 /// A device that makes network inputs of images.

@@ -92,7 +92,17 @@ impl ConvDevice for dfdx::tensor::Cuda {
     }
 
     fn max_pool2d<T: Tape<f32, Self>>(call: MaxPool2d<Self, T>) -> Result<Images<Self, T>, Self::Err> {
-        portable::max_pool2d(call)
+        match Engine::of(call.input.device())?.kernels() {
+            CudaKernels::Portable => portable::max_pool2d(call),
+            CudaKernels::Fused => cuda::max_pool2d(call),
+        }
+    }
+
+    fn local_response_norm<T: Tape<f32, Self>>(input: Images<Self, T>) -> Result<Images<Self, T>, Self::Err> {
+        match Engine::of(input.device())?.kernels() {
+            CudaKernels::Portable => portable::local_response_norm(input),
+            CudaKernels::Fused => cuda::local_response_norm(input),
+        }
     }
 
     fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {

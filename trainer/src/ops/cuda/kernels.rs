@@ -208,6 +208,13 @@ pub(super) struct Factor {
     pub(super) transposed: bool,
 }
 
+impl Factor {
+    /// The matrix from a row of memory on.
+    fn from_row(self, row: u32, stored: Stored) -> Self {
+        Self { values: self.values + row_start(row, self.pitch, stored), ..self }
+    }
+}
+
 /// The result of a product, row-major.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
@@ -217,6 +224,18 @@ pub(super) struct Target {
     pub(super) stored: Stored,
     /// Whether it is added to what is there.
     pub(super) added: bool,
+}
+
+impl Target {
+    /// The matrix from a row on.
+    fn from_row(self, row: u32) -> Self {
+        Self { values: self.values + row_start(row, self.pitch, self.stored), ..self }
+    }
+}
+
+/// Bytes before a row of a matrix.
+fn row_start(row: u32, pitch: u32, stored: Stored) -> u64 {
+    u64::from(row) * u64::from(pitch) * stored.bytes() as u64
 }
 
 /// The kernels of one stage of a tower.
@@ -246,15 +265,15 @@ impl Kernels {
 
     /// # Safety
     /// `unfolded` holds taps × pitch factors, and `input` has room for the planes of the window's channels, which lie as `to`
-    /// says, image after image; `largest` is that of the gradients where they are scaled.
+    /// says, and values there where the result is `added` to them; `largest` is that of the gradients where they are scaled.
     pub(super) unsafe fn fold(
         &self,
         engine: &Engine,
         sizes: Sizes,
-        to: Place,
+        (to, added): (Place, bool),
         [largest, unfolded, input]: [Address; 3],
     ) -> Result<(), DriverError> {
-        let parameters = (sizes.batch, pitch(sizes.positions()), to.of_channel, largest, unfolded, input);
+        let parameters = (sizes.batch, pitch(sizes.positions()), to, u32::from(added), largest, unfolded, input);
         // SAFETY: the kernel's parameters; the caller answers for the addresses.
         unsafe { engine.launch_of(&self.window, "tower_fold", (blocks(sizes.inputs()), sizes.channels), parameters) }
     }
@@ -371,12 +390,37 @@ impl Kernels {
         unsafe { engine.launch_of(&self.maps, "tower_factors", grid, parameters) }
     }
 
+    /// [`Kernels::product`] for each group, whose matrices follow each other in memory, row by row. The sizes are those of one group.
+    ///
+    /// # Safety
+    /// All three hold as many values as these sizes and the number of groups say.
+    pub(super) unsafe fn products(
+        &self,
+        engine: &Engine,
+        groups: u32,
+        sizes: (u32, u32, u32),
+        factors: [Factor; 2],
+        target: Target,
+    ) -> Result<(), CublasError> {
+        let (rows, depth, columns) = sizes;
+        let [left, right] = factors;
+        let left_rows = if left.transposed { depth } else { rows };
+        let right_rows = if right.transposed { columns } else { depth };
+        for group in 0..groups {
+            let factors = [(left, left_rows), (right, right_rows)]
+                .map(|(factor, rows)| factor.from_row(group * rows, self.stored));
+            // SAFETY: the caller's promise.
+            unsafe { self.product(engine, sizes, factors, target.from_row(group * rows)) }?;
+        }
+        Ok(())
+    }
+
     /// `target = left · right`, where the product is rows × columns and sums `depth` products, as the engine multiplies
     /// convolutions.
     ///
     /// # Safety
     /// All three hold as many values as these sizes say.
-    pub(super) unsafe fn product(
+    unsafe fn product(
         &self,
         engine: &Engine,
         (rows, depth, columns): (u32, u32, u32),

@@ -1,18 +1,24 @@
 //! The fast way on CUDA: a tower of convolutions, ReLUs and poolings as one operation, its feature maps in memory of its
-//! own, in the order of the kernels.
+//! own, in the order of the kernels; local response normalisation and max-pooling that stand alone.
 //!
 //! The images and the weights are read where dfdx has them, and the last feature maps are written there.
 
 mod dropout;
 mod kernels;
+mod local_response_norm;
+mod max_pool2d;
 
 use cudarc::driver::{CudaSlice, DevicePtr};
 use dfdx::{
     shapes::HasShape,
     tensor::{Cuda, CudaError, PutTape, SplitTape, Tape},
+    tensor_ops::ReshapeTo,
 };
 
 pub use dropout::mask;
+pub use local_response_norm::local_response_norm;
+pub use max_pool2d::max_pool2d;
+
 use kernels::{Factor, Kernels, Place, Sizes, Stored, Target, pitch, sums};
 
 use crate::cuda::{
@@ -28,16 +34,31 @@ const MAX_POOL: usize = 16;
 /// Taps of the largest windows, of convolutions and poolings: loops over them are unrolled.
 const MAX_TAPS: usize = 256;
 
+/// The window of a pooling that changes nothing.
+const SINGLE: Window = Window { kernel: 1, stride: 1, padding: 0 };
+
 /// The sizes of one stage.
 #[derive(Debug, Clone, Copy)]
 struct StageSizes {
     convolution: Sizes,
     filters: u32,
+    /// Equal parts of the filters, and of the channels that each of them sees.
+    groups: u32,
     /// The pooling, and how its values lie.
     pool: Option<(Sizes, Place)>,
 }
 
 impl StageSizes {
+    /// Values under the window that a filter sees.
+    fn taps(self) -> u32 {
+        self.convolution.taps() / self.groups
+    }
+
+    /// Filters of a group.
+    fn group(self) -> u32 {
+        self.filters / self.groups
+    }
+
     /// Rows and columns of the convolution's maps as a matrix.
     fn maps(self) -> (u32, u32) {
         (self.filters, self.convolution.positions())
@@ -86,7 +107,7 @@ struct Record {
 impl Record {
     /// The weight as a factor.
     fn weight(&self, transposed: bool) -> Factor {
-        weight_factor(self.sizes.convolution.taps(), &self.weight, self.rounded.as_ref(), transposed)
+        weight_factor(self.sizes.taps(), &self.weight, self.rounded.as_ref(), transposed)
     }
 }
 
@@ -102,34 +123,43 @@ fn weight_factor(
     }
 }
 
-/// Outline of a stage for [`plan`]: filters, window, pooling.
-type Outline = (usize, Window, Option<Window>);
+/// Outline of a stage for [`plan`].
+#[derive(Debug, Clone, Copy)]
+struct Outline {
+    filters: usize,
+    /// Channels that a filter sees.
+    group: usize,
+    window: Window,
+    pool: Option<Window>,
+}
 
-/// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large,
-/// unpadded poolings, the last stage with one.
+/// The sizes of all stages and of the last maps, where this way of computing can do them: windows that are not too large.
 fn plan(
     (batch, mut channels, mut height, mut width): (usize, usize, usize, usize),
     stages: &[Outline],
 ) -> Option<(Vec<StageSizes>, (usize, usize))> {
-    let (_, _, Some(_)) = stages.last()? else { return None };
+    stages.last()?;
     let mut plan = Vec::new();
-    for (index, (filters, window, pool)) in stages.iter().enumerate() {
+    for (index, Outline { filters, group, window, pool }) in stages.iter().enumerate() {
         if window.kernel.checked_mul(window.kernel)? > MAX_TAPS {
             return None;
         }
         let plane = Plane::new(height, width, *window);
         let convolution = Sizes::new(batch, channels, plane)?;
+        let groups = u32::try_from(channels.checked_div(*group)?).ok()?;
         (channels, height, width) = (*filters, plane.rows, plane.columns);
-        let pool = match pool {
+        let last = index + 1 == stages.len();
+        // The kernel of a pooling writes the last maps as dfdx has them: where there is none, that of single values.
+        let pool = match pool.or(last.then_some(SINGLE)) {
             None => None,
-            Some(window) if window.padding > 0 || window.kernel > MAX_POOL => return None,
+            Some(window) if window.kernel > MAX_POOL => return None,
             Some(window) => {
-                let plane = Plane::new(height, width, *window);
+                let plane = Plane::new(height, width, window);
                 let positions = plane.positions();
                 let sizes = Sizes::new(batch, channels, plane)?;
                 (height, width) = (plane.rows, plane.columns);
                 // The last one's values go to dfdx, image after image.
-                let place = if index + 1 == stages.len() {
+                let place = if last {
                     u32::try_from(channels.checked_mul(positions)?).ok()?;
                     Place { of_channel: positions, of_image: channels * positions }
                 } else {
@@ -138,7 +168,7 @@ fn plan(
                 Some((sizes, place))
             }
         };
-        plan.push(StageSizes { convolution, filters: u32::try_from(*filters).ok()?, pool });
+        plan.push(StageSizes { convolution, filters: u32::try_from(*filters).ok()?, groups, pool });
     }
     Some((plan, (height, width)))
 }
@@ -163,21 +193,22 @@ fn kernels(engine: &Engine, plan: &[StageSizes]) -> Result<Vec<Kernels>, CudaErr
 /// # Errors
 /// The device's own.
 pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>, CudaError> {
-    let outline = |stage: &Stage<Cuda>| (stage.weight.shape().0, stage.window, stage.pool);
+    let outline = |stage: &Stage<Cuda>| {
+        let (filters, group, ..) = *stage.weight.shape();
+        Outline { filters, group, window: stage.window, pool: stage.pool }
+    };
     let outlines: Vec<_> = call.stages.iter().map(outline).collect();
     let shape = *call.input.shape();
-    // Each weight sees all channels of what comes before: there are no groups.
-    let channels = std::iter::once(shape.1).chain(outlines.iter().map(|(filters, ..)| *filters));
-    let whole = call.stages.iter().zip(channels).all(|(stage, channels)| stage.weight.shape().1 == channels);
-    let plan = if call.input_gradient || !whole { None } else { plan(shape, &outlines) };
-    let (Some((plan, (rows, columns))), Some((filters, ..))) = (plan, outlines.last()) else {
+    let (Some((plan, (rows, columns))), Some(Outline { filters, .. })) = (plan(shape, &outlines), outlines.last())
+    else {
         return call.one_by_one();
     };
-    let Tower { input: images, stages, .. } = call;
+    let Tower { input: images, stages, input_gradient, .. } = call;
     let device = images.device().clone();
     let engine = Engine::of(&device)?;
     let kernels = kernels(&engine, &plan)?;
-    let (images, mut tape) = images.split_tape();
+    let (images, mut tape) = images.try_contiguous()?.split_tape();
+    let images_ghost = input_gradient.then(|| images.ghost());
     let images = Shared::new(images)?;
     let ghosts: Vec<_> = stages.iter().map(|stage| (stage.weight.ghost(), stage.bias.ghost())).collect();
 
@@ -209,7 +240,12 @@ pub fn tower<T: Tape<f32, Cuda>>(call: Tower<Cuda, T>) -> Result<Images<Cuda, T>
             };
             let targets =
                 [*gradients.get_or_alloc_mut(weight)?.device_ptr(), *gradients.get_or_alloc_mut(bias)?.device_ptr()];
-            memory = backward(&engine, &mut records[index], source, index > 0, gradient, memory, targets)?;
+            let input = match &images_ghost {
+                _ if index > 0 => InputGradient::New,
+                Some(images) => InputGradient::Added(*gradients.get_or_alloc_mut(images)?.device_ptr()),
+                None => InputGradient::Unwanted,
+            };
+            memory = backward(&engine, &mut records[index], source, input, gradient, memory, targets)?;
             gradient = memory.as_ref().map_or(0, address);
         }
         Ok(())
@@ -227,9 +263,9 @@ fn forward(
     recorded: bool,
 ) -> Result<Record, CudaError> {
     let (convolution, (filters, positions)) = (sizes.convolution, sizes.maps());
-    let (taps, stored) = (convolution.taps(), kernels.stored);
+    let (taps, stored) = (sizes.taps(), kernels.stored);
     let (weight, bias) = (Shared::new(stage.weight)?, Shared::new(stage.bias)?);
-    let unfolded = engine.allocate::<u8>(stored.bytes() * matrix(taps, positions))?;
+    let unfolded = engine.allocate::<u8>(stored.bytes() * matrix(convolution.taps(), positions))?;
     let rounded = match stored {
         Stored::F32 => None,
         Stored::Bf16 | Stored::F16 => Some(engine.allocate::<u8>(stored.bytes() * matrix(filters, taps))?),
@@ -247,7 +283,7 @@ fn forward(
             kernels.factors(engine, (filters, taps), [weight.address(), address(rounded)])?;
         }
         kernels.unfold(engine, convolution, source.1, [source.0, address(&unfolded)])?;
-        kernels.product(engine, (filters, taps, positions), factors, product)?;
+        kernels.products(engine, sizes.groups, (sizes.group(), taps, positions), factors, product)?;
     }
     let windows = (recorded && engine.keeps_windows()).then_some(unfolded);
     let rounded = rounded.filter(|_| recorded);
@@ -270,20 +306,31 @@ fn forward(
     Ok(Record { sizes, kernels, weight, rounded, windows, output, choices: Some(choices), _memory: memory })
 }
 
+/// Destination of the gradient of a stage's input.
+#[derive(Debug, Clone, Copy)]
+enum InputGradient {
+    Unwanted,
+    /// It is written to memory of its own.
+    New,
+    /// It is added to what is there, which is dfdx'.
+    Added(Address),
+}
+
 /// The gradients of one stage, from that of its output (`gradient`, which is `memory` where that is there): the weight's and
-/// the bias' are added to `targets`, the input's is returned where it is wanted, and lies as the source does.
+/// the bias' are added to `targets`, the input's is returned where it is new, and lies as the source does.
 fn backward(
     engine: &Engine,
     record: &mut Record,
     source: (Address, Place),
-    input_wanted: bool,
+    input_gradient: InputGradient,
     gradient: Address,
     memory: Option<CudaSlice<f32>>,
     targets: [Address; 2],
 ) -> Result<Option<CudaSlice<f32>>, CudaError> {
     let kept = record.windows.take();
     let (kernels, convolution, (filters, positions)) = (&record.kernels, record.sizes.convolution, record.sizes.maps());
-    let (taps, stored) = (convolution.taps(), kernels.stored);
+    let (taps, groups, group) = (record.sizes.taps(), record.sizes.groups, record.sizes.group());
+    let stored = kernels.stored;
     let factors = |rows, columns| engine.allocate::<u8>(stored.bytes() * matrix(rows, columns));
     let map_gradient = factors(filters, positions)?;
     let parts = sums(stored, positions);
@@ -315,7 +362,7 @@ fn backward(
     let unfolded = match kept {
         Some(unfolded) => unfolded,
         None => {
-            let unfolded = factors(taps, positions)?;
+            let unfolded = factors(convolution.taps(), positions)?;
             // SAFETY: as in the forward pass.
             unsafe { kernels.unfold(engine, convolution, source.1, [source.0, address(&unfolded)]) }?;
             unfolded
@@ -329,23 +376,27 @@ fn backward(
     let weight_gradient = Target { values, pitch: taps, stored: Stored::F32, added: !scaled };
     // SAFETY: as above.
     unsafe {
-        kernels.product(engine, (filters, positions, taps), [maps, windows], weight_gradient)?;
+        kernels.products(engine, groups, (group, positions, taps), [maps, windows], weight_gradient)?;
         if scaled {
             kernels.add(engine, count, [largest, values, targets[0]])?;
         }
     }
-    if !input_wanted {
-        return Ok(None);
-    }
-    let input = engine.allocate::<f32>(convolution.channels() as usize * source.1.of_channel)?;
+    let (input, added) = match input_gradient {
+        InputGradient::Unwanted => return Ok(None),
+        InputGradient::New => (Some(engine.allocate::<f32>(convolution.channels() as usize * source.1.of_channel)?), 0),
+        InputGradient::Added(target) => (None, target),
+    };
+    let target = input.as_ref().map_or(added, address);
     let product = Target { values: address(&unfolded), pitch: pitch(positions), stored, added: false };
     // SAFETY: as above; what was unfolded is no longer needed, and the product is as large. The source of a stage that is not
-    // the first lies channel by channel, and so the input's gradient has room for all of them.
+    // the first lies channel by channel, and so a new gradient has room for all of them; that of the first is dfdx' memory for as
+    // many values as its source.
     unsafe {
-        kernels.product(engine, (taps, filters, positions), [record.weight(true), maps], product)?;
-        kernels.fold(engine, convolution, source.1, [largest, address(&unfolded), address(&input)])?;
+        kernels.products(engine, groups, (taps, group, positions), [record.weight(true), maps], product)?;
+        let place = (source.1, input.is_none());
+        kernels.fold(engine, convolution, place, [largest, address(&unfolded), target])?;
     }
-    Ok(Some(input))
+    Ok(input)
 }
 
 /// Values of a matrix in memory, which may lie beyond 2³².
@@ -361,34 +412,42 @@ mod tests {
         Window { kernel, stride, padding }
     }
 
-    fn alexnet() -> [Outline; 5] {
+    /// Filters, the channels that each of them sees, window and pooling.
+    fn outline((filters, group, window, pool): (usize, usize, Window, Option<Window>)) -> Outline {
+        Outline { filters, group, window, pool }
+    }
+
+    fn alexnet(channels: usize) -> [Outline; 5] {
         let pool = Some(window(3, 2, 0));
         [
-            (96, window(11, 4, 1), pool),
-            (256, window(5, 1, 2), pool),
-            (384, window(3, 1, 1), None),
-            (384, window(3, 1, 1), None),
-            (256, window(3, 1, 1), pool),
+            (96, channels, window(11, 4, 1), pool),
+            (256, 96, window(5, 1, 2), pool),
+            (384, 256, window(3, 1, 1), None),
+            (384, 192, window(3, 1, 1), None),
+            (256, 384, window(3, 1, 1), pool),
         ]
+        .map(outline)
     }
 
     #[test]
     fn alexnet_is_computed_so_up_to_the_largest_batch() {
-        let (stages, last) = plan((256, 1, 224, 224), &alexnet()).unwrap();
+        let (stages, last) = plan((256, 1, 224, 224), &alexnet(1)).unwrap();
         assert_eq!(last, (5, 5));
         let maps: Vec<_> = stages.iter().map(|sizes| sizes.maps()).collect();
         assert_eq!(
             maps,
             [(96, 256 * 54 * 54), (256, 256 * 26 * 26), (384, 256 * 144), (384, 256 * 144), (256, 256 * 144)]
         );
+        let groups: Vec<_> = stages.iter().map(|sizes| (sizes.groups, sizes.group(), sizes.taps())).collect();
+        assert_eq!(groups, [(1, 96, 121), (1, 256, 2400), (1, 384, 2304), (2, 192, 1728), (1, 256, 3456)]);
         let places = stages.iter().filter_map(|sizes| sizes.pool).map(|(_, place)| (place.of_channel, place.of_image));
         assert!(places.eq([(256 * 676, 676), (256 * 144, 144), (25, 6400)]));
-        assert!(plan((8192, 1, 224, 224), &alexnet()).is_some());
+        assert!(plan((8192, 1, 224, 224), &alexnet(1)).is_some());
     }
 
     #[test]
     fn windows_of_the_same_sizes_have_the_same_programs() {
-        let (stages, _) = plan((2, 1, 224, 224), &alexnet()).unwrap();
+        let (stages, _) = plan((2, 1, 224, 224), &alexnet(1)).unwrap();
         let mut programs: Vec<_> =
             stages.iter().flat_map(|sizes| sizes.programs(Stored::F32)).map(|program| program.key()).collect();
         programs.sort();
@@ -399,11 +458,12 @@ mod tests {
 
     #[test]
     fn what_the_kernels_are_not_written_for_is_left_to_others() {
-        assert!(plan((1, 3, 224, 224), &alexnet()).is_some());
-        assert!(plan((1, 1, 28, 28), &[(4, window(17, 1, 0), Some(window(3, 2, 0)))]).is_none());
-        assert!(plan((1, 1, 224, 224), &alexnet()[..4]).is_none());
+        let one = |window, pool| [outline((4, 1, window, pool))];
+        assert!(plan((1, 3, 224, 224), &alexnet(3)).is_some());
+        assert!(plan((1, 1, 28, 28), &one(window(17, 1, 0), Some(window(3, 2, 0)))).is_none());
+        assert!(plan((1, 1, 224, 224), &alexnet(1)[..4]).is_some());
         assert!(plan((1, 1, 224, 224), &[]).is_none());
-        assert!(plan((1, 1, 28, 28), &[(4, window(3, 1, 1), Some(window(3, 2, 1)))]).is_none());
-        assert!(plan((1, 1, 28, 28), &[(4, window(3, 1, 1), Some(window(17, 2, 0)))]).is_none());
+        assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(3, 2, 1)))).is_some());
+        assert!(plan((1, 1, 28, 28), &one(window(3, 1, 1), Some(window(17, 2, 0)))).is_none());
     }
 }
