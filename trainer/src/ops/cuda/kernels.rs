@@ -210,7 +210,7 @@ pub(super) struct Factor {
 
 impl Factor {
     /// The matrix from a row of memory on.
-    fn from_row(self, row: u32, stored: Stored) -> Self {
+    fn at_row(self, row: u32, stored: Stored) -> Self {
         Self { values: self.values + row_start(row, self.pitch, stored), ..self }
     }
 }
@@ -228,7 +228,7 @@ pub(super) struct Target {
 
 impl Target {
     /// The matrix from a row on.
-    fn from_row(self, row: u32) -> Self {
+    fn at_row(self, row: u32) -> Self {
         Self { values: self.values + row_start(row, self.pitch, self.stored), ..self }
     }
 }
@@ -407,10 +407,10 @@ impl Kernels {
         let left_rows = if left.transposed { depth } else { rows };
         let right_rows = if right.transposed { columns } else { depth };
         for group in 0..groups {
-            let factors = [(left, left_rows), (right, right_rows)]
-                .map(|(factor, rows)| factor.from_row(group * rows, self.stored));
+            let factors =
+                [(left, left_rows), (right, right_rows)].map(|(factor, rows)| factor.at_row(group * rows, self.stored));
             // SAFETY: the caller's promise.
-            unsafe { self.product(engine, sizes, factors, target.from_row(group * rows)) }?;
+            unsafe { self.product(engine, sizes, factors, target.at_row(group * rows)) }?;
         }
         Ok(())
     }
