@@ -18,7 +18,7 @@ pub(crate) struct Features {
     pub(crate) avx_vnni: bool,
     /// AVX-512 F, BW and VNNI, with the state of 512-bit registers kept.
     pub(crate) avx512_vnni: bool,
-    /// That, and AMX's products of bytes, with the state of tiles kept where the operating system permits their use.
+    /// AVX-512's of `avx512_vnni` and AMX's products of bytes, with the state of tiles kept where the operating system permits their use.
     pub(crate) amx: bool,
 }
 

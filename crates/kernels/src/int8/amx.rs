@@ -29,7 +29,7 @@ struct Aligned<T>(T);
 /// The places of the fields are known to [`compute`](Self::compute).
 #[repr(C, align(64))]
 struct Tiles {
-    /// What `ldtilecfg` reads: 1, rows and bytes of a row of each tile, as the manual says.
+    /// Operand of `ldtilecfg`: 1, then the bytes of a row and the rows of each tile, as the manual says.
     sizes: [u8; 64],
     planes: usize,
     /// From the inputs, the weights, the starting values and the sums of one plane to the next, in bytes.
