@@ -62,7 +62,7 @@ pub(super) struct TrainArgs {
     /// Output folder of the run [default: runs/<network>]
     ///
     /// The default has the next free number where that folder is in use.
-    #[arg(short, long, visible_alias = "output", value_name = "DIR")]
+    #[arg(short, long, alias = "output", value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in this folder
     ///
