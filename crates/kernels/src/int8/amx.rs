@@ -10,6 +10,7 @@ use super::{INT8_PANEL, Int8Backend, Int8Kernels, Int8Row};
 use crate::layout::BLOCK;
 use crate::table::compiled;
 use core::arch::asm;
+use core::mem::offset_of;
 
 /// Positions of a tile.
 const POSITIONS: usize = 16;
@@ -25,8 +26,6 @@ const LEAST: usize = 9;
 struct Aligned<T>(T);
 
 /// Products of the windows of some positions with two panels of weights, `planes` times: where they are, and the tiles' sizes.
-///
-/// The places of the fields are known to [`compute`](Self::compute).
 #[repr(C, align(64))]
 struct Tiles {
     /// Operand of `ldtilecfg`: 1, then the bytes of a row and the rows of each tile, as the manual says.
@@ -44,8 +43,6 @@ struct Tiles {
     rest: usize,
     /// From the first panel of weights to the second.
     panel: usize,
-    /// From the sums of one position to the next, in bytes.
-    stride: usize,
 }
 
 impl Tiles {
@@ -70,17 +67,7 @@ impl Tiles {
             sizes[48 + tile] = rows as u8;
         }
         let panel = rows * filled * INT8_PANEL;
-        Self {
-            sizes,
-            planes: 1,
-            next: [0; 4],
-            rows,
-            between: 0,
-            steps,
-            rest: rest * INT8_PANEL,
-            panel,
-            stride: BLOCK * 4,
-        }
+        Self { sizes, planes: 1, next: [0; 4], rows, between: 0, steps, rest: rest * INT8_PANEL, panel }
     }
 }
 
@@ -106,12 +93,12 @@ macro_rules! compute {
                         "tileloadd tmm1, [{start} + {steps} + 64]",
                         "mov {b}, {weights}",
                         "mov {c}, {weights}",
-                        "add {c}, [{tiles} + 136]",
+                        "add {c}, [{tiles} + {panel}]",
                         "mov {row}, {input}",
-                        "mov {rows}, [{tiles} + 104]",
+                        "mov {rows}, [{tiles} + {row_count}]",
                         "3:", // a row of the window
                         "mov {a}, {row}",
-                        "mov {steps}, [{tiles} + 120]",
+                        "mov {steps}, [{tiles} + {whole}]",
                         "test {steps}, {steps}",
                         "jz 5f",
                         "4:", // 64 bytes of it
@@ -127,29 +114,40 @@ macro_rules! compute {
                         "dec {steps}",
                         "jnz 4b",
                         "5:", // what is left of it
-                        "cmp qword ptr [{tiles} + 128], 0",
+                        "cmp qword ptr [{tiles} + {rest}], 0",
                         "je 6f",
                         "tileloadd tmm7, [{a} + {step}]",
                         "tileloadd tmm5, [{b} + {line}]",
                         "tileloadd tmm6, [{c} + {line}]",
                         "tdpbusd tmm0, tmm7, tmm5",
                         "tdpbusd tmm1, tmm7, tmm6",
-                        "add {b}, [{tiles} + 128]",
-                        "add {c}, [{tiles} + 128]",
+                        "add {b}, [{tiles} + {rest}]",
+                        "add {c}, [{tiles} + {rest}]",
                         "6:",
-                        "add {row}, [{tiles} + 112]",
+                        "add {row}, [{tiles} + {between}]",
                         "dec {rows}",
                         "jnz 3b",
-                        "mov {a}, [{tiles} + 144]",
+                        "mov {a:e}, {stride}",
                         "tilestored [{sums} + {a}], tmm0",
                         "tilestored [{sums} + {a} + 64], tmm1",
-                        "add {input}, [{tiles} + 72]",
-                        "add {weights}, [{tiles} + 80]",
-                        "add {start}, [{tiles} + 88]",
-                        "add {sums}, [{tiles} + 96]",
-                        "dec qword ptr [{tiles} + 64]",
+                        "add {input}, [{tiles} + {input_next}]",
+                        "add {weights}, [{tiles} + {weights_next}]",
+                        "add {start}, [{tiles} + {start_next}]",
+                        "add {sums}, [{tiles} + {sums_next}]",
+                        "dec qword ptr [{tiles} + {planes}]",
                         "jnz 2b",
                         "tilerelease",
+                        planes = const offset_of!(Tiles, planes),
+                        input_next = const offset_of!(Tiles, next),
+                        weights_next = const offset_of!(Tiles, next) + size_of::<usize>(),
+                        start_next = const offset_of!(Tiles, next) + 2 * size_of::<usize>(),
+                        sums_next = const offset_of!(Tiles, next) + 3 * size_of::<usize>(),
+                        row_count = const offset_of!(Tiles, rows),
+                        between = const offset_of!(Tiles, between),
+                        whole = const offset_of!(Tiles, steps),
+                        rest = const offset_of!(Tiles, rest),
+                        panel = const offset_of!(Tiles, panel),
+                        stride = const BLOCK * size_of::<i32>(),
                         tiles = in(reg) core::ptr::from_mut(self),
                         input = inout(reg) input => _,
                         step = in(reg) step,
@@ -199,8 +197,7 @@ unsafe fn products<const N: usize>(products: Int8Products<'_>) {
     let Int8Products { inputs, inputs_plane, channels, tiles, weights, weights_plane, start, start_plane, .. } =
         products;
     let (sums, sums_plane) = (products.sums, products.sums_plane);
-    let mut first = 0;
-    while first < tiles {
+    for first in (0..tiles).step_by(POSITIONS) {
         let count = (tiles - first).min(POSITIONS);
         let mut call = Tiles::new(count, 1, channels);
         call.planes = N * N;
@@ -211,7 +208,6 @@ unsafe fn products<const N: usize>(products: Int8Products<'_>) {
             let (inputs, sums) = (inputs.as_ptr().add(first * channels), sums.as_mut_ptr().add(first * BLOCK));
             call.compute(inputs, channels, weights.as_ptr(), start.as_ptr(), sums);
         }
-        first += count;
     }
 }
 
