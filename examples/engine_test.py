@@ -2,7 +2,8 @@
 
     python engine_test.py kill PROGRAM [--images N]     kills a worker in the middle: the results must be those of a run without
     python engine_test.py store PROGRAM [--images N]    images of an object store on this machine: the results must be those of a folder
-    python engine_test.py speed PROGRAM [--images N]    two workers against one, and how unequal the parts are
+    python engine_test.py speed PROGRAM [--images N]    two workers on two cores against one on one core and on both, and how unequal the
+                                                        parts are
 
 PROGRAM takes IMAGES RESULTS --workers N (and --endpoint URL of an object store) and prints a line of JSON. Every hundredth image is broken.
 With --photos, images have the size of a phone's, 12 megapixels.
@@ -33,6 +34,12 @@ BROKEN = 100
 # A worker's time on a CPU in seconds, by which it is in the middle of its work.
 BUSY = 1.0
 PATIENCE = 600
+# Runs a command on some cores.
+CONFINED = """
+import os, sys
+os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def pictures(folder: Path, count: int, photos: bool) -> None:
@@ -78,10 +85,13 @@ def below(process: int, ancestor: int) -> bool:
     return False
 
 
-def run(program: str, images: Path | str, results: Path, count: int, *options: str, kill: bool = False) -> dict:
-    """What the program prints, with so many workers, one of which may be killed on the way."""
+def run(program: str, images: Path | str, results: Path, count: int, *options: str, kill: bool = False, cores: int | None = None) -> dict:
+    """What the program prints, with so many workers, one of which may be killed on the way, on some of the cores or all."""
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, program, images, results, "--workers", str(count), *options]
+        allowed = sorted(os.sched_getaffinity(0))[:cores]
+        # Children have the cores of the process that starts them.
+        command = [sys.executable, "-c", CONFINED, ",".join(map(str, allowed)), *map(str, command)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         deadline, killed = time.monotonic() + PATIENCE, False
         while kill and process.poll() is None:
@@ -167,11 +177,16 @@ def main() -> None:
                 sys.exit("the results of the object store are others than those of the folder")
             print(f"{len(named[0])} rows from an object store, those of a folder; {stored['seconds']} s and {whole['seconds']} s")
         else:
-            one, two = run(arguments.program, images, first, 1), run(arguments.program, images, second, 2)
-            for count, done in ((1, one), (2, two)):
+            seconds = {}
+            for workers, cores in ((1, 1), (1, 2), (2, 2)):
+                done = run(arguments.program, images, Path(folder, f"{workers}-{cores}"), workers, cores=cores)
+                seconds[workers, cores] = done["seconds"]
                 parts = f"{done['parts']} parts of {done['least_in_a_part']} to {done['most_in_a_part']} rows"
-                print(f"workers {count}: {done['images'] / done['seconds']:.0f} images/s ({done['seconds']} s), {parts}")
-            print(f"two workers do {one['seconds'] / two['seconds']:.2f} times the work of one")
+                speed = f"{done['images'] / done['seconds']:.1f} images/s ({done['seconds']} s)"
+                print(f"workers {workers}, cores {cores}: {speed}, {parts}", flush=True)
+            both = seconds[2, 2]
+            print(f"two workers do {seconds[1, 1] / both:.2f} times the work of one that shares its core with the engine,")
+            print(f"and {seconds[1, 2] / both:.2f} times that of one whose engine has a core of its own")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-BATCH = 64
+BATCH = 32
 # A worker takes most of a CPU, and reading and writing the rest.
 WORKER, REST = 0.75, 0.125
 # Times that a worker is started again, and that its task is.

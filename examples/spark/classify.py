@@ -20,9 +20,9 @@ TOP = "array<struct<class: int, label: string, probability: float>>"
 SCHEMA = f"path string, class int, label string, probability float, top {TOP}, doubt string, error string"
 # Images that are in a worker's memory at once.
 BATCH = "64"
-# Bytes that a file counts as beyond its own, of the 128 MB of a task: a task has 256 small files, rather than 32, since each opens the
-# weights once.
-FILE = "512k"
+# Bytes of a task, and those that a file counts as beyond its own: a task has 256 small files at most, or a few photographs, so that workers
+# end at nearly the same time. It opens the weights once, which takes as long as some ten images.
+TASK, FILE = "16m", "64k"
 
 
 def mapper(weights, threads, top_k):
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     builder = SparkSession.builder.appName("classify").config("spark.sql.execution.arrow.maxRecordsPerBatch", BATCH)
-    builder = builder.config("spark.sql.files.openCostInBytes", FILE)
+    builder = builder.config("spark.sql.files.maxPartitionBytes", TASK).config("spark.sql.files.openCostInBytes", FILE)
     if arguments.workers:
         os.environ["PYSPARK_PYTHON"] = sys.executable
         # local[N] would try nothing again.

@@ -6,12 +6,15 @@ use super::{ACTIVATION, GROUP, Network, norm_index};
 use crate::layers::LocalResponseNorm;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
-    Activation, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Int8Tile, Line, Misfit, Number, Parallel, Scaling,
-    for_each_chunk, numbers, numbers_mut,
+    Activation, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Int8Rows, Int8Tile, Line, Misfit, Number, Parallel,
+    Scaling, for_each_chunk, numbers, numbers_mut,
 };
 
 /// Rows of feature maps that a task computes, so that weights are read once for all of them.
-const ROWS: usize = 4;
+const ROWS: usize = 8;
+
+/// Bytes of weights that the first cache holds beside inputs.
+const CACHED: usize = 1 << 15;
 
 /// Kernels that run the steps.
 pub(super) struct Engine<'p, P> {
@@ -24,12 +27,17 @@ pub(super) struct Engine<'p, P> {
 /// A number format of activations, and the kernels for it.
 trait Input: Activation + Number + Default {
     fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit>;
+    fn rows(kernels: &Int8Kernels, rows: Int8Rows<'_, Self>) -> Result<(), Misfit>;
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit>;
 }
 
 impl Input for u8 {
     fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit> {
         kernels.row(row)
+    }
+
+    fn rows(kernels: &Int8Kernels, rows: Int8Rows<'_, Self>) -> Result<(), Misfit> {
+        kernels.rows(rows)
     }
 
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
@@ -40,6 +48,10 @@ impl Input for u8 {
 impl Input for i16 {
     fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit> {
         kernels.wide_row(row)
+    }
+
+    fn rows(kernels: &Int8Kernels, rows: Int8Rows<'_, Self>) -> Result<(), Misfit> {
+        kernels.wide_rows(rows)
     }
 
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
@@ -56,9 +68,8 @@ struct Outputs<'w> {
 }
 
 impl<'w> Outputs<'w> {
-    /// The group of that number.
-    fn of(section: &Section<'w>, step: &Step, outputs: usize, group: usize) -> Self {
-        let first = group * GROUP;
+    /// Those from `first` on, at most `most`.
+    fn of(section: &Section<'w>, step: &Step, outputs: usize, (first, most): (usize, usize)) -> Self {
         let multipliers = match section.factors {
             Factors::Multipliers(multipliers) => multipliers.get(first..).unwrap_or_default(),
             Factors::Scales(_) | Factors::Norm(_) | Factors::Winograd(_) => &[],
@@ -67,7 +78,7 @@ impl<'w> Outputs<'w> {
             weights: section.weights.get(first * step.depth()..).unwrap_or_default(),
             bias: section.bias.get(first..).unwrap_or_default(),
             scaling: Scaling { multipliers, shift1: section.shift1, shift2: section.shift2 },
-            count: outputs.saturating_sub(first).min(GROUP),
+            count: outputs.saturating_sub(first).min(most),
         }
     }
 }
@@ -146,36 +157,48 @@ impl<'p, P: Parallel> Engine<'p, P> {
         let (misfit, kernels) = (&self.misfit, self.kernels);
         let Grid { channels, side, border, .. } = step.output;
         let (row_len, between) = (step.output.row_len(), step.input.row_len());
-        let groups = channels.div_ceil(GROUP);
         let rows = step.output.rows();
+        // Outputs that are computed at once: whole groups.
+        let at_once = (CACHED / (step.depth() * GROUP).max(1)).max(1) * GROUP;
+        // Rows of a task: as equal as can be.
+        let share = rows.div_ceil(rows.div_ceil(ROWS).max(1));
         let output = output.get_mut(..step.output.len()).unwrap_or_default();
-        for_each_chunk(self.parallel, output, ROWS * row_len, rows.div_ceil(ROWS), |number, output| {
-            for group in 0..groups {
-                let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, channels, group);
-                for (row, output) in output.chunks_exact_mut(row_len.max(1)).enumerate() {
-                    let Some(y) = (number * ROWS + row).checked_sub(border).filter(|y| *y < side) else {
-                        output.fill(0);
-                        continue;
-                    };
+        for_each_chunk(self.parallel, output, share * row_len, rows, |number, output| {
+            let first = number * share;
+            // Those that are no border.
+            let top = first.max(border);
+            let count = (first + output.len() / row_len.max(1)).min(border + side).saturating_sub(top);
+            for (row, output) in output.chunks_exact_mut(row_len.max(1)).enumerate() {
+                if (top..top + count).contains(&(first + row)) {
                     let (left, inner) = output.split_at_mut_checked(border * channels).unwrap_or_default();
-                    let (inner, right) = inner.split_at_mut_checked(side * channels).unwrap_or_default();
                     left.fill(0);
-                    right.fill(0);
-                    let values = inner.get_mut(group * GROUP..).unwrap_or_default();
-                    let row = Int8Row {
-                        input: input.get(y * stride * between..).unwrap_or_default(),
-                        rows: kernel,
-                        between,
-                        run: kernel * step.input.channels,
-                        step: stride * step.input.channels,
-                        positions: side,
-                        weights,
-                        outputs: count,
-                        bias,
-                        output: Int8Output::Activations { values, pixel: channels, scaling },
-                    };
-                    note(misfit, A::row(kernels, row));
+                    inner.get_mut(side * channels..).unwrap_or_default().fill(0);
+                } else {
+                    output.fill(0);
                 }
+            }
+            let inner = output.get_mut((top - first) * row_len + border * channels..).unwrap_or_default();
+            if count == 0 {
+                return;
+            }
+            for first in (0..channels).step_by(at_once) {
+                let Outputs { weights, bias, scaling, count: outputs } =
+                    Outputs::of(section, step, channels, (first, at_once));
+                let values = inner.get_mut(first..).unwrap_or_default();
+                let row = Int8Row {
+                    input: input.get((top - border) * stride * between..).unwrap_or_default(),
+                    rows: kernel,
+                    between,
+                    run: kernel * step.input.channels,
+                    step: stride * step.input.channels,
+                    positions: side,
+                    weights,
+                    outputs,
+                    bias,
+                    output: Int8Output::Activations { values, pixel: channels, scaling },
+                };
+                let rows = Int8Rows { first: row, count, input: stride * between, output: row_len };
+                note(misfit, A::rows(kernels, rows));
             }
         });
     }
@@ -231,7 +254,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
         let (misfit, kernels) = (&self.misfit, self.kernels);
         let run = step.input.len();
         for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
-            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, group);
+            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (group * GROUP, GROUP));
             let output = output(products, scaling);
             let row = Int8Row {
                 input,

@@ -2,7 +2,7 @@
 //! backends give the same bits.
 //!
 //! ```text
-//! row, pool, winograd, peak   written once over vectors of any width
+//! row, rows, pool, winograd, peak   written once over vectors of any width
 //!    │
 //! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI; amx)   aarch64 (NEON, with and without dot products)   wasm32   arm_dsp
 //!    │
@@ -20,6 +20,7 @@ mod peak;
 mod pool;
 mod portable;
 mod row;
+mod rows;
 mod table;
 mod vector;
 #[cfg(simd128)]
@@ -34,6 +35,7 @@ mod tests;
 pub use backend::Int8Backend;
 pub use pool::Int8PoolRow;
 pub use row::{Int8Output, Int8Row, Scaling};
+pub use rows::Int8Rows;
 pub use table::Int8Kernels;
 pub use vector::Activation;
 pub use winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int8Tile};

@@ -87,17 +87,24 @@ impl<A: Activation> Int8Row<'_, A> {
     /// Whether the input holds all windows, filled up, and all else as many values as there are outputs.
     #[inline]
     pub(crate) fn fits(&self) -> bool {
+        self.fits_behind(0, 0)
+    }
+
+    /// The same of a row whose input and outputs begin so many values behind the first ones.
+    #[inline]
+    pub(super) fn fits_behind(&self, inputs: usize, outputs: usize) -> bool {
         let padded = self.outputs.checked_next_multiple_of(INT8_PANEL).unwrap_or(usize::MAX);
         let last = |count: usize, step: usize| count.checked_sub(1).and_then(|last| last.checked_mul(step));
         let ends = last(self.positions, self.step).zip(last(self.rows, self.between));
-        let input = ends.and_then(|(position, row)| position.checked_add(row)?.checked_add(self.filled()));
+        let input =
+            ends.and_then(|(position, row)| position.checked_add(row)?.checked_add(self.filled())?.checked_add(inputs));
         let weights = self.rows.checked_mul(self.filled()).and_then(|depth| depth.checked_mul(padded));
         let (length, pixel, scaled) = match &self.output {
             Int8Output::Activations { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
             Int8Output::Hidden { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
             Int8Output::Sums { values, pixel } => (values.len(), *pixel, true),
         };
-        let output = last(self.positions, pixel).and_then(|last| last.checked_add(self.outputs));
+        let output = last(self.positions, pixel).and_then(|last| last.checked_add(self.outputs)?.checked_add(outputs));
         scaled
             && self.run > 0
             && self.outputs > 0

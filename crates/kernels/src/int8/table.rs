@@ -1,7 +1,7 @@
 //! The int8 kernels of a backend as a table of functions, safe to call, and the macro that makes the tables.
 
 use super::winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int8Tile};
-use super::{Int8Backend, Int8PoolRow, Int8Row};
+use super::{Int8Backend, Int8PoolRow, Int8Row, Int8Rows};
 use crate::layout::Misfit;
 use core::fmt;
 
@@ -10,6 +10,9 @@ pub struct Int8Kernels {
     pub(super) backend: Int8Backend,
     pub(super) row: unsafe fn(Int8Row<'_, u8>),
     pub(super) wide_row: unsafe fn(Int8Row<'_, i16>),
+    /// Several rows, where that is faster than one after the other.
+    pub(super) rows: Option<unsafe fn(Int8Rows<'_, u8>)>,
+    pub(super) wide_rows: Option<unsafe fn(Int8Rows<'_, i16>)>,
     pub(super) max_pool: unsafe fn(Int8PoolRow<'_, u8>),
     pub(super) wide_max_pool: unsafe fn(Int8PoolRow<'_, i16>),
     /// Those of Winograd convolutions, where they are [available](Int8Tile::AVAILABLE).
@@ -103,6 +106,40 @@ tile_method! {
     output(Int8OutputTile<'_>, planes);
 }
 
+/// Makes a method of a function of the table for several rows.
+macro_rules! rows_method {
+    ($(#[doc = $doc:literal] $name:ident($type:ty, $row:ident);)*) => {
+        impl Int8Kernels {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// [`Misfit`] where the sizes do not fit each other.
+                pub fn $name(&self, call: $type) -> Result<(), Misfit> {
+                    if !call.fits() {
+                        return Err(Misfit);
+                    }
+                    // SAFETY: the sizes hold, and the CPU has the instructions.
+                    unsafe {
+                        match self.$name {
+                            Some(rows) => rows(call),
+                            None => call.each(|row| (self.$row)(row)),
+                        }
+                    }
+                    Ok(())
+                }
+            )*
+        }
+    };
+}
+
+rows_method! {
+    #[doc = "Rows of a convolution of bytes."]
+    rows(Int8Rows<'_, u8>, row);
+    #[doc = "Rows of a convolution of 16-bit integers."]
+    wide_rows(Int8Rows<'_, i16>, wide_row);
+}
+
 impl Int8Kernels {
     /// The backend whose functions these are.
     #[must_use]
@@ -163,6 +200,8 @@ macro_rules! int8_kernels {
                 backend: Int8Backend::$backend,
                 row: bytes,
                 wide_row: wide,
+                rows: None,
+                wide_rows: None,
                 max_pool,
                 wide_max_pool,
                 tiles: if Int8Tile::AVAILABLE {

@@ -5,6 +5,7 @@ use super::table::int8_kernels;
 use super::*;
 use crate::backend::Backend;
 use crate::layout::Misfit;
+use crate::line::{Line, Number, numbers_mut};
 use crate::vector;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -142,6 +143,101 @@ fn check<A: Activation>(
     Ok(())
 }
 
+/// Rows of a convolution: where they begin in the cache's lines, and how far apart things are, decides how tiles read them.
+#[derive(Debug, Clone)]
+struct RowsCase {
+    count: usize,
+    window: usize,
+    run: usize,
+    positions: usize,
+    step: usize,
+    /// Values that rows of the input have beyond those of their windows; of all rows together if it is so wanted, up to whole lines.
+    gap: usize,
+    whole_lines: bool,
+    stride: usize,
+    /// Values before the first one, of 64 that begin a line.
+    offset: usize,
+    outputs: usize,
+    seed: u64,
+}
+
+fn rows_cases() -> impl Strategy<Value = RowsCase> {
+    let step = prop_oneof![1_usize..20, (1_usize..7).prop_map(|k| 16 * k), Just(4)];
+    let run = prop_oneof![1_usize..300, (1_usize..10).prop_map(|k| 32 * k)];
+    let sizes = (1_usize..5, 1_usize..6, run, 1_usize..60, step, 0_usize..5);
+    (sizes, any::<bool>(), 1_usize..3, prop_oneof![Just(0_usize), 0_usize..64], 1_usize..120, any::<u64>()).prop_map(
+        |((count, window, run, positions, step, gap), whole_lines, stride, offset, outputs, seed)| RowsCase {
+            count,
+            window,
+            run,
+            positions,
+            step,
+            gap,
+            whole_lines,
+            stride,
+            offset,
+            outputs,
+            seed,
+        },
+    )
+}
+
+/// Runs a case by `rows`, and each of its rows by `row`: all values must be the same.
+fn check_rows<A: Activation + Number>(
+    case: &RowsCase,
+    convert: impl Fn(u8) -> A,
+    row: impl Fn(Int8Row<'_, A>) -> Result<(), Misfit>,
+    rows: impl Fn(Int8Rows<'_, A>) -> Result<(), Misfit>,
+) -> Result<(), TestCaseError> {
+    let RowsCase { count, window, run, positions, step, gap, stride, offset, outputs, .. } = *case;
+    let filled = run.next_multiple_of(A::GROUP);
+    let between = (positions - 1) * step + filled + gap;
+    let between = if case.whole_lines { between.next_multiple_of(64) } else { between };
+    let needed = ((count - 1) * stride + window) * between;
+    let mut memory = vec![Line::ZERO; (offset + needed).div_ceil(64 / size_of::<A>())];
+    let values: &mut [A] = numbers_mut(&mut memory);
+    let mut next = numbers(case.seed, false, 0, 127);
+    values.iter_mut().for_each(|value| *value = convert(next() as u8));
+    let padded = outputs.next_multiple_of(INT8_PANEL);
+    let mut next = numbers(case.seed ^ 1, false, -127, 127);
+    let mut weights = vec![0_i8; padded * window * filled];
+    for (place, weight) in weights.iter_mut().enumerate() {
+        // What fills a row of a window up is zero.
+        let depth = place / (INT8_PANEL * A::GROUP) * A::GROUP + place % A::GROUP;
+        *weight = if depth % filled < run { next() as i8 } else { 0 };
+    }
+    let bias: Vec<i32> = (0..padded).map(|output| output as i32 * 1000 - 30_000).collect();
+    let multipliers = vec![20_000; padded];
+    let pixel = outputs + 1;
+    let mut results = [(); 2].map(|()| vec![201; count * positions * pixel]);
+    let call =
+        |start: usize, values: &[A], outputs_of: &mut [u8], run_call: &dyn Fn(Int8Row<'_, A>) -> Result<(), Misfit>| {
+            let scaling = Scaling { multipliers: &multipliers, shift1: 4, shift2: 19 };
+            run_call(Int8Row {
+                input: &values[offset + start..offset + needed],
+                rows: window,
+                between,
+                run,
+                step,
+                positions,
+                weights: &weights,
+                outputs,
+                bias: &bias,
+                output: Int8Output::Activations { values: outputs_of, pixel, scaling },
+            })
+        };
+    let [one_by_one, together] = &mut results;
+    for (number, outputs) in one_by_one.chunks_exact_mut(positions * pixel).enumerate() {
+        prop_assert_eq!(call(number * stride * between, values, outputs, &row), Ok(()));
+    }
+    let done = call(0, values, together, &|first| {
+        rows(Int8Rows { first, count, input: stride * between, output: positions * pixel })
+    });
+    prop_assert_eq!(done, Ok(()));
+    prop_assert_eq!(together, one_by_one);
+    Ok(())
+}
+
 // Plain Rust as CPUs without vectors run it, on any CPU.
 int8_kernels!(narrow: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
 static NARROW: Int8Kernels = narrow::KERNELS;
@@ -165,6 +261,15 @@ proptest! {
         for kernels in available() {
             check(&case, &bytes, |row| kernels.row(row))?;
             check(&case, &wide, |row| kernels.wide_row(row))?;
+        }
+    }
+
+    #[test]
+    fn several_rows_are_each_of_them(case in rows_cases()) {
+        for kernels in available() {
+            check_rows(&case, |byte| byte, |row| NARROW.row(row), |rows| kernels.rows(rows))?;
+            let wide = |byte: u8| (i16::from(byte) - 60) * 120;
+            check_rows(&case, wide, |row| NARROW.wide_row(row), |rows| kernels.wide_rows(rows))?;
         }
     }
 
@@ -201,7 +306,7 @@ fn a_peak_is_measured_by_as_many_multiply_adds_as_asked_for() {
         for least in [1, 1000, 1_000_000] {
             let done = kernels.multiply_adds(least);
             // A round of tiles is larger than one of vectors.
-            let round = if kernels.backend() == Int8Backend::Amx { 1 << 19 } else { 4096 };
+            let round = if kernels.backend() == Int8Backend::Amx { 1 << 20 } else { 4096 };
             assert!((u64::from(least)..u64::from(least) + round).contains(&done));
         }
     }
@@ -262,6 +367,27 @@ fn sizes_that_do_not_hold_are_seen() {
         change[place] = value;
         assert!(!fits(&input, &weights, &bias, &multipliers, &mut values, change), "{change:?}");
     }
+    let rows = |count, next_input, next_output, values: &mut [u8]| {
+        let scaling = Scaling { multipliers: &multipliers, shift1: 15, shift2: 30 };
+        let output = Int8Output::Activations { values, pixel: 20, scaling };
+        let (rows, between, run, step, positions) = (1, 0, 3, 4, 1);
+        let first = Int8Row {
+            input: &input,
+            rows,
+            between,
+            run,
+            step,
+            positions,
+            weights: &weights,
+            outputs: 20,
+            bias: &bias,
+            output,
+        };
+        Int8Rows { first, count, input: next_input, output: next_output }.fits()
+    };
+    assert!(rows(3, 10, 20, &mut values) && rows(1, usize::MAX, usize::MAX, &mut values));
+    assert!(!rows(3, 11, 20, &mut values) && !rows(3, 10, 21, &mut values) && !rows(0, 1, 1, &mut values));
+    assert!(!rows(3, usize::MAX, 20, &mut values) && !rows(3, 10, usize::MAX, &mut values));
     for (shift1, shift2) in [(16, 30), (15, 31), (15, 0), (u32::MAX, 1)] {
         let scaling = Scaling { multipliers: &multipliers, shift1, shift2 };
         assert!(!scaling.fits(32));
