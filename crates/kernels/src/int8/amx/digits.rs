@@ -16,8 +16,9 @@ const TILES: usize = SUMS / 2;
 /// Values of a vector.
 const LANES: usize = 32;
 
-/// The low bytes of the windows of some tiles, then the high ones: `[2][TILES][POSITIONS][depth]`.
-type Digits = Aligned<[u8; SUMS * POSITIONS * MOST]>;
+/// The low bytes of the windows of some tiles, then the high ones: `[2][TILES][POSITIONS][depth]`. Those of the next tiles are copied
+/// before these are used, since what has just been written by parts is read late.
+type Digits = [Aligned<[u8; SUMS * POSITIONS * MOST]>; 2];
 
 /// Weights of some panels: `[panel][depth / 4][16][4]`.
 type Weights = Aligned<[i8; PANELS * MOST * INT8_PANEL]>;
@@ -39,8 +40,13 @@ pub(super) unsafe fn rows(rows: Int8Rows<'_, i16>) {
     let panels = outputs.div_ceil(INT8_PANEL);
     let share = Share::new(positions, 0, 1);
     let windows = Windows::new(1, depth, depth, 0);
+    // Those of a group of tiles. Behind the last one, it is computed once more.
+    let places = |group: usize| -> [_; TILES] {
+        core::array::from_fn(|at| share.place((group * TILES + at).min(count * share.across - 1)))
+    };
+    let high = TILES * POSITIONS * depth;
     // What lies behind a window stays zero.
-    let mut digits: Digits = Aligned([0; SUMS * POSITIONS * MOST]);
+    let mut digits: Digits = [const { Aligned([0; SUMS * POSITIONS * MOST]) }; 2];
     let mut laid: Weights = Aligned([0; PANELS * MOST * INT8_PANEL]);
     let sums: &mut Aligned<[Sums; SUMS]> = &mut Aligned([[[0; INT8_PANEL]; POSITIONS]; SUMS]);
     // SAFETY: as the caller says; the tiles are released below.
@@ -51,30 +57,32 @@ pub(super) unsafe fn rows(rows: Int8Rows<'_, i16>) {
             // SAFETY: `fits` says that there are weights for all panels.
             unsafe { source.lay(weights.as_ptr(), first_panel + number, laid) };
         }
-        let mut tile = 0;
-        while tile < count * share.across {
-            let tiles = (count * share.across - tile).min(TILES);
-            let places: [_; TILES] = core::array::from_fn(|at| share.place(tile + at.min(tiles - 1)));
-            let [low, high] = [0, TILES].map(|half| half * POSITIONS * depth);
-            for (at, (row, position)) in places.iter().enumerate().take(tiles) {
-                for number in 0..share.size {
-                    let to = (at * POSITIONS + number) * depth;
-                    // SAFETY: `fits` says that the windows of all positions can be read; there is room for those of two tiles.
-                    unsafe {
-                        let from = source.input.add(row * next_input + (position + number) * step);
-                        source.split(from, digits.0.as_mut_ptr().add(to), high);
+        let groups = (count * share.across).div_ceil(TILES);
+        for step_number in 0..=groups {
+            if step_number < groups {
+                let next = &mut digits[step_number % 2];
+                for (at, (row, position)) in places(step_number).into_iter().enumerate() {
+                    for number in 0..share.size {
+                        let to = (at * POSITIONS + number) * depth;
+                        // SAFETY: `fits` says that the windows of all positions can be read; there is room for those of two tiles.
+                        unsafe {
+                            let from = source.input.add(row * next_input + (position + number) * step);
+                            source.split(from, next.0.as_mut_ptr().add(to), high);
+                        }
                     }
                 }
             }
-            let inputs = [low, POSITIONS * depth, high, high + POSITIONS * depth];
-            let inputs = inputs.map(|start| digits.0.as_ptr().wrapping_add(start));
+            let Some(group) = step_number.checked_sub(1) else { continue };
+            let start = digits[group % 2].0.as_ptr();
+            let inputs = [0, POSITIONS * depth, high, high + POSITIONS * depth].map(|place| start.wrapping_add(place));
+            let places = places(group);
             for panel in 0..taken {
                 let laid = laid.0.as_ptr().wrapping_add(panel * depth * INT8_PANEL);
                 // SAFETY: the digits are those of four tiles, and the weights those of a panel; `fits` says that outputs of them can be
                 // written.
                 unsafe {
                     windows.digits(inputs, depth, [laid; SUMS], sums);
-                    for (at, (row, position)) in places.iter().enumerate().take(tiles) {
+                    for (at, (row, position)) in places.iter().enumerate() {
                         let mut output = output.from(row * next_output);
                         for number in 0..share.size {
                             let [low, high] = [&sums.0[at][number], &sums.0[TILES + at][number]];
@@ -85,7 +93,6 @@ pub(super) unsafe fn rows(rows: Int8Rows<'_, i16>) {
                     }
                 }
             }
-            tile += tiles;
         }
     }
     // SAFETY: as the caller says.
