@@ -1,8 +1,8 @@
 //! Rows of 16-bit integers: windows are copied as bytes, the low and the high ones apart, and their sums put together.
 
+use super::outputs::{Target, write};
 use super::tiles::{Aligned, POSITIONS, ROW, SUMS, Sizes, Sums, Windows, release};
 use super::{LEAST, Share};
-use crate::int8::row::{Place, finish};
 use crate::int8::x86_64::AVX512_VNNI;
 use crate::int8::{INT8_PANEL, Int8Row, Int8Rows};
 use core::arch::x86_64::{_mm512_mask_cvtepi16_storeu_epi8, _mm512_maskz_loadu_epi16, _mm512_srai_epi16};
@@ -84,12 +84,9 @@ pub(super) unsafe fn rows(rows: Int8Rows<'_, i16>) {
                     windows.digits(inputs, depth, [laid; SUMS], sums);
                     for (at, (row, position)) in places.iter().enumerate() {
                         let mut output = output.from(row * next_output);
-                        for number in 0..share.size {
-                            let [low, high] = [&sums.0[at][number], &sums.0[TILES + at][number]];
-                            let sums = core::array::from_fn(|lane| low[lane].wrapping_add(high[lane] << 8));
-                            let place = Place { position: position + number, panel: first_panel + panel, outputs };
-                            finish(&sums, bias, &place, &mut output);
-                        }
+                        let (position, panel) = (*position, first_panel + panel);
+                        let target = Target { position, every: 1, count: share.size, panel, outputs, bias };
+                        write::<true>(&sums.0, at, &target, &mut output);
                     }
                 }
             }

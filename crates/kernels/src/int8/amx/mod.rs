@@ -4,16 +4,17 @@
 //! is AVX-512's. The instructions are those of Intel's "Architecture Instruction Set Extensions Programming Reference", chapter 3.
 
 mod digits;
+mod outputs;
 mod products;
 mod tiles;
 
-use super::row::{Place, finish};
 use super::table::TileKernels;
 use super::winograd::Int8Products;
 use super::x86_64::{AVX512_VNNI, WIDEST};
 use super::{INT8_PANEL, Int8Backend, Int8Kernels, Int8Row, Int8Rows};
 use crate::table::compiled;
 use core::arch::asm;
+use outputs::{Target, write};
 use products::products;
 use tiles::{Aligned, POSITIONS, ROW, SUMS, Sizes, Sums, Windows, release};
 
@@ -113,10 +114,9 @@ unsafe fn rows(rows: Int8Rows<'_, u8>) {
                     for side in 0..taken {
                         for (at, (row, position)) in places.iter().enumerate().take(left.min(tiles)) {
                             let mut output = output.from(row * next_output);
-                            for (number, sums) in sums.0[side * tiles + at].iter().enumerate().take(share.size) {
-                                let position = position + number * shares;
-                                finish(sums, bias, &Place { position, panel: panel + side, outputs }, &mut output);
-                            }
+                            let (position, panel) = (*position, panel + side);
+                            let target = Target { position, every: shares, count: share.size, panel, outputs, bias };
+                            write::<false>(&sums.0, side * tiles + at, &target, &mut output);
                         }
                     }
                 }
