@@ -61,15 +61,17 @@ pub(super) unsafe fn write<const DIGITS: bool>(
         }
         return;
     }
-    for number in 0..count {
-        let mut sums_of = [0; INT8_PANEL];
-        for (lane, sum) in sums_of.iter_mut().enumerate() {
-            let high = if DIGITS { sums[tile + SUMS / 2][number][lane] << 8 } else { 0 };
-            *sum = sums[tile][number][lane].wrapping_add(high);
+    let (low, high) = (&sums[tile], &sums[(tile + SUMS / 2) % SUMS]);
+    for (number, (low, high)) in low.iter().zip(high).enumerate().take(count) {
+        let mut sums = *low;
+        if DIGITS {
+            for (sum, high) in sums.iter_mut().zip(high) {
+                *sum = sum.wrapping_add(high << 8);
+            }
         }
         let place = Place { position: position + number * every, panel, outputs };
         // SAFETY: as the caller says.
-        unsafe { finish(&sums_of, bias, &place, output) };
+        unsafe { finish(&sums, bias, &place, output) };
     }
 }
 
