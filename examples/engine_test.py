@@ -2,8 +2,8 @@
 
     python engine_test.py kill PROGRAM [--images N]     kills a worker in the middle: the results must be those of a run without
     python engine_test.py store PROGRAM [--images N]    images of an object store on this machine: the results must be those of a folder
-    python engine_test.py speed PROGRAM [--images N]    two workers on two cores against one on one core and on both, and how unequal the
-                                                        parts are
+    python engine_test.py speed PROGRAM [--images N]    two workers on two cores against one on one core, and on both, with the rows of
+                                                        the parts
 
 PROGRAM takes IMAGES RESULTS --workers N (and --endpoint URL of an object store) and prints a line of JSON. Every hundredth image is broken.
 With --photos, images have the size of a phone's, 12 megapixels.

@@ -54,7 +54,7 @@ pub(super) struct CompressArgs {
     #[arg(long)]
     int8: bool,
     /// With --int8: use weights where they are, in the file or in flash, instead of transforming those of convolutions into memory,
-    /// which makes them faster
+    /// which makes them faster on CPUs without AMX
     #[arg(long, requires = "int8")]
     in_place: bool,
     /// Write limits into the metadata by which infer-cli marks images that look like none of the training images: how light their
