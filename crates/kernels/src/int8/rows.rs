@@ -8,7 +8,7 @@ use super::{Int8Output, Int8Row};
 pub struct Int8Rows<'a, A> {
     /// The first one. Its input and output are those of all rows.
     pub first: Int8Row<'a, A>,
-    /// How many there are, at least one.
+    /// Number of rows, at least one.
     pub count: usize,
     /// From the input of a row to that of the next.
     pub input: usize,

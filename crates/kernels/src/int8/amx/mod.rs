@@ -46,7 +46,7 @@ impl Share {
     }
 }
 
-/// Into how many shares positions are divided, so that all windows of a share begin at the same place of a cache line: one, if they cannot be,
+/// Number of shares that positions are divided into, so that all windows of a share begin at the same place of a cache line: one, if they cannot be,
 /// or would be too few.
 fn shares(rows: &Int8Rows<'_, u8>) -> usize {
     let Int8Rows { first: Int8Row { rows: window, between, step, positions, .. }, count, input, .. } = *rows;

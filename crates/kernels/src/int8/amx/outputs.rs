@@ -1,4 +1,4 @@
-//! What becomes of a tile of sums.
+//! Outputs of a tile of sums.
 
 use super::tiles::{POSITIONS, SUMS, Sums};
 use crate::int8::row::{Place, finish};
