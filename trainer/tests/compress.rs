@@ -10,15 +10,16 @@ use std::{
 
 use dfdx::prelude::Cpu;
 use infer_core::{
+    alexnet_2012, alexnet_imagenet,
     alexnet_low_rank::rank64,
-    int8::{Int8Backend, Line, Network as Int8Network},
+    int8::{Int8Backend, Line, Network as Int8Network, Plan as Int8Plan},
     lenet5,
     preprocess::Resize,
 };
 use trainer::{
     data::Frame,
     export::{self, Metadata},
-    model::{AlexNet, AlexNetRank64, Initialisation, LeNet5, Network},
+    model::{AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, Initialisation, LeNet5, Network},
 };
 
 /// Runs the program in a folder and demands an exit status. Returns stdout and stderr.
@@ -30,9 +31,14 @@ fn status(folder: &Path, expected: i32, arguments: &[&str]) -> (String, String) 
     (stdout, stderr)
 }
 
-/// Random weights in a file.
+/// Random weights of a network that tells ten classes apart, in a file.
 fn weights<N: Network<Cpu>>(path: &Path) -> N {
-    let network = N::init(&Cpu::default(), 10, Initialisation::He, 5).unwrap();
+    weights_for(10, path)
+}
+
+/// Random weights in a file.
+fn weights_for<N: Network<Cpu>>(classes: usize, path: &Path) -> N {
+    let network = N::init(&Cpu::default(), classes, Initialisation::He, 5).unwrap();
     let metadata = [("architecture", N::ARCHITECTURE), ("seed", "7"), ("test_accuracy", "0.75")];
     let metadata: Metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
     export::save(path, &network, &metadata).unwrap();
@@ -167,6 +173,60 @@ fn integers_answer_as_the_floats_that_they_were_made_of() {
             assert!((logit - expected).abs() < 0.06 * greatest, "image {position}: {logits:?}, {expected:?}");
         }
     }
+}
+
+/// Makes integers of a network for colour images, compares their logits with those of the floats, and trains the floats for a step.
+fn colour<N: Network<Cpu>>(name: &str, plan: &'static Int8Plan) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    common::photos(&root.join("photos"), 4);
+    let floats: N = weights_for(3, &root.join("floats.safetensors"));
+    let made = ["compress", "floats.safetensors", "--int8", "-oi8.safetensors", "--calibration=6", "--threads=2"];
+    let (output, _) = status(root, 0, &[&made[..], &["--data=photos", "--test-limit=2"]].concat());
+    assert!(output.starts_with("i8.safetensors (") && output.contains("On 2 test images: accuracy"), "{output}");
+
+    let lines = aligned(&root.join("i8.safetensors"));
+    let mut transformed = vec![Line::ZERO; plan.transformed_len()];
+    let network =
+        Int8Network::from_safetensors(plan, Line::bytes(&lines), &mut transformed, Int8Backend::best()).unwrap();
+    let mut workspace = vec![Line::ZERO; network.workspace_len(1)];
+    let picture = image::open(root.join("photos/green/001.png")).unwrap().into_rgb8();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let mut input = vec![0.0; network.plan().description().input().values()];
+    N::preprocess(&Frame::new(3, width, height, picture.as_raw()), Resize::Exact, &mut input).unwrap();
+    let expected = floats.logits(&input, 1).unwrap().as_vec();
+    let mut logits = [0.0; 3];
+    network.forward(&input, &mut logits, &mut workspace, &infer_core::int8::Serial).unwrap();
+    let greatest = expected.iter().fold(0.0, |greatest: f32, logit| greatest.max(logit.abs()));
+    for (logit, expected) in logits.iter().zip(&expected) {
+        assert!((logit - expected).abs() < 0.06 * greatest, "{logits:?}, {expected:?}");
+    }
+
+    let step = [
+        "--init=floats.safetensors",
+        "--data=photos",
+        "--out=run",
+        "--epochs=1",
+        "--batch-size=4",
+        "--learning-rate=1e-6",
+        "-q",
+    ];
+    let few = ["--train-limit=4", "--validation=0", "--test-limit=2", "--threads=2"];
+    status(root, 0, &[&["--network", name][..], &step, &few].concat());
+    let tuned = root.join(format!("run/{name}.safetensors"));
+    let mut after = N::init(&Cpu::default(), 3, Initialisation::He, 0).unwrap();
+    export::load(&tuned, &mut after).unwrap();
+    assert_ne!(after.logits(&input, 1).unwrap().as_vec(), expected);
+}
+
+#[test]
+fn torchvisions_network_becomes_integers_and_is_trained_on() {
+    colour::<AlexNetImageNet<Cpu>>("alexnet-imagenet", &alexnet_imagenet::INT8_WINOGRAD_PLAN);
+}
+
+#[test]
+fn the_papers_network_becomes_integers_and_is_trained_on() {
+    colour::<AlexNet2012<Cpu>>("alexnet-2012", &alexnet_2012::INT8_WINOGRAD_PLAN);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Transfer learning: weights of other programs, frozen layers, learning rates of their own, classes that count alike. The
 //! oracle of frozen layers is the same network without frozen ones.
 
+mod common;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -419,26 +421,10 @@ fn trainer(folder: &Path, status: i32, arguments: &[&str]) -> String {
     said
 }
 
-/// Photographs of colours in folders, as a user has them: `count` of each class.
-fn photos(folder: &Path, count: u32) {
-    for (class, name) in ["blue", "green", "red"].iter().enumerate() {
-        fs::create_dir_all(folder.join(name)).unwrap();
-        for number in 0..count {
-            let picture = RgbImage::from_fn(40, 30 + number % 3, |x, y| {
-                let noise = ((x * 31 + y * 17 + number).wrapping_mul(2_654_435_761) >> 26) as u8;
-                let mut pixel = [noise; 3];
-                pixel[2 - class] += 150;
-                Rgb(pixel)
-            });
-            picture.save(folder.join(name).join(format!("{number:03}.png"))).unwrap();
-        }
-    }
-}
-
 #[test]
 fn options_that_make_no_sense_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    photos(&folder.path().join("photos"), 10);
+    common::photos(&folder.path().join("photos"), 10);
     let run = ["--network=lenet5", "--data=photos", "--epochs=1", "--batch-size=8"];
     trainer(folder.path(), 0, &[&run[..], &["--out=first"]].concat());
     let refused = |arguments: &[&str], expected: &str| {
@@ -507,7 +493,7 @@ fn options_that_make_no_sense_are_refused_by_name() {
 #[test]
 fn a_run_with_frozen_layers_goes_on_as_it_began() {
     let folder = tempfile::tempdir().unwrap();
-    photos(&folder.path().join("photos"), 12);
+    common::photos(&folder.path().join("photos"), 12);
     let run =
         ["--network=lenet5", "--data=photos", "--threads=2", "--batch-size=8", "--checkpoint-minutes=0", "--seed=4"];
     trainer(folder.path(), 0, &[&run[..], &["--out=first", "--epochs=1"]].concat());

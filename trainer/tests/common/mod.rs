@@ -1,7 +1,8 @@
 //! Shared parts of the tests that need real data.
 
-use std::{env, path::Path};
+use std::{env, fs, path::Path};
 
+use image::{Rgb, RgbImage};
 use trainer::{
     data::{
         Dataset,
@@ -44,4 +45,21 @@ pub fn run_folder(path: &Path, network: &str, options: &Options) -> RunFolder {
         init: None,
     };
     RunFolder::create(path, config).unwrap()
+}
+
+/// Photographs of colours in folders, as a user has them: `count` of each class.
+#[allow(dead_code)] // As above.
+pub fn photos(folder: &Path, count: u32) {
+    for (class, name) in ["blue", "green", "red"].iter().enumerate() {
+        fs::create_dir_all(folder.join(name)).unwrap();
+        for number in 0..count {
+            let picture = RgbImage::from_fn(40, 30 + number % 3, |x, y| {
+                let noise = ((x * 31 + y * 17 + number).wrapping_mul(2_654_435_761) >> 26) as u8;
+                let mut pixel = [noise; 3];
+                pixel[2 - class] += 150;
+                Rgb(pixel)
+            });
+            picture.save(folder.join(name).join(format!("{number:03}.png"))).unwrap();
+        }
+    }
 }
