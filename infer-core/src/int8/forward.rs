@@ -159,7 +159,8 @@ impl<'p, P: Parallel> Engine<'p, P> {
         let (row_len, between) = (step.output.row_len(), step.input.row_len());
         let rows = step.output.rows();
         // Outputs that are computed at once: whole groups.
-        let at_once = (CACHED / (step.depth() * GROUP).max(1)).max(1) * GROUP;
+        let at_once = ((CACHED / (step.depth() * GROUP).max(1)) * GROUP).max(GROUP);
+        let times = channels.div_ceil(at_once);
         // Rows of a task: as equal as can be.
         let share = rows.div_ceil(rows.div_ceil(ROWS).max(1));
         let output = output.get_mut(..step.output.len()).unwrap_or_default();
@@ -181,7 +182,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
             if count == 0 {
                 return;
             }
-            for first in (0..channels).step_by(at_once) {
+            for first in (0..times).map(|number| number * at_once) {
                 let Outputs { weights, bias, scaling, count: outputs } =
                     Outputs::of(section, step, channels, (first, at_once));
                 let values = inner.get_mut(first..).unwrap_or_default();
