@@ -34,12 +34,6 @@ BROKEN = 100
 # A worker's time on a CPU in seconds, by which it is in the middle of its work.
 BUSY = 1.0
 PATIENCE = 600
-# Runs a command on some cores.
-CONFINED = """
-import os, sys
-os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def pictures(folder: Path, count: int, photos: bool) -> None:
@@ -89,10 +83,11 @@ def run(program: str, images: Path | str, results: Path, count: int, *options: s
     """What the program prints, with so many workers, one of which may be killed on the way, on some of the cores or all."""
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, program, images, results, "--workers", str(count), *options]
-        allowed = sorted(os.sched_getaffinity(0))[:cores]
-        # Children have the cores of the process that starts them.
-        command = [sys.executable, "-c", CONFINED, ",".join(map(str, allowed)), *map(str, command)]
+        # A child has the cores that the process which starts it has then.
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, sorted(allowed)[:cores])
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        os.sched_setaffinity(0, allowed)
         deadline, killed = time.monotonic() + PATIENCE, False
         while kill and process.poll() is None:
             if found := workers(process.pid):

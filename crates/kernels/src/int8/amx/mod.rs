@@ -46,8 +46,8 @@ impl Share {
     }
 }
 
-/// Number of shares that positions are divided into, so that all windows of a share begin at the same place of a cache line: one, if they cannot be,
-/// or would be too few.
+/// Number of shares that positions are divided into, so that all windows of a share begin at the same place of a cache line: one, if they
+/// cannot be, or would be too few.
 fn shares(rows: &Int8Rows<'_, u8>) -> usize {
     let Int8Rows { first: Int8Row { rows: window, between, step, positions, .. }, count, input, .. } = *rows;
     let whole = |bytes: usize| bytes.is_multiple_of(ROW);

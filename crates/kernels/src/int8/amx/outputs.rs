@@ -4,7 +4,7 @@ use super::tiles::{POSITIONS, SUMS, Sums};
 use crate::int8::row::{Place, finish};
 use crate::int8::{INT8_PANEL, Int8Output};
 use core::arch::x86_64::{
-    __m256i, __m512i, _mm_cvtsi32_si128, _mm_storeu_si128, _mm256_castsi256_si128, _mm256_extracti128_si256,
+    __m128i, __m256i, __m512i, _mm_cvtsi32_si128, _mm_storeu_si128, _mm256_castsi256_si128, _mm256_extracti128_si256,
     _mm256_loadu_si256, _mm256_permutevar8x32_epi32, _mm256_setr_epi32, _mm512_add_epi16, _mm512_add_epi32,
     _mm512_castsi256_si512, _mm512_cvtepi16_epi8, _mm512_loadu_si512, _mm512_min_epu16, _mm512_mulhi_epu16,
     _mm512_packus_epi32, _mm512_permutexvar_epi64, _mm512_set1_epi16, _mm512_setr_epi64, _mm512_slli_epi32,
@@ -102,11 +102,7 @@ impl Panel {
     /// # Safety
     /// There are sums for both positions, and the CPU has AVX-512 BW.
     #[inline(always)]
-    unsafe fn activations<const DIGITS: bool>(
-        self,
-        sums: *const i32,
-        positions: [usize; 2],
-    ) -> [core::arch::x86_64::__m128i; 2] {
+    unsafe fn activations<const DIGITS: bool>(self, sums: *const i32, positions: [usize; 2]) -> [__m128i; 2] {
         let Self { bias, multipliers, shift1, shift2 } = self;
         // SAFETY: as the caller says.
         unsafe {

@@ -121,9 +121,9 @@ macro_rules! add {
     };
 }
 
-/// Instructions of a step: products of four tiles of inputs and one of weights.
-macro_rules! one_panel {
-    ($input:literal, $weights:literal) => {
+/// Instructions of a step: products of four tiles of inputs and one of weights, the last two by an instruction of their own.
+macro_rules! four_inputs {
+    ($input:literal, $weights:literal, $last:literal) => {
         concat!(
             load!($weights, "v", "line"),
             load!($input, "a", "step"),
@@ -131,27 +131,24 @@ macro_rules! one_panel {
             load!($input, "b", "step"),
             add!("tdpbusd", "tmm1", $input, $weights),
             load!($input, "c", "step"),
-            add!("tdpbusd", "tmm2", $input, $weights),
+            add!($last, "tmm2", $input, $weights),
             load!($input, "d", "step"),
-            add!("tdpbusd", "tmm3", $input, $weights)
+            add!($last, "tmm3", $input, $weights)
         )
     };
 }
 
-/// Instructions of a step: products of four tiles of inputs, of which those of the last two have signs, and one of weights.
+/// Instructions of a step: products of four tiles of inputs without signs.
+macro_rules! one_panel {
+    ($input:literal, $weights:literal) => {
+        four_inputs!($input, $weights, "tdpbusd")
+    };
+}
+
+/// Instructions of a step: products of four tiles of inputs, of which the last two have signs.
 macro_rules! digits {
     ($input:literal, $weights:literal) => {
-        concat!(
-            load!($weights, "v", "line"),
-            load!($input, "a", "step"),
-            add!("tdpbusd", "tmm0", $input, $weights),
-            load!($input, "b", "step"),
-            add!("tdpbusd", "tmm1", $input, $weights),
-            load!($input, "c", "step"),
-            add!("tdpbssd", "tmm2", $input, $weights),
-            load!($input, "d", "step"),
-            add!("tdpbssd", "tmm3", $input, $weights)
-        )
+        four_inputs!($input, $weights, "tdpbssd")
     };
 }
 
