@@ -72,6 +72,25 @@ macro_rules! sums {
             }
 
             #[inline(always)]
+            unsafe fn load_halves(pointer: *const i8) -> [int8x16_t; 2] {
+                // SAFETY: the caller knows that the CPU has NEON, and sixteen bytes can be read.
+                unsafe {
+                    let bytes = vld1q_s8(pointer);
+                    [vshlq_n_s8::<4>(bytes), vandq_s8(bytes, vdupq_n_s8(-16))]
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn add_scaled(self, sums: Self, factors: *const u8) -> Self {
+                // SAFETY: the caller knows that the CPU has NEON, and four factors can be read.
+                unsafe {
+                    let factors = vcreate_u8(u64::from(factors.cast::<u32>().read_unaligned()));
+                    let factors = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(factors))));
+                    Self(vmlaq_s32(self.0, vshrq_n_s32::<4>(sums.0), factors))
+                }
+            }
+
+            #[inline(always)]
             unsafe fn load_pairs(pointer: *const i8) -> int8x16_t {
                 // SAFETY: the caller knows that the CPU has NEON, and eight weights can be read.
                 unsafe { vreinterpretq_s8_s16(vmovl_s8(vld1_s8(pointer))) }
@@ -228,9 +247,9 @@ mod linux {
 }
 
 // 32 registers: 4 · 5 sums, 4 vectors of weights, 1 input, 3 products.
-int8_kernels!(neon: Neon, Neon, NeonShorts, float32x4_t, panels: 1, rows: 5, unroll: 2, split: 2, "neon");
+int8_kernels!(neon: Neon, Neon, NeonShorts, float32x4_t, panels: 1, rows: 5, unroll: 2, split: 2, int4: 2, "neon");
 // 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
-int8_kernels!(neon_dot: NeonDot, NeonDot, NeonShorts, float32x4_t, panels: 1, rows: 6, unroll: 2, split: 2, "neon,dotprod");
+int8_kernels!(neon_dot: NeonDot, NeonDot, NeonShorts, float32x4_t, panels: 1, rows: 6, unroll: 2, split: 2, int4: 2, "neon,dotprod");
 
 /// The kernels of NEON.
 pub(super) static NEON: Int8Kernels = neon::KERNELS;

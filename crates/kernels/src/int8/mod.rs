@@ -2,7 +2,7 @@
 //! backends give the same bits.
 //!
 //! ```text
-//! row, rows, pool, winograd, peak   written once over vectors of any width
+//! row, rows, int4, pool, winograd, peak   written once over vectors of any width
 //!    │
 //! portable (any CPU)   x86_64 (AVX2, AVX-VNNI, AVX-512 VNNI; amx)   aarch64 (NEON, with and without dot products)   wasm32   arm_dsp
 //!    │
@@ -16,6 +16,7 @@ mod amx;
 #[cfg(arm_dsp)]
 mod arm_dsp;
 mod backend;
+mod int4;
 mod peak;
 mod pool;
 mod portable;
@@ -33,6 +34,7 @@ mod x86_64;
 mod tests;
 
 pub use backend::Int8Backend;
+pub use int4::Int4Linear;
 pub use pool::Int8PoolRow;
 pub use row::{Int8Output, Int8Row, Scaling};
 pub use rows::Int8Rows;
@@ -42,3 +44,6 @@ pub use winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int
 
 /// Outputs that are computed together and whose weights lie together.
 pub const INT8_PANEL: usize = 16;
+
+/// Weights of 4 bits that share a factor.
+pub const INT4_GROUP: usize = 32;

@@ -76,6 +76,24 @@ impl<const LANES: usize> Sums for Portable<LANES> {
     }
 
     #[inline(always)]
+    unsafe fn load_halves(pointer: *const i8) -> [Self::Operand; 2] {
+        // SAFETY: the caller says that 4 bytes for each lane can be read.
+        let bytes = unsafe { pointer.cast::<[[u8; 4]; LANES]>().read() };
+        let low = core::array::from_fn(|i| bytes.map(|bytes| i32::from((bytes[i] << 4) as i8)));
+        [low, core::array::from_fn(|i| bytes.map(|bytes| i32::from((bytes[i] & 0xF0) as i8)))]
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled(mut self, sums: Self, factors: *const u8) -> Self {
+        // SAFETY: the caller says that `LANES` factors can be read.
+        let factors = unsafe { factors.cast::<[u8; LANES]>().read() };
+        for (total, (sum, factor)) in self.0.iter_mut().zip(sums.0.into_iter().zip(factors)) {
+            *total = total.wrapping_add((sum >> 4).wrapping_mul(i32::from(factor)));
+        }
+        self
+    }
+
+    #[inline(always)]
     unsafe fn load_pairs(pointer: *const i8) -> Self::Operand {
         // SAFETY: the caller says that 2 weights for each lane can be read.
         let weights = unsafe { pointer.cast::<[[u8; 2]; LANES]>().read() };
@@ -178,10 +196,10 @@ impl<const LANES: usize> Shorts for PortableShorts<LANES> {
 
 // Where every CPU of the target has vectors: two of them, as a rule, and four positions use the widened weights.
 #[cfg(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"))]
-int8_kernels!(scalar: Scalar, Portable<8>, PortableShorts<8>, vector::Portable<4>, panels: 1, rows: 4, unroll: 1, split: 1);
+int8_kernels!(scalar: Scalar, Portable<8>, PortableShorts<8>, vector::Portable<4>, panels: 1, rows: 4, unroll: 1, split: 1, int4: 1);
 // Otherwise, few registers, and little memory for code.
 #[cfg(not(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128")))]
-int8_kernels!(scalar: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
+int8_kernels!(scalar: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1, int4: 1);
 
 /// The kernels of any CPU.
 pub(super) const KERNELS: Int8Kernels = scalar::KERNELS;

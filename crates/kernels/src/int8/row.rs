@@ -78,6 +78,27 @@ impl Scaling<'_> {
     }
 }
 
+impl Int8Output<'_> {
+    /// Whether there is room for the outputs of all positions, `behind` values behind the first one, and a multiplier for each output,
+    /// filled up to `padded`.
+    #[inline]
+    pub(super) fn fits(&self, positions: usize, outputs: usize, padded: usize, behind: usize) -> bool {
+        let (length, pixel, scaled) = match self {
+            Self::Activations { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
+            Self::Hidden { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
+            Self::Sums { values, pixel } => (values.len(), *pixel, true),
+        };
+        let end = last(positions, pixel).and_then(|last| last.checked_add(outputs)?.checked_add(behind));
+        scaled && end.is_some_and(|end| end <= length)
+    }
+}
+
+/// Where the last of `count` things begins that are `step` apart; none where there is no last one.
+#[inline]
+fn last(count: usize, step: usize) -> Option<usize> {
+    count.checked_sub(1)?.checked_mul(step)
+}
+
 impl<A: Activation> Int8Row<'_, A> {
     /// Activations of a row of a window, filled up to whole groups.
     pub(super) fn filled(&self) -> usize {
@@ -94,24 +115,16 @@ impl<A: Activation> Int8Row<'_, A> {
     #[inline]
     pub(super) fn fits_behind(&self, inputs: usize, outputs: usize) -> bool {
         let padded = self.outputs.checked_next_multiple_of(INT8_PANEL).unwrap_or(usize::MAX);
-        let last = |count: usize, step: usize| count.checked_sub(1).and_then(|last| last.checked_mul(step));
         let ends = last(self.positions, self.step).zip(last(self.rows, self.between));
         let input =
             ends.and_then(|(position, row)| position.checked_add(row)?.checked_add(self.filled())?.checked_add(inputs));
         let weights = self.rows.checked_mul(self.filled()).and_then(|depth| depth.checked_mul(padded));
-        let (length, pixel, scaled) = match &self.output {
-            Int8Output::Activations { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
-            Int8Output::Hidden { values, pixel, scaling } => (values.len(), *pixel, scaling.fits(padded)),
-            Int8Output::Sums { values, pixel } => (values.len(), *pixel, true),
-        };
-        let output = last(self.positions, pixel).and_then(|last| last.checked_add(self.outputs)?.checked_add(outputs));
-        scaled
+        self.output.fits(self.positions, self.outputs, padded, outputs)
             && self.run > 0
             && self.outputs > 0
             && padded <= self.bias.len()
             && input.is_some_and(|needed| needed <= self.input.len())
             && weights.is_some_and(|needed| needed <= self.weights.len())
-            && output.is_some_and(|needed| needed <= length)
     }
 }
 

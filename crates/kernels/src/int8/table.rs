@@ -1,7 +1,7 @@
 //! The int8 kernels of a backend as a table of functions, safe to call, and the macro that makes the tables.
 
 use super::winograd::{Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int8Tile};
-use super::{Int8Backend, Int8PoolRow, Int8Row, Int8Rows};
+use super::{Int4Linear, Int8Backend, Int8PoolRow, Int8Row, Int8Rows};
 use crate::layout::Misfit;
 use core::fmt;
 
@@ -13,6 +13,7 @@ pub struct Int8Kernels {
     /// Several rows, where that is faster than one after the other.
     pub(super) rows: Option<unsafe fn(Int8Rows<'_, u8>)>,
     pub(super) wide_rows: Option<unsafe fn(Int8Rows<'_, i16>)>,
+    pub(super) int4: unsafe fn(Int4Linear<'_>),
     pub(super) max_pool: unsafe fn(Int8PoolRow<'_, u8>),
     pub(super) wide_max_pool: unsafe fn(Int8PoolRow<'_, i16>),
     /// Those of Winograd convolutions, where they are [available](Int8Tile::AVAILABLE).
@@ -64,6 +65,8 @@ method! {
     row(Int8Row<'_, u8>);
     #[doc = "A row of a convolution or a linear layer, of 16-bit integers."]
     wide_row(Int8Row<'_, i16>);
+    #[doc = "The vectors of a linear layer with weights of 4 bits."]
+    int4(Int4Linear<'_>);
     #[doc = "A row of a max pool of bytes."]
     max_pool(Int8PoolRow<'_, u8>);
     #[doc = "A row of a max pool of 16-bit integers."]
@@ -166,7 +169,7 @@ impl Int8Kernels {
 /// Makes a module of the generic int8 kernels, compiled for the instructions named: `KERNELS` is their table.
 macro_rules! int8_kernels {
     ($name:ident: $backend:ident, $vector:ty, $shorts:ty, $floats:ty, panels: $panels:literal, rows: $rows:literal, unroll: $unroll:literal,
-     split: $split:literal $(, $features:literal)?) => {
+     split: $split:literal, int4: $vectors:literal $(, $features:literal)?) => {
         mod $name {
             use super::*;
             use $crate::int8::vector::Sums;
@@ -175,7 +178,7 @@ macro_rules! int8_kernels {
                 Int8Filters, Int8InputTile, Int8OutputTile, Int8Products, Int8Tile, filters, for_each_int8_tile, input,
                 output, products,
             };
-            use $crate::int8::{INT8_PANEL, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, peak, pool, row};
+            use $crate::int8::{INT8_PANEL, Int4Linear, Int8Backend, Int8Kernels, Int8PoolRow, Int8Row, int4, peak, pool, row};
             use $crate::table::compiled;
 
             const VECTORS: usize = INT8_PANEL / <$vector as Sums>::LANES;
@@ -186,6 +189,7 @@ macro_rules! int8_kernels {
                     = row::row::<$vector, u8, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
                 fn wide(call: Int8Row<'_, i16>)
                     = row::row::<$vector, i16, VECTORS, $panels, $rows, SUMS, $unroll, $split>;
+                fn int4_linear(call: Int4Linear<'_>) = int4::linear::<$vector, VECTORS, $vectors>;
                 fn max_pool(call: Int8PoolRow<'_, u8>) = pool::max_pool::<u8>;
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
                 fn transform_filters[R, N](call: Int8Filters<'_>) = filters::filters::<$vector, R, N>;
@@ -202,6 +206,7 @@ macro_rules! int8_kernels {
                 wide_row: wide,
                 rows: None,
                 wide_rows: None,
+                int4: int4_linear,
                 max_pool,
                 wide_max_pool,
                 tiles: if Int8Tile::AVAILABLE {

@@ -240,12 +240,68 @@ fn check_rows<A: Activation + Number>(
     Ok(())
 }
 
+/// A linear layer with weights of 4 bits, by each backend and in all three formats of outputs; and its sums by the definition.
+fn check_int4(case: &Case, groups: usize) -> Result<(), TestCaseError> {
+    let Case { positions: vectors, outputs, pixel, shift1, shift2, seed, extreme, .. } = *case;
+    let depth = groups * INT4_GROUP;
+    let padded = outputs.next_multiple_of(INT8_PANEL);
+    let mut next = numbers(seed, extreme, 0, 127);
+    let input: Vec<u8> = (0..vectors * depth).map(|_| next() as u8).collect();
+    let mut next = numbers(seed ^ 1, extreme, -7, 7);
+    let filter: Vec<i64> = (0..padded * depth).map(|_| next()).collect();
+    let mut next = numbers(seed ^ 2, extreme, 0, 18);
+    let factor: Vec<i64> = (0..padded * groups).map(|_| next()).collect();
+    let (mut weights, mut factors) = (vec![0_i8; padded * depth / 2], vec![0_u8; padded * groups]);
+    for output in 0..padded {
+        let (panel, lane) = (output / INT8_PANEL, output % INT8_PANEL);
+        for i in 0..depth {
+            let place = panel * INT8_PANEL * depth / 2 + i / 8 * INT8_PANEL * 4 + lane * 4 + i % 4;
+            let half = (filter[output * depth + i] & 15) << (i % 8 / 4 * 4);
+            weights[place] |= half as u8 as i8;
+        }
+        for group in 0..groups {
+            factors[(panel * groups + group) * INT8_PANEL + lane] = factor[output * groups + group] as u8;
+        }
+    }
+    let bias: Vec<i32> = (0..padded).map(|output| output as i32 * 1000 - 30_000).collect();
+    let mut next = numbers(seed ^ 3, extreme, 0, 32_767);
+    let multipliers: Vec<i16> = (0..padded).map(|_| next() as i16).collect();
+    let scaling = Scaling { multipliers: &multipliers, shift1, shift2 };
+    let room = (vectors - 1) * pixel + outputs;
+    for kernels in available() {
+        let call = |output| {
+            let (input, weights, factors, bias) = (&input, &weights, &factors, &bias);
+            kernels.int4(Int4Linear { input, depth, vectors, weights, factors, outputs, bias, output })
+        };
+        let (mut bytes, mut hidden, mut sums) = (vec![201_u8; room], vec![-30_000_i16; room], vec![i32::MIN; room]);
+        prop_assert_eq!(call(Int8Output::Activations { values: &mut bytes, pixel, scaling }), Ok(()));
+        prop_assert_eq!(call(Int8Output::Hidden { values: &mut hidden, pixel, scaling }), Ok(()));
+        prop_assert_eq!(call(Int8Output::Sums { values: &mut sums, pixel }), Ok(()));
+        for place in 0..room {
+            let (vector, output) = (place / pixel, place % pixel);
+            if output >= outputs {
+                prop_assert_eq!((bytes[place], hidden[place], sums[place]), (201, -30_000, i32::MIN));
+                continue;
+            }
+            let products = (0..depth).map(|i| {
+                let weight = filter[output * depth + i] * factor[output * groups + i / INT4_GROUP];
+                i64::from(input[vector * depth + i]) * weight
+            });
+            let sum = products.sum::<i64>() + i64::from(bias[output]);
+            prop_assert_eq!(i64::from(sums[place]), sum);
+            prop_assert_eq!(i64::from(bytes[place]), scaled(sum, multipliers[output], case, true));
+            prop_assert_eq!(i64::from(hidden[place]), scaled(sum, multipliers[output], case, false));
+        }
+    }
+    Ok(())
+}
+
 // Plain Rust as CPUs without vectors run it, on any CPU.
-int8_kernels!(narrow: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1);
+int8_kernels!(narrow: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1, int4: 1);
 static NARROW: Int8Kernels = narrow::KERNELS;
 
 // Sums of several panels, and those of a single position split, as they are with AVX-512, on any CPU.
-int8_kernels!(wide: Scalar, Portable<16>, PortableShorts<32>, vector::Portable<16>, panels: 2, rows: 12, unroll: 4, split: 4);
+int8_kernels!(wide: Scalar, Portable<16>, PortableShorts<32>, vector::Portable<16>, panels: 2, rows: 12, unroll: 4, split: 4, int4: 8);
 static WIDE: Int8Kernels = wide::KERNELS;
 
 /// The backends of this CPU, and plain Rust in the ways of others.
@@ -264,6 +320,11 @@ proptest! {
             check(&case, &bytes, |row| kernels.row(row))?;
             check(&case, &wide, |row| kernels.wide_row(row))?;
         }
+    }
+
+    #[test]
+    fn weights_of_4_bits_equal_the_definition_in_every_bit(case in cases(), groups in 1_usize..5) {
+        check_int4(&case, groups)?;
     }
 
     #[test]
@@ -388,6 +449,26 @@ fn sizes_that_do_not_hold_are_seen() {
     assert!(rows(3, 10, 20, &mut values) && rows(1, usize::MAX, usize::MAX, &mut values));
     assert!(!rows(3, 11, 20, &mut values) && !rows(3, 10, 21, &mut values) && !rows(0, 1, 1, &mut values));
     assert!(!rows(3, usize::MAX, 20, &mut values) && !rows(3, 10, usize::MAX, &mut values));
+    let int4 = |[input, depth, vectors, weights, factors, bias, room]: [usize; 7]| {
+        let (input, weights, factors, bias) =
+            (&[0; 64][..input], &[0; 512][..weights], &[0; 32][..factors], &[0; 32][..bias]);
+        let output = Int8Output::Sums { values: &mut [0; 60][..room], pixel: 40 };
+        Int4Linear { input, depth, vectors, weights, factors, outputs: 20, bias, output }.fits()
+    };
+    let right = [64, 32, 2, 512, 32, 32, 60];
+    assert!(int4(right));
+    for (place, value) in
+        [(0, 63), (1, 31), (1, 33), (1, 0), (1, 64), (1, usize::MAX - 31), (2, 0), (2, 3), (2, usize::MAX)]
+    {
+        let mut change = right;
+        change[place] = value;
+        assert!(!int4(change), "{change:?}");
+    }
+    for (place, value) in [(3, 511), (4, 31), (5, 31), (6, 59)] {
+        let mut change = right;
+        change[place] = value;
+        assert!(!int4(change), "{change:?}");
+    }
     for (shift1, shift2) in [(16, 30), (15, 31), (15, 0), (u32::MAX, 1)] {
         let scaling = Scaling { multipliers: &multipliers, shift1, shift2 };
         assert!(!scaling.fits(32));

@@ -78,6 +78,11 @@ pub(crate) trait Sums: Copy {
         // SAFETY: the caller's promise is the same.
         unsafe { self.dot_quads(inputs, weights) }
     }
+    /// Reads 4 bytes for each lane, of which each half is a weight of 4 bits: the low halves, and the high ones, as bytes that are 16
+    /// times as great.
+    unsafe fn load_halves(pointer: *const i8) -> [Self::Operand; 2];
+    /// `self + sums / 16 · factors`, of `sums` that are multiples of 16, and a byte for each lane.
+    unsafe fn add_scaled(self, sums: Self, factors: *const u8) -> Self;
     /// Reads 2 weights for each lane.
     unsafe fn load_pairs(pointer: *const i8) -> Self::Operand;
     /// Reads 2 activations into every lane.

@@ -70,6 +70,24 @@ impl Sums for Simd128 {
     }
 
     #[inline(always)]
+    unsafe fn load_halves(pointer: *const i8) -> [[v128; 2]; 2] {
+        // SAFETY: the caller says that sixteen bytes can be read.
+        let bytes = unsafe { v128_load(pointer.cast()) };
+        let widened = |bytes| [i16x8_extend_low_i8x16(bytes), i16x8_extend_high_i8x16(bytes)];
+        [widened(i8x16_shl(bytes, 4)), widened(v128_and(bytes, i8x16_splat(-16)))]
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled(self, sums: Self, factors: *const u8) -> Self {
+        let [low, high] = sums.halves;
+        let (even, odd) = (i32x4_shuffle::<0, 2, 4, 6>(low, high), i32x4_shuffle::<1, 3, 5, 7>(low, high));
+        let sums = i32x4_shr(i32x4_add(sums.whole, i32x4_add(even, odd)), 4);
+        // SAFETY: the caller says that four factors can be read.
+        let factors = i32x4_extend_low_u16x8(i16x8_extend_low_u8x16(unsafe { v128_load32_zero(factors.cast()) }));
+        Self { whole: i32x4_add(self.whole, i32x4_mul(sums, factors)), ..self }
+    }
+
+    #[inline(always)]
     unsafe fn load_pairs(pointer: *const i8) -> [v128; 2] {
         // SAFETY: the caller says that eight weights can be read.
         [unsafe { i16x8_load_extend_i8x8(pointer) }; 2]
@@ -142,7 +160,7 @@ impl Shorts for Simd128Shorts {
 }
 
 // Most modules run on x86-64, which has 16 registers; of 1, 2 and 4 positions at once, two are the fastest there.
-int8_kernels!(simd128: Simd128, Simd128, Simd128Shorts, v128, panels: 1, rows: 2, unroll: 1, split: 1, "simd128");
+int8_kernels!(simd128: Simd128, Simd128, Simd128Shorts, v128, panels: 1, rows: 2, unroll: 1, split: 1, int4: 1, "simd128");
 
 /// The kernels of simd128.
 pub(super) static SIMD128: Int8Kernels = simd128::KERNELS;

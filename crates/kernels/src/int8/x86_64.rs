@@ -20,7 +20,7 @@ struct Avx512Vnni(__m512i);
 
 macro_rules! sums {
     ($type:ident, $lanes:literal, $register:ty, $zero:ident, $add:ident, $store:ident, $load:ident, $splat:ident, $widen:expr,
-     |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr) => {
+     $halves:ident, $scaled:ident, |$sums:ident, $activations:ident, $weights:ident| $quads:expr, $pairs:expr) => {
         impl Sums for $type {
             const LANES: usize = $lanes;
             const OFFSET: i16 = 128;
@@ -73,6 +73,18 @@ macro_rules! sums {
                 let $sums = self.0;
                 // SAFETY: the caller knows that the CPU has the instructions.
                 Self(unsafe { $quads })
+            }
+
+            #[inline(always)]
+            unsafe fn load_halves(pointer: *const i8) -> [$register; 2] {
+                // SAFETY: the caller knows that the CPU has the instructions, and the bytes can be read.
+                unsafe { $halves($load(pointer.cast())) }
+            }
+
+            #[inline(always)]
+            unsafe fn add_scaled(self, sums: Self, factors: *const u8) -> Self {
+                // SAFETY: the caller knows that the CPU has the instructions, and the factors can be read.
+                Self(unsafe { $scaled(self.0, sums.0, factors) })
             }
 
             #[inline(always)]
@@ -167,6 +179,62 @@ unsafe fn widen32(pointer: *const i8) -> __m512i {
     unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(pointer.cast())) }
 }
 
+/// Makes the functions for weights of 4 bits of a width of vectors.
+macro_rules! four_bits {
+    ($register:ty, $halves:ident, $scaled:ident, $shift:ident, $and:ident, $bytes:ident, $shift_right:ident, $multiply:ident, $add:ident,
+     $widen:ident, $load:ident) => {
+        /// The low halves of bytes, and the high ones, 16 times as great.
+        ///
+        /// # Safety
+        /// The CPU has the instructions.
+        #[inline(always)]
+        unsafe fn $halves(bytes: $register) -> [$register; 2] {
+            // SAFETY: instructions of registers alone, which the CPU has.
+            unsafe {
+                let high = $bytes(-16);
+                [$and($shift::<4>(bytes), high), $and(bytes, high)]
+            }
+        }
+
+        /// `total + sums / 16 · factors`
+        ///
+        /// # Safety
+        /// The CPU has the instructions, and a factor of each lane can be read.
+        #[inline(always)]
+        unsafe fn $scaled(total: $register, sums: $register, factors: *const u8) -> $register {
+            // SAFETY: as the caller says.
+            unsafe { $add(total, $multiply($shift_right::<4>(sums), $widen($load(factors.cast())))) }
+        }
+    };
+}
+
+four_bits!(
+    __m256i,
+    halves256,
+    scaled256,
+    _mm256_slli_epi16,
+    _mm256_and_si256,
+    _mm256_set1_epi8,
+    _mm256_srai_epi32,
+    _mm256_mullo_epi32,
+    _mm256_add_epi32,
+    _mm256_cvtepu8_epi32,
+    _mm_loadl_epi64
+);
+four_bits!(
+    __m512i,
+    halves512,
+    scaled512,
+    _mm512_slli_epi16,
+    _mm512_and_si512,
+    _mm512_set1_epi8,
+    _mm512_srai_epi32,
+    _mm512_mullo_epi32,
+    _mm512_add_epi32,
+    _mm512_cvtepu8_epi32,
+    _mm_loadu_si128
+);
+
 sums!(
     Avx2,
     8,
@@ -177,6 +245,8 @@ sums!(
     _mm256_loadu_si256,
     _mm256_set1_epi32,
     widen16,
+    halves256,
+    scaled256,
     |sums, activations, weights| quads256(sums, activations, weights),
     _mm256_add_epi32(sums, _mm256_madd_epi16(activations, weights))
 );
@@ -190,6 +260,8 @@ sums!(
     _mm256_loadu_si256,
     _mm256_set1_epi32,
     widen16,
+    halves256,
+    scaled256,
     |sums, activations, weights| _mm256_dpbusd_avx_epi32(sums, activations, weights),
     pairs256(sums, activations, weights)
 );
@@ -203,6 +275,8 @@ sums!(
     _mm512_loadu_si512,
     _mm512_set1_epi32,
     widen32,
+    halves512,
+    scaled512,
     |sums, activations, weights| _mm512_dpbusd_epi32(sums, activations, weights),
     pairs512(sums, activations, weights)
 );
@@ -319,11 +393,11 @@ shorts!(
 );
 
 // 16 registers: 2 · 4 sums, 2 vectors of weights, 1 input, 2 products, ones.
-int8_kernels!(avx2: Avx2, Avx2, Shorts256, __m256, panels: 1, rows: 4, unroll: 4, split: 4, "avx2");
+int8_kernels!(avx2: Avx2, Avx2, Shorts256, __m256, panels: 1, rows: 4, unroll: 4, split: 4, int4: 2, "avx2");
 // 16 registers: 2 · 6 sums, 2 vectors of weights, 1 input.
-int8_kernels!(avx_vnni: AvxVnni, AvxVnni, Shorts256, __m256, panels: 1, rows: 6, unroll: 4, split: 4, "avx2,avxvnni");
+int8_kernels!(avx_vnni: AvxVnni, AvxVnni, Shorts256, __m256, panels: 1, rows: 6, unroll: 4, split: 4, int4: 2, "avx2,avxvnni");
 // 32 registers: 4 · 6 sums, 4 vectors of weights, 1 input.
-int8_kernels!(avx512_vnni: Avx512Vnni, Avx512Vnni, Shorts512, __m512, panels: 2, rows: 12, unroll: 4, split: 4, "avx512f,avx512bw,avx512vnni");
+int8_kernels!(avx512_vnni: Avx512Vnni, Avx512Vnni, Shorts512, __m512, panels: 2, rows: 12, unroll: 4, split: 4, int4: 8, "avx512f,avx512bw,avx512vnni");
 
 /// The kernels of AVX2.
 pub(super) static AVX2: Int8Kernels = avx2::KERNELS;
