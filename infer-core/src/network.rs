@@ -7,7 +7,8 @@
 ///   `TENSORS`, the tensors of its weights file,
 /// - `Workspace`, the memory of a forward pass,
 /// - `LAYERS` and `DESCRIPTION`, the [tables](crate::describe) of its layers,
-/// - `PLAN`, how [`packed`](crate::packed) runs it, and `INT8_PLAN` and `INT8_WINOGRAD_PLAN`, how [`int8`](crate::int8) does.
+/// - `PLAN`, how [`packed`](crate::packed) runs it, and `INT8_PLAN`, `INT8_WINOGRAD_PLAN`, `INT4_PLAN` and
+///   `INT4_WINOGRAD_PLAN`, how [`int8`](crate::int8) does.
 ///
 /// The list is the network, read from top to bottom: sizes of outputs follow from those of inputs, so that they stand
 /// nowhere. ReLU follows each convolution and each linear layer but the last, and those that say `no relu`.
@@ -220,6 +221,14 @@ macro_rules! network {
         /// Plan of the network in 8-bit integers, with convolutions by Winograd's method where they have a size for it.
         #[allow(dead_code, reason = "not every program uses all that is derived")]
         pub static INT8_WINOGRAD_PLAN: $crate::int8::Plan = $crate::int8::Plan::winograd(&DESCRIPTION);
+
+        /// Plan of the network in 8-bit integers, with weights of 4 bits in linear layers.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub static INT4_PLAN: $crate::int8::Plan = $crate::int8::Plan::new(&DESCRIPTION).int4();
+
+        /// The same, with convolutions by Winograd's method where they have a size for it.
+        #[allow(dead_code, reason = "not every program uses all that is derived")]
+        pub static INT4_WINOGRAD_PLAN: $crate::int8::Plan = $crate::int8::Plan::winograd(&DESCRIPTION).int4();
 
         $(#[$doc])*
         ///

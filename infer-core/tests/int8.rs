@@ -64,6 +64,23 @@ mod pooled {
     }
 }
 
+mod halves {
+    infer_core::network! {
+        /// A network with linear layers that may have weights of 4 bits: behind maps, behind a vector, with and without ReLU; and some
+        /// that may not.
+        Halves "halves": 1 x 14;
+        conv1: conv 32, kernel 2, stride 1;
+        conv2: conv 32, kernel 3;
+        pool1: max_pool kernel 3, stride 2;
+        linear1: linear 96, dropout;
+        linear2: linear 70, no relu;
+        linear3: linear 64;
+        linear4: linear 40;
+        linear5: linear 50;
+        linear6: linear 3 classes;
+    }
+}
+
 mod flat {
     infer_core::network! {
         /// A network of linear layers alone, the first with more inputs than 16-bit values fit into sums.
@@ -220,6 +237,12 @@ fn is_tiled(plan: &Plan, layer: &Layer, wide: bool) -> bool {
     plan.transformed_len() > 0 && conv && sizes && !wide
 }
 
+/// Whether a layer has weights of 4 bits by that plan.
+fn is_int4(plan: &Plan, layer: &Layer, wide: bool, last: bool) -> bool {
+    let linear = matches!(layer.kind, Kind::Linear { .. });
+    plan.has_int4() && linear && layer.fan_in().is_multiple_of(32) && !wide && !last
+}
+
 /// Matrices of a Winograd convolution with kernels of three or five rows: `Bᵀ`, `G` without fractions, and the fractions.
 type Matrices = (&'static [&'static [i64]], &'static [&'static [i64]], &'static [i64]);
 
@@ -369,6 +392,8 @@ fn sections(plan: &Plan, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
                 bias = take(4 * padded);
                 factors = take(if last { 4 } else { 2 } * padded);
             }
+            let halves = is_int4(plan, &layer, wide, last);
+            let groups = if halves { take(padded * layer.fan_in() / 32) } else { 0 };
             let group = if wide { 2 } else { 4 };
             let (kernel, channels) = (layer.kernel(), layer.input.channels);
             let (rows, run) = match layer.kind {
@@ -376,7 +401,7 @@ fn sections(plan: &Plan, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
                 _ => (1, layer.input.values()),
             };
             let filled = run.next_multiple_of(group);
-            let weights = take(padded * rows * filled);
+            let weights = take(padded * rows * filled / if halves { 2 } else { 1 });
             let weight = |output: usize, k: usize| {
                 // From channel, row, column to rows of `[column][channel]`.
                 let (row, i) = match layer.kind {
@@ -391,6 +416,12 @@ fn sections(plan: &Plan, classes: usize, bytes: &[u8]) -> (f32, Vec<Section>) {
                     }
                 };
                 let depth = row * filled + i;
+                if halves {
+                    let factor = bytes[groups + (output / 16 * (filled / 32) + depth / 32) * 16 + output % 16];
+                    let byte = bytes[weights + output / 16 * 8 * filled + depth / 8 * 64 + output % 16 * 4 + depth % 4];
+                    let half = if depth % 8 < 4 { byte << 4 } else { byte & 0xF0 };
+                    return i64::from(half as i8 >> 4) * i64::from(factor);
+                }
                 let panel = output / 16 * 16 * rows * filled;
                 let place = panel + depth / group * 16 * group + output % 16 * group + depth % group;
                 i64::from(bytes[weights + place] as i8)
@@ -551,6 +582,54 @@ fn every_kind_of_layer_equals_the_definition_in_every_bit() {
 fn lenet5_equals_the_definition_in_every_bit() {
     check(&lenet5::INT8_PLAN, 10, 1, 9, 0.06);
     check(&lenet5::INT8_PLAN, 2, 2, 2, 0.06);
+}
+
+#[test]
+fn weights_of_4_bits_equal_the_definition_in_every_bit() {
+    for seed in 0..6 {
+        check(&halves::INT4_PLAN, 3, seed, 3, 0.6);
+        check(&halves::INT4_PLAN, 3, seed, 19, 0.6);
+        check(&halves::INT4_WINOGRAD_PLAN, 30, seed, 2, 0.6);
+    }
+    assert!(halves::INT4_PLAN.has_int4() && !halves::INT8_PLAN.has_int4() && !lenet5::INT4_PLAN.has_int4());
+    assert!(halves::INT4_PLAN.packed_len(3) < halves::INT8_PLAN.packed_len(3));
+}
+
+#[test]
+fn weights_of_4_bits_out_of_range_are_refused() {
+    let model = Model::new(&halves::INT4_PLAN, 3, 5);
+    let packed = model.pack(&model.images(9, 2));
+    let refused = |at: usize, byte: u8| {
+        let mut packed = packed.clone();
+        Line::bytes_mut(&mut packed)[at] = byte;
+        let network = Network::from_packed(model.plan, &packed, &mut [], Int8Backend::Scalar).unwrap();
+        network.check_weights()
+    };
+    let padded =
+        [32, 32].map(|outputs: usize| 64 + (4 * outputs).next_multiple_of(64) + (2 * outputs).next_multiple_of(64));
+    // Behind the header and two convolutions, of 4 weights in two groups and of 288 in 72.
+    let linear1 = 64 + padded[0] + 32 * 4 + padded[1] + 32 * 288;
+    let depth = 32 * 5 * 5;
+    let groups = linear1 + 64 + 4 * 96 + 2 * 96;
+    let weights = groups + (96 * depth / 32_usize).next_multiple_of(64);
+    let linear2 =
+        weights + 96 * depth / 2 + 64 + (4_usize * 80).next_multiple_of(64) + (2_usize * 80).next_multiple_of(64);
+    let (groups2, weights2) = (linear2, linear2 + (80 * 96 / 32_usize).next_multiple_of(64));
+    let (first, second) = (Err(Int8Error::Weight { layer: "linear1" }), Err(Int8Error::Weight { layer: "linear2" }));
+    assert_eq!(refused(weights, 0x97), Ok(()));
+    for byte in [0x08, 0x80, 0x88, 0x8F] {
+        assert_eq!(refused(weights + 5, byte), first);
+        assert_eq!(refused(weights + 96 * depth / 2 - 1, byte), first);
+    }
+    assert_eq!(
+        (refused(groups, 18), refused(groups, 19), refused(groups + 96 * depth / 32 - 1, 255)),
+        (Ok(()), first, first)
+    );
+    // The last panel of 70 outputs has 6.
+    let (panel_groups, panel_weights) = (groups2 + 64 * 96 / 32, weights2 + 64 * 96 / 2);
+    assert_eq!((refused(panel_groups + 5, 3), refused(panel_groups + 6, 1)), (Ok(()), second));
+    assert_eq!((refused(panel_weights + 4 * 6 - 1, 0x11), refused(panel_weights + 4 * 6, 0x10)), (Ok(()), second));
+    assert_eq!(refused(panel_weights + 64 + 63, 1), second);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use tests::golden::{numbers, read as golden};
 use tests::{file, formula};
-use trainer::compress::int8::{Convolutions, Quantised, quantise};
+use trainer::compress::int8::{Convolutions, Form, Quantised, quantise};
 use trainer::model::{self, Initialisation, Network};
 use trainer::nn::FeatureMaps;
 
@@ -77,8 +77,10 @@ fn packed_logits(plan: &'static Plan, file: &file::Aligned, images: &[f32]) -> V
 /// The logits in 8-bit integers, with ranges calibrated on the images, are near PyTorch's, by either way of convolution.
 fn assert_int8_logits(name: &str, description: &'static Description, file: &file::Aligned, images: &[f32]) {
     let weights = Weights::from_safetensors(description, file.bytes()).unwrap();
-    for convolutions in [Convolutions::Direct, Convolutions::Winograd] {
-        let Quantised { plan, lines } = quantise(&weights, images, convolutions).unwrap();
+    for (convolutions, int4) in
+        [(Convolutions::Direct, false), (Convolutions::Winograd, false), (Convolutions::Direct, true)]
+    {
+        let Quantised { plan, lines } = quantise(&weights, images, Form { convolutions, int4 }).unwrap();
         let mut transformed = vec![Line::ZERO; plan.transformed_len()];
         assert_eq!(transformed.is_empty(), convolutions == Convolutions::Direct);
         let network = int8::Network::from_packed(plan, &lines, &mut transformed, Int8Backend::best()).unwrap();
@@ -89,7 +91,7 @@ fn assert_int8_logits(name: &str, description: &'static Description, file: &file
         let largest = expected.iter().fold(0.0_f64, |max, v| max.max(v.abs()));
         for (found, expected) in logits.iter().zip(expected) {
             let error = (f64::from(*found) - expected).abs() / largest;
-            assert!(error < 0.1, "{name}, {convolutions:?}: {found} is not {expected}");
+            assert!(error < 0.1, "{name}, {convolutions:?}, 4 bits {int4}: {found} is not {expected}");
         }
     }
 }

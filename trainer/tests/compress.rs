@@ -10,7 +10,7 @@ use std::{
 
 use dfdx::prelude::Cpu;
 use infer_core::{
-    alexnet_2012, alexnet_imagenet,
+    alexnet, alexnet_2012, alexnet_imagenet,
     alexnet_low_rank::rank64,
     int8::{Int8Backend, Line, Network as Int8Network, Plan as Int8Plan},
     lenet5,
@@ -113,6 +113,16 @@ fn weights_of_low_rank_are_evaluated_and_trained_on() {
     let network = Int8Network::from_safetensors(&rank64::INT8_PLAN, Line::bytes(&lines), &mut [], Int8Backend::Scalar);
     assert_eq!(network.map(|network| network.classes()), Ok(10));
     let (_, errors) = status(root, 2, &["compress", "small.safetensors", "--rank=64", "--in-place", "-ox.safetensors"]);
+    assert!(errors.contains("--int8"), "{errors}");
+
+    // Weights of 4 bits: half of linear1 and linear2, which are nearly all.
+    let halves = ["compress", "alexnet.safetensors", "--int8", "--int4", "-ohalves.safetensors"];
+    let (output, _) = status(root, 0, &[&halves[..], &rest].concat());
+    assert!(output.starts_with("halves.safetensors (AlexNet): 26,6"), "{output}");
+    let lines = aligned(&root.join("halves.safetensors"));
+    let plan = infer_core::int8::plan_of(Line::bytes(&lines)).unwrap();
+    assert!(std::ptr::eq(plan, &raw const alexnet::INT4_WINOGRAD_PLAN));
+    let (_, errors) = status(root, 2, &["compress", "small.safetensors", "--rank=64", "--int4", "-ox.safetensors"]);
     assert!(errors.contains("--int8"), "{errors}");
 }
 
@@ -247,6 +257,10 @@ fn what_cannot_be_compressed_is_refused() {
     );
     refused(&["lenet5.safetensors", "--output=small.safetensors"], "--rank <RANK>");
     refused(&["lenet5.safetensors", "--rank=100", "--output=x"], "possible values: 64, 128, 256, auto");
+    refused(
+        &["lenet5.safetensors", "--int8", "--int4", "--output=small.safetensors"],
+        "--int4: lenet5 has no linear layer for weights of 4 bits; leave it out",
+    );
     refused(&["absent.safetensors", "--rank=auto", "--output=x"], "absent.safetensors: cannot be read");
     assert!(!root.join("small.safetensors").exists());
     refused(
@@ -262,7 +276,6 @@ fn what_cannot_be_compressed_is_refused() {
     *file.last_mut().unwrap() = 1;
     fs::write(root.join("damaged.safetensors"), file).unwrap();
     let (_, errors) = status(root, 2, &["evaluate", "-w", "damaged.safetensors", "--data", data]);
-    let expected =
-        "cannot use the weights in damaged.safetensors: int8 weights: a weight of linear3 is -128, or one that";
+    let expected = "cannot use the weights in damaged.safetensors: int8 weights: a weight of linear3 is out of its range, or one that";
     assert!(errors.contains(expected), "{errors}");
 }

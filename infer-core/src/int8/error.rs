@@ -62,7 +62,7 @@ pub enum Int8Error {
         /// The layer.
         layer: &'static str,
     },
-    /// A weight is −128, or one that fills up is not zero.
+    /// A weight is −128, or −8 of those of 4 bits, a factor of those is over 18, or what fills up is not zero.
     Weight {
         /// The layer.
         layer: &'static str,
@@ -176,7 +176,7 @@ impl fmt::Display for Int8Error {
                 write!(f, "int8 weights: a shift, bias, multiplier or scale of {layer} is out of its range")
             }
             Self::Weight { layer } => {
-                write!(f, "int8 weights: a weight of {layer} is -128, or one that fills up is not zero")
+                write!(f, "int8 weights: a weight of {layer} is out of its range, or one that fills up is not zero")
             }
             Self::Ranges { found } => write!(
                 f,

@@ -6,8 +6,8 @@ use super::{ACTIVATION, GROUP, Network, norm_index};
 use crate::layers::LocalResponseNorm;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
-    Activation, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Int8Rows, Int8Tile, Line, Misfit, Number, Parallel,
-    Scaling, for_each_chunk, numbers, numbers_mut,
+    Activation, Int4Linear, Int8Kernels, Int8Output, Int8PoolRow, Int8Row, Int8Rows, Int8Tile, Line, Misfit, Number,
+    Parallel, Scaling, for_each_chunk, numbers, numbers_mut,
 };
 
 /// Rows of feature maps that a task computes, so that weights are read once for all of them.
@@ -29,6 +29,8 @@ trait Input: Activation + Number + Default {
     fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit>;
     fn rows(kernels: &Int8Kernels, rows: Int8Rows<'_, Self>) -> Result<(), Misfit>;
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit>;
+    /// Activations as bytes, where they are some.
+    fn bytes(input: &[Self]) -> Option<&[u8]>;
 }
 
 impl Input for u8 {
@@ -42,6 +44,10 @@ impl Input for u8 {
 
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
         kernels.max_pool(row)
+    }
+
+    fn bytes(input: &[Self]) -> Option<&[u8]> {
+        Some(input)
     }
 }
 
@@ -57,11 +63,17 @@ impl Input for i16 {
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
         kernels.wide_max_pool(row)
     }
+
+    fn bytes(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// Some outputs of a layer, the first one at the beginning of a panel.
 struct Outputs<'w> {
     weights: &'w [i8],
+    /// Of the groups of weights of 4 bits.
+    factors: &'w [u8],
     bias: &'w [i32],
     scaling: Scaling<'w>,
     count: usize,
@@ -75,7 +87,8 @@ impl<'w> Outputs<'w> {
             Factors::Scales(_) | Factors::Norm(_) | Factors::Winograd(_) => &[],
         };
         Self {
-            weights: section.weights.get(first * step.depth()..).unwrap_or_default(),
+            weights: section.weights.get(step.weights_of(first)..).unwrap_or_default(),
+            factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
             bias: section.bias.get(first..).unwrap_or_default(),
             scaling: Scaling { multipliers, shift1: section.shift1, shift2: section.shift2 },
             count: outputs.saturating_sub(first).min(most),
@@ -141,7 +154,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
                 self.conv::<i16>(step, section, (kernel, stride), numbers(input), numbers_mut(output));
             }
             // Normalisation stands behind a ReLU, and a linear layer is none of maps.
-            (How::Norm, Format::I16) | (How::Linear, _) => self.note(Err(Misfit)),
+            (How::Norm, Format::I16) | (How::Linear | How::Int4, _) => self.note(Err(Misfit)),
         }
     }
 
@@ -183,7 +196,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
                 return;
             }
             for first in (0..times).map(|number| number * at_once) {
-                let Outputs { weights, bias, scaling, count: outputs } =
+                let Outputs { weights, bias, scaling, count: outputs, .. } =
                     Outputs::of(section, step, channels, (first, at_once));
                 let values = inner.get_mut(first..).unwrap_or_default();
                 let row = Int8Row {
@@ -255,8 +268,15 @@ impl<'p, P: Parallel> Engine<'p, P> {
         let (misfit, kernels) = (&self.misfit, self.kernels);
         let run = step.input.len();
         for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
-            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (group * GROUP, GROUP));
+            let Outputs { weights, factors, bias, scaling, count } =
+                Outputs::of(section, step, outputs, (group * GROUP, GROUP));
             let output = output(products, scaling);
+            if matches!(step.how, How::Int4) {
+                let input = A::bytes(input).unwrap_or_default();
+                let (depth, vectors, outputs) = (run, batch, count);
+                let layer = Int4Linear { input, depth, vectors, weights, factors, outputs, bias, output };
+                return note(misfit, kernels.int4(layer));
+            }
             let row = Int8Row {
                 input,
                 rows: 1,

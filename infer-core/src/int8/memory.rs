@@ -4,10 +4,10 @@
 //! the plan, the network's name in 20 bytes, the factor of pixels (`f32`); the rest are zeros.
 
 use super::plan::{How, Plan, Step};
-use super::{Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, NORM_MULTIPLIERS, PANEL};
+use super::{INT4_FACTOR, INT4_WEIGHT, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, NORM_MULTIPLIERS, PANEL};
 use crate::describe::CLASSES;
 use crate::number::divide;
-use kernels::{BLOCK, INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
+use kernels::{BLOCK, INT4_GROUP, INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
 
 /// Beginning of the header line.
 const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"Infe"), u32::from_le_bytes(*b"rI8\0")];
@@ -116,6 +116,8 @@ pub(super) struct Section<'w> {
     pub(super) shift2: u32,
     pub(super) bias: &'w [i32],
     pub(super) factors: Factors<'w>,
+    /// Factors of the groups of weights that have 4 bits.
+    pub(super) groups: &'w [u8],
     pub(super) weights: &'w [i8],
 }
 
@@ -137,13 +139,14 @@ impl<'w> Section<'w> {
             let factors = Factors::Norm(multipliers);
             return match shifts {
                 [shift2 @ 1..=MOST_SECOND_SHIFT] if multipliers.iter().all(|multiplier| *multiplier >= 0) => {
-                    Ok(Self { shift1: 0, shift2: *shift2, bias: &[], factors, weights: &[] })
+                    Ok(Self { shift1: 0, shift2: *shift2, bias: &[], factors, groups: &[], weights: &[] })
                 }
                 _ => Err(Int8Error::Parameter { layer }),
             };
         }
         if padded == 0 {
-            return Ok(Self { shift1: 0, shift2: 1, bias: &[], factors: Factors::Multipliers(&[]), weights: &[] });
+            let factors = Factors::Multipliers(&[]);
+            return Ok(Self { shift1: 0, shift2: 1, bias: &[], factors, groups: &[], weights: &[] });
         }
         if let How::Winograd(tile) = step.how
             && Int8Tile::AVAILABLE
@@ -170,7 +173,8 @@ impl<'w> Section<'w> {
         if !in_range || negative {
             return Err(Int8Error::Parameter { layer });
         }
-        Ok(Self { shift1, shift2, bias, factors, weights: part(lines, step.weights_len(classes)) })
+        let groups = part(lines, step.factors_of(padded));
+        Ok(Self { shift1, shift2, bias, factors, groups, weights: part(lines, step.weights_len(classes)) })
     }
 
     /// The section of a Winograd convolution.
@@ -209,12 +213,15 @@ impl<'w> Section<'w> {
             kernels.filters(tile, filters)?;
         }
         let factors = Factors::Winograd(Transformed { weights: memory, sums, scales, bias });
-        Ok(Self { shift1: 0, shift2: 1, bias: &[], factors, weights })
+        Ok(Self { shift1: 0, shift2: 1, bias: &[], factors, groups: &[], weights })
     }
 
-    /// Checks that each weight is within ±127, and those that fill up are zero. Reads all of them.
+    /// Checks that each weight is within ±127, or ±7 where it has 4 bits, and those that fill up are zero. Reads all of them.
     pub(super) fn check_weights(&self, step: &Step, classes: usize) -> Result<(), Int8Error> {
         let refused = Err(Int8Error::Weight { layer: step.layer.name });
+        if matches!(step.how, How::Int4) {
+            return if self.int4_weights_are_right(step, classes) { Ok(()) } else { refused };
+        }
         // A block is looked at as a whole, which the compiler turns into vector instructions.
         if self.weights.chunks(1024).any(|block| block.iter().fold(false, |any, weight| any | (*weight == i8::MIN))) {
             return refused;
@@ -239,6 +246,29 @@ impl<'w> Section<'w> {
         }
         Ok(())
     }
+}
+
+impl Section<'_> {
+    /// Whether weights of 4 bits and their factors are within their ranges, and those that fill up are zero.
+    fn int4_weights_are_right(&self, step: &Step, classes: usize) -> bool {
+        let (outputs, depth) = (step.outputs(classes), step.depth());
+        let low = |half: u8| half.cast_signed() < -16 * INT4_WEIGHT;
+        let low = |byte: i8| low(byte.cast_unsigned() << 4) | low(byte.cast_unsigned() & 0xF0);
+        let real = |panel: usize| outputs.saturating_sub(panel * PANEL).min(PANEL);
+        let mut weights = self.weights.chunks_exact((PANEL * depth / 2).max(1)).enumerate();
+        let mut groups = self.groups.chunks_exact((PANEL * depth / INT4_GROUP).max(1)).enumerate();
+        weights.all(|(panel, bytes)| {
+            !bytes.iter().fold(false, |any, byte| any | low(*byte)) && is_filled_up(bytes, 4 * real(panel), 4 * PANEL)
+        }) && groups.all(|(panel, factors)| {
+            factors.iter().all(|factor| *factor <= INT4_FACTOR) && is_filled_up(factors, real(panel), PANEL)
+        })
+    }
+}
+
+/// Whether what is behind the first `real` values of each line of `length` is zero.
+fn is_filled_up<T: Copy + Default + PartialEq>(values: &[T], real: usize, length: usize) -> bool {
+    let mut rest = values.chunks_exact(length.max(1)).filter_map(|line| line.get(real..));
+    real == length || rest.all(|rest| rest.iter().all(|value| *value == T::default()))
 }
 
 /// The next `count` numbers; none where there is not enough memory, which was checked as a whole.

@@ -33,6 +33,10 @@
 //! the two on each side of it, as far as there are some, and `e` the greatest integer for which `x >= 2⁷⁺ᵉ`, 0 at least, the output
 //! is `q' = min((q · multiplier[128 · e + (x >> e)] + 2ᵗ⁻¹) >> t, 127)`.
 //!
+//! **Weights of 4 bits**: by a plan made by [`Plan::int4`], a weight of a linear layer whose inputs are bytes, a multiple of 32, is the
+//! product of an integer within ±7 and a factor from 0 to 18, which 32 weights of an output share, those of consecutive inputs. All else is
+//! as with weights of 8 bits. The last layer has none.
+//!
 //! A **convolution in groups** is one whose outputs have weights of zero for the channels of other groups.
 //!
 //! # Winograd convolutions
@@ -70,6 +74,10 @@
 //! behind feature maps, over `[row][column][channel]`; in one that reads the image, over `[channel][row][column]`. Numbers are
 //! little-endian.
 //!
+//! Where weights have 4 bits, a part before them has the factors, bytes: a panel is `[depth / 32][16]`. A panel of weights is
+//! `[depth / 8][16][4]` bytes, of which the low half, in two's complement, is a weight of the first four of eight inputs, and the high half
+//! that of the input four places behind.
+//!
 //! The scheme is that of Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
 //! inference", 2018, with scales for each output, and factors of 15 bits so that 32-bit arithmetic is enough.
 
@@ -92,16 +100,28 @@ pub use plan::Plan;
 pub static NETWORKS: &[&Plan] = &[
     &crate::alexnet::INT8_PLAN,
     &crate::alexnet::INT8_WINOGRAD_PLAN,
+    &crate::alexnet::INT4_PLAN,
+    &crate::alexnet::INT4_WINOGRAD_PLAN,
     &crate::alexnet_imagenet::INT8_PLAN,
     &crate::alexnet_imagenet::INT8_WINOGRAD_PLAN,
+    &crate::alexnet_imagenet::INT4_PLAN,
+    &crate::alexnet_imagenet::INT4_WINOGRAD_PLAN,
     &crate::alexnet_2012::INT8_PLAN,
     &crate::alexnet_2012::INT8_WINOGRAD_PLAN,
+    &crate::alexnet_2012::INT4_PLAN,
+    &crate::alexnet_2012::INT4_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank64::INT8_PLAN,
     &crate::alexnet_low_rank::rank64::INT8_WINOGRAD_PLAN,
+    &crate::alexnet_low_rank::rank64::INT4_PLAN,
+    &crate::alexnet_low_rank::rank64::INT4_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank128::INT8_PLAN,
     &crate::alexnet_low_rank::rank128::INT8_WINOGRAD_PLAN,
+    &crate::alexnet_low_rank::rank128::INT4_PLAN,
+    &crate::alexnet_low_rank::rank128::INT4_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank256::INT8_PLAN,
     &crate::alexnet_low_rank::rank256::INT8_WINOGRAD_PLAN,
+    &crate::alexnet_low_rank::rank256::INT4_PLAN,
+    &crate::alexnet_low_rank::rank256::INT4_WINOGRAD_PLAN,
     &crate::lenet5::INT8_PLAN,
 ];
 
@@ -125,6 +145,12 @@ const ACTIVATION: u8 = 127;
 
 /// The greatest magnitude of a weight.
 const WEIGHT: i8 = 127;
+
+/// The greatest magnitude of a weight of 4 bits.
+const INT4_WEIGHT: i8 = 7;
+
+/// The greatest factor of a group of weights of 4 bits: products with it are weights.
+const INT4_FACTOR: u8 = 18;
 
 /// Bound of a sum of products, and of a bias.
 const LARGEST_SUM: usize = 1 << 30;

@@ -4,13 +4,13 @@
 use super::memory::{check_classes, is_scale, is_winograd_bias, is_winograd_scale, part_mut, write_header};
 use super::plan::{Format, How, Plan, Step};
 use super::{
-    ACTIVATION, HIDDEN, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, NORM_MULTIPLIERS, PANEL, WEIGHT,
-    norm_exponent, norm_index,
+    ACTIVATION, HIDDEN, INT4_FACTOR, INT4_WEIGHT, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT,
+    NORM_MULTIPLIERS, PANEL, WEIGHT, norm_exponent, norm_index,
 };
 use crate::layers::LocalResponseNorm;
 use crate::number::divide;
 use crate::weights::Weights;
-use kernels::Line;
+use kernels::{INT4_GROUP, Line};
 
 /// Ranges of activations: values beyond them are clipped to them.
 #[derive(Debug, Clone, Copy)]
@@ -102,8 +102,16 @@ impl Layer<'_> {
         let greatest = self.filter(output).iter().fold(0.0_f32, |greatest, weight| greatest.max(weight.abs()));
         let bias = self.bias.get(output).copied().unwrap_or_default().abs();
         let scale =
-            (f64::from(greatest) / f64::from(WEIGHT)).max(f64::from(bias) / self.input / (LARGEST_SUM / 2) as f64);
+            (f64::from(greatest) / self.greatest_weight()).max(f64::from(bias) / self.input / (LARGEST_SUM / 2) as f64);
         if scale > 0.0 { scale } else { 1.0 }
+    }
+
+    /// The greatest magnitude of a weight.
+    fn greatest_weight(&self) -> f64 {
+        match self.step.how {
+            How::Int4 => f64::from(INT4_WEIGHT) * f64::from(INT4_FACTOR),
+            _ => f64::from(WEIGHT),
+        }
     }
 
     /// The place of a weight in an output's filter of the f32 network, by its place in the window; none where it fills up, or is
@@ -144,12 +152,18 @@ impl Layer<'_> {
         } else {
             multipliers = part_mut(rest, padded);
         }
+        let groups = part_mut::<u8>(rest, step.factors_of(padded));
         let weights = part_mut::<i8>(rest, step.weights_len(classes));
         weights.fill(0);
+        groups.fill(0);
         bias.fill(0);
         multipliers.fill(0);
         scales.fill(0.0);
-        self.write_weights(weights);
+        if matches!(step.how, How::Int4) {
+            self.write_int4(weights, groups);
+        } else {
+            self.write_weights(weights);
+        }
 
         // From a sum to an output, exactly.
         let factor = |output| self.input * self.weight_scale(output) / output_scale;
@@ -229,10 +243,50 @@ impl Layer<'_> {
         }
     }
 
+    /// Weights of 4 bits: the factor of a group is the least by which its greatest weight fits.
+    fn write_int4(&self, weights: &mut [i8], factors: &mut [u8]) {
+        let depth = self.step.depth();
+        let panels = weights.chunks_exact_mut((PANEL * depth / 2).max(1));
+        let panels = panels.zip(factors.chunks_exact_mut((PANEL * depth / INT4_GROUP).max(1)));
+        for (panel, (weights, factors)) in panels.enumerate() {
+            let real = self.step.outputs(self.classes).saturating_sub(panel * PANEL).min(PANEL);
+            let groups = weights.chunks_exact_mut(PANEL * INT4_GROUP / 2).zip(factors.chunks_exact_mut(PANEL));
+            for (group, (weights, factors)) in groups.enumerate() {
+                for (lane, factor) in factors.iter_mut().enumerate().take(real) {
+                    *factor =
+                        self.write_group(panel * PANEL + lane, group, weights.get_mut(4 * lane..).unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    /// Weights of 4 bits of an output and a group of inputs, in four bytes of each line of 64; returns their factor.
+    fn write_group(&self, output: usize, group: usize, weights: &mut [i8]) -> u8 {
+        let (filter, scale) = (self.filter(output), self.weight_scale(output));
+        let value = |i: usize| {
+            let place = self.place(output, 0, group * INT4_GROUP + i);
+            f64::from(place.and_then(|place| filter.get(place)).copied().unwrap_or_default()) / scale
+        };
+        let greatest = (0..INT4_GROUP).map(|i| value(i).abs()).fold(0.0, f64::max);
+        let limit = f64::from(INT4_WEIGHT);
+        let factor = libm::ceil(greatest / limit).clamp(1.0, f64::from(INT4_FACTOR));
+        for i in 0..INT4_GROUP {
+            let weight = round(value(i) / factor).clamp(-limit, limit) as i8;
+            let (line, place) = divide(i, 8);
+            let (half, place) = divide(place, 4);
+            if let Some(byte) = weights.get_mut(line * 4 * PANEL + place) {
+                *byte |= (weight & 15) << (4 * half);
+            }
+        }
+        factor as u8
+    }
+
     /// Bound of an output's sum.
     fn bound(&self, output: usize) -> f64 {
         let scale = self.weight_scale(output);
-        let weights: f64 = self.filter(output).iter().map(|weight| f64::from(weight.abs()) / scale + 0.5).sum();
+        // What rounding adds at most.
+        let rounded = if matches!(self.step.how, How::Int4) { f64::from(INT4_FACTOR) / 2.0 } else { 0.5 };
+        let weights: f64 = self.filter(output).iter().map(|weight| f64::from(weight.abs()) / scale + rounded).sum();
         let input = match self.step.input.format {
             Format::U7 => f64::from(ACTIVATION),
             Format::I16 => f64::from(HIDDEN),

@@ -4,7 +4,7 @@ use super::{HIDDEN, INPUT, LARGEST_SUM, NORM_MULTIPLIERS, PANEL, TILES};
 use crate::describe::{Description, Kind, Layer, MAX_LAYERS, computed_side};
 use crate::number::{HASH, divide, greater, hash};
 use crate::packed::Cost;
-use kernels::{BLOCK, Int8Tile, Line};
+use kernels::{BLOCK, INT4_GROUP, Int8Tile, Line};
 
 /// Number format of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +70,19 @@ impl Grid {
 /// Algorithm of a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum How {
-    Conv { kernel: usize, stride: usize },
+    Conv {
+        kernel: usize,
+        stride: usize,
+    },
     Winograd(Int8Tile),
     Norm,
-    MaxPool { kernel: usize, stride: usize },
+    MaxPool {
+        kernel: usize,
+        stride: usize,
+    },
     Linear,
+    /// A linear layer whose weights have 4 bits.
+    Int4,
 }
 
 /// A layer, and how it is computed.
@@ -99,7 +107,9 @@ impl Step {
     pub(super) const fn padded(&self, classes: usize) -> usize {
         match self.how {
             How::Norm | How::MaxPool { .. } => 0,
-            How::Conv { .. } | How::Winograd(_) | How::Linear => self.outputs(classes).next_multiple_of(PANEL),
+            How::Conv { .. } | How::Winograd(_) | How::Linear | How::Int4 => {
+                self.outputs(classes).next_multiple_of(PANEL)
+            }
         }
     }
 
@@ -109,7 +119,7 @@ impl Step {
             How::Conv { kernel, .. } | How::MaxPool { kernel, .. } => (kernel, kernel * self.input.channels),
             How::Winograd(tile) => (tile.kernel(), tile.kernel() * self.input.channels),
             How::Norm => (1, 0),
-            How::Linear => (1, self.input.len()),
+            How::Linear | How::Int4 => (1, self.input.len()),
         }
     }
 
@@ -119,12 +129,23 @@ impl Step {
         rows * run.next_multiple_of(self.input.format.group())
     }
 
-    /// Weights in all, one byte each.
+    /// Bytes of weights in all.
     pub(super) const fn weights_len(&self, classes: usize) -> usize {
-        self.padded(classes).saturating_mul(self.depth())
+        self.weights_of(self.padded(classes))
     }
 
-    /// Lines of its section of packed memory: shifts, biases, multipliers or scales, weights; of a Winograd convolution, scales,
+    /// Bytes of the weights of so many outputs, whole panels.
+    pub(super) const fn weights_of(&self, outputs: usize) -> usize {
+        let weights = outputs.saturating_mul(self.depth());
+        if matches!(self.how, How::Int4) { weights / 2 } else { weights }
+    }
+
+    /// Factors of the groups of weights of so many outputs, where weights have 4 bits.
+    pub(super) const fn factors_of(&self, outputs: usize) -> usize {
+        if matches!(self.how, How::Int4) { outputs.saturating_mul(self.depth() / INT4_GROUP) } else { 0 }
+    }
+
+    /// Lines of its section of packed memory: shifts, biases, multipliers or scales, factors of groups, weights; of a Winograd convolution, scales,
     /// biases and weights; of local response normalisation, a shift and multipliers.
     pub(super) const fn section_len(&self, classes: usize) -> usize {
         if matches!(self.how, How::Norm) {
@@ -140,6 +161,7 @@ impl Step {
         }
         let factor = if self.last { size_of::<f32>() } else { size_of::<i16>() };
         let numbers = 1 + Line::count(padded * size_of::<i32>()) + Line::count(padded * factor);
+        let numbers = numbers.saturating_add(Line::count(self.factors_of(padded)));
         numbers.saturating_add(weights)
     }
 
@@ -230,6 +252,28 @@ impl Plan {
     #[must_use]
     pub const fn winograd(description: &'static Description) -> Self {
         Self::of(description, true)
+    }
+
+    /// The same network with weights of 4 bits in linear layers: those behind a ReLU, of a multiple of 32 inputs, but the last one. They
+    /// take half of the memory, and of the time of a batch of one, which waits for them.
+    #[must_use]
+    pub const fn int4(mut self) -> Self {
+        let mut i = 0;
+        while i < self.length {
+            let step = &mut self.steps[i];
+            let whole = step.input.len().is_multiple_of(INT4_GROUP) && matches!(step.input.format, Format::U7);
+            if matches!(step.how, How::Linear) && whole && !step.last {
+                step.how = How::Int4;
+            }
+            i += 1;
+        }
+        self
+    }
+
+    /// Whether some weights have 4 bits.
+    #[must_use]
+    pub fn has_int4(&self) -> bool {
+        self.steps().iter().any(|step| matches!(step.how, How::Int4))
     }
 
     const fn of(description: &'static Description, winograd: bool) -> Self {
@@ -335,15 +379,20 @@ impl Plan {
     pub fn costs(&self, classes: usize) -> impl Iterator<Item = Cost> + use<'_> {
         let layers = self.description.layers(classes);
         self.steps().iter().zip(layers).enumerate().map(move |(i, (step, layer))| {
-            let (weights, positions) = match step.how {
+            let (weights, bytes, positions) = match step.how {
                 How::Winograd(tile) => {
-                    (tile.planes() * step.input.channels * step.output.channels, step.tiling(tile).count)
+                    let weights = tile.planes() * step.input.channels * step.output.channels;
+                    (weights, weights, step.tiling(tile).count)
                 }
-                _ => (step.weights_len(classes), step.output.side * step.output.side),
+                _ => {
+                    let padded = step.padded(classes);
+                    let bytes = step.weights_of(padded) + step.factors_of(padded);
+                    (padded * step.depth(), bytes, step.output.side * step.output.side)
+                }
             };
             let shared_by = if i < self.linear { 1 } else { usize::MAX };
             // A transformed weight is used once in each tile.
-            Cost { layer, products: weights * positions, weight_bytes: weights, shared_by }
+            Cost { layer, products: weights * positions, weight_bytes: bytes, shared_by }
         })
     }
 
@@ -406,6 +455,7 @@ impl Plan {
                 How::Linear => (3, 0, 0),
                 How::Winograd(tile) => (4, tile.kernel(), 1),
                 How::Norm => (5, 0, 0),
+                How::Int4 => (6, 0, 0),
             };
             // The classes have a field of their own.
             let outputs = if step.last { 0 } else { step.output.channels };

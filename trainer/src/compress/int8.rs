@@ -26,6 +26,15 @@ pub enum Convolutions {
     Direct,
 }
 
+/// What becomes of a network's layers in integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// Algorithm of convolutions.
+    pub convolutions: Convolutions,
+    /// Whether linear layers have weights of 4 bits, where their sizes allow it.
+    pub int4: bool,
+}
+
 /// Weights in 8-bit integers.
 #[derive(Debug)]
 pub struct Quantised {
@@ -36,21 +45,28 @@ pub struct Quantised {
 }
 
 /// The int8 plan of a network.
-fn plan(description: &Description, convolutions: Convolutions) -> Result<&'static Plan, CompressError> {
+///
+/// # Errors
+/// There is no such network, or none of its layers may have weights of 4 bits.
+pub fn plan(description: &Description, form: Form) -> Result<&'static Plan, CompressError> {
     let plans = int8::NETWORKS.iter().filter(|plan| plan.description().name == description.name);
-    let plan = match convolutions {
+    let plans = plans.filter(|plan| plan.has_int4() == form.int4);
+    let plan = match form.convolutions {
         Convolutions::Winograd => plans.max_by_key(|plan| plan.transformed_len()),
         Convolutions::Direct => plans.min_by_key(|plan| plan.transformed_len()),
     };
-    plan.copied().ok_or_else(|| CompressError::Network(description.name.to_string()))
+    plan.copied().ok_or_else(|| {
+        let name = description.name.to_string();
+        if form.int4 { CompressError::Int4(name) } else { CompressError::Network(name) }
+    })
 }
 
 /// Quantises the weights of a network, with ranges that are the best for the given inputs.
 ///
 /// # Errors
 /// [`CompressError`].
-pub fn quantise(weights: &Weights<'_>, inputs: &[f32], convolutions: Convolutions) -> Result<Quantised, CompressError> {
-    let plan = plan(weights.description(), convolutions)?;
+pub fn quantise(weights: &Weights<'_>, inputs: &[f32], form: Form) -> Result<Quantised, CompressError> {
+    let plan = plan(weights.description(), form)?;
     let network = Floats::new(weights)?;
     let mut greatest = vec![0.0_f32; weights.description().layers.len()];
     network.observe(inputs, |layer, outputs| {
