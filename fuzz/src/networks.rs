@@ -27,15 +27,16 @@ pub mod small {
     }
 }
 
-/// A network with Winograd convolutions in 8-bit integers.
+/// A network with Winograd convolutions and weights of 4 bits among the 8-bit integers.
 pub mod tiled {
     infer_core::network! {
-        /// A convolution for each size of tile.
+        /// A convolution for each size of tile, and a linear layer of a multiple of 32 inputs.
         Tiled "tiled": 1 x 9;
         conv1: conv 32, kernel 2, stride 2;
         conv2: conv 32, kernel 5, padding 2;
         conv3: conv 64, kernel 3;
-        linear1: linear 4 classes;
+        linear1: linear 20;
+        linear2: linear 4 classes;
     }
 }
 
@@ -144,9 +145,9 @@ pub static SUBJECTS: LazyLock<[Subject; 2]> = LazyLock::new(|| {
     ]
 });
 
-/// One whose int8 weights are those of Winograd convolutions.
+/// One whose weights in integers are those of Winograd convolutions, and have 4 bits in a linear layer.
 pub static TILED: LazyLock<Subject> =
-    LazyLock::new(|| Subject::new(&tiled::PLAN, &tiled::INT8_WINOGRAD_PLAN, tiled::CLASSES, 2));
+    LazyLock::new(|| Subject::new(&tiled::PLAN, &tiled::INT4_WINOGRAD_PLAN, tiled::CLASSES, 2));
 
 /// One for colour, with groups and normalisation.
 pub static STREAMS: LazyLock<Subject> =

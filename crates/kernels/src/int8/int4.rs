@@ -1,6 +1,6 @@
 //! Linear layers whose weights have 4 bits: half of the memory that a batch of one waits for.
 
-use super::row::{Int8Output, Place, finish};
+use super::row::{AHEAD, Int8Output, Place, finish};
 use super::vector::Sums;
 use super::{INT4_GROUP, INT8_PANEL};
 
@@ -67,6 +67,7 @@ pub(crate) unsafe fn linear<V: Sums, const VECTORS: usize, const ROWS: usize>(ca
                     depth,
                     weights: weights.as_ptr().add(panel * INT8_PANEL * depth / 2),
                     factors: factors.as_ptr().add(panel * INT8_PANEL * (depth / INT4_GROUP)),
+                    ahead: position == 0,
                 };
                 let sums = sums.as_mut_ptr();
                 match left {
@@ -94,6 +95,8 @@ struct Operands {
     depth: usize,
     weights: *const i8,
     factors: *const u8,
+    /// Whether weights come from far, and are to be fetched ahead.
+    ahead: bool,
 }
 
 impl Operands {
@@ -107,13 +110,16 @@ impl Operands {
         self,
         target: *mut [i32; INT8_PANEL],
     ) -> usize {
-        let Self { mut input, depth, mut weights, mut factors } = self;
+        let Self { mut input, depth, mut weights, mut factors, ahead } = self;
         // SAFETY: all offsets are within what the caller says can be read and written.
         unsafe {
             let mut totals = [[V::zero(); VECTORS]; COUNT];
             for _ in 0..depth / INT4_GROUP {
                 let mut sums = [[V::zero(); VECTORS]; COUNT];
                 for _ in 0..INT4_GROUP / 8 {
+                    if ahead {
+                        V::prefetch(weights.wrapping_add(AHEAD));
+                    }
                     let lanes: [_; VECTORS] = core::array::from_fn(|v| V::load_halves(weights.add(v * V::LANES * 4)));
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let input = input.add(r * depth);

@@ -201,7 +201,7 @@ pub(crate) unsafe fn row<
 }
 
 /// Bytes that the weights of a linear layer are fetched ahead of their use.
-const AHEAD: usize = 8192;
+pub(super) const AHEAD: usize = 8192;
 
 /// Operands of some positions and panels.
 #[derive(Clone, Copy)]
