@@ -148,7 +148,7 @@ fn it_learns_and_the_best_epoch_is_exported() {
     assert_eq!(lines.len(), 4);
     assert_eq!(
         lines[0],
-        "epoch,train_loss,validation_loss,test_loss,train_accuracy,validation_accuracy,test_accuracy,images_per_second,seconds"
+        "epoch,train_loss,validation_loss,test_loss,train_accuracy,validation_accuracy,test_accuracy,images_per_second,seconds,skipped"
     );
     for (line, epoch) in lines[1..].iter().zip(&outcome.epochs) {
         let values: Vec<f64> = line.split(',').map(|value| value.parse().unwrap()).collect();
@@ -165,7 +165,7 @@ fn it_learns_and_the_best_epoch_is_exported() {
         for (value, expected) in values.iter().zip(expected) {
             assert!((value - expected).abs() < 1e-6, "{line}");
         }
-        assert!(values[7] > 0.0 && values[8] > 0.0);
+        assert!(values[7] > 0.0 && values[8] > 0.0 && values[9] == 0.0);
     }
     assert!(text(&folder.path().join("curves.svg")).contains("LeNet-5 on Fashion-MNIST"));
 }
@@ -196,7 +196,7 @@ fn without_held_out_images_the_training_loss_chooses() {
     assert!(outcome.epochs.iter().all(|epoch| epoch.validation.is_none() && epoch.train.loss >= best.train.loss));
     let csv = text(&folder.path().join("metrics.csv"));
     let columns: Vec<&str> = csv.lines().nth(1).unwrap().split(',').collect();
-    assert_eq!((columns.len(), columns[2], columns[5]), (9, "", ""));
+    assert_eq!((columns.len(), columns[2], columns[5]), (10, "", ""));
 }
 
 #[test]

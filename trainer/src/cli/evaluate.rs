@@ -144,7 +144,7 @@ impl EvaluateArgs {
             preprocessing,
             mirrored: self.mirrored,
         };
-        let (mut shown, mut nothing) = (Progress::new(), ());
+        let (mut shown, mut nothing) = (Progress::new(false), ());
         let progress: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };
         progress.start(0, ImageCounts { train: 0, validation: 0, test: positions.len() });
         progress.phase(0, Phase::Test, positions.len());

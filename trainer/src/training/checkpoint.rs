@@ -1,7 +1,8 @@
 //! Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file, written whole or
 //! not at all.
 //!
-//! The tensors are `weights.NAME` and, as far as the optimiser has them, `first.NAME`, `second.NAME` and `average.NAME`.
+//! The tensors are `weights.NAME` and, as far as the optimiser has them, `first.NAME`, `second.NAME` and `average.NAME`; with InfoBatch,
+//! also the training images' losses (see [`super::infobatch`]).
 //! The metadata hold the position, the epoch's tally so far and all epochs' measurements (`state`), the options (`options`)
 //! and the architecture. Random numbers follow from the seed and the position (see [`crate::random`]), and so does the
 //! learning rate: they need no state.
@@ -18,6 +19,7 @@ use super::{
     background::Job,
     config::Options,
     error::{CheckpointError, OutputError, TrainError},
+    infobatch::{self, Losses},
     state::State,
 };
 use crate::{
@@ -96,9 +98,10 @@ impl Checkpoint {
         let parts = || StatePart::ALL.into_iter().filter(|part| part.is_kept(&options.optimiser)).map(StatePart::name);
         let expected = |name: &str| {
             let kind_and_tensor = name.split_once('.');
-            kind_and_tensor.is_some_and(|(kind, tensor)| {
+            let of_network = kind_and_tensor.is_some_and(|(kind, tensor)| {
                 shapes.contains_key(tensor) && (kind == WEIGHTS || parts().any(|part| part == kind))
-            })
+            });
+            of_network || (options.infobatch.is_some() && infobatch::TENSORS.contains(&name))
         };
         self.file.refuse_others(expected).map_err(CheckpointError::File)?;
         let mut weights = HashMap::new();
@@ -109,6 +112,18 @@ impl Checkpoint {
         let mut optimiser = options.optimiser_of(network).map_err(TrainError::device)?;
         optimiser.restore(self.state.total_steps, |part, name| values(part.name(), name).map_err(Restore::Values))?;
         Ok(optimiser)
+    }
+
+    /// The losses that InfoBatch chooses images by, of so many training images.
+    ///
+    /// # Errors
+    /// A tensor that is missing, has another type or shape, or holds a value that is no loss.
+    pub(super) fn losses(&self, images: usize) -> Result<Losses, CheckpointError> {
+        Losses::read(
+            images,
+            |name, shape| Ok(self.file.values(name, shape)?),
+            |reason| CheckpointError::Foreign { path: self.path.clone(), reason },
+        )
     }
 
     /// The number of classes that its network tells apart.
@@ -162,7 +177,7 @@ pub(super) fn settle<D: OptimiserDevice + ConvDevice, N: Network<D>>(
     run: &Path,
     keep: usize,
     network: &N,
-    optimiser: &Optimiser<D>,
+    (optimiser, losses): (&Optimiser<D>, Option<&Losses>),
     options: &Options,
     state: &State,
 ) -> Result<Job, OutputError> {
@@ -178,6 +193,9 @@ pub(super) fn settle<D: OptimiserDevice + ConvDevice, N: Network<D>>(
             let shape = shapes.get(name).cloned().unwrap_or_default();
             tensors.push(StoredTensor { name: tensor_name(part.name(), name), shape, values });
         }
+    }
+    for (name, values) in losses.into_iter().flat_map(Losses::tensors) {
+        tensors.push(StoredTensor { name: name.to_string(), shape: vec![values.len()], values: values.into() });
     }
     let json = |value: serde_json::Result<String>| {
         value.map_err(|error| OutputError::Write { path: path.clone(), source: error.into() })

@@ -11,6 +11,7 @@ use infer_core::preprocess::Resize;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    infobatch::PruningRatio,
     schedule::{Course, Schedule},
     transfer::{ClassWeights, Freeze},
 };
@@ -49,6 +50,8 @@ pub struct Options {
     pub freeze: Option<Freeze>,
     /// Weights of the classes in the loss.
     pub class_weights: ClassWeights,
+    /// Probability by which InfoBatch skips images with a low loss; no image is skipped where absent.
+    pub infobatch: Option<PruningRatio>,
     /// Learning rate schedule.
     pub schedule: Schedule,
     /// Optimiser.
@@ -95,6 +98,7 @@ impl Default for Options {
             head_learning_rate: None,
             freeze: None,
             class_weights: ClassWeights::Equal,
+            infobatch: None,
             schedule: Schedule::default(),
             optimiser: OptimiserOptions::default(),
             label_smoothing: 0.0,
@@ -130,9 +134,9 @@ impl Options {
     }
 
     /// Whether a run by these options goes on as one by `other`: where all are the same, but for the number of epochs where
-    /// neither the learning rate nor augmentation depends on it.
+    /// neither the learning rate nor augmentation nor InfoBatch depends on it.
     pub fn go_on_as(&self, other: &Self) -> bool {
-        let fixed = self.schedule.depends_on_epochs() || self.plain_epochs > 0;
+        let fixed = self.schedule.depends_on_epochs() || self.plain_epochs > 0 || self.infobatch.is_some();
         let epochs = if fixed { self.epochs } else { other.epochs };
         *other == Self { epochs, ..self.clone() }
     }
@@ -273,6 +277,9 @@ impl RunConfig {
         if epochs > before && self.options.plain_epochs > 0 {
             return Err(ExtensionError::PlainEpochs { before });
         }
+        if epochs > before && self.options.infobatch.is_some() {
+            return Err(ExtensionError::InfoBatch { before });
+        }
         self.options.epochs = epochs;
         // The command that makes such a run at once.
         let mut follows = false;
@@ -315,6 +322,15 @@ pub enum ExtensionError {
         /// Epochs of the run.
         before: usize,
     },
+    /// The epochs in which InfoBatch skips images depend on the number of epochs.
+    #[error(
+        "--epochs: with --infobatch, the last of the {before} epochs of this run learn from all images; start a new run from its weights \
+         by --init"
+    )]
+    InfoBatch {
+        /// Epochs of the run.
+        before: usize,
+    },
 }
 
 /// Why a run's configuration cannot be used.
@@ -347,7 +363,7 @@ pub enum ConfigError {
 /// Numbers of images in each role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageCounts {
-    /// Learnt from in each epoch.
+    /// Learnt from in each epoch, with those that InfoBatch skips.
     pub train: usize,
     /// Held out.
     pub validation: usize,
@@ -395,6 +411,8 @@ mod tests {
         let schedule = Schedule { course: Course::Cosine, ..Schedule::default() };
         let plain = |options: &Options| Options { plain_epochs: 1, ..options.clone() };
         assert!(!plain(&constant).go_on_as(&plain(&more)));
+        let infobatch = |options: &Options| Options { infobatch: PruningRatio::try_from(0.5).ok(), ..options.clone() };
+        assert!(!infobatch(&constant).go_on_as(&infobatch(&more)));
         assert!(!Options { schedule, ..constant }.go_on_as(&Options { schedule, ..more }));
     }
 

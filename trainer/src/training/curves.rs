@@ -322,6 +322,7 @@ mod tests {
                 test: scores(0.25 + 1.3 / epoch as f64),
                 images_per_second: 40.0,
                 seconds: 10.0,
+                skipped: 0,
             })
             .collect()
     }

@@ -79,6 +79,7 @@ mod tests {
             test: Scores { loss: 0.5, accuracy: 0.849 },
             images_per_second: 299.4,
             seconds,
+            skipped: 0,
         }
     }
 
@@ -116,6 +117,7 @@ mod tests {
             test: scores,
             images_per_second: 123_456.0,
             seconds: 3599.0,
+            skipped: 0,
         };
         assert!(table.header().lines().chain([&*table.row(&widest, true)]).all(|line| width(line) < 80));
         let coloured = EpochTable { coloured: true, ..table };

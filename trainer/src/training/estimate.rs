@@ -7,10 +7,10 @@ use dfdx::{nn::ZeroGrads, tensor_ops::Backward};
 use super::{
     config::{ImageCounts, Options},
     device::TrainDevice,
-    division::{class_weights, split},
+    division::split,
     error::TrainError,
     frozen::{FrozenMaps, bytes_of_frozen},
-    loss::cross_entropy,
+    loss::CrossEntropy,
     prepare::Preparation,
     progress::TRAINING_WORK,
 };
@@ -36,7 +36,7 @@ pub fn estimate<D: TrainDevice, N: Network<D>>(
     frozen_bytes: u64,
 ) -> Result<Duration, TrainError> {
     let split = split(dataset, options)?;
-    let weights = class_weights(dataset, &split, options);
+    let loss = CrossEntropy::new(dataset, &split, options);
     let count = options.batch_size.min(MOST_IMAGES).min(split.train.len());
     let positions = split.train.get(..count).unwrap_or_default();
     let all = images.train + images.validation + images.test;
@@ -64,8 +64,7 @@ pub fn estimate<D: TrainDevice, N: Network<D>>(
         let gradients = network.try_alloc_grads().map_err(TrainError::device)?;
         let key = StepKey { seed, epoch: 1, step: 1, drop_features };
         let logits = network.train_from(inputs, gradients, key, Frozen { layers, computed: kept })?;
-        let (classes, smoothing) = (dataset.train.classes(), options.label_smoothing);
-        let loss = cross_entropy(device, logits, &labels, classes, smoothing, weights.as_deref());
+        let loss = loss.mean(device, logits, &labels, None);
         loss.and_then(|loss| loss.try_backward()).map_err(TrainError::device)?;
         device.check()?;
         Ok(started.elapsed())

@@ -40,25 +40,41 @@ impl Default for Tally {
 pub struct EpochMetrics {
     /// The epoch, from 1.
     pub epoch: usize,
-    /// Scores over the training images while they were learnt from (with dropout, weights changing).
+    /// Scores over the training images while they were learnt from (with dropout, weights changing). With InfoBatch, an image counts
+    /// as many times as its gradient, so that this estimates the scores over all training images, those that are skipped included.
     pub train: Scores,
     /// Scores over the held-out images after the epoch, where any are held out.
     pub validation: Option<Scores>,
     /// Scores over the test images after the epoch. They choose nothing.
     pub test: Scores,
-    /// Training images a second, evaluation not counted.
+    /// Training images a second, evaluation and skipped images not counted.
     pub images_per_second: f64,
     /// Wall-clock seconds of the whole epoch, evaluation included.
     pub seconds: f64,
+    /// Training images that InfoBatch skipped; absent in files of earlier versions, which skipped none.
+    #[serde(default)]
+    pub skipped: usize,
 }
 
 impl Tally {
     /// Adds a batch: `logits` holds as many values for each label, of which the first `classes` count, more than any
     /// label. Returns the batch's summed loss.
     pub fn add(&mut self, logits: &[f32], labels: &[u16], classes: usize) -> f64 {
+        self.add_some(logits, labels, classes, |_| true)
+    }
+
+    /// Like [`Tally::add`], of the images of the batch alone that are `wanted` by their places in it.
+    pub(super) fn add_some(
+        &mut self,
+        logits: &[f32],
+        labels: &[u16],
+        classes: usize,
+        wanted: impl Fn(usize) -> bool,
+    ) -> f64 {
         let outputs = logits.len() / labels.len().max(1);
         let mut sum = 0.0;
-        for (logits, &label) in logits.chunks_exact(outputs.max(1)).zip(labels) {
+        let rows = logits.chunks_exact(outputs.max(1)).zip(labels).enumerate().filter(|(place, _)| wanted(*place));
+        for (_, (logits, &label)) in rows {
             let logits = &logits[..classes];
             let (predicted, loss) = judge(logits, usize::from(label));
             sum += loss;
@@ -79,8 +95,17 @@ impl Tally {
 
     /// Mean loss and accuracy; zero where no image was added.
     pub fn scores(&self) -> Scores {
-        let images = self.images().max(1) as f64;
-        Scores { loss: self.loss / images, accuracy: self.confusion.correct() as f64 / images }
+        self.scores_with(&Self::default(), 1.0)
+    }
+
+    /// Mean loss and accuracy with the images of another tally, of which each counts `factor` times.
+    pub(super) fn scores_with(&self, other: &Self, factor: f64) -> Scores {
+        let sum = |of: fn(&Self) -> f64| of(self) + factor * of(other);
+        let images = sum(|tally| tally.images() as f64).max(1.0);
+        Scores {
+            loss: sum(|tally| tally.loss) / images,
+            accuracy: sum(|tally| tally.confusion.correct() as f64) / images,
+        }
     }
 
     /// Which class was taken for which.
@@ -94,12 +119,16 @@ impl Tally {
     }
 }
 
-/// The class that an image is taken for, and its loss: `ln Σⱼ exp(zⱼ) − z_label`, with the largest logit taken out of the sum
-/// so that no exponential overflows.
+/// The class that an image is taken for, and its loss: `ln Σⱼ exp(zⱼ) − z_label`.
 pub(super) fn judge(logits: &[f32], label: usize) -> (usize, f64) {
-    let (predicted, largest) = largest(logits);
+    (largest(logits).0, log_sum_exp(logits) - f64::from(logits[label]))
+}
+
+/// `ln Σⱼ exp(zⱼ)`, with the largest logit taken out of the sum so that no exponential overflows.
+pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
+    let (_, largest) = largest(logits);
     let exponentials: f64 = logits.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
-    (predicted, exponentials.ln() + largest - f64::from(logits[label]))
+    exponentials.ln() + largest
 }
 
 /// Position and value of the largest logit, the first of equals.
@@ -125,7 +154,7 @@ impl EpochMetrics {
     }
 
     /// The epoch's values by column name, in the order of the columns; an absent value is empty.
-    pub fn columns(&self) -> [(&'static str, String); 9] {
+    pub fn columns(&self) -> [(&'static str, String); 10] {
         let held_out =
             |value: fn(&Scores) -> f64| self.validation.as_ref().map_or(String::new(), |s| decimal(value(s)));
         [
@@ -138,6 +167,7 @@ impl EpochMetrics {
             ("test_accuracy", decimal(self.test.accuracy)),
             ("images_per_second", format!("{:.1}", self.images_per_second)),
             ("seconds", format!("{:.2}", self.seconds)),
+            ("skipped", self.skipped.to_string()),
         ]
     }
 }
@@ -178,6 +208,7 @@ pub fn read_csv(reader: impl io::Read) -> io::Result<Vec<EpochMetrics>> {
             test: Scores { loss: row.test_loss, accuracy: row.test_accuracy },
             images_per_second: row.images_per_second,
             seconds: row.seconds,
+            skipped: row.skipped,
         })
     });
     rows.collect::<Result<_, csv::Error>>().map_err(io::Error::other)
@@ -195,6 +226,8 @@ struct Row {
     test_accuracy: f64,
     images_per_second: f64,
     seconds: f64,
+    #[serde(default)]
+    skipped: usize,
 }
 
 #[cfg(test)]
@@ -209,6 +242,7 @@ mod tests {
             test: Scores { loss: 0.75, accuracy: 1.0 / 3.0 },
             images_per_second: 1234.56,
             seconds: 7.891,
+            skipped: 12 * (number - 1),
         }
     }
 
@@ -266,9 +300,9 @@ mod tests {
         epochs[1].validation = None;
         let mut bytes = Vec::new();
         write_csv(&epochs, &mut bytes).unwrap();
-        let expected = "epoch,train_loss,validation_loss,test_loss,train_accuracy,validation_accuracy,test_accuracy,images_per_second,seconds
-1,1.250000,0.500000,0.750000,0.500000,0.800000,0.333333,1234.6,7.89
-2,1.250000,,0.750000,0.500000,,0.333333,1234.6,7.89
+        let expected = "epoch,train_loss,validation_loss,test_loss,train_accuracy,validation_accuracy,test_accuracy,images_per_second,seconds,skipped
+1,1.250000,0.500000,0.750000,0.500000,0.800000,0.333333,1234.6,7.89,0
+2,1.250000,,0.750000,0.500000,,0.333333,1234.6,7.89,12
 ";
         assert_eq!(str::from_utf8(&bytes).unwrap(), expected);
         let read = read_csv(&bytes[..]).unwrap();

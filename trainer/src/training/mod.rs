@@ -14,6 +14,7 @@ mod error;
 mod estimate;
 pub mod evaluate;
 mod frozen;
+pub mod infobatch;
 pub mod interrupt;
 pub mod introduction;
 mod lock;

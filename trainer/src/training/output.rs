@@ -17,6 +17,7 @@ use super::{
     curves,
     device::TrainDevice,
     error::OutputError,
+    infobatch::Losses,
     introduction,
     lock::{FolderLock, LockError},
     metrics::{self, EpochMetrics},
@@ -161,7 +162,7 @@ impl RunFolder {
         let mut metadata = describing(N::ARCHITECTURE, N::DESCRIPTION.input(), classes, &self.config);
         for (name, value) in epoch.into_iter().flat_map(EpochMetrics::columns) {
             // How long it took is the run's affair; the rest says what these weights are.
-            if !value.is_empty() && !matches!(name, "images_per_second" | "seconds") {
+            if !value.is_empty() && !matches!(name, "images_per_second" | "seconds" | "skipped") {
                 metadata.insert(name.to_string(), value);
             }
         }
@@ -177,10 +178,11 @@ impl RunFolder {
         &self,
         network: &N,
         optimiser: &Optimiser<D>,
+        losses: Option<&Losses>,
         state: &State,
     ) -> Result<Job, OutputError> {
         let RunConfig { checkpoints, options, .. } = &self.config;
-        checkpoint::settle(&self.path, checkpoints.keep, network, optimiser, options, state)
+        checkpoint::settle(&self.path, checkpoints.keep, network, (optimiser, losses), options, state)
     }
 
     /// Opens `metrics.jsonl` for what follows `step` steps of `epoch`.

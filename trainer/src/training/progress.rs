@@ -20,6 +20,7 @@ use reporting::{
 use super::{
     config::ImageCounts,
     epoch_table::EpochTable,
+    infobatch,
     metrics::{EpochMetrics, Scores},
 };
 use crate::times::Times;
@@ -101,7 +102,11 @@ pub struct Progress {
     /// Whether the table's header was shown.
     headed: bool,
     epochs: usize,
-    /// Of one epoch, and of all.
+    /// Training images of an epoch that skips none.
+    train_images: usize,
+    /// Whether the images that an epoch skips are told.
+    verbose: bool,
+    /// Of one epoch that skips no image, and of all.
     epoch_work: u64,
     work: u64,
     work_done: u64,
@@ -133,15 +138,17 @@ const UNKNOWN: u64 = u64::MAX;
 
 impl Default for Progress {
     fn default() -> Self {
-        Self::new()
+        Self::new(false)
     }
 }
 
 impl Progress {
-    /// A bar where stderr is a terminal, plain lines where not.
-    pub fn new() -> Self {
+    /// A bar where stderr is a terminal, plain lines where not. `verbose` adds a line for an epoch that skips images.
+    pub fn new(verbose: bool) -> Self {
         let target = io::stderr().is_terminal().then(ProgressDrawTarget::stderr);
-        Self::on(target, allows_colour())
+        let mut progress = Self::on(target, allows_colour());
+        progress.verbose = verbose;
+        progress
     }
 
     /// A bar on `target`, or plain lines where there is none.
@@ -154,6 +161,8 @@ impl Progress {
             table: EpochTable { validation: false, coloured },
             headed: false,
             epochs: 0,
+            train_images: 0,
+            verbose: false,
             epoch_work: 0,
             work: 0,
             work_done: 0,
@@ -194,6 +203,24 @@ impl Progress {
         Duration::from_secs((left * self.started.elapsed().as_secs_f64()).ceil() as u64)
     }
 
+    /// Counts the work of a run whose epoch under way learns from some images, so that an epoch that skips images has less of it. As
+    /// many are expected to be skipped in each of those that follow, but for the last ones, which skip none.
+    fn plan(&mut self, epoch: usize, images: usize) {
+        let skipped = self.train_images.saturating_sub(images);
+        let epochs_left = |last: usize| (last + 1).saturating_sub(epoch) as u64;
+        let before = self.work_done.saturating_sub(TRAINING_WORK * self.images_before as u64);
+        let whole = before + epochs_left(self.epochs).saturating_mul(self.epoch_work);
+        let skipping = epochs_left(infobatch::last_pruned_epoch(self.epochs));
+        self.work = whole.saturating_sub(skipping * TRAINING_WORK * skipped as u64);
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.work);
+        }
+        if self.verbose && skipped > 0 {
+            let [skipped, all] = [skipped, self.train_images].map(|images| grouped(images as u64));
+            self.line(&format!("epoch {epoch}/{}: InfoBatch skips {skipped} of {all} training images", self.epochs));
+        }
+    }
+
     fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
@@ -205,6 +232,7 @@ impl Progress {
 impl Observer for Progress {
     fn start(&mut self, epochs: usize, images: ImageCounts) {
         self.epochs = epochs;
+        self.train_images = images.train;
         self.epoch_work = TRAINING_WORK * images.train as u64 + (images.validation + images.test) as u64;
         self.work = self.epoch_work.saturating_mul(epochs.max(1) as u64);
         self.table.validation = images.validation > 0;
@@ -230,6 +258,9 @@ impl Observer for Progress {
         if self.pass.phase == Phase::Frozen {
             // The time left follows from the epochs alone.
             self.started = Instant::now();
+        }
+        if phase == Phase::Train {
+            self.plan(epoch, images);
         }
         self.pass = Pass { epoch, phase, images, done: before, before, started: Instant::now() };
         if let Some(bar) = &self.bar {
@@ -327,7 +358,7 @@ mod tests {
 
     fn epoch(epoch: usize) -> EpochMetrics {
         let (train, validation) = (SCORES, Some(SCORES));
-        EpochMetrics { epoch, train, validation, test: SCORES, images_per_second: 299.0, seconds: 3599.0 }
+        EpochMetrics { epoch, train, validation, test: SCORES, images_per_second: 299.0, seconds: 3599.0, skipped: 0 }
     }
 
     /// Screen of a terminal of some columns in the second epoch of three.

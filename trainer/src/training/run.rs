@@ -18,16 +18,18 @@ use super::{
     checkpoint::Checkpoint,
     config::Options,
     device::TrainDevice,
-    division::{class_weights, image_counts, split, test_positions},
+    division::{image_counts, split, test_positions},
     error::TrainError,
     evaluate::{Examination, ImageSet, evaluate, evaluate_frozen},
     frozen::{FrozenMaps, bytes_of_frozen},
+    infobatch::{EpochImages, Losses},
     interrupt::Interrupt,
-    loss::cross_entropy,
+    loss::CrossEntropy,
     metrics::{EpochMetrics, Scores, Tally},
     output::RunFolder,
     prepare::Preparation,
     progress::{Observer, Phase},
+    schedule,
     state::State,
     steps::{StepLog, StepMetrics},
 };
@@ -95,8 +97,11 @@ pub(super) struct Run<'a, D: TrainDevice, N> {
     unread: Vec<UnreadStep<D>>,
     split: Split,
     test: Vec<usize>,
-    /// A weight of each class in the loss, where they differ.
-    class_weights: Option<Vec<f32>>,
+    loss: CrossEntropy,
+    /// Images that the epoch under way learns from.
+    images: Arc<EpochImages>,
+    /// Losses that InfoBatch chooses images by, where it does.
+    losses: Option<Losses>,
     /// Layers that are frozen, and what their convolutions give for the training and validation images, and for the test images, where
     /// that is kept.
     frozen: (usize, Option<[Arc<FrozenMaps>; 2]>),
@@ -134,14 +139,23 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             Some(checkpoint) => (checkpoint.state.clone(), checkpoint.restore(&mut network, setting.options)?),
             None => (State::default(), setting.options.optimiser_of(&mut network).map_err(TrainError::device)?),
         };
+        let split = split(setting.dataset, setting.options)?;
+        let count = setting.dataset.train.len();
+        let losses = setting.options.infobatch.map(|_| match checkpoint {
+            Some(checkpoint) => checkpoint.losses(count),
+            None => Ok(Losses::new(count)),
+        });
+        let losses = losses.transpose()?;
+        let images = Arc::new(epoch_images(&split, losses.as_ref(), setting.options, state.epoch));
         if checkpoint.is_some() {
-            let images = (state.step * setting.options.batch_size).min(images.train);
-            setting.observer.resume(state.epochs.len(), images);
+            let learnt = (state.step * setting.options.batch_size).min(images.order.len());
+            setting.observer.resume(state.epochs.len(), learnt);
         }
         let log = setting.folder.map(|folder| folder.step_log(state.epoch, state.step)).transpose()?;
-        let split = split(setting.dataset, setting.options)?;
         Ok(Self {
-            class_weights: class_weights(setting.dataset, &split, setting.options),
+            loss: CrossEntropy::new(setting.dataset, &split, setting.options),
+            images,
+            losses,
             split,
             frozen: (setting.options.frozen(N::DESCRIPTION), None),
             test: test_positions(setting.dataset, setting.options.test_limit),
@@ -214,13 +228,15 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         };
         let examination = self.measure(&network, Phase::Test)?;
         self.count_time(false);
+        let learnt = self.images.order.len();
         let metrics = EpochMetrics {
             epoch: self.state.epoch,
-            train: self.state.tally.scores(),
+            train: self.state.train_scores(self.setting.options),
             validation,
             test: examination.tally.scores(),
-            images_per_second: self.split.train.len() as f64 / self.state.learning_seconds.max(1e-9),
+            images_per_second: learnt as f64 / self.state.learning_seconds.max(1e-9),
             seconds: self.state.seconds,
+            skipped: self.split.train.len() - learnt,
         };
         let best = self.state.epochs.get(self.state.best);
         let is_best = best.is_none_or(|best| metrics.better_than(best));
@@ -234,10 +250,16 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             epoch: self.state.epoch + 1,
             step: 0,
             tally: Tally::default(),
+            scaled: Tally::default(),
             learning_seconds: 0.0,
             seconds: 0.0,
             ..mem::take(&mut self.state)
         };
+        if let Some(losses) = &mut self.losses {
+            losses.end_epoch();
+        }
+        let images = epoch_images(&self.split, self.losses.as_ref(), self.setting.options, self.state.epoch);
+        self.images = Arc::new(images);
         let mut files = Vec::new();
         if let Some(folder) = self.setting.folder {
             let dataset = self.setting.dataset;
@@ -256,12 +278,12 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
 
     fn learn(&mut self) -> Result<(), TrainError> {
         let Options { seed, batch_size, .. } = *self.setting.options;
-        let order = self.split.epoch_order(seed, self.state.epoch);
-        let left = order.get(self.state.step * batch_size..).unwrap_or_default();
+        let epoch_images = Arc::clone(&self.images);
+        let left = epoch_images.order.get(self.state.step * batch_size..).unwrap_or_default();
         if left.is_empty() {
             return Ok(());
         }
-        self.setting.observer.phase(self.state.epoch, Phase::Train, order.len());
+        self.setting.observer.phase(self.state.epoch, Phase::Train, epoch_images.order.len());
         let data = &self.setting.dataset.train;
         let preprocessing = self.setting.options.preprocessing();
         let augmentation = self.setting.options.augmentation_of(self.state.epoch);
@@ -304,20 +326,20 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         gradients: &mut Gradients<f32, D>,
     ) -> Result<(), TrainError> {
         let options = self.setting.options;
-        let epoch_steps = self.split.train.len().div_ceil(options.batch_size);
-        let learning_rate =
-            options.learning_rate * options.schedule.factor(self.state.total_steps, epoch_steps, options.epochs);
         let (epoch, step) = (self.state.epoch, self.state.step + 1);
+        let [steps, epoch_steps] =
+            [&self.images.order, &self.split.train].map(|images| images.len().div_ceil(options.batch_size));
+        let place = schedule::place((epoch, self.state.step), steps, epoch_steps);
+        let learning_rate = options.learning_rate * options.schedule.factor(place, epoch_steps, options.epochs);
         let key = StepKey { seed: options.seed, epoch, step, drop_features: options.drop_features };
         let recorded = mem::replace(gradients, Gradients::leaky());
         let frozen = Frozen { layers: self.frozen.0, computed: self.frozen.1.is_some() };
         let logits = self.network.train_from(inputs, recorded, key, frozen)?;
         let unread = logits.retaped::<NoneTape>();
-        let classes = self.setting.dataset.train.classes();
-        let (device, weights) = (self.setting.device, self.class_weights.as_deref());
-        *gradients = cross_entropy(device, logits, &labels, classes, options.label_smoothing, weights)
-            .and_then(|loss| loss.try_backward())
-            .map_err(TrainError::device)?;
+        let first = self.state.step * options.batch_size;
+        let factors = self.images.factors(first..first + labels.len(), options.infobatch);
+        let loss = self.loss.mean(self.setting.device, logits, &labels, factors.as_deref());
+        *gradients = loss.and_then(|loss| loss.try_backward()).map_err(TrainError::device)?;
         let norm = self.optimiser.step(&mut self.network, gradients, learning_rate).map_err(TrainError::device)?;
         self.state.step = step;
         self.state.total_steps += 1;
@@ -351,12 +373,21 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             if let Some(value) = [Some(loss), gradient_norm].into_iter().flatten().find(|value| !value.is_finite()) {
                 return Err(TrainError::diverged(value, epoch, format!("step {step}")));
             }
-            self.state.tally.add(&logits, &labels, classes);
+            let first = (step - 1) * self.setting.options.batch_size;
+            let is_scaled = |image: usize| self.images.is_scaled(first + image);
+            self.state.tally.add_some(&logits, &labels, classes, |image| !is_scaled(image));
+            self.state.scaled.add_some(&logits, &labels, classes, is_scaled);
+            if let Some(losses) = &mut self.losses {
+                let rows = logits.chunks_exact((logits.len() / labels.len().max(1)).max(1));
+                for ((row, label), position) in rows.zip(&labels).zip(self.images.order.iter().skip(first)) {
+                    losses.record(*position, self.loss.of_image(row, *label));
+                }
+            }
             if let Some(log) = &mut self.log {
                 let Scores { loss, accuracy } = tally.scores();
                 log.add(&StepMetrics { epoch, step, loss, accuracy, learning_rate, gradient_norm, seconds })?;
             }
-            self.setting.observer.batch(labels.len(), self.state.tally.scores());
+            self.setting.observer.batch(labels.len(), self.state.train_scores(self.setting.options));
         }
         Ok(())
     }
@@ -423,7 +454,8 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
         self.setting.device.check()?;
         self.count_time(false);
         if let Some(folder) = self.setting.folder {
-            files.push(folder.settle_checkpoint(&self.network, &self.optimiser, &self.state)?);
+            let losses = self.losses.as_ref();
+            files.push(folder.settle_checkpoint(&self.network, &self.optimiser, losses, &self.state)?);
             self.writer.start(files)?;
         }
         self.saved = Instant::now();
@@ -438,6 +470,15 @@ impl<'a, D: TrainDevice, N: Network<D>> Run<'a, D, N> {
             self.state.learning_seconds += seconds;
         }
         seconds
+    }
+}
+
+/// The images that an epoch learns from: all, or those that InfoBatch chooses.
+fn epoch_images(split: &Split, losses: Option<&Losses>, options: &Options, epoch: usize) -> EpochImages {
+    let order = split.epoch_order(options.seed, epoch);
+    match options.infobatch.zip(losses) {
+        Some((ratio, losses)) => losses.choose(order, ratio, options.seed, (epoch, options.epochs)),
+        None => EpochImages::all(order),
     }
 }
 

@@ -65,9 +65,10 @@ impl Schedule {
         matches!(self.course, Course::Cosine | Course::OneCycle)
     }
 
-    /// Factor of the learning rate in a step of the run, counted from 0, of `epochs` epochs of `epoch_steps` steps each.
-    pub fn factor(&self, step: u64, epoch_steps: usize, epochs: usize) -> f64 {
-        let (step, epoch_steps) = (step as f64, epoch_steps.max(1) as f64);
+    /// Factor of the learning rate in a step of the run, counted from 0, of `epochs` epochs of `epoch_steps` steps each. In an epoch of
+    /// fewer steps, `step` grows by more than 1, so that the next one begins where it would: see [`place`].
+    pub fn factor(&self, step: f64, epoch_steps: usize, epochs: usize) -> f64 {
+        let epoch_steps = epoch_steps.max(1) as f64;
         let total = epoch_steps * epochs as f64;
         let warmup = (self.warmup_epochs * epoch_steps).round();
         let rise = if step < warmup { (step + 1.0) / warmup } else { 1.0 };
@@ -87,6 +88,13 @@ impl Schedule {
     }
 }
 
+/// Place in a run of step `step`, counted from 0 of `steps` in epoch `epoch`, counted from 1, in steps of epochs of `epoch_steps`. Where
+/// `steps` is `epoch_steps`, it is the number of the steps before.
+pub fn place((epoch, step): (usize, usize), steps: usize, epoch_steps: usize) -> f64 {
+    let before = epoch.saturating_sub(1) as f64 * epoch_steps as f64;
+    before + step as f64 * epoch_steps as f64 / steps.max(1) as f64
+}
+
 /// From `first` to `last` along half a cosine; `way` is how far, within 0 to 1. A way of no length (0 over 0) ends at once.
 fn half_cosine(first: f64, last: f64, way: f64) -> f64 {
     let way = if way.is_nan() { 1.0 } else { way.clamp(0.0, 1.0) };
@@ -100,7 +108,7 @@ mod tests {
     use super::*;
 
     fn factors(schedule: Schedule, steps: [u64; 6]) -> [f64; 6] {
-        steps.map(|step| schedule.factor(step, 20, 5))
+        steps.map(|step| schedule.factor(step as f64, 20, 5))
     }
 
     fn course(course: Course) -> Schedule {
@@ -132,7 +140,29 @@ mod tests {
         assert!(after < 1.0 && last > 0.0 && last < 0.001);
     }
 
+    #[test]
+    fn short_epochs_take_the_same_way_as_whole_ones() {
+        // 20 steps, then 5, then 20.
+        let steps = [(1, 20), (2, 5), (3, 20)];
+        let places: Vec<_> = steps
+            .iter()
+            .flat_map(|&(epoch, steps)| (0..steps).map(move |step| place((epoch, step), steps, 20)))
+            .collect();
+        assert!(places[..20].iter().zip(0..).all(|(place, step)| *place == f64::from(step)));
+        assert_eq!(places[20..25], [20.0, 24.0, 28.0, 32.0, 36.0]);
+        assert!(places[25..].iter().zip(40..).all(|(place, step)| *place == f64::from(step)));
+        let schedule = course(Course::OneCycle);
+        assert_eq!(schedule.factor(places[44], 20, 3), 1.0 / FIRST / LAST);
+    }
+
     proptest! {
+        #[test]
+        fn whole_epochs_count_their_steps(epoch in 1_usize..10_000, epoch_steps in 1_usize..100_000, share in 0.0..1.0) {
+            let step = (share * epoch_steps as f64) as usize;
+            let expected = (epoch as u64 - 1) * epoch_steps as u64 + step as u64;
+            prop_assert_eq!(place((epoch, step), epoch_steps, epoch_steps), expected as f64);
+        }
+
         #[test]
         fn a_factor_is_never_negative_and_never_above_one(
             course_of in prop::sample::select(Course::NAMES.map(|(_, course)| course).to_vec()),
@@ -142,7 +172,7 @@ mod tests {
             place in 0.0..1.0,
         ) {
             let schedule = Schedule { warmup_epochs, ..course(course_of) };
-            let step = (place * (epochs * epoch_steps) as f64) as u64;
+            let step = place * (epochs * epoch_steps) as f64;
             let factor = schedule.factor(step, epoch_steps, epochs);
             prop_assert!((0.0..=1.0).contains(&factor), "{factor}");
         }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     config::Options,
     evaluate::Examination,
-    metrics::{EpochMetrics, Tally},
+    infobatch::PruningRatio,
+    metrics::{EpochMetrics, Scores, Tally},
 };
 
 /// Position of a run, and its measurements so far.
@@ -17,8 +18,11 @@ pub struct State {
     pub step: usize,
     /// Steps made in the whole run.
     pub total_steps: u64,
-    /// Scores of its training images so far.
+    /// Scores of its training images so far, but those of `scaled`.
     pub tally: Tally,
+    /// Scores of those whose gradients InfoBatch scales; absent in checkpoints of earlier versions.
+    #[serde(default)]
+    pub scaled: Tally,
     /// Seconds spent in it so far on learning.
     pub learning_seconds: f64,
     /// Seconds spent in it so far.
@@ -39,6 +43,7 @@ impl Default for State {
             step: 0,
             total_steps: 0,
             tally: Tally::default(),
+            scaled: Tally::default(),
             learning_seconds: 0.0,
             seconds: 0.0,
             epochs: Vec::new(),
@@ -49,6 +54,11 @@ impl Default for State {
 }
 
 impl State {
+    /// Scores of the epoch's training images so far: see [`EpochMetrics::train`].
+    pub fn train_scores(&self, options: &Options) -> Scores {
+        self.tally.scores_with(&self.scaled, options.infobatch.map_or(1.0, PruningRatio::factor))
+    }
+
     /// Whether there is nothing left to do: all epochs are made, or `patience` of them without a better one.
     pub fn is_finished(&self, options: &Options) -> bool {
         let waited = self.epochs.len().saturating_sub(1 + self.best);

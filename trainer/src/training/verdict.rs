@@ -121,6 +121,7 @@ mod tests {
                 test: scores,
                 images_per_second: 1.0,
                 seconds: 1.0,
+                skipped: 0,
             };
             Verdict::of(&best, &dataset, tested)
         };

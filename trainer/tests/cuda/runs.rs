@@ -14,8 +14,9 @@ use trainer::{
         self, Outcome, Setting, TrainDevice, TrainError,
         checkpoint::Checkpoint,
         config::Options,
+        infobatch::PruningRatio,
         interrupt::Interrupt,
-        metrics::Scores,
+        metrics::{EpochMetrics, Scores},
         progress::Observer,
         schedule::{Course, Schedule},
         steps::StepMetrics,
@@ -187,5 +188,28 @@ fn a_run_goes_from_one_device_to_the_other_and_back() {
         assert_close(&losses(&outcome), &expected, 1e-3, "losses");
         let places = |folder: &Path| steps(folder).iter().map(|step| (step.epoch, step.step)).collect::<Vec<_>>();
         assert_eq!(places(folder.path()), places(whole.path()));
+    });
+}
+
+#[test]
+fn infobatch_skips_the_images_that_it_skips_on_the_processor() {
+    let schedule = Schedule { course: Course::OneCycle, ..Schedule::default() };
+    let options = Options { epochs: 3, infobatch: PruningRatio::try_from(0.5).ok(), schedule, ..short_run() };
+    let skipped = |epochs: &[EpochMetrics]| epochs.iter().map(|epoch| epoch.skipped).collect::<Vec<_>>();
+    let [cpu_folder, gpu_folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let expected = train::<_, LeNet5<Cpu>>(&Cpu::default(), &options, Some(cpu_folder.path())).unwrap();
+    let counts = skipped(&expected.epochs);
+    assert!(counts[0] == 0 && (40..142).contains(&counts[1]) && counts[2] == 0, "{counts:?}");
+    with_kernels(CudaKernels::Fused, || {
+        // Stopped in the second epoch, whose images were chosen by losses that the checkpoint must have.
+        let stopped = go_on::<_, LeNet5<Cuda>>(&gpu(), &options, gpu_folder.path(), 18 + 2 + 1).map(|_| ());
+        assert!(matches!(stopped, Err(TrainError::Interrupted { epoch: 2, .. })), "{stopped:?}");
+        let outcome = go_on::<_, LeNet5<Cuda>>(&gpu(), &options, gpu_folder.path(), usize::MAX).unwrap();
+        assert_eq!(skipped(&outcome.epochs), counts);
+        assert_close(&losses(&outcome), &losses(&expected), 1e-3, "losses");
+        let rates = |folder: &Path| -> Vec<_> {
+            steps(folder).iter().map(|step| (step.epoch, step.step, step.learning_rate)).collect()
+        };
+        assert_eq!(rates(gpu_folder.path()), rates(cpu_folder.path()));
     });
 }

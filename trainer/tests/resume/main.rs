@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod infobatch;
 mod kills;
 mod run;
 

@@ -14,7 +14,7 @@ use image_files::preprocessing::Preprocessing;
 use infer_core::describe::{Description, Maps};
 
 use self::recipe::RecipeArgs;
-use reporting::words::{duration, grouped};
+use reporting::words::{duration, grouped, percent};
 
 use super::{
     DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, command, counted, evaluate::network_of, number,
@@ -286,13 +286,24 @@ impl TrainArgs {
         let interrupt = Interrupt::install().context("cannot catch Ctrl-C")?;
         if checkpoint.is_none() && !self.messages.quiet {
             let time = training::estimate(device, &dataset, &config.options, config.images, network, *frozen_bytes)?;
-            note(&self.forecast(time));
+            note(&self.forecast(time, config.options.infobatch.is_some()));
         }
-        let (mut shown, mut nothing) = (Progress::new(), ());
+        let (mut shown, mut nothing) = (Progress::new(self.messages.verbose), ());
         let observer: &mut dyn Observer = if self.messages.quiet { &mut nothing } else { &mut shown };
         let outcome = started.train(device, &dataset, observer, interrupt)?;
         drop(shown);
         let best = &outcome.epochs[outcome.best];
+        if config.options.infobatch.is_some() {
+            let skipped: usize = outcome.epochs.iter().map(|epoch| epoch.skipped).sum();
+            let all = config.images.train * outcome.epochs.len();
+            let share = percent(skipped as f64 / all.max(1) as f64);
+            note(&format!(
+                "InfoBatch: {} of {} training images were skipped in {}, {share}",
+                grouped(skipped as u64),
+                grouped(all as u64),
+                counted(outcome.epochs.len(), "epoch")
+            ));
+        }
         note(&format!(
             "Done: epoch {} is the best, with a test accuracy of {:.2} %\nIts weights are in {}",
             best.epoch,
@@ -345,14 +356,15 @@ impl TrainArgs {
         Ok(Some(Base::Resumed(folder, config)))
     }
 
-    /// Says how long the run will take.
-    fn forecast(&self, time: Duration) -> String {
+    /// Says how long the run will take, or at most where it will skip images.
+    fn forecast(&self, time: Duration, skips: bool) -> String {
         let quick = match self.recipe.is_quick() || time < LONG {
             true => "",
             false => "\nFor a first look, trainer --quick takes a few minutes",
         };
         format!(
-            "That takes about {} on this machine{quick}",
+            "That takes {}about {} on this machine{quick}",
+            if skips { "at most " } else { "" },
             duration(Duration::from_secs(time.as_secs_f64().ceil() as u64))
         )
     }

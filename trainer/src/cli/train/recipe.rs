@@ -12,6 +12,7 @@ use crate::{
     optimiser::{OptimiserName, OptimiserOptions},
     training::{
         config::{Options, RunConfig},
+        infobatch::{FEWEST_EPOCHS, PruningRatio},
         schedule::{Course, Schedule},
         start::GivenPreprocessing,
         transfer::{ClassWeights, Freeze},
@@ -56,6 +57,13 @@ pub(in crate::cli) struct RecipeArgs {
     /// Dropout of half of the features, the inputs of the first linear layer, beside the network's other dropout
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", help_heading = RECIPE)]
     drop_features: Option<bool>,
+    /// InfoBatch: skip training images whose last loss is below the mean with this probability, 0 or more and less than 1
+    /// [default: off; 0.5 where no ratio is given]
+    ///
+    /// The gradients of such images that are not skipped are scaled by 1/(1 − RATIO), so that the expected gradient stays the same. The
+    /// first epoch and the last eighth of the epochs learn from all images.
+    #[arg(long, value_name = "RATIO", value_parser = pruning_ratio, num_args = 0..=1, default_missing_value = "0.5", allow_negative_numbers = true, help_heading = RECIPE)]
+    infobatch: Option<PruningRatio>,
     /// Early stopping: end the run after N epochs without a better one [default: off]
     #[arg(long, value_name = "N", value_parser = number(1, 100_000), help_heading = RECIPE)]
     patience: Option<usize>,
@@ -212,14 +220,29 @@ impl RecipeArgs {
         if schedule.course == Course::OneCycle && schedule.warmup_epochs > 0.0 {
             return Err(UsageError("--warmup-epochs: the schedule one-cycle has its own rise".to_string()));
         }
+        let epochs = epochs.unwrap_or(preset.epochs);
+        let patience = self.patience.or(preset.patience);
+        let infobatch = self.infobatch.or(preset.infobatch).filter(|ratio| f64::from(*ratio) > 0.0);
+        if infobatch.is_some() && epochs < FEWEST_EPOCHS {
+            return Err(UsageError(format!(
+                "--infobatch: expected --epochs {FEWEST_EPOCHS} or more, found {epochs}; the first epoch and the last one learn from all images"
+            )));
+        }
+        if infobatch.is_some() && patience.is_some() {
+            return Err(UsageError(
+                "--infobatch: cannot be used with --patience, which may end a run before its last epochs learn from all images"
+                    .to_string(),
+            ));
+        }
         Ok(Options {
-            epochs: epochs.unwrap_or(preset.epochs),
+            epochs,
             initialisation: self.initialisation.unwrap_or(preset.initialisation),
             batch_size: self.batch_size.unwrap_or(preset.batch_size),
             learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
             head_learning_rate: self.head_learning_rate.or(preset.head_learning_rate),
             freeze: self.freeze.or(preset.freeze).filter(|freeze| *freeze != Freeze::Layers(0)),
             class_weights: self.class_weights.unwrap_or(preset.class_weights),
+            infobatch,
             schedule,
             optimiser: OptimiserOptions {
                 name: self.optimiser.unwrap_or(preset.optimiser.name),
@@ -250,7 +273,7 @@ impl RecipeArgs {
                 lighting: self.lighting.map_or(preset.augmentation.lighting, |share| share as f32),
                 random_crop: self.random_crop.map_or(preset.augmentation.random_crop, |share| share as f32),
             },
-            patience: self.patience.or(preset.patience),
+            patience,
             seed: self.seed.unwrap_or(preset.seed),
             validation: self.validation.unwrap_or(preset.validation),
             stratify: self.stratify.unwrap_or(preset.stratify),
@@ -348,6 +371,13 @@ fn freeze(text: &str) -> Result<Freeze, String> {
     }
 }
 
+fn pruning_ratio(text: &str) -> Result<PruningRatio, String> {
+    text.parse()
+        .ok()
+        .and_then(|ratio: f64| ratio.try_into().ok())
+        .ok_or_else(|| "expected a number from 0 to less than 1".to_string())
+}
+
 fn learning_rate(text: &str) -> Result<f64, String> {
     real(text, |rate| rate > 0.0 && rate <= 10.0, "a number greater than 0 and at most 10")
 }
@@ -386,6 +416,10 @@ mod tests {
             assert!(freeze(text).is_err(), "{text}");
         }
         assert_eq!((freeze("features"), freeze("3")), (Ok(Freeze::Features), Ok(Freeze::Layers(3))));
+        for text in ["1", "-0.1", "NaN", "half", ""] {
+            assert_eq!(pruning_ratio(text).unwrap_err(), "expected a number from 0 to less than 1", "{text}");
+        }
+        assert_eq!(pruning_ratio("0.75").map(PruningRatio::factor), Ok(4.0));
         for text in ["0", "inf", "-1"] {
             assert!(norm(text).is_err(), "{text}");
         }

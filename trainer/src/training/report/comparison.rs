@@ -176,6 +176,7 @@ mod tests {
                 test: scores,
                 images_per_second: 1.0,
                 seconds: 60.0,
+                skipped: 0,
             }
         });
         let mut tally = Tally::default();

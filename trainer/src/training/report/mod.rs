@@ -89,6 +89,7 @@ max-height:9em;overflow:hidden;text-overflow:ellipsis}.matrix .dark{color:#fff}f
 
 fn epoch_table(epochs: &[EpochMetrics], best: usize) -> String {
     let validation = epochs.iter().any(|epoch| epoch.validation.is_some());
+    let skips = epochs.iter().any(|epoch| epoch.skipped > 0);
     let scores = |scores: Option<Scores>| match scores {
         Some(scores) => [loss(scores.loss), percent(scores.accuracy)],
         None => ["-", "-"].map(String::from),
@@ -101,12 +102,14 @@ fn epoch_table(epochs: &[EpochMetrics], best: usize) -> String {
         row.extend(scores(Some(epoch.test)));
         let time = Duration::try_from_secs_f64(epoch.seconds).unwrap_or_default();
         row.extend([rate(epoch.images_per_second), duration(time)]);
+        row.extend(skips.then(|| grouped(epoch.skipped as u64)));
         let class = if index == best { " class=\"best\"" } else { "" };
         let _ = writeln!(rows, "<tr{class}>{}</tr>", cells("td", &row));
     }
     let mut head = vec!["epoch", "train loss", "train accuracy"];
     head.extend(validation.then_some(["validation loss", "validation accuracy"]).into_iter().flatten());
     head.extend(["test loss", "test accuracy", "images/s", "time"]);
+    head.extend(skips.then_some("skipped images"));
     table("", &cells("th", &head.into_iter().map(String::from).collect::<Vec<_>>()), &rows)
 }
 
