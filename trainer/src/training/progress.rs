@@ -250,6 +250,9 @@ impl Observer for Progress {
     }
 
     fn phase(&mut self, epoch: usize, phase: Phase, images: usize) {
+        if phase == Phase::Train {
+            self.plan(epoch, images);
+        }
         // What was learnt of an epoch that is only left to be measured belongs to no pass.
         let before = if phase == Phase::Train { self.images_before } else { 0 };
         if phase != Phase::Frozen {
@@ -258,9 +261,6 @@ impl Observer for Progress {
         if self.pass.phase == Phase::Frozen {
             // The time left follows from the epochs alone.
             self.started = Instant::now();
-        }
-        if phase == Phase::Train {
-            self.plan(epoch, images);
         }
         self.pass = Pass { epoch, phase, images, done: before, before, started: Instant::now() };
         if let Some(bar) = &self.bar {
