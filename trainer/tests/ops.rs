@@ -282,20 +282,27 @@ type Linear = fn(
     Tensor<(usize, usize), f32, Cpu, OwnedTape<f32, Cpu>>,
     Tensor<(usize, usize), f32, Cpu>,
     Tensor<(usize,), f32, Cpu>,
+    bool,
 ) -> Result<Tensor<(usize, usize), f32, Cpu, OwnedTape<f32, Cpu>>, CpuError>;
 
-/// Output of a linear layer, then gradients of its input, weight and bias, of the sum of outputs times other values.
-fn multiply((batch, inputs, outputs): (usize, usize, usize), seed: u64, linear: Linear) -> [Vec<f64>; 4] {
+/// Output of a linear layer, then gradients of its input (zeros where there is none), weight and bias, of the sum of outputs times other
+/// values.
+fn multiply(
+    (batch, inputs, outputs): (usize, usize, usize),
+    seed: u64,
+    linear: Linear,
+    input_gradient: bool,
+) -> [Vec<f64>; 4] {
     let device = Cpu::default();
     let input = device.tensor_from_vec(values(batch * inputs, seed, None), (batch, inputs));
     let weight = device.tensor_from_vec(values(outputs * inputs, seed ^ 1, None), (outputs, inputs));
     let bias = device.tensor_from_vec(values(outputs, seed ^ 2, None), (outputs,));
     let scale = device.tensor_from_vec(values(batch * outputs, seed ^ 3, None), (batch, outputs));
-    let output = linear(input.leaky_trace(), weight.clone(), bias.clone()).unwrap();
+    let output = linear(input.leaky_trace(), weight.clone(), bias.clone(), input_gradient).unwrap();
     let result = output.as_vec();
-    let gradients = (output * scale).sum().backward();
-    let found =
-        [result, gradients.get(&input).as_vec(), gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()];
+    let mut gradients = (output * scale).sum().backward();
+    let of_input = gradients.get_or_alloc_mut(&input).unwrap().to_vec();
+    let found = [result, of_input, gradients.get(&weight).as_vec(), gradients.get(&bias).as_vec()];
     found.map(|values| values.into_iter().map(f64::from).collect())
 }
 
@@ -326,10 +333,13 @@ fn linear_layers_agree() {
         let seed = 4000 + number as u64;
         let naive = multiply_naively(sizes, seed);
         for (path, linear) in [("CPU", Cpu::linear as Linear), ("portable", portable::linear as Linear)] {
-            let found = multiply(sizes, seed, linear);
+            let found = multiply(sizes, seed, linear, true);
             for (index, what) in ["output", "input", "weight", "bias"].into_iter().enumerate() {
                 assert_close(&found[index], &naive[index], &format!("{path}, {what} of {sizes:?}"));
             }
+            let without = multiply(sizes, seed, linear, false);
+            assert!([0, 2, 3].iter().all(|index| without[*index] == found[*index]), "{path}, {sizes:?}");
+            assert!(path == "portable" || without[1].iter().all(|value| *value == 0.0), "{sizes:?}");
         }
     }
 }

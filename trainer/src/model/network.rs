@@ -99,12 +99,16 @@ macro_rules! network {
         $layer:ident $($prefix:literal)?: linear $($rest:tt)*
     ) => {
         $crate::network! { @vectors [$head [$i] $steps] [$network $x $key $frozen] [$i] $dropouts $fields
-            { let $x = $crate::dfdx::nn::Module::try_forward(
-                &$crate::nn::Flatten::<
-                    { LAYERS[$i].input.channels }, { LAYERS[$i].input.side }, { LAYERS[$i].input.values() },
-                >, $x.try_forward()?)?;
-                let $x = $crate::network!(@unrecorded $i < $frozen, $x, $crate::nn::DropHalf::<0>
-                    .try_forward($x, $key.filter(|key| key.drop_features || DESCRIPTION.drops_features()))?); }
+            { let first_linear: usize = $i;
+                let $x = $x.try_forward()?;
+                let $x = $crate::network!(@unrecorded first_linear <= $frozen, $x, {
+                    let $x = $crate::dfdx::nn::Module::try_forward(
+                        &$crate::nn::Flatten::<
+                            { LAYERS[$i].input.channels }, { LAYERS[$i].input.side }, { LAYERS[$i].input.values() },
+                        >, $x)?;
+                    $crate::nn::DropHalf::<0>
+                        .try_forward($x, $key.filter(|key| key.drop_features || DESCRIPTION.drops_features()))?
+                }); }
             $layer $($prefix)?: linear $($rest)* }
     };
 
@@ -159,7 +163,7 @@ macro_rules! network {
             ) -> Result<$crate::nn::Logits<D, T>, D::Err> {
                 let $network = self;
                 $($steps)*
-                $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)
+                $network.$layer.try_forward_with($x, $i != $frozen)
             }
         }
 
@@ -258,7 +262,7 @@ macro_rules! network {
             >, }
             { $($steps)*
                 let $x = $crate::network!(@unrecorded $i < $frozen, $x, {
-                    let $x = $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?;
+                    let $x = $network.$layer.try_forward_with($x, $i != $frozen)?.try_relu()?;
                     $crate::nn::DropHalf::<{ $dropouts + 1 }>.try_forward($x, $key)?
                 }); }
             $($rest)* }
@@ -274,7 +278,7 @@ macro_rules! network {
                 $crate::dfdx::shapes::Const<{ LAYERS[$i].output.channels }>, D, E,
             >, }
             { $($steps)* let $x = $crate::network!(@unrecorded $i < $frozen, $x,
-                $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?); }
+                $network.$layer.try_forward_with($x, $i != $frozen)?); }
             $($rest)* }
     };
 
@@ -288,11 +292,11 @@ macro_rules! network {
                 $crate::dfdx::shapes::Const<{ LAYERS[$i].output.channels }>, D, E,
             >, }
             { $($steps)* let $x = $crate::network!(@unrecorded $i < $frozen, $x,
-                $crate::dfdx::nn::Module::try_forward(&$network.$layer, $x)?.try_relu()?); }
+                $network.$layer.try_forward_with($x, $i != $frozen)?.try_relu()?); }
             $($rest)* }
     };
 
-    // A step that is not recorded for the backward pass where its layer is frozen.
+    // A step that is not recorded for the backward pass where no layer up to it learns.
     (@unrecorded $frozen:expr, $x:ident, $step:expr) => {
         if $frozen {
             let ($x, tape) = $crate::dfdx::tensor::SplitTape::split_tape($x);

@@ -27,12 +27,27 @@ impl<I: Dim, O: Dim, D: Storage<E>, E: Dtype> Linear<I, O, D, E> {
     }
 }
 
+impl<I: Dim, O: Dim, D: ConvDevice> Linear<I, O, D> {
+    /// The outputs for a batch of inputs. Without `input_gradient`, the backward pass may leave the gradient of the inputs out, as behind
+    /// frozen layers.
+    ///
+    /// # Errors
+    /// The device's own, as running out of memory.
+    pub fn try_forward_with<T: Tape<f32, D>>(
+        &self,
+        input: Vectors<I, D, T>,
+        input_gradient: bool,
+    ) -> Result<Vectors<O, D, T>, D::Err> {
+        D::linear(input, self.weight.clone(), self.bias.clone(), input_gradient)
+    }
+}
+
 impl<I: Dim, O: Dim, D: ConvDevice, T: Tape<f32, D>> Module<Vectors<I, D, T>> for Linear<I, O, D> {
     type Output = Vectors<O, D, T>;
     type Error = D::Err;
 
     fn try_forward(&self, input: Vectors<I, D, T>) -> Result<Self::Output, D::Err> {
-        D::linear(input, self.weight.clone(), self.bias.clone())
+        self.try_forward_with(input, true)
     }
 }
 

@@ -51,7 +51,8 @@ pub trait ConvDevice: Device<f32> + HasErr<Err: Into<DeviceError>> {
         portable::local_response_norm(input)
     }
 
-    /// Linear layer: `y = W·x + b` for each `x` of a batch.
+    /// Linear layer: `y = W·x + b` for each `x` of a batch. Without `input_gradient`, nobody needs the gradient of the input, and the
+    /// backward pass may leave it out: that of the processor does.
     ///
     /// # Errors
     /// The device's own, as running out of memory.
@@ -59,8 +60,9 @@ pub trait ConvDevice: Device<f32> + HasErr<Err: Into<DeviceError>> {
         input: Vectors<I, Self, T>,
         weight: Tensor<(O, I), f32, Self>,
         bias: Tensor<(O,), f32, Self>,
+        input_gradient: bool,
     ) -> Result<Vectors<O, Self, T>, Self::Err> {
-        portable::linear(input, weight, bias)
+        portable::linear(input, weight, bias, input_gradient)
     }
 
     /// Convolutions and poolings, one after the other; see [`Tower`]. By default each is an operation of its own.
@@ -141,8 +143,9 @@ impl ConvDevice for Cpu {
         input: Vectors<I, Self, T>,
         weight: Tensor<(O, I), f32, Self>,
         bias: Tensor<(O,), f32, Self>,
+        input_gradient: bool,
     ) -> Result<Vectors<O, Self, T>, Self::Err> {
-        cpu::linear(input, weight, bias)
+        cpu::linear(input, weight, bias, input_gradient)
     }
 
     fn tower<T: Tape<f32, Self>>(call: Tower<Self, T>) -> Result<Images<Self, T>, Self::Err> {

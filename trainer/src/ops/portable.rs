@@ -21,7 +21,8 @@ use super::{Conv2d, ConvDevice, ConvOptions, ConvSizes, Images, MaxPool2d, Plane
 /// A matrix with sizes known at run time.
 type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
 
-/// Linear layer: a product of matrices, and a bias for each column.
+/// Linear layer: a product of matrices, and a bias for each column. dfdx's product has the gradients of both factors, so that of the
+/// input is computed whether it is asked for or not.
 ///
 /// # Errors
 /// The device's own.
@@ -29,6 +30,7 @@ pub fn linear<I: Dim, O: Dim, D: ConvDevice, T: Tape<f32, D>>(
     input: Vectors<I, D, T>,
     weight: Tensor<(O, I), f32, D>,
     bias: Tensor<(O,), f32, D>,
+    _input_gradient: bool,
 ) -> Result<Vectors<O, D, T>, D::Err> {
     let output = input.try_matmul(weight.retaped::<T>().try_permute::<(I, O), Axes2<1, 0>>()?)?;
     let bias = bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(output.shape())?;

@@ -186,7 +186,7 @@ mod tests {
         ratio.try_into().unwrap()
     }
 
-    /// Losses of images as a checkpoint would have them before an epoch, in 64ths.
+    /// Losses of images as a checkpoint would have them before an epoch, in units of 1/64.
     fn losses(known: &[Option<u16>]) -> Losses {
         let mut losses = Losses::new(known.len());
         for (position, loss) in known.iter().enumerate() {

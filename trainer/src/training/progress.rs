@@ -250,6 +250,9 @@ impl Observer for Progress {
     }
 
     fn phase(&mut self, epoch: usize, phase: Phase, images: usize) {
+        if phase == Phase::Train {
+            self.plan(epoch, images);
+        }
         // What was learnt of an epoch that is only left to be measured belongs to no pass.
         let before = if phase == Phase::Train { self.images_before } else { 0 };
         if phase != Phase::Frozen {
@@ -258,9 +261,6 @@ impl Observer for Progress {
         if self.pass.phase == Phase::Frozen {
             // The time left follows from the epochs alone.
             self.started = Instant::now();
-        }
-        if phase == Phase::Train {
-            self.plan(epoch, images);
         }
         self.pass = Pass { epoch, phase, images, done: before, before, started: Instant::now() };
         if let Some(bar) = &self.bar {
@@ -392,6 +392,36 @@ mod tests {
             drop(progress);
             assert!(terminal.contents().ends_with("best"), "{}", terminal.contents());
         }
+    }
+
+    #[test]
+    fn an_epoch_that_skips_images_has_less_work_and_so_have_those_that_follow() {
+        let mut progress = Progress::on(None, false);
+        progress.start(8, IMAGES);
+        let whole = 3 * 54_000 + 6_000 + 10_000;
+        let mut epoch = |epoch, images, expected: u64| {
+            for (phase, images) in [(Phase::Train, images), (Phase::Validate, 6_000), (Phase::Test, 10_000)] {
+                progress.phase(epoch, phase, images);
+                assert_eq!(progress.work, expected, "{epoch}");
+                progress.batch(images, SCORES);
+            }
+            progress.work - progress.work_done
+        };
+        assert_eq!(epoch(1, 54_000, 8 * whole), 7 * whole);
+        // The second to the seventh epoch skip images, the last one none.
+        let mut work = 8 * whole - 6 * 3 * 20_000;
+        assert_eq!(epoch(2, 34_000, work), 6 * whole - 5 * 3 * 20_000);
+        work -= 5 * 3 * 4_000;
+        for number in 3..8 {
+            epoch(number, 30_000, work);
+        }
+        assert_eq!(epoch(8, 54_000, work), 0);
+        // A run that goes on in the middle of an epoch.
+        let mut resumed = Progress::on(None, false);
+        resumed.start(8, IMAGES);
+        resumed.resume(6, 20_000);
+        resumed.phase(7, Phase::Train, 30_000);
+        assert_eq!(resumed.work - resumed.work_done, 3 * 10_000 + 16_000 + whole);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::ops::Vectors;
 
-/// A linear layer on the CPU.
+/// A linear layer on the CPU; the backward pass computes the gradient of the input only with `input_gradient`.
 ///
 /// # Errors
 /// [`CpuError::OutOfMemory`].
@@ -23,6 +23,7 @@ pub fn linear<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
     input: Vectors<I, Cpu, T>,
     weight: Tensor<(O, I), f32, Cpu>,
     bias: Tensor<(O,), f32, Cpu>,
+    input_gradient: bool,
 ) -> Result<Vectors<O, Cpu, T>, CpuError> {
     let (batch, inputs) = (input.shape().0, input.shape().1.size());
     let classes = bias.shape().0;
@@ -50,8 +51,10 @@ pub fn linear<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
         }
         let vectors = Matrix::new(&vectors, batch, inputs);
         add_product(of_output.transposed(), vectors, gradients.get_or_alloc_mut(&weight)?);
-        let weights = Matrix::new(&weights, outputs, inputs);
-        add_product(of_output, weights, gradients.get_or_alloc_mut(&input)?);
+        if input_gradient {
+            let weights = Matrix::new(&weights, outputs, inputs);
+            add_product(of_output, weights, gradients.get_or_alloc_mut(&input)?);
+        }
         **gradients.get_or_alloc_mut(&output_ghost)? = output_gradient;
         Ok(())
     });
