@@ -7,7 +7,8 @@ use super::plan::{How, Plan, Step};
 use super::{INT4_FACTOR, INT4_WEIGHT, Int8Error, LARGEST_SUM, MOST_SECOND_SHIFT, MOST_SHIFT, NORM_MULTIPLIERS, PANEL};
 use crate::describe::CLASSES;
 use crate::number::divide;
-use kernels::{BLOCK, INT4_GROUP, INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
+use core::num::NonZero;
+use kernels::{BLOCK, INT8_PANEL, Int8Filters, Int8Kernels, Int8Tile, Line, Number, numbers, numbers_mut};
 
 /// Beginning of the header line.
 const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"Infe"), u32::from_le_bytes(*b"rI8\0")];
@@ -251,12 +252,16 @@ impl<'w> Section<'w> {
 impl Section<'_> {
     /// Whether weights of 4 bits and their factors are within their ranges, and those that fill up are zero.
     fn int4_weights_are_right(&self, step: &Step, classes: usize) -> bool {
-        let (outputs, depth) = (step.outputs(classes), step.depth());
+        let outputs = step.outputs(classes);
         let low = |half: u8| half.cast_signed() < -16 * INT4_WEIGHT;
         let low = |byte: i8| low(byte.cast_unsigned() << 4) | low(byte.cast_unsigned() & 0xF0);
         let real = |panel: usize| outputs.saturating_sub(panel * PANEL).min(PANEL);
-        let mut weights = self.weights.chunks_exact((PANEL * depth / 2).max(1)).enumerate();
-        let mut groups = self.groups.chunks_exact((PANEL * depth / INT4_GROUP).max(1)).enumerate();
+        let (Some(bytes), Some(factors)) = (NonZero::new(step.weights_of(PANEL)), NonZero::new(step.factors_of(PANEL)))
+        else {
+            return false;
+        };
+        let mut weights = self.weights.chunks_exact(bytes.get()).enumerate();
+        let mut groups = self.groups.chunks_exact(factors.get()).enumerate();
         weights.all(|(panel, bytes)| {
             !bytes.iter().fold(false, |any, byte| any | low(*byte)) && is_filled_up(bytes, 4 * real(panel), 4 * PANEL)
         }) && groups.all(|(panel, factors)| {

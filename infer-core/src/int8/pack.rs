@@ -10,6 +10,7 @@ use super::{
 use crate::layers::LocalResponseNorm;
 use crate::number::divide;
 use crate::weights::Weights;
+use core::num::NonZero;
 use kernels::{INT4_GROUP, Line};
 
 /// Ranges of activations: values beyond them are clipped to them.
@@ -245,9 +246,9 @@ impl Layer<'_> {
 
     /// Weights of 4 bits: the factor of a group is the least by which its greatest weight fits.
     fn write_int4(&self, weights: &mut [i8], factors: &mut [u8]) {
-        let depth = self.step.depth();
-        let panels = weights.chunks_exact_mut((PANEL * depth / 2).max(1));
-        let panels = panels.zip(factors.chunks_exact_mut((PANEL * depth / INT4_GROUP).max(1)));
+        let sizes = NonZero::new(self.step.weights_of(PANEL)).zip(NonZero::new(self.step.factors_of(PANEL)));
+        let Some((bytes, groups)) = sizes else { return };
+        let panels = weights.chunks_exact_mut(bytes.get()).zip(factors.chunks_exact_mut(groups.get()));
         for (panel, (weights, factors)) in panels.enumerate() {
             let real = self.step.outputs(self.classes).saturating_sub(panel * PANEL).min(PANEL);
             let groups = weights.chunks_exact_mut(PANEL * INT4_GROUP / 2).zip(factors.chunks_exact_mut(PANEL));
