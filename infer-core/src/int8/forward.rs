@@ -72,8 +72,6 @@ impl Input for i16 {
 /// Some outputs of a layer, the first one at the beginning of a panel.
 struct Outputs<'w> {
     weights: &'w [i8],
-    /// Of the groups of weights of 4 bits.
-    factors: &'w [u8],
     bias: &'w [i32],
     scaling: Scaling<'w>,
     count: usize,
@@ -88,7 +86,6 @@ impl<'w> Outputs<'w> {
         };
         Self {
             weights: section.weights.get(step.weights_of(first)..).unwrap_or_default(),
-            factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
             bias: section.bias.get(first..).unwrap_or_default(),
             scaling: Scaling { multipliers, shift1: section.shift1, shift2: section.shift2 },
             count: outputs.saturating_sub(first).min(most),
@@ -196,7 +193,7 @@ impl<'p, P: Parallel> Engine<'p, P> {
                 return;
             }
             for first in (0..times).map(|number| number * at_once) {
-                let Outputs { weights, bias, scaling, count: outputs, .. } =
+                let Outputs { weights, bias, scaling, count: outputs } =
                     Outputs::of(section, step, channels, (first, at_once));
                 let values = inner.get_mut(first..).unwrap_or_default();
                 let row = Int8Row {
@@ -268,15 +265,12 @@ impl<'p, P: Parallel> Engine<'p, P> {
         let (misfit, kernels) = (&self.misfit, self.kernels);
         let run = step.input.len();
         for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
-            let Outputs { weights, factors, bias, scaling, count } =
-                Outputs::of(section, step, outputs, (group * GROUP, GROUP));
-            let output = output(products, scaling);
             if matches!(step.how, How::Int4) {
-                let input = A::bytes(input).unwrap_or_default();
-                let (depth, vectors, outputs) = (run, batch, count);
-                let layer = Int4Linear { input, depth, vectors, weights, factors, outputs, bias, output };
-                return note(misfit, kernels.int4(layer));
+                let layer = Int4 { kernels, step, section, outputs, batch };
+                return note(misfit, layer.products(group, A::bytes(input), products, &output));
             }
+            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (group * GROUP, GROUP));
+            let output = output(products, scaling);
             let row = Int8Row {
                 input,
                 rows: 1,
@@ -295,6 +289,42 @@ impl<'p, P: Parallel> Engine<'p, P> {
 
     fn note(&self, result: Result<(), Misfit>) {
         note(&self.misfit, result);
+    }
+}
+
+/// A linear layer with weights of 4 bits.
+struct Int4<'a, 'w> {
+    kernels: &'static Int8Kernels,
+    step: &'a Step,
+    section: &'a Section<'w>,
+    outputs: usize,
+    batch: usize,
+}
+
+impl Int4<'_, '_> {
+    /// The outputs of a group for a batch of vectors. It is a function of its own so that networks without such layers need no
+    /// stack for it.
+    #[inline(never)]
+    fn products<T>(
+        &self,
+        group: usize,
+        input: Option<&[u8]>,
+        products: &mut [T],
+        output: &impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o>,
+    ) -> Result<(), Misfit> {
+        let Self { kernels, step, section, outputs, batch } = *self;
+        let first = group * GROUP;
+        let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (first, GROUP));
+        kernels.int4(Int4Linear {
+            input: input.ok_or(Misfit)?,
+            depth: step.input.len(),
+            vectors: batch,
+            weights,
+            factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
+            outputs: count,
+            bias,
+            output: output(products, scaling),
+        })
     }
 }
 
