@@ -262,13 +262,12 @@ impl<'p, P: Parallel> Engine<'p, P> {
         products: &mut [T],
         output: impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o> + Sync,
     ) {
+        if matches!(step.how, How::Int4) {
+            return self.int4(step, section, (outputs, batch), A::bytes(input), products, &output);
+        }
         let (misfit, kernels) = (&self.misfit, self.kernels);
         let run = step.input.len();
         for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
-            if matches!(step.how, How::Int4) {
-                let layer = Int4 { kernels, step, section, outputs, batch };
-                return note(misfit, layer.products(group, A::bytes(input), products, &output));
-            }
             let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (group * GROUP, GROUP));
             let output = output(products, scaling);
             let row = Int8Row {
@@ -287,44 +286,38 @@ impl<'p, P: Parallel> Engine<'p, P> {
         });
     }
 
-    fn note(&self, result: Result<(), Misfit>) {
-        note(&self.misfit, result);
-    }
-}
-
-/// A linear layer with weights of 4 bits.
-struct Int4<'a, 'w> {
-    kernels: &'static Int8Kernels,
-    step: &'a Step,
-    section: &'a Section<'w>,
-    outputs: usize,
-    batch: usize,
-}
-
-impl Int4<'_, '_> {
-    /// The outputs of a group for a batch of vectors. It is a function of its own so that networks without such layers need no
-    /// stack for it.
+    /// The same where weights have 4 bits. It is a function of its own so that networks without such layers need no stack for it.
     #[inline(never)]
-    fn products<T>(
+    fn int4<T: Send>(
         &self,
-        group: usize,
+        step: &Step,
+        section: &Section<'_>,
+        (outputs, batch): (usize, usize),
         input: Option<&[u8]>,
         products: &mut [T],
-        output: &impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o>,
-    ) -> Result<(), Misfit> {
-        let Self { kernels, step, section, outputs, batch } = *self;
-        let first = group * GROUP;
-        let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (first, GROUP));
-        kernels.int4(Int4Linear {
-            input: input.ok_or(Misfit)?,
-            depth: step.input.len(),
-            vectors: batch,
-            weights,
-            factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
-            outputs: count,
-            bias,
-            output: output(products, scaling),
-        })
+        output: &(impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o> + Sync),
+    ) {
+        let (misfit, kernels) = (&self.misfit, self.kernels);
+        let Some(input) = input else { return self.note(Err(Misfit)) };
+        for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
+            let first = group * GROUP;
+            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (first, GROUP));
+            let layer = Int4Linear {
+                input,
+                depth: step.input.len(),
+                vectors: batch,
+                weights,
+                factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
+                outputs: count,
+                bias,
+                output: output(products, scaling),
+            };
+            note(misfit, kernels.int4(layer));
+        });
+    }
+
+    fn note(&self, result: Result<(), Misfit>) {
+        note(&self.misfit, result);
     }
 }
 
