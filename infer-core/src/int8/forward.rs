@@ -29,8 +29,6 @@ trait Input: Activation + Number + Default {
     fn row(kernels: &Int8Kernels, row: Int8Row<'_, Self>) -> Result<(), Misfit>;
     fn rows(kernels: &Int8Kernels, rows: Int8Rows<'_, Self>) -> Result<(), Misfit>;
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit>;
-    /// Activations as bytes, where they are some.
-    fn bytes(input: &[Self]) -> Option<&[u8]>;
 }
 
 impl Input for u8 {
@@ -45,10 +43,6 @@ impl Input for u8 {
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
         kernels.max_pool(row)
     }
-
-    fn bytes(input: &[Self]) -> Option<&[u8]> {
-        Some(input)
-    }
 }
 
 impl Input for i16 {
@@ -62,10 +56,6 @@ impl Input for i16 {
 
     fn max_pool(kernels: &Int8Kernels, row: Int8PoolRow<'_, Self>) -> Result<(), Misfit> {
         kernels.wide_max_pool(row)
-    }
-
-    fn bytes(_: &[Self]) -> Option<&[u8]> {
-        None
     }
 }
 
@@ -262,9 +252,6 @@ impl<'p, P: Parallel> Engine<'p, P> {
         products: &mut [T],
         output: impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o> + Sync,
     ) {
-        if matches!(step.how, How::Int4) {
-            return self.int4(step, section, (outputs, batch), A::bytes(input), products, &output);
-        }
         let (misfit, kernels) = (&self.misfit, self.kernels);
         let run = step.input.len();
         for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
@@ -283,36 +270,6 @@ impl<'p, P: Parallel> Engine<'p, P> {
                 output,
             };
             note(misfit, A::row(kernels, row));
-        });
-    }
-
-    /// The same where weights have 4 bits. It is a function of its own so that networks without such layers need no stack for it.
-    #[inline(never)]
-    fn int4<T: Send>(
-        &self,
-        step: &Step,
-        section: &Section<'_>,
-        (outputs, batch): (usize, usize),
-        input: Option<&[u8]>,
-        products: &mut [T],
-        output: &(impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o> + Sync),
-    ) {
-        let (misfit, kernels) = (&self.misfit, self.kernels);
-        let Some(input) = input else { return self.note(Err(Misfit)) };
-        for_each_chunk(self.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
-            let first = group * GROUP;
-            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (first, GROUP));
-            let layer = Int4Linear {
-                input,
-                depth: step.input.len(),
-                vectors: batch,
-                weights,
-                factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
-                outputs: count,
-                bias,
-                output: output(products, scaling),
-            };
-            note(misfit, kernels.int4(layer));
         });
     }
 
@@ -436,6 +393,7 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
             };
             let call = Vectors { engine: self.engine, step, section, outputs: step.outputs(*classes), batch };
             match step.input.format {
+                Format::U7 if matches!(step.how, How::Int4) => call.int4(numbers(input), self.products, output),
                 Format::U7 => call.run::<u8>(numbers(input), self.products, output, logits),
                 Format::I16 => call.run::<i16>(numbers(input), self.products, output, logits),
             }
@@ -478,24 +436,61 @@ impl<P: Parallel> Vectors<'_, '_, P> {
             (Factors::Norm(_) | Factors::Winograd(_), _) => engine.note(Err(Misfit)),
             (Factors::Multipliers(_), Format::U7) => {
                 let values = numbers_mut::<u8>(products);
-                engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Activations {
-                    values,
-                    pixel: GROUP,
-                    scaling,
-                });
+                engine.products(step, section, sizes, input, values, activations);
                 let output = numbers_mut(output);
                 scatter(values, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
             }
             (Factors::Multipliers(_), Format::I16) => {
                 let values = numbers_mut::<i16>(products);
-                engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Hidden {
-                    values,
-                    pixel: GROUP,
-                    scaling,
-                });
+                engine.products(step, section, sizes, input, values, hidden);
                 let output = numbers_mut(output);
                 scatter(values, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
             }
         }
     }
+    /// The same where weights have 4 bits. It is a function of its own so that networks without such layers need no stack for it.
+    #[inline(never)]
+    fn int4(&self, input: &[u8], products: &mut [Line], output: &mut [Line]) {
+        match self.step.output.format {
+            Format::U7 => self.int4_values::<u8>(input, numbers_mut(products), numbers_mut(output), activations),
+            Format::I16 => self.int4_values::<i16>(input, numbers_mut(products), numbers_mut(output), hidden),
+        }
+    }
+
+    fn int4_values<T: Copy + Send>(
+        &self,
+        input: &[u8],
+        products: &mut [T],
+        output: &mut [T],
+        values_of: impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o> + Sync,
+    ) {
+        let Self { engine, step, section, outputs, batch } = *self;
+        let (misfit, kernels) = (&engine.misfit, engine.kernels);
+        for_each_chunk(engine.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
+            let first = group * GROUP;
+            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (first, GROUP));
+            let layer = Int4Linear {
+                input,
+                depth: step.input.len(),
+                vectors: batch,
+                weights,
+                factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
+                outputs: count,
+                bias,
+                output: values_of(products, scaling),
+            };
+            note(misfit, kernels.int4(layer));
+        });
+        scatter(products, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
+    }
+}
+
+/// Outputs of a group, behind a ReLU.
+fn activations<'o>(values: &'o mut [u8], scaling: Scaling<'o>) -> Int8Output<'o> {
+    Int8Output::Activations { values, pixel: GROUP, scaling }
+}
+
+/// Outputs of a group, without ReLU.
+fn hidden<'o>(values: &'o mut [i16], scaling: Scaling<'o>) -> Int8Output<'o> {
+    Int8Output::Hidden { values, pixel: GROUP, scaling }
 }
