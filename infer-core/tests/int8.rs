@@ -73,8 +73,8 @@ mod halves {
         conv2: conv 32, kernel 3;
         pool1: max_pool kernel 3, stride 2;
         linear1: linear 96, dropout;
-        linear2: linear 70, no relu;
-        linear3: linear 64;
+        linear2: linear 70;
+        linear3: linear 64, no relu;
         linear4: linear 40;
         linear5: linear 50;
         linear6: linear 3 classes;
@@ -240,7 +240,7 @@ fn is_tiled(plan: &Plan, layer: &Layer, wide: bool) -> bool {
 /// Whether a layer has weights of 4 bits by that plan.
 fn is_int4(plan: &Plan, layer: &Layer, wide: bool, last: bool) -> bool {
     let linear = matches!(layer.kind, Kind::Linear { .. });
-    plan.has_int4() && linear && layer.fan_in().is_multiple_of(32) && !wide && !last
+    plan.has_int4() && linear && layer.fan_in().is_multiple_of(32) && layer.relu() && !wide && !last
 }
 
 /// Matrices of a Winograd convolution with kernels of three or five rows: `Bᵀ`, `G` without fractions, and the fractions.

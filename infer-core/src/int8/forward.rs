@@ -59,7 +59,7 @@ impl Input for i16 {
     }
 }
 
-/// Some outputs of a layer, the first one at the beginning of a panel.
+/// Some outputs of a layer with weights of 8 bits, the first one at the beginning of a panel.
 struct Outputs<'w> {
     weights: &'w [i8],
     bias: &'w [i32],
@@ -75,7 +75,7 @@ impl<'w> Outputs<'w> {
             Factors::Scales(_) | Factors::Norm(_) | Factors::Winograd(_) => &[],
         };
         Self {
-            weights: section.weights.get(step.weights_of(first)..).unwrap_or_default(),
+            weights: section.weights.get(first * step.depth()..).unwrap_or_default(),
             bias: section.bias.get(first..).unwrap_or_default(),
             scaling: Scaling { multipliers, shift1: section.shift1, shift2: section.shift2 },
             count: outputs.saturating_sub(first).min(most),
@@ -393,7 +393,9 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
             };
             let call = Vectors { engine: self.engine, step, section, outputs: step.outputs(*classes), batch };
             match step.input.format {
-                Format::U7 if matches!(step.how, How::Int4) => call.int4(numbers(input), self.products, output),
+                Format::U7 if matches!(step.how, How::Int4) => {
+                    int4((self.engine, step, section), (call.outputs, batch), input, self.products, output)
+                }
                 Format::U7 => call.run::<u8>(numbers(input), self.products, output, logits),
                 Format::I16 => call.run::<i16>(numbers(input), self.products, output, logits),
             }
@@ -436,61 +438,55 @@ impl<P: Parallel> Vectors<'_, '_, P> {
             (Factors::Norm(_) | Factors::Winograd(_), _) => engine.note(Err(Misfit)),
             (Factors::Multipliers(_), Format::U7) => {
                 let values = numbers_mut::<u8>(products);
-                engine.products(step, section, sizes, input, values, activations);
+                engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Activations {
+                    values,
+                    pixel: GROUP,
+                    scaling,
+                });
                 let output = numbers_mut(output);
                 scatter(values, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
             }
             (Factors::Multipliers(_), Format::I16) => {
                 let values = numbers_mut::<i16>(products);
-                engine.products(step, section, sizes, input, values, hidden);
+                engine.products(step, section, sizes, input, values, |values, scaling| Int8Output::Hidden {
+                    values,
+                    pixel: GROUP,
+                    scaling,
+                });
                 let output = numbers_mut(output);
                 scatter(values, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
             }
         }
     }
-    /// The same where weights have 4 bits. It is a function of its own so that networks without such layers need no stack for it.
-    #[inline(never)]
-    fn int4(&self, input: &[u8], products: &mut [Line], output: &mut [Line]) {
-        match self.step.output.format {
-            Format::U7 => self.int4_values::<u8>(input, numbers_mut(products), numbers_mut(output), activations),
-            Format::I16 => self.int4_values::<i16>(input, numbers_mut(products), numbers_mut(output), hidden),
-        }
-    }
-
-    fn int4_values<T: Copy + Send>(
-        &self,
-        input: &[u8],
-        products: &mut [T],
-        output: &mut [T],
-        values_of: impl for<'o> Fn(&'o mut [T], Scaling<'o>) -> Int8Output<'o> + Sync,
-    ) {
-        let Self { engine, step, section, outputs, batch } = *self;
-        let (misfit, kernels) = (&engine.misfit, engine.kernels);
-        for_each_chunk(engine.parallel, products, GROUP * batch, outputs.div_ceil(GROUP), |group, products| {
-            let first = group * GROUP;
-            let Outputs { weights, bias, scaling, count } = Outputs::of(section, step, outputs, (first, GROUP));
-            let layer = Int4Linear {
-                input,
-                depth: step.input.len(),
-                vectors: batch,
-                weights,
-                factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
-                outputs: count,
-                bias,
-                output: values_of(products, scaling),
-            };
-            note(misfit, kernels.int4(layer));
-        });
-        scatter(products, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
-    }
 }
 
-/// Outputs of a group, behind a ReLU.
-fn activations<'o>(values: &'o mut [u8], scaling: Scaling<'o>) -> Int8Output<'o> {
-    Int8Output::Activations { values, pixel: GROUP, scaling }
-}
-
-/// Outputs of a group, without ReLU.
-fn hidden<'o>(values: &'o mut [i16], scaling: Scaling<'o>) -> Int8Output<'o> {
-    Int8Output::Hidden { values, pixel: GROUP, scaling }
+/// A linear layer of a batch, with weights of 4 bits. It is a function of its own so that networks without such layers need no stack for
+/// it.
+#[inline(never)]
+fn int4<P: Parallel>(
+    (engine, step, section): (&Engine<'_, P>, &Step, &Section<'_>),
+    (outputs, batch): (usize, usize),
+    input: &[Line],
+    products: &mut [Line],
+    output: &mut [Line],
+) {
+    let (misfit, kernels) = (&engine.misfit, engine.kernels);
+    let (input, values) = (numbers(input), numbers_mut::<u8>(products));
+    for_each_chunk(engine.parallel, values, GROUP * batch, outputs.div_ceil(GROUP), |group, values| {
+        let first = group * GROUP;
+        let Outputs { bias, scaling, count, .. } = Outputs::of(section, step, outputs, (first, GROUP));
+        let layer = Int4Linear {
+            input,
+            depth: step.input.len(),
+            vectors: batch,
+            weights: section.weights.get(step.weights_of(first)..).unwrap_or_default(),
+            factors: section.groups.get(step.factors_of(first)..).unwrap_or_default(),
+            outputs: count,
+            bias,
+            output: Int8Output::Activations { values, pixel: GROUP, scaling },
+        };
+        note(misfit, kernels.int4(layer));
+    });
+    let output = numbers_mut(output);
+    scatter(values, outputs, batch, |vector, first, values| place(output, outputs, vector, first, values));
 }

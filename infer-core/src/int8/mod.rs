@@ -33,7 +33,7 @@
 //! the two on each side of it, as far as there are some, and `e` the greatest integer for which `x >= 2⁷⁺ᵉ`, 0 at least, the output
 //! is `q' = min((q · multiplier[128 · e + (x >> e)] + 2ᵗ⁻¹) >> t, 127)`.
 //!
-//! **Weights of 4 bits**: by a plan made by [`Plan::int4`], a weight of a linear layer whose inputs are bytes, a multiple of 32, is the
+//! **Weights of 4 bits**: by a plan made by [`Plan::int4`], a weight of a linear layer whose inputs, a multiple of 32, and outputs are bytes, is the
 //! product of an integer within ±7 and a factor from 0 to 18, which 32 weights of an output share, those of consecutive inputs. All else is
 //! as with weights of 8 bits. The last layer has none.
 //!
@@ -112,16 +112,10 @@ pub static NETWORKS: &[&Plan] = &[
     &crate::alexnet_2012::INT4_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank64::INT8_PLAN,
     &crate::alexnet_low_rank::rank64::INT8_WINOGRAD_PLAN,
-    &crate::alexnet_low_rank::rank64::INT4_PLAN,
-    &crate::alexnet_low_rank::rank64::INT4_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank128::INT8_PLAN,
     &crate::alexnet_low_rank::rank128::INT8_WINOGRAD_PLAN,
-    &crate::alexnet_low_rank::rank128::INT4_PLAN,
-    &crate::alexnet_low_rank::rank128::INT4_WINOGRAD_PLAN,
     &crate::alexnet_low_rank::rank256::INT8_PLAN,
     &crate::alexnet_low_rank::rank256::INT8_WINOGRAD_PLAN,
-    &crate::alexnet_low_rank::rank256::INT4_PLAN,
-    &crate::alexnet_low_rank::rank256::INT4_WINOGRAD_PLAN,
     &crate::lenet5::INT8_PLAN,
 ];
 

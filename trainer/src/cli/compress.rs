@@ -58,7 +58,7 @@ pub(super) struct CompressArgs {
     #[arg(long, requires = "int8")]
     in_place: bool,
     /// With --int8: write the weights of linear layers, but the last, in 4 bits: half of the file, and faster for single images
-    #[arg(long, requires = "int8")]
+    #[arg(long, requires = "int8", conflicts_with = "rank")]
     int4: bool,
     /// Write limits into the metadata by which infer-cli marks images that look like none of the training images: how light their
     /// border is, how likely the likeliest class
