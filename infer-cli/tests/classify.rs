@@ -1,10 +1,8 @@
 //! `infer-cli classify` on good and bad images: what it prints, and in which order.
 
-mod common;
-
 use std::fs;
 
-use common::{ALEXNET, Folder, LENET5, paths, picture, tensors, write};
+use crate::common::{self, ALEXNET, Folder, LENET5, paths, picture, tensors, write};
 use image::{
     DynamicImage, ExtendedColorType, GrayImage, ImageEncoder, ImageFormat, RgbImage, RgbaImage, codecs::png::PngEncoder,
 };

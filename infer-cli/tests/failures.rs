@@ -1,14 +1,12 @@
 //! `infer-cli classify` where nothing can be done: usage, weights, output.
 
-mod common;
-
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
     process::Stdio,
 };
 
-use common::{Folder, LENET5, Tensor, tensors, write};
+use crate::common::{Folder, LENET5, Tensor, tensors, write};
 use predicates::str::contains;
 
 /// The one line on the standard error of a run that ends with status 2 and prints nothing else.

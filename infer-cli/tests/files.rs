@@ -1,10 +1,8 @@
 //! `infer-cli` and the files of people: formats that are not read, damaged images, names, files that must not be overwritten.
 
-mod common;
-
 use std::fs;
 
-use common::{Folder, LENET5, paths, tensors, write};
+use crate::common::{self, Folder, LENET5, paths, tensors, write};
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
 use safetensors::serialize;
 

@@ -1,10 +1,8 @@
 //! `infer-cli inspect` on weights, on other files and on broken ones.
 
-mod common;
-
 use std::{collections::BTreeMap, fs};
 
-use common::{Folder, Tensor, write};
+use crate::common::{Folder, Tensor, write};
 use predicates::str::contains;
 
 #[test]

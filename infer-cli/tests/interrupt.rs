@@ -1,8 +1,6 @@
 //! Runs that end early: what Ctrl-C and SIGTERM leave, and how another run goes on from it.
 #![cfg(unix)]
 
-mod common;
-
 use std::{
     fs,
     io::Write,
@@ -11,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::Folder;
+use crate::common::{self, Folder};
 use predicates::str::contains;
 
 /// Ten pictures and one file that is none.

@@ -1,10 +1,8 @@
 //! `pack`, `--kernel` and `bench`: AlexNet's weights in the order of its kernels.
 
-mod common;
-
 use std::fs;
 
-use common::{ALEXNET, CLASSES, Folder, tensors, write};
+use crate::common::{self, ALEXNET, CLASSES, Folder, tensors, write};
 use predicates::str::contains;
 use serde_json::Value;
 

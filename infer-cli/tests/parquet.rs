@@ -1,15 +1,13 @@
 //! `infer-cli classify --format parquet`: a folder of files with the records of JSON lines, whole or gone on from.
 #![cfg(unix)]
 
-mod common;
-
 use std::{
     fs::{self, File},
     io::Write,
     process::{Command, Stdio},
 };
 
-use common::Folder;
+use crate::common::Folder;
 use parquet::{
     file::reader::{FileReader, SerializedFileReader},
     record::{Field, Row},

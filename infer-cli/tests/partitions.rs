@@ -1,15 +1,13 @@
 //! `infer-cli classify --partition`: several runs that share the images, and files of their results.
 #![cfg(unix)]
 
-mod common;
-
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
 };
 
-use common::{Folder, paths};
+use crate::common::{Folder, paths};
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
 
 /// Twelve pictures and one file that is none.

@@ -1,10 +1,8 @@
 //! `infer-cli classify --report`: a page with the images by class.
 
-mod common;
-
 use std::fs;
 
-use common::Folder;
+use crate::common::{self, Folder};
 use predicates::str::contains;
 use serde_json::Value;
 

@@ -1,10 +1,8 @@
 //! `infer-cli classify` on tar shards: plain and compressed, whole and damaged, from paths and from the standard input.
 
-mod common;
-
 use std::{fs, io::Write};
 
-use common::{Folder, archive, paths, png};
+use crate::common::{Folder, archive, paths, png};
 use flate2::{Compression, write::GzEncoder};
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};

@@ -1,6 +1,6 @@
 //! The `trainer` program as its users meet it: real files, real processes, output, messages and exit status.
 
-mod common;
+use crate::common;
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
 //! `compress`: from AlexNet's weights to those of an AlexNet of low rank and to 8-bit integers, which can be evaluated and trained on.
 
-mod common;
+use crate::common;
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! The training loop on real data: it learns, it can be made again bit for bit, it chooses by what it should,
 //! and what it writes is what it measured.
 
-mod common;
+use crate::common;
 
 use std::{
     fs,

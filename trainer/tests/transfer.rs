@@ -1,7 +1,7 @@
 //! Transfer learning: weights of other programs, frozen layers, learning rates of their own, classes that count alike. The
 //! oracle of frozen layers is the same network without frozen ones.
 
-mod common;
+use crate::common;
 
 use std::{
     collections::BTreeMap,

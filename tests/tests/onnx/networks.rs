@@ -1,8 +1,8 @@
 //! The cases as packed networks, whose last layer is always a linear one: weights of 0, 1 and −1 make it say what the layers
 //! before it gave, without an error.
 
-use crate::case::{Array, Case};
-use crate::{LOWEST, Product, assert_close, corners, squares};
+use super::case::{Array, Case};
+use super::{LOWEST, Product, assert_close, corners, squares};
 use infer_core::packed::{Backend, Line, LinearWeights, Network, Plan, Serial};
 use infer_core::weights::Weights;
 

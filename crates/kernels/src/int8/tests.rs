@@ -310,7 +310,8 @@ pub(super) fn available() -> Vec<&'static Int8Kernels> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
+    // As many cases as PROPTEST_CASES says, or 256.
+    #![proptest_config(if cfg!(miri) { ProptestConfig::with_cases(2) } else { ProptestConfig::default() })]
 
     #[test]
     fn rows_equal_the_definition_in_every_bit(case in cases()) {
