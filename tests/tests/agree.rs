@@ -114,6 +114,7 @@ type LinearOperation<const IN: usize, const OUT: usize> = fn(
     Tensor<(usize, Const<IN>), f32, Cpu>,
     Tensor<(Const<OUT>, Const<IN>), f32, Cpu>,
     Tensor<(Const<OUT>,), f32, Cpu>,
+    bool,
 )
     -> Result<Tensor<(usize, Const<OUT>), f32, Cpu>, CpuError>;
 
@@ -132,7 +133,7 @@ fn linear<const IN: usize, const OUT: usize>(seed: u64) {
     let call = |linear: LinearOperation<IN, OUT>| {
         let input = device.tensor_from_vec(input.clone(), (1, Const));
         let weight = device.tensor_from_vec(weight.clone(), (Const, Const));
-        linear(input, weight, device.tensor_from_vec(bias.clone(), (Const,))).expect("memory").as_vec()
+        linear(input, weight, device.tensor_from_vec(bias.clone(), (Const,)), true).expect("memory").as_vec()
     };
     let (what, tolerance) = (format!("{IN}→{OUT}"), 1e-5 * largest(&found));
     assert_close(&what, &found, &call(ops::portable::linear), tolerance);

@@ -26,7 +26,7 @@ pub enum Convolutions {
     Direct,
 }
 
-/// What becomes of a network's layers in integers.
+/// Algorithm of convolutions, and width of linear layers' weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
     /// Algorithm of convolutions.

@@ -36,7 +36,7 @@ pub enum CompressError {
     /// There is no such network in infer-core.
     #[error("there is no network {0} of this kind")]
     Network(String),
-    /// None of a network's layers may have weights of 4 bits.
+    /// Weights of 4 bits are asked for, which no layer of the network may have.
     #[error("--int4: {0} has no linear layer for weights of 4 bits; leave it out")]
     Int4(String),
     /// An image cannot become an input.
