@@ -1,6 +1,6 @@
 //! InfoBatch on real data: what a run skips is what the paper's definition says by losses computed from scratch, and it learns.
 
-mod common;
+use crate::common;
 
 use std::{fs, path::Path, sync::LazyLock};
 

@@ -8,6 +8,7 @@ mod colour;
 mod compress;
 mod export;
 mod folders;
+mod infobatch;
 mod networks;
 mod ops;
 mod optimisers;
