@@ -586,12 +586,12 @@ fn lenet5_equals_the_definition_in_every_bit() {
 
 #[test]
 fn weights_of_4_bits_equal_the_definition_in_every_bit() {
-    for seed in 0..6 {
-        // Random weights have no favourites among them, and three such layers follow each other: only the bits say much here.
+    // Random weights have no favourites among them, and three such layers follow each other: only the bits say much here.
+    for seed in 0..3 {
         check(&halves::INT4_PLAN, 3, seed, 3, 1.5);
-        check(&halves::INT4_PLAN, 3, seed, 19, 1.5);
-        check(&halves::INT4_WINOGRAD_PLAN, 30, seed, 2, 1.5);
     }
+    check(&halves::INT4_PLAN, 3, 3, 11, 1.5);
+    check(&halves::INT4_WINOGRAD_PLAN, 30, 4, 1, 1.5);
     assert!(halves::INT4_PLAN.has_int4() && !halves::INT8_PLAN.has_int4() && !lenet5::INT4_PLAN.has_int4());
     assert!(halves::INT4_PLAN.packed_len(3) < halves::INT8_PLAN.packed_len(3));
 }
