@@ -66,8 +66,8 @@ mod pooled {
 
 mod halves {
     infer_core::network! {
-        /// A network with linear layers that may have weights of 4 bits: behind maps, behind a vector, with and without ReLU; and some
-        /// that may not.
+        /// A network with linear layers that may have weights of 4 bits, behind maps and behind a vector, and others that may not: by their
+        /// number of inputs, without ReLU, behind such a one, and the last.
         Halves "halves": 1 x 14;
         conv1: conv 32, kernel 2, stride 1;
         conv2: conv 32, kernel 3;

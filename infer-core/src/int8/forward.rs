@@ -59,8 +59,9 @@ impl Input for i16 {
     }
 }
 
-/// Some outputs of a layer with weights of 8 bits, the first one at the beginning of a panel.
+/// Some outputs of a layer, the first one at the beginning of a panel.
 struct Outputs<'w> {
+    /// Where they have 8 bits.
     weights: &'w [i8],
     bias: &'w [i32],
     scaling: Scaling<'w>,

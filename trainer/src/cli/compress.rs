@@ -157,7 +157,10 @@ impl CompressArgs {
     fn compress<N: Network<Cpu>>(&self, path: &Path, file: &StoredFile) -> anyhow::Result<()> {
         let convolutions = if self.in_place { Convolutions::Direct } else { Convolutions::Winograd };
         let form = Form { convolutions, int4: self.int4 };
-        int8::plan(N::DESCRIPTION, form)?;
+        if self.int8 {
+            // Refused before anything is computed.
+            int8::plan(N::DESCRIPTION, form)?;
+        }
         let source = Source::<N>::read(path, file, self)?;
         let mut positions: Vec<usize> = (0..source.dataset.train.len()).collect();
         positions.shuffle(&mut random::generator(self.seed, b"calibrat", 0, 0));

@@ -267,6 +267,14 @@ fn check_int4(case: &Case, groups: usize) -> Result<(), TestCaseError> {
     let mut next = numbers(seed ^ 3, extreme, 0, 32_767);
     let multipliers: Vec<i16> = (0..padded).map(|_| next() as i16).collect();
     let scaling = Scaling { multipliers: &multipliers, shift1, shift2 };
+    let expected = (0..vectors * outputs).map(|place| (place / outputs, place % outputs)).map(|(vector, output)| {
+        let products = (0..depth).map(|i| {
+            let weight = filter[output * depth + i] * factor[output * groups + i / INT4_GROUP];
+            i64::from(input[vector * depth + i]) * weight
+        });
+        products.sum::<i64>() + i64::from(bias[output])
+    });
+    let expected: Vec<i64> = expected.collect();
     let room = (vectors - 1) * pixel + outputs;
     for kernels in available() {
         let call = |output| {
@@ -283,11 +291,7 @@ fn check_int4(case: &Case, groups: usize) -> Result<(), TestCaseError> {
                 prop_assert_eq!((bytes[place], hidden[place], sums[place]), (201, -30_000, i32::MIN));
                 continue;
             }
-            let products = (0..depth).map(|i| {
-                let weight = filter[output * depth + i] * factor[output * groups + i / INT4_GROUP];
-                i64::from(input[vector * depth + i]) * weight
-            });
-            let sum = products.sum::<i64>() + i64::from(bias[output]);
+            let sum = expected[vector * outputs + output];
             prop_assert_eq!(i64::from(sums[place]), sum);
             prop_assert_eq!(i64::from(bytes[place]), scaled(sum, multipliers[output], case, true));
             prop_assert_eq!(i64::from(hidden[place]), scaled(sum, multipliers[output], case, false));
