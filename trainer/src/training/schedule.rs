@@ -71,7 +71,8 @@ impl Schedule {
         let epoch_steps = epoch_steps.max(1) as f64;
         let total = epoch_steps * epochs as f64;
         let warmup = (self.warmup_epochs * epoch_steps).round();
-        let rise = if step < warmup { (step + 1.0) / warmup } else { 1.0 };
+        // A place between two steps may lie within one step of the end.
+        let rise = if step < warmup { ((step + 1.0) / warmup).min(1.0) } else { 1.0 };
         rise * match self.course {
             Course::Constant => 1.0,
             Course::Step => self.step_factor.powf((step / epoch_steps / self.step_epochs.max(1) as f64).floor()),
@@ -138,6 +139,8 @@ mod tests {
         let [first, .., top, after, last] = factors(warm(Course::Cosine), [0, 1, 8, 10, 11, 99]);
         assert_eq!((first, top), (0.1, 1.0));
         assert!(after < 1.0 && last > 0.0 && last < 0.001);
+        // A short epoch's places lie between steps: one after the last whole step of the warm-up is not above the full rate.
+        assert_eq!(warm(Course::Constant).factor(9.5, 20, 5), 1.0);
     }
 
     #[test]
