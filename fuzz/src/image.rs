@@ -13,7 +13,9 @@ const MOST_PIXELS: u64 = 1 << 20;
 
 /// Runs the target: the input is the file. It is read once as it must be and once with damage accepted.
 pub fn run(file: &[u8]) {
-    [false, true].into_iter().for_each(|accept_damaged| check(file, Options { accept_damaged, orient: accept_damaged }));
+    [false, true]
+        .into_iter()
+        .for_each(|accept_damaged| check(file, Options { accept_damaged, orient: accept_damaged }));
 }
 
 fn check(file: &[u8], options: Options) {

@@ -4,7 +4,9 @@ use infer_core::int8::{Int8Backend, Int8Error, Network, Plan, Serial};
 use infer_core::packed::Line;
 use safetensors::SafeTensors;
 
-use crate::{Aligned, Input, edited, networks::STREAMS, networks::SUBJECTS, networks::TILED, networks::whole, planted_fault};
+use crate::{
+    Aligned, Input, edited, networks::STREAMS, networks::SUBJECTS, networks::TILED, networks::whole, planted_fault,
+};
 
 /// Runs the target: the first byte says which network, and whether its memory or a file is opened.
 pub fn run(data: &[u8]) {

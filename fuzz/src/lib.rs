@@ -2,18 +2,24 @@
 //!
 //! A target's input is no file but instructions: which network, whether the rest is the file itself or edits of a valid one. So
 //! inputs are a few bytes, and what they make of a valid file reaches beyond its header.
+//!
+//! libFuzzer runs the targets as programs (`src/bin`, scripts/fuzz). The inputs that are kept, in `corpus`, are run by the tests too.
 
-#[cfg(feature = "trainer")]
+#[cfg(feature = "programs")]
 pub mod idx;
 pub mod image;
 pub mod int8;
+#[cfg(feature = "programs")]
+pub mod lists;
 pub mod networks;
-#[cfg(feature = "trainer")]
+#[cfg(feature = "programs")]
 pub mod onnx;
 pub mod packed;
 pub mod preprocess;
 pub mod reader;
-#[cfg(feature = "trainer")]
+#[cfg(feature = "programs")]
+pub mod shards;
+#[cfg(feature = "programs")]
 pub mod state;
 pub mod weights;
 

@@ -90,7 +90,7 @@ fn config(text: &[u8]) {
     let options = &config.options;
     for epoch in [1, 2, options.epochs] {
         let _ = options.augmentation_of(epoch);
-        let _ = options.schedule.factor(epoch as u64, 3, options.epochs);
+        let _ = options.schedule.factor(epoch as f64, 3, options.epochs);
     }
     planted_fault(|| options.batch_size != 256 || options.learning_rate > 1.0);
     let longer = options.epochs.saturating_add(1);

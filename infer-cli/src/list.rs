@@ -26,18 +26,17 @@ impl List {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path, null: bool) -> anyhow::Result<Self> {
-        let end = if null { 0 } else { b'\n' };
         if path == "-" {
-            return Ok(Self {
-                name: "the standard input".into(),
-                reader: Box::new(BufReader::new(io::stdin())),
-                end,
-                begins: true,
-            });
+            return Ok(Self::new("the standard input".into(), BufReader::new(io::stdin()), null));
         }
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot open the list of files {name}"))?;
-        Ok(Self { name, reader: Box::new(BufReader::new(file)), end, begins: true })
+        Ok(Self::new(name, BufReader::new(file), null))
+    }
+
+    /// The list that a reader brings; errors have its name.
+    pub fn new(name: String, reader: impl BufRead + Send + 'static, null: bool) -> Self {
+        Self { name, reader: Box::new(reader), end: if null { 0 } else { b'\n' }, begins: true }
     }
 
     /// Opens a list another time, if it is in an ordinary file, which can be read twice.
@@ -93,7 +92,7 @@ mod tests {
     #[test]
     fn lists_are_read_by_lines_or_nul_characters() {
         let list = |text: &'static [u8], end| {
-            let list = List { name: String::new(), reader: Box::new(text), end, begins: true };
+            let list = List::new(String::new(), text, end == 0);
             list.map(|path| path.unwrap().display().to_string()).collect::<Vec<_>>()
         };
         assert_eq!(list(b"a b.png\r\n\nc.png", b'\n'), ["a b.png", "c.png"]);

@@ -1,51 +1,5 @@
-//! `infer-cli`: a thin program over `classifier` that classifies images and looks into weights files.
-//!
-//! ```text
-//! args ─▶ classify: images (list, partition, shard) ─▶ pipeline (worker: a batch of crates/classifier) ─▶ output, evaluate, sheet
-//!     └─▶ inspect, pack, bench
-//! ```
-//!
-//! Results go to the standard output, everything else to the standard error. The exit status is 0 if all went well, 1 if
-//! some images failed, 2 if nothing could be done or written.
+//! The program: see the library.
 
-mod args;
-mod bench;
-mod classify;
-mod evaluate;
-mod images;
-mod inspect;
-mod interrupt;
-mod list;
-mod output;
-mod pack;
-mod partition;
-mod pipeline;
-mod progress;
-mod shard;
-mod sheet;
-mod stdout;
-mod text;
-mod worker;
-
-use std::{io, process::ExitCode};
-
-fn main() -> ExitCode {
-    let result = match reporting::arguments::parse::<args::Cli>().command {
-        args::Command::Classify(args) => classify::run(*args),
-        args::Command::Inspect(args) => inspect::run(&args).map(|()| ExitCode::SUCCESS),
-        args::Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
-        args::Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
-    };
-    result.unwrap_or_else(|error| {
-        // Whoever read the output has seen enough, as `head` does; that is no error.
-        if error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_broken_pipe) {
-            return ExitCode::SUCCESS;
-        }
-        text::complain(&format!("error: {error:#}"));
-        ExitCode::from(2)
-    })
-}
-
-fn is_broken_pipe(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::BrokenPipe
+fn main() -> std::process::ExitCode {
+    infer_cli::run()
 }

@@ -15,7 +15,7 @@ use infer_core::{
 use self_cell::{MutBorrow, self_cell};
 
 use crate::{
-    labels::{json_labels, labels_of},
+    labels,
     model::Model,
     network::{Form, Header, pack, plan_of, weights},
     source::Source,
@@ -109,11 +109,12 @@ impl About {
         let preprocessing =
             preprocessing.map(|text| Preprocessing::understand(&text.to_string(), input)).transpose()?;
         let preprocessing = preprocessing.unwrap_or_else(|| Preprocessing::usual(input));
-        let named = header.metadata("classes").map(|text| json_labels(&text.to_string(), *CLASSES.start()..=outputs));
+        let named =
+            header.metadata("classes").map(|text| labels::of_json(&text.to_string(), *CLASSES.start()..=outputs));
         let labels = match (labels, named) {
             (Some(path), named) => {
                 let count = named.and_then(Result::ok).map_or(outputs, |names| names.len());
-                labels_of(path, count).with_context(|| format!("cannot use the labels in {}", path.display()))?
+                labels::read(path, count).with_context(|| format!("cannot use the labels in {}", path.display()))?
             }
             (None, Some(named)) => {
                 named.context("cannot use the metadata `classes`, --labels FILE may replace them")?

@@ -4,17 +4,31 @@ use std::{fs, ops::RangeInclusive, path::Path};
 
 use anyhow::{Context, bail, ensure};
 
-/// The labels in a file, `count` of them: a JSON array, or one a line.
-pub(crate) fn labels_of(path: &Path, count: usize) -> anyhow::Result<Vec<String>> {
-    let text = fs::read_to_string(path)?;
+/// The labels in a file, `count` of them.
+///
+/// # Errors
+/// The file cannot be read, or as [`parse`].
+pub fn read(path: &Path, count: usize) -> anyhow::Result<Vec<String>> {
+    parse(&fs::read_to_string(path)?, count)
+}
+
+/// The labels in a text, `count` of them: a JSON array, or one a line.
+///
+/// # Errors
+/// They are not so many, a name is blank or there twice, or it is no JSON that begins like an array.
+pub fn parse(text: &str, count: usize) -> anyhow::Result<Vec<String>> {
     let text = text.trim_start_matches('\u{feff}').trim_end();
-    if text.starts_with('[') {
-        return json_labels(text, count..=count);
+    if text.trim_start().starts_with('[') {
+        return of_json(text, count..=count);
     }
     one_a_class(text.lines().map(str::to_owned).collect(), count..=count)
 }
 
-pub(crate) fn json_labels(text: &str, counts: RangeInclusive<usize>) -> anyhow::Result<Vec<String>> {
+/// The labels in a JSON array.
+///
+/// # Errors
+/// As [`parse`].
+pub fn of_json(text: &str, counts: RangeInclusive<usize>) -> anyhow::Result<Vec<String>> {
     one_a_class(serde_json::from_str(text).context("expected a JSON array of strings")?, counts)
 }
 
@@ -41,12 +55,14 @@ mod tests {
         let path = folder.path().join("labels");
         let read = |text: &str| {
             fs::write(&path, text).unwrap();
-            labels_of(&path, 10)
+            super::read(&path, 10)
         };
         let lines: Vec<_> = ["T-shirt/top", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(String::from).into();
         assert_eq!(read(&lines.join("\r\n")).unwrap(), lines);
         assert_eq!(read(&(lines.join("\n") + "\n\n")).unwrap(), lines);
-        assert_eq!(read(&serde_json::to_string(&lines).unwrap()).unwrap(), lines);
+        let json = serde_json::to_string_pretty(&lines).unwrap();
+        assert_eq!(read(&json).unwrap(), lines);
+        assert_eq!(read(&format!("\n {json}\n")).unwrap(), lines);
         let blank = lines.join("\n").replace("\nc\n", "\n \n");
         assert!(read(&blank).unwrap_err().to_string().ends_with("found a blank one for class 2"));
         let twice = lines.join("\n").replace("\nj", "\nd");

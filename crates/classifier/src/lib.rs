@@ -16,7 +16,7 @@ mod readme {}
 mod answer;
 mod batch;
 mod classifier;
-mod labels;
+pub mod labels;
 pub mod model;
 pub mod network;
 mod source;

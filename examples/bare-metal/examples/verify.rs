@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "largest absolute logit {largest}, largest difference {difference:e}, top class {here} here, {there} there"
     );
+    println!("f32: {} of 10 logits have this machine's bits", found.iter().zip(&expected).filter(|(a, b)| a == b).count());
     let prefix = "int8 logit ";
     let integers = printed.lines().filter_map(|line| line.strip_prefix(prefix)?.split_once(' '));
     let integers: Vec<_> = integers.map(|(_, bits)| u32::from_str_radix(bits.trim(), 16)).collect::<Result<_, _>>()?;

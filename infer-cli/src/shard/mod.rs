@@ -52,9 +52,21 @@ pub const STANDARD_INPUT: &str = "-";
 /// The images in a shard, and what else is worth a word: each by the shard's path joined with the member's name, or the member's
 /// name alone for the standard input. A shard that cannot be read to its end is a problem behind the members before it.
 pub fn images(shard: PathBuf, hidden: bool) -> Images {
+    let path = shard.clone();
+    let open = move || -> io::Result<Box<dyn Read + Send>> {
+        Ok(if path.as_path() == STANDARD_INPUT { Box::new(io::stdin()) } else { Box::new(File::open(path)?) })
+    };
+    images_of(shard, hidden, open)
+}
+
+/// The images in the shard that `open` opens, as [`images`] has them.
+pub fn images_of<R>(shard: PathBuf, hidden: bool, open: impl FnOnce() -> io::Result<R> + Send + 'static) -> Images
+where
+    R: Read + Send + 'static,
+{
     let (sender, images) = bounded(0);
     let path = shard.clone();
-    let reader = thread::Builder::new().name("shard".into()).spawn(move || read(&path, hidden, &sender));
+    let reader = thread::Builder::new().name("shard".into()).spawn(move || read(open, &path, hidden, &sender));
     let problem = reader.err().map(|error| problem(shard, &format!("cannot start a thread: {error}")));
     Images { images: images.into_iter(), problem }
 }
@@ -78,9 +90,12 @@ fn problem(path: PathBuf, problem: &str) -> Image {
 }
 
 /// Reads a shard to its end, or as long as anybody takes its images.
-fn read(shard: &Path, hidden: bool, images: &Sender<Image>) {
+fn read<R>(open: impl FnOnce() -> io::Result<R>, shard: &Path, hidden: bool, images: &Sender<Image>)
+where
+    R: Read + Send + 'static,
+{
     let mut members = 0_u64;
-    let outcome = quietly(|| read_members(shard, hidden, images, &mut members));
+    let outcome = quietly(|| read_members(open()?, shard, hidden, images, &mut members));
     let error = match outcome {
         Ok(Ok(())) => return,
         Ok(Err(error)) => format!("{error:#}"),
@@ -92,9 +107,13 @@ fn read(shard: &Path, hidden: bool, images: &Sender<Image>) {
     let _ = images.send(problem(path, &format!("the shard cannot be read{after}: {error}")));
 }
 
-fn read_members(shard: &Path, hidden: bool, images: &Sender<Image>, members: &mut u64) -> anyhow::Result<()> {
-    let file: Box<dyn Read + Send> =
-        if shard == STANDARD_INPUT { Box::new(io::stdin()) } else { Box::new(File::open(shard)?) };
+fn read_members(
+    file: impl Read + Send + 'static,
+    shard: &Path,
+    hidden: bool,
+    images: &Sender<Image>,
+    members: &mut u64,
+) -> anyhow::Result<()> {
     let zeros = Arc::new(AtomicU64::new(0));
     let mut archive = Archive::new(Watched { reader: compression::decompressed(file)?, zeros: Arc::clone(&zeros) });
     // Archives may stand one behind the other, and what a pipe brings is read to its end.
