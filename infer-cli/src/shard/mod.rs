@@ -1,7 +1,7 @@
 //! Shards: tar archives of images, as WebDataset writes them, read once from front to back.
 //!
 //! A thread reads an archive and hands over one member after another, so that decompression runs beside everything else.
-//! Members that wait are bounded in number by the pipeline's queues, and in bytes by [`room`].
+//! Members that wait are bounded in number by the pipeline's queues, and in bytes by `room`.
 
 mod compression;
 mod pattern;
@@ -169,7 +169,7 @@ fn content(entry: &mut Entry<'_, impl Read>, room: &Arc<Room>) -> anyhow::Result
     }
     // At most `MOST_BYTES`.
     let mut bytes = room.take(size as usize);
-    entry.read_to_end(bytes.as_mut())?;
+    entry.read_to_end(bytes.buffer())?;
     ensure!(bytes.len() as u64 == size, "it ends within a member, of which {} of {size} bytes are there", bytes.len());
     Ok(Content::Member(bytes))
 }

@@ -36,7 +36,7 @@ impl Room {
 
 impl Bytes {
     /// The memory.
-    pub fn as_mut(&mut self) -> &mut Vec<u8> {
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 }
