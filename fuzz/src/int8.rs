@@ -5,23 +5,29 @@ use infer_core::packed::Line;
 use safetensors::SafeTensors;
 
 use crate::{
-    Aligned, Input, edited, networks::STREAMS, networks::SUBJECTS, networks::TILED, networks::whole, planted_fault,
+    Aligned, Input, edited, networks::QUICK, networks::STREAMS, networks::SUBJECTS, networks::TILED, networks::whole,
+    planted_fault,
 };
 
 /// Runs the target: the first byte says which network, and whether its memory or a file is opened.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
-    // The larger networks are slow, so most inputs are for the others.
-    let subject = match choice >> 2 & 7 {
-        1 => &*TILED,
-        2 => &*STREAMS,
+    let subject = match (choice, choice >> 2) {
+        (QUICK.., _) => &SUBJECTS[0],
+        (_, 1) => &*TILED,
+        (_, 2) => &*STREAMS,
         _ => &SUBJECTS[usize::from(choice % 2)],
     };
+    let mut backends: Vec<_> = Int8Backend::ALL.iter().copied().filter(|backend| backend.available()).collect();
+    if choice >= QUICK {
+        let other = backends[usize::from(choice >> 4) % backends.len()];
+        backends = vec![Int8Backend::Scalar, other];
+    }
     let plan = subject.int8_plan;
     if choice & 2 == 0 {
         let memory = Aligned::new(&edited(&mut input, &subject.int8));
-        let logits = of_memory(plan, memory.lines(), &subject.images);
+        let logits = of_memory(plan, memory.lines(), &subject.images, &backends);
         planted_fault(|| logits.is_ok_and(|logits| is_large(&logits)));
         return;
     }
@@ -34,15 +40,19 @@ pub fn run(data: &[u8]) {
     let expected = SafeTensors::deserialize(file.bytes()).expect("only infer-core accepts the file");
     assert_eq!(expected.names(), [name]);
     let memory = Aligned::new(expected.tensor(name).expect("the file's only tensor").data());
-    let logits = of_memory(plan, memory.lines(), &subject.images).expect("the file was opened");
+    let logits = of_memory(plan, memory.lines(), &subject.images, &backends).expect("the file was opened");
     assert_eq!(logits, bits(&network, &subject.images));
     network.check_weights().expect("they were checked");
     planted_fault(|| is_large(&logits));
 }
 
-/// Opens memory by every backend and runs what is opened.
-fn of_memory(plan: &'static Plan, lines: &[Line], images: &[f32]) -> Result<Vec<u32>, Int8Error> {
-    let backends = Int8Backend::ALL.iter().filter(|backend| backend.available());
+/// Opens memory by some backends and runs what is opened.
+fn of_memory(
+    plan: &'static Plan,
+    lines: &[Line],
+    images: &[f32],
+    backends: &[Int8Backend],
+) -> Result<Vec<u32>, Int8Error> {
     let mut found: Option<Result<(bool, Vec<u32>), Int8Error>> = None;
     for backend in backends {
         let mut transformed = vec![Line::ZERO; plan.transformed_len()];

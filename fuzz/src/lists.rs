@@ -36,9 +36,10 @@ fn list_is_right(text: &[u8], null: bool) {
 fn labels_are_right(text: &[u8], count: usize) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let content = text.trim_start_matches('\u{feff}').trim_end();
-    let expected: Option<Vec<String>> = match content.trim_start().starts_with('[') {
-        true => serde_json::from_str(content).ok(),
-        false => Some(content.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_string()).collect()),
+    let expected: Option<Vec<String>> = match content {
+        "" => Some(Vec::new()),
+        json if json.trim_start().starts_with('[') => serde_json::from_str(json).ok(),
+        lines => Some(lines.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_string()).collect()),
     };
     let is_right = |names: &Vec<String>| {
         let twice = names.iter().enumerate().any(|(class, name)| names[..class].contains(name));

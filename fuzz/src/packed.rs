@@ -3,17 +3,25 @@
 use infer_core::packed::{Backend, Line, Network, PackedError, Plan, Serial};
 use safetensors::SafeTensors;
 
-use crate::{Aligned, Input, edited, networks::STREAMS, networks::SUBJECTS, networks::whole, planted_fault};
+use crate::{
+    Aligned, Input, edited, networks::QUICK, networks::STREAMS, networks::SUBJECTS, networks::whole, planted_fault,
+};
 
 /// Runs the target: the first byte says which network, in which format, and whether its memory or a file is opened.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
-    let subject = if choice & 8 == 0 { &SUBJECTS[usize::from(choice % 2)] } else { &*STREAMS };
+    let subject = match choice {
+        QUICK.. => &SUBJECTS[0],
+        choice if choice & 8 == 0 => &SUBJECTS[usize::from(choice % 2)],
+        _ => &STREAMS,
+    };
+    let other = usize::from(choice >> 4) % Backend::ALL.len();
+    let others = if choice < QUICK { Backend::ALL } else { &Backend::ALL[other..=other] };
     let (plan, valid) = (subject.plan, &subject.packed[usize::from(choice >> 1 & 1)]);
     if choice & 4 == 0 {
         let memory = Aligned::new(&edited(&mut input, valid));
-        let found = of_memory(plan, memory.lines(), &subject.images);
+        let found = of_memory(plan, memory.lines(), &subject.images, others);
         planted_fault(|| found.is_ok_and(|found| found.overflows()));
         return;
     }
@@ -25,7 +33,7 @@ pub fn run(data: &[u8]) {
     let expected = SafeTensors::deserialize(file.bytes()).expect("only infer-core accepts the file");
     assert_eq!(expected.names(), [name]);
     let memory = Aligned::new(expected.tensor(name).expect("the file's only tensor").data());
-    let found = of_memory(plan, memory.lines(), &subject.images).expect("the file was opened");
+    let found = of_memory(plan, memory.lines(), &subject.images, others).expect("the file was opened");
     assert!(found.finite, "a file with NaN or infinity was opened");
     assert_eq!(found.logits, bits(&network, &subject.images));
     planted_fault(|| found.overflows());
@@ -47,10 +55,10 @@ impl Opened {
     }
 }
 
-/// Opens memory by every backend and runs what is opened.
-fn of_memory(plan: &'static Plan, lines: &[Line], images: &[f32]) -> Result<Opened, PackedError> {
+/// Opens memory by the best backend and by others, and runs what is opened.
+fn of_memory(plan: &'static Plan, lines: &[Line], images: &[f32], others: &[Backend]) -> Result<Opened, PackedError> {
     let found = Network::from_packed(plan, lines, Backend::best()).map(|network| opened(&network, images));
-    for backend in Backend::ALL {
+    for backend in others {
         match Network::from_packed(plan, lines, *backend) {
             Err(PackedError::Unavailable { .. }) => {}
             Err(error) => assert_eq!(found.as_ref().err(), Some(&error)),
