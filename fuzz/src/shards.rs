@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// What a shard's images are: a path, and bytes or what is said of it.
+/// Image of a shard: its path, and bytes or what is said of it.
 type Found = (PathBuf, Result<Vec<u8>, String>);
 
 fn images(file: Vec<u8>) -> Vec<Found> {
