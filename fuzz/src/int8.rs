@@ -5,7 +5,8 @@ use infer_core::packed::Line;
 use safetensors::SafeTensors;
 
 use crate::{
-    Aligned, Input, edited, networks::QUICK, networks::STREAMS, networks::SUBJECTS, networks::TILED, networks::whole,
+    Aligned, Input, edited,
+    networks::{QUICK, STREAMS, SUBJECTS, TILED, whole},
     planted_fault,
 };
 

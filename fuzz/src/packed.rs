@@ -4,7 +4,9 @@ use infer_core::packed::{Backend, Line, Network, PackedError, Plan, Serial};
 use safetensors::SafeTensors;
 
 use crate::{
-    Aligned, Input, edited, networks::QUICK, networks::STREAMS, networks::SUBJECTS, networks::whole, planted_fault,
+    Aligned, Input, edited,
+    networks::{QUICK, STREAMS, SUBJECTS, whole},
+    planted_fault,
 };
 
 /// Runs the target: the first byte says which network, in which format, and whether its memory or a file is opened.

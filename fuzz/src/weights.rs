@@ -3,7 +3,11 @@
 use infer_core::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{Aligned, Input, edited, networks::QUICK, networks::SUBJECTS, planted_fault};
+use crate::{
+    Aligned, Input, edited,
+    networks::{QUICK, SUBJECTS},
+    planted_fault,
+};
 
 /// Runs the target: the first byte says which network.
 pub fn run(data: &[u8]) {

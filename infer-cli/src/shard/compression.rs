@@ -41,6 +41,11 @@ pub fn decompressed(mut file: impl Read + Send + 'static) -> anyhow::Result<Box<
     })
 }
 
+/// Whether a file that begins so is decompressed.
+pub fn is_compressed(start: &[u8]) -> bool {
+    start.starts_with(GZIP) || is_zstandard(start)
+}
+
 fn is_zstandard(start: &[u8]) -> bool {
     let skipped = start.first().is_some_and(|byte| byte & 0xF0 == ZSTANDARD_SKIPPED[0])
         && start.get(1..4) == Some(&ZSTANDARD_SKIPPED[1..]);

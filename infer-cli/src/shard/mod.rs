@@ -28,7 +28,7 @@ use image_files::{
 use tar::{Archive, Entry};
 
 use self::room::Room;
-pub use self::{pattern::paths, room::Bytes};
+pub use self::{compression::is_compressed, pattern::paths, room::Bytes};
 use crate::images::{Content, Image};
 
 /// Ends of the names of shards, in lower case.
