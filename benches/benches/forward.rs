@@ -14,6 +14,10 @@ use infer_core::{alexnet, lenet5, preprocess};
 use std::hint::black_box;
 use tests::{file, formula};
 
+/// The allocator of the programs.
+#[global_allocator]
+static ALLOCATOR: large_pages::LargePages = large_pages::LargePages;
+
 /// Values of the largest output of a layer of AlexNet.
 const LARGEST: usize = alexnet::LAYERS[0].output.values();
 

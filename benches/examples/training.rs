@@ -25,6 +25,10 @@ use trainer::{
     optimiser::{Optimiser, OptimiserOptions},
 };
 
+/// The allocator of the programs.
+#[global_allocator]
+static ALLOCATOR: large_pages::LargePages = large_pages::LargePages;
+
 /// Adam's step size; `training_engine.py` has the same.
 const LEARNING_RATE: f64 = 1e-5;
 

@@ -88,12 +88,27 @@ impl Limits {
             limits.multiply_adds = limits.multiply_adds.max(count as f64 / start.elapsed().as_secs_f64());
 
             let start = Instant::now();
-            let sum: u64 = pool.install(|| buffer.par_chunks(share).map(|part| part.iter().sum::<u64>()).sum());
-            black_box(sum);
+            black_box(pool.install(|| buffer.par_chunks(share).map(sum).sum::<u64>()));
             limits.bytes = limits.bytes.max(size_of_val(&buffer[..]) as f64 / start.elapsed().as_secs_f64());
         }
         limits
     }
+}
+
+/// The sum of numbers, read from four places beside each other, which is faster than one after the other.
+fn sum(numbers: &[u64]) -> u64 {
+    let (first, second) = numbers.split_at(numbers.len() / 2);
+    let (a, b) = first.split_at(first.len() / 2);
+    let (c, d) = second.split_at(second.len() / 2);
+    let lines = |part| <[u64]>::as_chunks::<8>(part).0;
+    let beside = lines(a).iter().zip(lines(b)).zip(lines(c).iter().zip(lines(d)));
+    let mut sums = [0_u64; 8];
+    for ((a, b), (c, d)) in beside {
+        for (place, sum) in sums.iter_mut().enumerate() {
+            *sum += a[place] + b[place] + c[place] + d[place];
+        }
+    }
+    sums.iter().sum()
 }
 
 /// Medians of some passes over a batch.

@@ -11,6 +11,10 @@ mod classify;
 mod error;
 mod input;
 
+/// The allocator, as weights and activations are read by the megabyte.
+#[global_allocator]
+static ALLOCATOR: large_pages::LargePages = large_pages::LargePages;
+
 /// Classifies images on the CPU with AlexNet or LeNet-5.
 #[pyo3::pymodule]
 mod alexnet {

@@ -37,10 +37,22 @@ impl<W> Gemm<'_, W> {
 /// Depth of a block of weights, in inputs: 16 KB of f32, half of a small L1 cache.
 const DEPTH: usize = 128;
 
+/// Blocks of weights that a single row reads beside each other, where there are as many. A CPU fetches ahead within a page of memory, and
+/// so more at a time from several places: weights of linear layers came in two thirds of the time.
+pub const BESIDE: usize = 4;
+
+/// The same for more rows, as long as these are no more than `FEW`, whose weights come from far away, too. (Of more rows, the outputs would
+/// not stay in the first cache.)
+const PAIR: usize = 2;
+const FEW: usize = 32;
+
+/// Bytes that the weights of a single row are fetched ahead of their use.
+const AHEAD: usize = 2048;
+
 /// `C[o][r] = Σ over k of A[r][k] · W[o][k]` for all blocks `o` of 32 outputs and rows `r`, see [`Gemm`].
 ///
-/// A block of weights, `DEPTH` deep, serves all rows before the next one is read, and while it does, that next one, which
-/// lies right behind it, is fetched into the cache (the second one: in the first, both would not fit). `REGISTERS` vectors
+/// A block of weights, `DEPTH` deep, serves all rows before that of the next outputs is read, and while it does, the one that
+/// lies right behind it is fetched into the cache (the second one: in the first, both would not fit). `REGISTERS` vectors
 /// hold a row of outputs, or a half of it, and up to `ROWS` rows are computed at once, so that the register file is filled
 /// by `REGISTERS · ROWS` accumulators, `REGISTERS` vectors of weights and one input. A single row takes blocks whole, `WHOLE`
 /// vectors at a time, and so reads its weights, each used once, straight on.
@@ -56,55 +68,124 @@ pub(crate) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const RO
     if depth == 0 || rows == 0 {
         return;
     }
+    if rows == 1 {
+        // As many blocks as there are registers for.
+        // SAFETY: `fits` says that `a` holds a row.
+        return unsafe {
+            let a = a.get_unchecked(..depth);
+            match REGISTERS * ROWS / WHOLE {
+                0 | 1 => single::<V, W, WHOLE, 1>(a, weights, c),
+                2 | 3 => single::<V, W, WHOLE, 2>(a, weights, c),
+                _ => single::<V, W, WHOLE, BESIDE>(a, weights, c),
+            }
+        };
+    }
     // Groups of rows as equal as can be: 3 + 2 + 2 rather than 3 + 3 + 1, as a single row waits for its own sums.
     let groups = rows.div_ceil(ROWS);
     let (small, larger) = (rows / groups, rows % groups);
     // At least one: `fits` says so, but not to the compiler, which would keep a panic.
     let (block, outputs) = ((BLOCK * depth).max(1), (BLOCK * rows).max(1));
-    for (weights, c) in weights.chunks_exact(block).zip(c.chunks_exact_mut(outputs)) {
+    // Bytes behind a block of weights that each four steps down this one fetch.
+    let fetch = (4 * REGISTERS * V::LANES * size_of::<W>()).div_ceil(groups);
+    let beside = if rows <= FEW { PAIR } else { 1 };
+    for (weights, c) in weights.chunks(beside * block).zip(c.chunks_mut(beside * outputs)) {
         let mut start = 0;
         while start < depth {
             let depth = DEPTH.min(depth - start);
-            // SAFETY: `start` is below the depth of the chunk of weights.
-            let weights = unsafe { weights.as_ptr().add(start * BLOCK) };
-            let mut next = weights.wrapping_add(depth * BLOCK).cast::<u8>();
-            // Bytes of the next block that each four steps down this one fetch. A single row reads straight on, which the CPU
-            // foresees better.
-            let fetch = if rows == 1 { 0 } else { (4 * REGISTERS * V::LANES * size_of::<W>()).div_ceil(groups) };
-            let mut row = 0;
-            for group in 0..groups {
-                let count = small + usize::from(group < larger);
-                let mut lane = 0;
-                let step = if rows == 1 { BLOCK } else { REGISTERS * V::LANES };
-                while lane < BLOCK {
-                    // SAFETY: rows `row..row + count` are within `rows`, depths `start..start + depth` within the whole, and
-                    // `fits` says that `a` and `c` hold them; `weights` holds `depth` more rows of a block, of which
-                    // `REGISTERS` vectors begin at `lane`.
-                    unsafe {
-                        let a = a.as_ptr().add(row * stride + start);
-                        let c = c.as_mut_ptr().add(row * BLOCK + lane);
-                        let weights = weights.add(lane);
-                        let tile = ProductTile { a, stride, weights, depth, c, first: start == 0, next, fetch };
-                        match count {
-                            1 if rows == 1 => tile.compute::<V, WHOLE, 1>(),
-                            1 => tile.compute::<V, REGISTERS, 1>(),
-                            2 if ROWS >= 2 => tile.compute::<V, REGISTERS, 2>(),
-                            3 if ROWS >= 3 => tile.compute::<V, REGISTERS, 3>(),
-                            4 if ROWS >= 4 => tile.compute::<V, REGISTERS, 4>(),
-                            5 if ROWS >= 5 => tile.compute::<V, REGISTERS, 5>(),
-                            6 if ROWS >= 6 => tile.compute::<V, REGISTERS, 6>(),
-                            7 if ROWS >= 7 => tile.compute::<V, REGISTERS, 7>(),
-                            8 if ROWS >= 8 => tile.compute::<V, REGISTERS, 8>(),
-                            9 if ROWS >= 9 => tile.compute::<V, REGISTERS, 9>(),
-                            _ => (),
+            for (weights, c) in weights.chunks_exact(block).zip(c.chunks_exact_mut(outputs)) {
+                // SAFETY: `start` is below the depth of the chunk of weights.
+                let weights = unsafe { weights.as_ptr().add(start * BLOCK) };
+                let mut next = weights.wrapping_add(depth * BLOCK).cast::<u8>();
+                let mut row = 0;
+                for group in 0..groups {
+                    let count = small + usize::from(group < larger);
+                    let mut lane = 0;
+                    while lane < BLOCK {
+                        // SAFETY: rows `row..row + count` are within `rows`, depths `start..start + depth` within the whole, and
+                        // `fits` says that `a` and `c` hold them; `weights` holds `depth` more rows of a block, of which
+                        // `REGISTERS` vectors begin at `lane`.
+                        unsafe {
+                            let a = a.as_ptr().add(row * stride + start);
+                            let c = c.as_mut_ptr().add(row * BLOCK + lane);
+                            let weights = weights.add(lane);
+                            let tile = ProductTile { a, stride, weights, depth, c, first: start == 0, next, fetch };
+                            match count {
+                                1 => tile.compute::<V, REGISTERS, 1>(),
+                                2 if ROWS >= 2 => tile.compute::<V, REGISTERS, 2>(),
+                                3 if ROWS >= 3 => tile.compute::<V, REGISTERS, 3>(),
+                                4 if ROWS >= 4 => tile.compute::<V, REGISTERS, 4>(),
+                                5 if ROWS >= 5 => tile.compute::<V, REGISTERS, 5>(),
+                                6 if ROWS >= 6 => tile.compute::<V, REGISTERS, 6>(),
+                                7 if ROWS >= 7 => tile.compute::<V, REGISTERS, 7>(),
+                                8 if ROWS >= 8 => tile.compute::<V, REGISTERS, 8>(),
+                                9 if ROWS >= 9 => tile.compute::<V, REGISTERS, 9>(),
+                                _ => (),
+                            }
                         }
+                        next = next.wrapping_add(fetch * depth / 4);
+                        lane += REGISTERS * V::LANES;
                     }
-                    next = next.wrapping_add(fetch * depth / 4);
-                    lane += step;
+                    row += count;
                 }
-                row += count;
             }
             start += depth;
+        }
+    }
+}
+
+/// `C[o] = Σ over k of A[k] · W[o][k]` for all blocks `o`, `BLOCKS` of them at a time.
+///
+/// # Safety
+/// `weights` holds whole blocks as deep as `a`, which is not empty, `c` as many; the CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn single<V: Vector, W: Weight, const WHOLE: usize, const BLOCKS: usize>(
+    a: &[f32],
+    weights: &[W],
+    c: &mut [f32],
+) {
+    let block = (BLOCK * a.len()).max(1);
+    for (weights, c) in weights.chunks(BLOCKS * block).zip(c.chunks_mut(BLOCKS * BLOCK)) {
+        if weights.len() == BLOCKS * block {
+            // SAFETY: there are as many blocks, and their outputs.
+            unsafe { beside::<V, W, WHOLE, BLOCKS>(a, weights.as_ptr(), c.as_mut_ptr()) };
+        } else {
+            for (weights, c) in weights.chunks_exact(block).zip(c.chunks_exact_mut(BLOCK)) {
+                // SAFETY: there is a block, and its outputs.
+                unsafe { beside::<V, W, WHOLE, 1>(a, weights.as_ptr(), c.as_mut_ptr()) };
+            }
+        }
+    }
+}
+
+/// The same for `BLOCKS` blocks.
+///
+/// # Safety
+/// `weights` can be read for `BLOCKS` blocks as deep as `a`, and `c` be written for their outputs; the CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn beside<V: Vector, W: Weight, const WHOLE: usize, const BLOCKS: usize>(
+    a: &[f32],
+    weights: *const W,
+    c: *mut f32,
+) {
+    // SAFETY: all offsets are within what the caller says can be read and written.
+    unsafe {
+        let mut sums = [[V::splat(0.0); WHOLE]; BLOCKS];
+        for (k, input) in a.iter().enumerate() {
+            let input = V::splat(*input);
+            for (block, sums) in sums.iter_mut().enumerate() {
+                let weights = weights.add((block * a.len() + k) * BLOCK);
+                for line in 0..(BLOCK * size_of::<W>()).div_ceil(64) {
+                    V::prefetch(weights.cast::<u8>().wrapping_add(AHEAD + line * 64));
+                }
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = input.mul_add(W::load::<V>(weights.add(v * V::LANES)), *sum);
+                }
+            }
+        }
+        for (block, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                sum.store(c.add(block * BLOCK + v * V::LANES));
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ mod tests;
 pub use backend::Backend;
 pub use direct::ConvRow;
 pub use f16::F16;
-pub use gemm::Gemm;
+pub use gemm::{BESIDE, Gemm};
 pub use int8::{
     Activation, INT4_GROUP, INT8_PANEL, Int4Linear, Int8Backend, Int8Filters, Int8InputTile, Int8Kernels, Int8Output,
     Int8OutputTile, Int8PoolRow, Int8Products, Int8Row, Int8Rows, Int8Tile, Scaling,

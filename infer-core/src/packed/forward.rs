@@ -6,8 +6,8 @@ use crate::describe::Maps;
 use crate::number::divide;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernels::{
-    BLOCK, ConvRow, F16, Gemm, ImageTile, InputTile, Kernels, Misfit, NormRow, OutputTiles, PAD, Parallel, PoolRow,
-    for_each_chunk,
+    BESIDE, BLOCK, ConvRow, F16, Gemm, ImageTile, InputTile, Kernels, Misfit, NormRow, OutputTiles, PAD, Parallel,
+    PoolRow, for_each_chunk,
 };
 
 /// Weights of a layer in blocks of 32 outputs.
@@ -28,6 +28,9 @@ pub(super) struct LayerWeights<'w> {
 impl LayerWeights<'_> {
     pub(super) const NONE: Self = Self { weights: Weights::F32(&[]), bias: &[] };
 }
+
+/// Tasks of a linear layer, at least, that are of several blocks each.
+const TASKS: usize = 8;
 
 /// Memory for inputs made ready, and for products.
 pub(super) type Scratch<'s> = (&'s mut [f32], &'s mut [f32]);
@@ -316,22 +319,24 @@ impl<'p, P: Parallel> Engine<'p, P> {
     pub(super) fn linear(&self, weights: Weights<'_>, input: &Grid, rows: usize, vectors: &[f32], output: &mut [f32]) {
         let (kernels, misfit) = (self.kernels, &self.misfit);
         let (depth, stride) = (input.depth(), input.len);
-        let block = BLOCK * depth;
         let count = match weights {
             Weights::F32(weights) => weights.len(),
             Weights::F16(weights) => weights.len(),
         };
-        let (count, _) = divide(count, block);
-        for_each_chunk(self.parallel, output, BLOCK * rows, count, |number, c| {
+        let (count, _) = divide(count, BLOCK * depth);
+        // Few blocks are a task each, for the sake of the other threads.
+        let beside = if count < TASKS * BESIDE { 1 } else { BESIDE };
+        let block = (beside * BLOCK * depth).max(1);
+        for_each_chunk(self.parallel, output, beside * BLOCK * rows, count.div_ceil(beside), |number, c| {
             note(
                 misfit,
                 match weights {
                     Weights::F32(weights) => {
-                        let weights = part(weights, block, number);
+                        let weights = weights.chunks(block).nth(number).unwrap_or_default();
                         kernels.gemm(Gemm { a: vectors, stride, weights, depth, rows, c })
                     }
                     Weights::F16(weights) => {
-                        let weights = part(weights, block, number);
+                        let weights = weights.chunks(block).nth(number).unwrap_or_default();
                         kernels.gemm_f16(Gemm { a: vectors, stride, weights, depth, rows, c })
                     }
                 },

@@ -118,6 +118,9 @@ impl fmt::Display for LinearWeights {
 /// # Ok(logits)
 /// # }
 /// ```
+///
+/// On Linux, weights in pages of 2 MB come from memory faster, by which a single image takes a tenth less: the package
+/// `alexnet-large-pages` is an allocator that asks for them.
 #[derive(Debug, Clone)]
 pub struct Network<'w> {
     plan: &'static Plan,

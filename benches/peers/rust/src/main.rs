@@ -20,6 +20,10 @@ use anyhow::{Context, bail};
 use infer_core::{describe::Maps, packed::NETWORKS};
 use serde_json::json;
 
+/// The allocator of the programs.
+#[global_allocator]
+static ALLOCATOR: large_pages::LargePages = large_pages::LargePages;
+
 /// From the images of a batch to their logits, one after the other.
 type Forward<'a> = Box<dyn FnMut(&[f32]) -> anyhow::Result<Vec<f32>> + 'a>;
 

@@ -28,7 +28,9 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let sizes = (1_usize..4, 1_usize..200, 1_usize..40, 1_usize..9, 0_usize..5, 1_usize..100, 0_usize..4);
+    // A single position takes a way of its own.
+    let positions = prop_oneof![1 => Just(1_usize), 3 => 1_usize..40];
+    let sizes = (1_usize..4, 1_usize..200, positions, 1_usize..9, 0_usize..5, 1_usize..100, 0_usize..4);
     (sizes, 0_u32..=15, 1_u32..=30, any::<u64>(), any::<bool>()).prop_map(|(sizes, shift1, shift2, seed, extreme)| {
         let (rows, run, positions, step, gap, outputs, more) = sizes;
         Case { rows, run, positions, step, gap, outputs, pixel: outputs + more, shift1, shift2, seed, extreme }

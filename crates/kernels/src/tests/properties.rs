@@ -44,6 +44,8 @@ pub(super) fn check_gemm(kernels: &Kernels) {
         (1, 3, 1),
         (1, 4, 2),
         (1, 5, 1),
+        (1, 130, 4),
+        (1, 9, 7),
         (2, 127, 1),
         (2, 128, 2),
         (3, 129, 1),
@@ -58,7 +60,8 @@ pub(super) fn check_gemm(kernels: &Kernels) {
         (13, 200, 1),
         (19, 12, 2),
         (25, 6, 1),
-        (32, 10, 1),
+        (32, 130, 5),
+        (33, 130, 3),
     ];
     for (rows, depth, blocks) in some(&shapes) {
         for scale in some(&SCALES) {
