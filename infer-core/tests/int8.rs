@@ -684,11 +684,13 @@ fn groups_and_normalisation_equal_the_definition_in_every_bit() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes a minute with checks: CI runs it in the release profile")]
 fn alexnet_by_winograd_equals_the_definition_in_every_bit() {
     check(&alexnet::INT8_WINOGRAD_PLAN, 10, 3, 1, 0.08);
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes a minute with checks: CI runs it in the release profile")]
 fn alexnet_equals_the_definition_in_every_bit() {
     check(&alexnet::INT8_PLAN, 10, 3, 1, 0.08);
 }

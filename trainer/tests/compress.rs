@@ -16,6 +16,10 @@ use infer_core::{
     lenet5,
     preprocess::Resize,
 };
+use safetensors::{
+    SafeTensors, serialize,
+    tensor::{Dtype, TensorView},
+};
 use trainer::{
     data::Frame,
     export::{self, Metadata},
@@ -184,6 +188,45 @@ fn integers_answer_as_the_floats_that_they_were_made_of() {
             assert!((logit - expected).abs() < 0.06 * greatest, "image {position}: {logits:?}, {expected:?}");
         }
     }
+}
+
+#[test]
+fn weights_of_other_programs_are_evaluated_and_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let dataset = common::dataset();
+    let data = dataset.files[0].path.parent().and_then(Path::to_str).unwrap();
+    let _: LeNet5<Cpu> = weights(&root.join("floats.safetensors"));
+    // The upper halves of the floats, as bfloat16 with a wrapper's names, and as the floats that these are.
+    let bytes = fs::read(root.join("floats.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let upper = |data: &[u8]| data.as_chunks::<4>().0.iter().map(|bytes| [bytes[2], bytes[3]]).collect::<Vec<_>>();
+    let write = |name: &str, prefix: &str, dtype, data: fn(Vec<[u8; 2]>) -> Vec<u8>| {
+        let tensors = file.iter().map(|(name, tensor)| (name, tensor.shape().to_vec(), data(upper(tensor.data()))));
+        let tensors: Vec<_> = tensors.collect();
+        let views = tensors.iter().map(|(name, shape, data)| {
+            (format!("{prefix}{name}"), TensorView::new(dtype, shape.clone(), data).unwrap())
+        });
+        fs::write(root.join(name), serialize(views, None).unwrap()).unwrap();
+    };
+    write("rounded.safetensors", "", Dtype::F32, |upper| upper.iter().flat_map(|[a, b]| [0, 0, *a, *b]).collect());
+    write("other.safetensors", "module.", Dtype::BF16, |upper| upper.concat());
+    let both = ["rounded.safetensors", "other.safetensors"].map(|name| {
+        let rest = ["--data", data, "--test-limit=40", "--threads=2"];
+        let (json, said) = status(root, 0, &[&["evaluate", "--json", "--weights", name][..], &rest].concat());
+        let made = ["compress", name, "--int8", "--calibration=20", "--force", "-oi8.safetensors"];
+        let (_, said_again) = status(root, 0, &[&made[..], &rest].concat());
+        for said in [said, said_again] {
+            let words = ["module. is taken off the names of all tensors", "values of BF16 become F32"];
+            assert!(words.iter().all(|words| said.contains(words) == name.starts_with("other")), "{said}");
+        }
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let bytes = fs::read(root.join("i8.safetensors")).unwrap();
+        let integers = SafeTensors::deserialize(&bytes).unwrap();
+        let integers = integers.tensor(lenet5::DESCRIPTION.int8_tensor).unwrap().data().to_vec();
+        (report["accuracy"].clone(), report["loss"].clone(), integers)
+    });
+    assert!(both[0] == both[1], "{:?}, {:?}", (&both[0].0, &both[0].1), (&both[1].0, &both[1].1));
 }
 
 /// Makes integers of a network for colour images, compares their logits with those of the floats, and trains the floats for a step.

@@ -121,6 +121,7 @@ impl Layer<'_> {
             let (inputs, tile_scales) = tiles.split_at_checked(tiling.inputs).ok_or(Misfit)?;
             let (inputs, tile_scales) = (numbers::<u8>(inputs), numbers::<f32>(tile_scales));
             let products = Int8Products {
+                planes,
                 inputs,
                 inputs_plane: TILES * channels,
                 channels,
@@ -133,7 +134,7 @@ impl Layer<'_> {
                 sums,
                 sums_plane: TILES * BLOCK,
             };
-            kernels.products(tiling.tile, products)?;
+            kernels.products(products)?;
             for at in 0..count {
                 let (row, column) = divide(first_tile + at, tiling.across);
                 let [row, column] = [row, column].map(|place| place * Int8Tile::OUTPUTS);

@@ -18,7 +18,7 @@ use reporting::{
 
 use super::{
     DataArgs, MessageArgs, NetworkName, ThreadArgs, UsageError, command, counted, evaluate::network_of, number, print,
-    real,
+    real, weights_file,
 };
 use crate::{
     compress::{
@@ -30,7 +30,7 @@ use crate::{
         stored,
     },
     data::Dataset,
-    export::{self, Metadata, StoredFile},
+    export::{Metadata, StoredFile},
     model::{AlexNet, AlexNet2012, AlexNetImageNet, AlexNetRank64, AlexNetRank128, AlexNetRank256, LeNet5, Network},
     random,
     training::{self, config::PRODUCER, evaluate::ImageSet},
@@ -133,7 +133,7 @@ impl CompressArgs {
         let same = exists && weights.canonicalize().ok() == self.output.canonicalize().ok();
         ensure!(!same, UsageError(format!("{output}: these are the weights to compress; name another file")));
         atomic::check(&self.output).with_context(|| format!("cannot write {output}"))?;
-        let file = export::open(&weights)?;
+        let (weights, file) = weights_file(&weights, self.messages)?;
         let network = network_of(&weights, &file)?;
         ensure!(
             self.rank.is_none() || network == NetworkName::Alexnet,
@@ -177,8 +177,7 @@ impl CompressArgs {
         let images = counted(tested.len(), "test image");
         self.messages.note(&format!("Comparing on {images}"));
         let parent = self.parent.as_ref().map(|parent| {
-            let parent = image_files::weights::named(parent)?;
-            let file = export::open(&parent)?;
+            let (parent, file) = weights_file(parent, self.messages)?;
             let network = network_of(&parent, &file)?;
             anyhow::Ok(Trained::read(&file, network.description())?)
         });

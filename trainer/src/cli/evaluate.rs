@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use reporting::words::alternatives;
 
-use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, counted, number, print};
+use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, counted, number, print, weights_file};
 use crate::{
     compress::{compare::Compared, stored::Int8File},
     export::{self, StoredFile},
@@ -112,8 +112,7 @@ struct MacroReport {
 impl EvaluateArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         self.threads.apply(None)?;
-        let weights = image_files::weights::named(&self.weights)?;
-        let file = export::open(&weights)?;
+        let (weights, file) = weights_file(&self.weights, self.messages)?;
         match network_of(&weights, &file)? {
             NetworkName::Alexnet => self.evaluate::<AlexNet<Cpu>>(&weights, file),
             NetworkName::AlexnetImageNet => self.evaluate::<AlexNetImageNet<Cpu>>(&weights, file),

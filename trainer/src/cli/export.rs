@@ -36,7 +36,7 @@ impl ExportArgs {
         let output = self.onnx.display();
         let exists = self.onnx.try_exists().with_context(|| format!("cannot look for {output}"))?;
         ensure!(self.force || !exists, UsageError(format!("{output} exists; replace it with --force")));
-        let (weights, file, network) = trained(&self.weights)?;
+        let (weights, file, network) = trained(&self.weights, self.messages)?;
         let same = exists && weights.canonicalize().ok() == self.onnx.canonicalize().ok();
         ensure!(!same, UsageError(format!("{output}: these are the weights to export; name another file")));
         let classes = file.classes(network, "")?;

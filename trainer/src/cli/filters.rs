@@ -39,7 +39,7 @@ pub(super) struct FiltersArgs {
 
 impl FiltersArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let (weights, file, network) = trained(&self.weights)?;
+        let (weights, file, network) = trained(&self.weights, self.messages)?;
         let path = weights.display();
         let first = network.layers(network.classes()).next();
         let Some(Layer { kind: Kind::Conv { kernel, .. }, tensors: Some([name, _]), input, output, .. }) = first else {

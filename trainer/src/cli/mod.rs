@@ -450,11 +450,20 @@ fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
 }
 
-/// The weights of a network as they were trained, from a file or the folder of a run: the file's path, the file, and which network it
-/// is for.
-fn trained(path: &Path) -> anyhow::Result<(PathBuf, StoredFile, &'static Description)> {
+/// Weights from a file or the folder of a run: the file's path, and the file. Those of another program are taken, too, and `messages`
+/// say what is changed of them.
+fn weights_file(path: &Path, messages: MessageArgs) -> anyhow::Result<(PathBuf, StoredFile)> {
     let weights = image_files::weights::named(path)?;
-    let file = crate::export::open(&weights)?;
+    let file = crate::export::open_foreign(&weights)?;
+    for change in file.changes() {
+        messages.note(&format!("{}: {change}", weights.display()));
+    }
+    Ok((weights, file))
+}
+
+/// The same of weights as they were trained, and which network they are of.
+fn trained(path: &Path, messages: MessageArgs) -> anyhow::Result<(PathBuf, StoredFile, &'static Description)> {
+    let (weights, file) = weights_file(path, messages)?;
     let network = evaluate::network_of(&weights, &file)?.description();
     crate::export::check_trained(&weights, &file, network)?;
     Ok((weights, file, network))

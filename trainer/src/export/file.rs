@@ -169,7 +169,7 @@ impl StoredFile {
     /// There is no such tensor, or it is no vector of as many values as a network may have classes.
     pub(crate) fn classes(&self, network: &Description, prefix: &str) -> Result<usize, ExportError> {
         let bias = network.layers.last().and_then(|layer| layer.tensors).map_or("", |[_, bias]| bias);
-        let name = format!("{prefix}{bias}");
+        let name = self.full_name(&format!("{prefix}{bias}"));
         let file = SafeTensors::deserialize(&self.bytes).ok();
         let shape = file.as_ref().and_then(|file| file.tensor(&name).ok()).map(|tensor| tensor.shape().to_vec());
         match shape.as_deref() {

@@ -179,7 +179,7 @@ pub fn load<D: Device<f32>, M: TensorCollection<f32, D>>(
 }
 
 /// A weights file, which a checkpoint is not.
-pub(crate) fn open(path: &Path) -> Result<StoredFile, ExportError> {
+fn open(path: &Path) -> Result<StoredFile, ExportError> {
     let file = StoredFile::open(path)?;
     if file.metadata.contains_key(CHECKPOINT) {
         let reason = format!("expected weights, found {IS_CHECKPOINT}");

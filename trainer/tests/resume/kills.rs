@@ -88,9 +88,10 @@ fn campaign(arguments: &[&str], kills: u64) {
                 let latest = upto(start);
                 thread::sleep(upto(latest));
             } else if before == all {
-                thread::sleep(upto(start + end));
+                // Half of them come too late, and it ends: else a run that has come so far would be killed there again and again.
+                thread::sleep(upto(2 * (start + end)));
             } else {
-                let further = upto(Duration::from_secs(6)).as_secs() as usize;
+                let further = upto(Duration::from_secs(3)).as_secs() as usize;
                 let wanted = (before + 1 + further).min(all);
                 wait_for_steps(&mut child, folder.path(), wanted);
                 thread::sleep(upto(if wanted == all { end } else { 2 * middle / all as u32 }));

@@ -22,12 +22,12 @@ pub struct Int8Kernels {
     pub(super) multiply_adds: unsafe fn(usize) -> u64,
 }
 
-/// The functions of Winograd convolutions, one for each of [`Int8Tile::ALL`].
+/// The functions of Winograd convolutions, those of transforms one for each of [`Int8Tile::ALL`].
 #[derive(Clone, Copy)]
 pub(super) struct TileKernels {
     pub(super) filters: [unsafe fn(Int8Filters<'_>); Int8Tile::ALL.len()],
     pub(super) input: [unsafe fn(Int8InputTile<'_>); Int8Tile::ALL.len()],
-    pub(super) products: [unsafe fn(Int8Products<'_>); Int8Tile::ALL.len()],
+    pub(super) products: unsafe fn(Int8Products<'_>),
     pub(super) output: [unsafe fn(Int8OutputTile<'_>); Int8Tile::ALL.len()],
 }
 
@@ -103,8 +103,6 @@ tile_method! {
     filters(Int8Filters<'_>, kernel);
     #[doc = "Transforms a tile of inputs of a Winograd convolution."]
     input(Int8InputTile<'_>, planes);
-    #[doc = "Products of transformed inputs and weights of a Winograd convolution."]
-    products(Int8Products<'_>, planes);
     #[doc = "Transforms the sums of a tile of a Winograd convolution to outputs."]
     output(Int8OutputTile<'_>, planes);
 }
@@ -144,6 +142,21 @@ rows_method! {
 }
 
 impl Int8Kernels {
+    /// Products of transformed inputs and weights of a Winograd convolution.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the sizes do not fit each other.
+    #[inline]
+    pub fn products(&self, call: Int8Products<'_>) -> Result<(), Misfit> {
+        if !call.fits() {
+            return Err(Misfit);
+        }
+        let products = self.tiles.as_ref().ok_or(Misfit)?.products;
+        // SAFETY: the sizes hold, and the CPU has the instructions.
+        unsafe { products(call) };
+        Ok(())
+    }
+
     /// The backend whose functions these are.
     #[must_use]
     #[inline]
@@ -194,8 +207,8 @@ macro_rules! int8_kernels {
                 fn wide_max_pool(call: Int8PoolRow<'_, i16>) = pool::max_pool::<i16>;
                 fn transform_filters[R, N](call: Int8Filters<'_>) = filters::filters::<$vector, R, N>;
                 fn transform_input[R, N](call: Int8InputTile<'_>) = input::input::<$shorts, $vector, R, N>;
-                fn products_of[N](call: Int8Products<'_>)
-                    = products::products::<$vector, VECTORS, $panels, $rows, $unroll, $split, N>;
+                fn tile_products(call: Int8Products<'_>)
+                    = products::products::<$vector, VECTORS, $panels, $rows, $unroll, $split>;
                 fn transform_output[R, N](call: Int8OutputTile<'_>) = output::output::<$floats, R, N>;
                 fn multiply_adds(least: usize) -> u64 = peak::multiply_adds::<$vector, { VECTORS * $panels }, $rows>;
             }
@@ -213,7 +226,7 @@ macro_rules! int8_kernels {
                     Some(TileKernels {
                         filters: for_each_int8_tile!(transform_filters),
                         input: for_each_int8_tile!(transform_input),
-                        products: [products_of::<4>, products_of::<6>],
+                        products: tile_products,
                         output: for_each_int8_tile!(transform_output),
                     })
                 } else {

@@ -157,7 +157,7 @@ compiled! { ["avx512f,avx512bw,avx512vnni"]
     fn bytes(call: Int8Row<'_, u8>) = row;
     fn rows_of_bytes(call: Int8Rows<'_, u8>) = rows;
     fn wide_rows(call: Int8Rows<'_, i16>) = digits::rows;
-    fn products_of[N](call: Int8Products<'_>) = products::<N>;
+    fn tile_products(call: Int8Products<'_>) = products;
 }
 
 /// The kernels of AMX.
@@ -167,7 +167,7 @@ pub(super) static AMX: Int8Kernels = Int8Kernels {
     rows: Some(rows_of_bytes),
     wide_rows: Some(wide_rows),
     tiles: match WIDEST.tiles {
-        Some(tiles) => Some(TileKernels { products: [products_of::<4>, products_of::<6>], ..tiles }),
+        Some(tiles) => Some(TileKernels { products: tile_products, ..tiles }),
         None => None,
     },
     multiply_adds,

@@ -98,16 +98,16 @@ fn width(channels: usize) -> usize {
 /// Products of a Winograd convolution, see [`Int8Products`].
 ///
 /// # Safety
-/// The sizes of `products` hold for `N`·`N` planes (see [`Int8Products::fits`]), the CPU has AMX, and its use is permitted.
+/// The sizes of `products` hold (see [`Int8Products::fits`]), the CPU has AMX, and its use is permitted.
 #[inline(always)]
-pub(super) unsafe fn products<const N: usize>(products: Int8Products<'_>) {
+pub(super) unsafe fn products(products: Int8Products<'_>) {
     let Int8Products { inputs, inputs_plane, channels, tiles, weights, weights_plane, start, start_plane, .. } =
         products;
     let (sums, sums_plane) = (products.sums, products.sums_plane);
     let width = width(channels);
     for first in (0..tiles).step_by(POSITIONS) {
         let call = Planes {
-            planes: N * N,
+            planes: products.planes,
             next: [inputs_plane, weights_plane, start_plane * 4, sums_plane * 4],
             steps: channels / width,
             width,

@@ -5,10 +5,12 @@ use crate::int8::row::{Target, Window};
 use crate::int8::vector::{Sums, Transformed};
 use crate::layout::BLOCK;
 
-/// Products of some tiles and 32 outputs, at each position: `start + Σ over channels of input · weight`, in 32 bits.
+/// Products of some tiles and 32 outputs, at each position of a tile, its planes: `start + Σ over channels of input · weight`, in 32 bits.
 #[derive(Debug)]
 pub struct Int8Products<'a> {
-    /// Transformed inputs, as [`Int8InputTile`](super::Int8InputTile) gives them: `[N²][inputs_plane]`, of which the first of each plane are `[tiles][channels]`.
+    /// Positions of a tile, [`Int8Tile::planes`](super::Int8Tile::planes), at least one.
+    pub planes: usize,
+    /// Transformed inputs, as [`Int8InputTile`](super::Int8InputTile) gives them: `[planes][inputs_plane]`, of which the first of each plane are `[tiles][channels]`.
     pub inputs: &'a [u8],
     /// From the inputs of one position to the next.
     pub inputs_plane: usize,
@@ -16,18 +18,18 @@ pub struct Int8Products<'a> {
     pub channels: usize,
     /// Tiles.
     pub tiles: usize,
-    /// Transformed weights: `[N²][weights_plane]`, of which the first of each plane are `[2][channels / 4][16][4]`. Those of a
+    /// Transformed weights: `[planes][weights_plane]`, of which the first of each plane are `[2][channels / 4][16][4]`. Those of a
     /// pair of channels are at most 128 in all.
     pub weights: &'a [i8],
     /// From the weights of one position to the next.
     pub weights_plane: usize,
     /// Whether weights come from far, as when they are used for the first time: they are fetched ahead.
     pub ahead: bool,
-    /// Sums to begin with: `[N²][start_plane]`, of which the first 32 of each plane are used.
+    /// Sums to begin with: `[planes][start_plane]`, of which the first 32 of each plane are used.
     pub start: &'a [i32],
     /// From the starting sums of one position to the next.
     pub start_plane: usize,
-    /// `[N²][sums_plane]`, of which the first of each plane are written: `[tiles][32]`.
+    /// `[planes][sums_plane]`, of which the first of each plane are written: `[tiles][32]`.
     pub sums: &'a mut [i32],
     /// From the sums of one position to the next.
     pub sums_plane: usize,
@@ -35,9 +37,9 @@ pub struct Int8Products<'a> {
 
 impl Int8Products<'_> {
     #[inline]
-    pub(crate) fn fits(&self, planes: usize) -> bool {
+    pub(crate) fn fits(&self) -> bool {
         let fits = |plane: usize, rows: usize, columns: usize, length: usize| {
-            let last = plane.checked_mul(planes - 1);
+            let last = self.planes.checked_sub(1).and_then(|last| plane.checked_mul(last));
             let needed = rows.checked_mul(columns).zip(last).and_then(|(used, last)| last.checked_add(used));
             needed.is_some_and(|needed| needed <= length)
         };
@@ -52,7 +54,7 @@ impl Int8Products<'_> {
 /// Computes products, see [`Int8Products`], with as many panels and tiles at once as [`row`](crate::int8::row::row) has.
 ///
 /// # Safety
-/// The sizes of `products` hold for N·N planes (see [`Int8Products::fits`]), and the CPU has the instructions of `V`.
+/// The sizes of `products` hold (see [`Int8Products::fits`]), and the CPU has the instructions of `V`.
 #[inline(always)]
 pub(crate) unsafe fn products<
     V: Sums,
@@ -61,7 +63,6 @@ pub(crate) unsafe fn products<
     const ROWS: usize,
     const UNROLL: usize,
     const SPLIT: usize,
-    const N: usize,
 >(
     products: Int8Products<'_>,
 ) {
@@ -71,7 +72,7 @@ pub(crate) unsafe fn products<
     // Groups of tiles as equal as can be, as those of positions in a row.
     let groups = tiles.div_ceil(ROWS).max(1);
     let (small, larger) = (tiles / groups, tiles % groups);
-    for plane in 0..N * N {
+    for plane in 0..products.planes {
         for panel in (0..BLOCK / INT8_PANEL).step_by(PANELS) {
             let mut tile = 0;
             for group in 0..groups {

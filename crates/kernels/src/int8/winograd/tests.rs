@@ -179,6 +179,7 @@ proptest! {
             let inputs: Vec<u8> = values.iter().map(|value| (value + offset) as u8).collect();
             let mut sums = vec![i32::MIN; planes * sums_plane];
             let call = Int8Products {
+                planes,
                 inputs: &inputs,
                 inputs_plane,
                 channels,
@@ -191,7 +192,7 @@ proptest! {
                 sums: &mut sums,
                 sums_plane,
             };
-            prop_assert_eq!(kernels.products(tile, call), Ok(()));
+            prop_assert_eq!(kernels.products(call), Ok(()));
             for (place, sum) in sums.iter().enumerate() {
                 let (plane, at, output) = (place / sums_plane, place % sums_plane / BLOCK, place % sums_plane % BLOCK);
                 if at >= tiles {
@@ -335,36 +336,38 @@ fn sizes_of_tiles_that_do_not_hold_are_seen() {
     ] {
         assert_eq!(output(products, numbers, tiles, bias, room, rows, stride), Err(Misfit));
     }
-    let products =
-        |inputs: usize, channels: usize, tiles: usize, weights: usize, plane: usize, start: usize, sums: usize| {
-            let call = Int8Products {
-                inputs: &vec![0; inputs],
-                inputs_plane: 8,
-                channels,
-                tiles,
-                weights: &vec![0; weights],
-                weights_plane: plane,
-                ahead: true,
-                start: &vec![0; start],
-                start_plane: 32,
-                sums: &mut vec![0; sums],
-                sums_plane: 64,
-            };
-            kernels.products(Int8Tile::F2x3, call)
+    let products = |[planes, inputs, channels, tiles, weights, plane, start, sums]: [usize; 8]| {
+        let call = Int8Products {
+            planes,
+            inputs: &vec![0; inputs],
+            inputs_plane: 8,
+            channels,
+            tiles,
+            weights: &vec![0; weights],
+            weights_plane: plane,
+            ahead: true,
+            start: &vec![0; start],
+            start_plane: 32,
+            sums: &mut vec![0; sums],
+            sums_plane: 64,
         };
-    assert_eq!(products(128, 4, 2, 2048, 128, 512, 1024), Ok(()));
-    for (inputs, channels, tiles, weights, plane, start, sums) in [
-        (127, 4, 2, 2048, 128, 512, 1024),
-        (128, 5, 2, 2048, 128, 512, 1024),
-        (128, usize::MAX - 3, 2, 2048, 128, 512, 1024),
-        (128, 4, 3, 2048, 128, 512, 1024),
-        (128, 4, usize::MAX, 2048, 128, 512, 1024),
-        (128, 4, 2, 2047, 128, 512, 1024),
-        (128, 4, 2, 2048, 129, 512, 1024),
-        (128, 4, 2, 2048, usize::MAX, 512, 1024),
-        (128, 4, 2, 2048, 128, 511, 1024),
-        (128, 4, 2, 2048, 128, 512, 1023),
+        kernels.products(call)
+    };
+    assert_eq!(products([16, 128, 4, 2, 2048, 128, 512, 1024]), Ok(()));
+    for sizes in [
+        [0, 128, 4, 2, 2048, 128, 512, 1024],
+        [17, 128, 4, 2, 2048, 128, 512, 1024],
+        [16, 127, 4, 2, 2048, 128, 512, 1024],
+        [16, 128, 5, 2, 2048, 128, 512, 1024],
+        [16, 128, usize::MAX - 3, 2, 2048, 128, 512, 1024],
+        [16, 128, 4, 3, 2048, 128, 512, 1024],
+        [16, 128, 4, usize::MAX, 2048, 128, 512, 1024],
+        [16, 128, 4, 2, 2047, 128, 512, 1024],
+        [16, 128, 4, 2, 2048, 129, 512, 1024],
+        [16, 128, 4, 2, 2048, usize::MAX, 512, 1024],
+        [16, 128, 4, 2, 2048, 128, 511, 1024],
+        [16, 128, 4, 2, 2048, 128, 512, 1023],
     ] {
-        assert_eq!(products(inputs, channels, tiles, weights, plane, start, sums), Err(Misfit));
+        assert_eq!(products(sizes), Err(Misfit));
     }
 }
