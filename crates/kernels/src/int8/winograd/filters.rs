@@ -69,7 +69,7 @@ pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: I
             transform::<R, N>(weights.as_ptr().add(quad * QUADS), channels / 4 * QUADS, &mut values);
             let (pairs, _) = values.as_flattened().as_flattened().as_chunks::<2>();
             for (greatest, pair) in greatest.as_flattened_mut().as_flattened_mut().iter_mut().zip(pairs) {
-                *greatest = (*greatest).max(pair[0].abs() + pair[1].abs());
+                *greatest = (*greatest).max(pair[0].wrapping_abs().wrapping_add(pair[1].wrapping_abs()));
             }
         }
         let mut factors = [[[0_f32; QUADS]; N]; N];
@@ -90,11 +90,14 @@ pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: I
             for position in 0..N * N {
                 let (i, j) = (position / N, position % N);
                 let target = transformed.as_mut_ptr().add(position * plane + quad * QUADS);
-                for lane in 0..QUADS {
-                    let value = round(values[i][j][lane] as f32 * factors[i][j][lane]);
-                    *target.add(lane) = value as i8;
-                    all[i][j][lane] += value;
+                let mut bytes = [0_i8; QUADS];
+                let lanes = bytes.iter_mut().zip(&mut all[i][j]).zip(values[i][j].iter().zip(&factors[i][j]));
+                for ((byte, all), (value, factor)) in lanes {
+                    let value = round(*value as f32 * factor);
+                    *byte = value as i8;
+                    *all = all.wrapping_add(value);
                 }
+                target.cast::<[i8; QUADS]>().write(bytes);
             }
         }
         for position in 0..N * N {
@@ -112,10 +115,11 @@ pub(crate) unsafe fn filters<V: Sums, const R: usize, const N: usize>(filters: I
 fn round(value: f32) -> i32 {
     /// A float of this size has no room for fractions, so that adding it rounds; the integer is in its lowest bits.
     const ROUND: f32 = (3_u32 << 22) as f32;
-    (value + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
+    ((value + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32)
 }
 
-/// `G·g·Gᵀ` of a quad of channels, times the divisors.
+/// `G·g·Gᵀ` of a quad of channels, times the divisors. All sums here are far within 32 bits; they wrap, since checks of that would keep the
+/// compiler from taking vectors.
 ///
 /// # Safety
 /// There are R·R taps at `weights`, `tap` from one to the next, of 64 weights each.
@@ -134,8 +138,8 @@ unsafe fn transform<const R: usize, const N: usize>(
                 let factor = matrix[i][row];
                 // SAFETY: as the caller says.
                 let taps = unsafe { weights.add((row * R + column) * tap).cast::<[i8; QUADS]>().read_unaligned() };
-                for (value, weight) in columns[i][column].iter_mut().zip(taps) {
-                    *value += factor * i32::from(weight);
+                for (value, weight) in columns[i][column].iter_mut().zip(&taps) {
+                    *value = value.wrapping_add(factor.wrapping_mul(i32::from(*weight)));
                 }
             }
         }
@@ -146,7 +150,7 @@ unsafe fn transform<const R: usize, const N: usize>(
             for column in 0..R {
                 let factor = matrix[j][column];
                 for (sum, value) in sums.iter_mut().zip(&columns[i][column]) {
-                    *sum += factor * value;
+                    *sum = sum.wrapping_add(factor.wrapping_mul(*value));
                 }
             }
             values[i][j] = sums;
