@@ -89,7 +89,7 @@ mod tests {
                 return flags.split_whitespace().any(|flag| flag == "hg");
             }
         }
-        panic!("no memory at {address:x}");
+        false
     }
 
     /// Whether this kernel knows large pages at all.
