@@ -88,7 +88,7 @@ pub(crate) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const RO
     // Bytes behind a block of weights that each four steps down this one fetch.
     let fetch = (4 * REGISTERS * V::LANES * size_of::<W>()).div_ceil(groups);
     let beside = if rows <= FEW { PAIR } else { 1 };
-    for (weights, c) in weights.chunks(beside * block).zip(c.chunks_mut(beside * outputs)) {
+    for (weights, c) in weights.chunks((beside * block).max(1)).zip(c.chunks_mut((beside * outputs).max(1))) {
         let mut start = 0;
         while start < depth {
             let depth = DEPTH.min(depth - start);
@@ -143,9 +143,10 @@ unsafe fn single<V: Vector, W: Weight, const WHOLE: usize, const BLOCKS: usize>(
     weights: &[W],
     c: &mut [f32],
 ) {
-    let block = (BLOCK * a.len()).max(1);
-    for (weights, c) in weights.chunks(BLOCKS * block).zip(c.chunks_mut(BLOCKS * BLOCK)) {
-        if weights.len() == BLOCKS * block {
+    // At least one, as above.
+    let (block, blocks) = ((BLOCK * a.len()).max(1), (BLOCKS * BLOCK * a.len()).max(1));
+    for (weights, c) in weights.chunks(blocks).zip(c.chunks_mut(BLOCKS * BLOCK)) {
+        if weights.len() == blocks {
             // SAFETY: there are as many blocks, and their outputs.
             unsafe { beside::<V, W, WHOLE, BLOCKS>(a, weights.as_ptr(), c.as_mut_ptr()) };
         } else {

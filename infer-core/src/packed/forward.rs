@@ -48,6 +48,12 @@ fn part<T>(values: &[T], length: usize, number: usize) -> &[T] {
     values.get(number * length..).and_then(|rest| rest.get(..length)).unwrap_or_default()
 }
 
+/// The same, or what there is of it, of the last part.
+fn chunk<T>(values: &[T], length: usize, number: usize) -> &[T] {
+    let rest = values.get(number * length..).unwrap_or_default();
+    rest.get(..length).unwrap_or(rest)
+}
+
 /// Copies as many values as both hold.
 #[inline(always)]
 fn copy(target: &mut [f32], source: &[f32]) {
@@ -325,18 +331,18 @@ impl<'p, P: Parallel> Engine<'p, P> {
         };
         let (count, _) = divide(count, BLOCK * depth);
         // Few blocks are a task each, for the sake of the other threads.
-        let beside = if count < TASKS * BESIDE { 1 } else { BESIDE };
-        let block = (beside * BLOCK * depth).max(1);
-        for_each_chunk(self.parallel, output, beside * BLOCK * rows, count.div_ceil(beside), |number, c| {
+        let (beside, tasks) = if count < TASKS * BESIDE { (1, count) } else { (BESIDE, count.div_ceil(BESIDE)) };
+        let block = beside * BLOCK * depth;
+        for_each_chunk(self.parallel, output, beside * BLOCK * rows, tasks, |number, c| {
             note(
                 misfit,
                 match weights {
                     Weights::F32(weights) => {
-                        let weights = weights.chunks(block).nth(number).unwrap_or_default();
+                        let weights = chunk(weights, block, number);
                         kernels.gemm(Gemm { a: vectors, stride, weights, depth, rows, c })
                     }
                     Weights::F16(weights) => {
-                        let weights = weights.chunks(block).nth(number).unwrap_or_default();
+                        let weights = chunk(weights, block, number);
                         kernels.gemm_f16(Gemm { a: vectors, stride, weights, depth, rows, c })
                     }
                 },
