@@ -155,9 +155,9 @@ pub(crate) unsafe fn row<
     let groups = positions.div_ceil(ROWS).max(1);
     let (small, larger) = (positions / groups, positions % groups);
     let mut sums = [[0; INT8_PANEL]; SUMS];
-    // The weights of a single position are used once, and come faster from two places in memory than from one. The registers of its sums'
-    // parts are as many.
-    let most = if PANELS < 2 && SPLIT > 1 && positions == 1 { 2 } else { PANELS };
+    // The weights of a single position are used once, and come faster from two places in memory than from one. (Where its sums are in four
+    // parts, which those of two panels take the registers of.)
+    let most = if PANELS < 2 && SPLIT > 3 && positions == 1 { 2 } else { PANELS };
     let mut panel = 0;
     while panel < panels {
         let taken = if panels - panel < most { 1 } else { most };
@@ -188,7 +188,7 @@ pub(crate) unsafe fn row<
                 let target = Target { start: None, sums: sums.as_mut_ptr().cast(), stride: taken * INT8_PANEL };
                 if taken == PANELS {
                     window.positions::<V, VECTORS, PANELS, ROWS, UNROLL, SPLIT>(count, target);
-                } else if PANELS < 2 && taken == 2 {
+                } else if PANELS < 2 && SPLIT > 3 && taken == 2 {
                     window.compute::<V, VECTORS, 2, 1, UNROLL, 1>(target);
                 } else {
                     window.positions::<V, VECTORS, 1, ROWS, UNROLL, SPLIT>(count, target);
