@@ -54,8 +54,8 @@ const AHEAD: usize = 2048;
 /// A block of weights, `DEPTH` deep, serves all rows before that of the next outputs is read, and while it does, the one that
 /// lies right behind it is fetched into the cache (the second one: in the first, both would not fit). `REGISTERS` vectors
 /// hold a row of outputs, or a half of it, and up to `ROWS` rows are computed at once, so that the register file is filled
-/// by `REGISTERS · ROWS` accumulators, `REGISTERS` vectors of weights and one input. A single row takes blocks whole, `WHOLE`
-/// vectors at a time, and so reads its weights, each used once, straight on.
+/// by `REGISTERS · ROWS` accumulators, `REGISTERS` vectors of weights and one input. A single row, which uses each weight once, takes
+/// blocks whole, `WHOLE` vectors each, and as many beside each other as there are registers for.
 ///
 /// # Safety
 /// The sizes of `product` hold (see [`Gemm::fits`]), and the CPU has the instructions of `V`.
@@ -69,7 +69,6 @@ pub(crate) unsafe fn gemm<V: Vector, W: Weight, const REGISTERS: usize, const RO
         return;
     }
     if rows == 1 {
-        // As many blocks as there are registers for.
         // SAFETY: `fits` says that `a` holds a row.
         return unsafe {
             let a = a.get_unchecked(..depth);

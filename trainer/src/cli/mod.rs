@@ -456,7 +456,7 @@ fn weights_file(path: &Path, messages: MessageArgs) -> anyhow::Result<(PathBuf, 
     let weights = image_files::weights::named(path)?;
     let file = crate::export::open_foreign(&weights)?;
     for change in file.changes() {
-        messages.note(&format!("{}: {change}", weights.display()));
+        messages.note(&change);
     }
     Ok((weights, file))
 }

@@ -113,7 +113,7 @@ impl StoredFile {
         Self { prefix: foreign::prefix(&self.names).to_string(), widens: true, ..self }
     }
 
-    /// The changes that are made to what the file holds, for people.
+    /// The changes that are made to what the file holds, for people, with its path.
     pub(crate) fn changes(&self) -> Vec<String> {
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.is_empty());
         let prefix = prefix.map(|prefix| format!("{prefix} is taken off the names of all tensors"));
@@ -122,7 +122,8 @@ impl StoredFile {
         widened.retain(|dtype| [Dtype::F16, Dtype::BF16, Dtype::F64].contains(dtype));
         widened.sort();
         widened.dedup();
-        prefix.into_iter().chain(widened.into_iter().map(|dtype| format!("values of {dtype:?} become F32"))).collect()
+        let widened = widened.into_iter().map(|dtype| format!("values of {dtype:?} become F32"));
+        prefix.into_iter().chain(widened).map(|change| format!("{}: {change}", self.path.display())).collect()
     }
 
     /// The name in the file of a tensor.

@@ -439,7 +439,7 @@ fn first_network<D: TrainDevice, N: Network<D>>(
     let outputs = file.length(bias);
     let names = output::class_names(&file.metadata);
     let path = init.path.display();
-    let mut notes: Vec<_> = file.changes().iter().map(|change| format!("{path}: {change}")).collect();
+    let mut notes = file.changes();
     let fitting = outputs.filter(|outputs| match &names {
         Some(names) => same_classes(names, dataset) && names.len() <= *outputs && CLASSES.contains(outputs),
         None => *outputs == classes,
