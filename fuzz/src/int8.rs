@@ -6,8 +6,8 @@ use safetensors::SafeTensors;
 
 use crate::{
     Aligned, Input, edited,
-    networks::{QUICK, STREAMS, SUBJECTS, TILED, whole},
-    planted_fault,
+    networks::{STREAMS, SUBJECTS, TILED, whole},
+    only_opened, planted_fault,
 };
 
 /// Runs the target: the first byte says which network, and whether its memory or a file is opened.
@@ -15,20 +15,22 @@ pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
     let subject = match (choice, choice >> 2) {
-        (QUICK.., _) => &SUBJECTS[0],
+        _ if only_opened() => &SUBJECTS[0],
         (_, 1) => &*TILED,
         (_, 2) => &*STREAMS,
         _ => &SUBJECTS[usize::from(choice % 2)],
     };
     let mut backends: Vec<_> = Int8Backend::ALL.iter().copied().filter(|backend| backend.available()).collect();
-    if choice >= QUICK {
+    let mut images = &subject.images[..];
+    if only_opened() {
+        images = &[];
         let other = backends[usize::from(choice >> 4) % backends.len()];
         backends = vec![Int8Backend::Scalar, other];
     }
     let plan = subject.int8_plan;
     if choice & 2 == 0 {
         let memory = Aligned::new(&edited(&mut input, &subject.int8));
-        let logits = of_memory(plan, memory.lines(), &subject.images, &backends);
+        let logits = of_memory(plan, memory.lines(), images, &backends);
         planted_fault(|| logits.is_ok_and(|logits| is_large(&logits)));
         return;
     }
@@ -41,8 +43,8 @@ pub fn run(data: &[u8]) {
     let expected = SafeTensors::deserialize(file.bytes()).expect("only infer-core accepts the file");
     assert_eq!(expected.names(), [name]);
     let memory = Aligned::new(expected.tensor(name).expect("the file's only tensor").data());
-    let logits = of_memory(plan, memory.lines(), &subject.images, &backends).expect("the file was opened");
-    assert_eq!(logits, bits(&network, &subject.images));
+    let logits = of_memory(plan, memory.lines(), images, &backends).expect("the file was opened");
+    assert_eq!(logits, bits(&network, images));
     network.check_weights().expect("they were checked");
     planted_fault(|| is_large(&logits));
 }

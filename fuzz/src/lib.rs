@@ -30,6 +30,16 @@ use infer_core::packed::Line;
 /// The environment variable that plants a fault in every target, which a fuzzer that works finds.
 const FAULT: &str = "ALEXNET_FUZZ_FAULT";
 
+/// The environment variable with which weights of the small network alone are opened and checked, and nothing runs: many times as many
+/// inputs in the same time. Where each tensor lies is the plan's, so that little of what a file says reaches further.
+const OPEN: &str = "ALEXNET_FUZZ_OPEN";
+
+/// Whether weights are opened and checked only.
+pub fn only_opened() -> bool {
+    static ASKED: LazyLock<bool> = LazyLock::new(|| std::env::var_os(OPEN).is_some());
+    *ASKED
+}
+
 /// Fails where a fault was asked for and the input is one that shows it.
 pub fn planted_fault(shows: impl FnOnce() -> bool) {
     static PLANTED: LazyLock<bool> = LazyLock::new(|| std::env::var_os(FAULT).is_some());

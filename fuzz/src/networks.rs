@@ -137,9 +137,6 @@ pub fn whole(name: &str, bytes: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Choices from this one on, which are most, mean the small network, so that most inputs take a moment.
-pub const QUICK: u8 = 16;
-
 /// The subjects: the small one, and LeNet-5.
 pub static SUBJECTS: LazyLock<[Subject; 2]> = LazyLock::new(|| {
     [

@@ -5,8 +5,8 @@ use safetensors::SafeTensors;
 
 use crate::{
     Aligned, Input, edited,
-    networks::{QUICK, STREAMS, SUBJECTS, whole},
-    planted_fault,
+    networks::{STREAMS, SUBJECTS, whole},
+    only_opened, planted_fault,
 };
 
 /// Runs the target: the first byte says which network, in which format, and whether its memory or a file is opened.
@@ -14,16 +14,19 @@ pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
     let subject = match choice {
-        QUICK.. => &SUBJECTS[0],
+        _ if only_opened() => &SUBJECTS[0],
         choice if choice & 8 == 0 => &SUBJECTS[usize::from(choice % 2)],
         _ => &STREAMS,
     };
     let other = usize::from(choice >> 4) % Backend::ALL.len();
-    let others = if choice < QUICK { Backend::ALL } else { &Backend::ALL[other..=other] };
+    let (others, images) = match only_opened() {
+        true => (&Backend::ALL[other..=other], &[][..]),
+        false => (Backend::ALL, &subject.images[..]),
+    };
     let (plan, valid) = (subject.plan, &subject.packed[usize::from(choice >> 1 & 1)]);
     if choice & 4 == 0 {
         let memory = Aligned::new(&edited(&mut input, valid));
-        let found = of_memory(plan, memory.lines(), &subject.images, others);
+        let found = of_memory(plan, memory.lines(), images, others);
         planted_fault(|| found.is_ok_and(|found| found.overflows()));
         return;
     }
@@ -35,9 +38,9 @@ pub fn run(data: &[u8]) {
     let expected = SafeTensors::deserialize(file.bytes()).expect("only infer-core accepts the file");
     assert_eq!(expected.names(), [name]);
     let memory = Aligned::new(expected.tensor(name).expect("the file's only tensor").data());
-    let found = of_memory(plan, memory.lines(), &subject.images, others).expect("the file was opened");
+    let found = of_memory(plan, memory.lines(), images, others).expect("the file was opened");
     assert!(found.finite, "a file with NaN or infinity was opened");
-    assert_eq!(found.logits, bits(&network, &subject.images));
+    assert_eq!(found.logits, bits(&network, images));
     planted_fault(|| found.overflows());
 }
 

@@ -3,17 +3,13 @@
 use infer_core::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{
-    Aligned, Input, edited,
-    networks::{QUICK, SUBJECTS},
-    planted_fault,
-};
+use crate::{Aligned, Input, edited, networks::SUBJECTS, only_opened, planted_fault};
 
 /// Runs the target: the first byte says which network.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
-    let subject = &SUBJECTS[if choice < QUICK { usize::from(choice % 2) } else { 0 }];
+    let subject = &SUBJECTS[if only_opened() { 0 } else { usize::from(choice % 2) }];
     let file = Aligned::new(&edited(&mut input, &subject.file));
     let weights = match Weights::from_safetensors(subject.description(), file.bytes()) {
         Ok(weights) => weights,
