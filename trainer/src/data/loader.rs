@@ -104,8 +104,19 @@ pub fn for_each_batch<P: Send, E: Send>(
     data: &LabelledImages,
     order: &[usize],
     batch_size: usize,
-    prepare: impl Fn(&[usize]) -> Result<P, E> + Send,
+    prepare: impl Fn(&[usize]) -> Result<P, E> + Sync,
     mut consume: impl FnMut(Batch<P>) -> Result<(), E>,
+) -> Result<(), E> {
+    pass_on(data, order, batch_size, &prepare, &mut consume)
+}
+
+/// What [`for_each_batch`] does, compiled once for all that networks prepare and consume.
+fn pass_on<P: Send, E: Send>(
+    data: &LabelledImages,
+    order: &[usize],
+    batch_size: usize,
+    prepare: &(dyn Fn(&[usize]) -> Result<P, E> + Sync),
+    consume: &mut dyn FnMut(Batch<P>) -> Result<(), E>,
 ) -> Result<(), E> {
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);

@@ -272,16 +272,18 @@ pub fn classes(path: &Path, network: &Description) -> Result<usize, ExportError>
 
 /// A network's tensors in its order.
 pub(crate) fn tensors<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M) -> Vec<StoredTensor<'static>> {
-    let mut collect = Collect::default();
-    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut collect });
-    collect.0
+    let mut tensors = Vec::new();
+    for_each(network, &mut |name, tensor| {
+        tensors.push(StoredTensor { name, shape: tensor.sizes().into(), values: tensor.values().into() });
+    });
+    tensors
 }
 
 /// Names and shapes of a network's tensors in its order.
 pub(crate) fn shapes<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M) -> Vec<(String, Vec<usize>)> {
-    let mut shapes = Shapes::default();
-    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut shapes });
-    shapes.0
+    let mut shapes = Vec::new();
+    for_each(network, &mut |name, tensor| shapes.push((name, tensor.sizes())));
+    shapes
 }
 
 /// Sets the tensors that have values, each as many as it is long.
@@ -303,32 +305,32 @@ pub(crate) fn check_finite(values: impl Iterator<Item = f32>) -> Result<(), Tens
     }
 }
 
-/// Copies every tensor out of a network.
-#[derive(Default)]
-struct Collect(Vec<StoredTensor<'static>>);
+/// A tensor whose shape is not in its type: a closure can take it.
+trait AnyTensor {
+    fn sizes(&self) -> Vec<usize>;
+    fn values(&self) -> Vec<f32>;
+}
 
-impl<D: Device<f32>> TensorVisitor<f32, D> for Collect {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = Infallible;
-    type E2 = f32;
-    type D2 = D;
+impl<S: Shape, D: Device<f32>> AnyTensor for Tensor<S, f32, D> {
+    fn sizes(&self) -> Vec<usize> {
+        self.shape().concrete().into()
+    }
 
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, f32, D>,
-        (tensor, name): (&Tensor<S, f32, D>, String),
-    ) -> Result<Option<Tensor<S, f32, D>>, Infallible> {
-        let shape = tensor.shape().concrete().into();
-        self.0.push(StoredTensor { name, shape, values: tensor.as_vec().into() });
-        Ok(None)
+    fn values(&self) -> Vec<f32> {
+        self.as_vec()
     }
 }
 
-/// The names and shapes of a network's tensors.
-#[derive(Default)]
-struct Shapes(Vec<(String, Vec<usize>)>);
+/// Calls `act` with every tensor of a network and its name, in the network's order.
+fn for_each<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M, act: &mut dyn FnMut(String, &dyn AnyTensor)) {
+    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (network, String::new()), f: &mut Reader { act } });
+}
 
-impl<D: Device<f32>> TensorVisitor<f32, D> for Shapes {
+struct Reader<'a, 'b> {
+    act: &'a mut (dyn FnMut(String, &dyn AnyTensor) + 'b),
+}
+
+impl<D: Device<f32>> TensorVisitor<f32, D> for Reader<'_, '_> {
     type Viewer = (ViewTensorRef, ViewTensorName);
     type Err = Infallible;
     type E2 = f32;
@@ -339,7 +341,7 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Shapes {
         _: TensorOptions<S, f32, D>,
         (tensor, name): (&Tensor<S, f32, D>, String),
     ) -> Result<Option<Tensor<S, f32, D>>, Infallible> {
-        self.0.push((name, tensor.shape().concrete().into()));
+        (self.act)(name, tensor);
         Ok(None)
     }
 }

@@ -71,8 +71,7 @@ pub fn initialise<D: ConvDevice, M: BuildModule<D, f32>>(
     }
     let mut visitor = Initialise { device, classes, initialisation, seed, tensors: 0, fan_in: 1 };
     let module = M::iter_tensors(&mut RecursiveWalker { m: (), f: &mut visitor }).map_err(ModelError::device)?;
-    // The visitor makes every tensor, so there is a module; were there none, dfdx's own way would make one.
-    module.map_or_else(|| M::try_build(device).map_err(ModelError::device), Ok)
+    Ok(module.unwrap_or_else(|| unreachable!("the visitor makes every tensor, so that there is a module")))
 }
 
 struct Initialise<'a, D> {
@@ -105,9 +104,15 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise<'_, D> {
             }
         }
         let shape = S::from_concrete(&sizes).unwrap_or(options.shape);
-        let bound = if S::NUM_DIMS > 1 {
-            let (outputs, inputs) = (sizes.as_ref()[0], sizes.as_ref()[1]);
-            let kernel: usize = sizes.as_ref()[2..].iter().product();
+        self.device.try_tensor_from_vec(self.values(sizes.as_ref()), shape).map(Some)
+    }
+}
+
+impl<D> Initialise<'_, D> {
+    /// The values of the next tensor, of these sizes.
+    fn values(&mut self, sizes: &[usize]) -> Vec<f32> {
+        let bound = if let [outputs, inputs, kernel @ ..] = sizes {
+            let kernel: usize = kernel.iter().product();
             self.fan_in = (inputs * kernel).max(1);
             self.initialisation.bound(self.fan_in, outputs * kernel)
         } else {
@@ -120,7 +125,6 @@ impl<D: Device<f32>> TensorVisitor<f32, D> for Initialise<'_, D> {
         self.tensors += 1;
 
         let mut random = StdRng::from_seed(key);
-        let values = (0..shape.num_elements()).map(|_| random.gen_range(-bound..bound)).collect();
-        self.device.try_tensor_from_vec(values, shape).map(Some)
+        (0..sizes.iter().product()).map(|_| random.gen_range(-bound..bound)).collect()
     }
 }

@@ -36,6 +36,25 @@ impl CpuState {
         }
     }
 
+    /// A step by a gradient, for tensors of all shapes.
+    fn update_by(&mut self, gradient: &mut [f32], update: &Update, norm: NormUse<'_, CpuNorm>) {
+        match norm {
+            NormUse::Clip(CpuNorm { scale, .. }) => {
+                self.pieces(gradient).into_par_iter().for_each(|piece| piece.update(update, *scale));
+            }
+            // While the piece is in the cache anyway.
+            NormUse::Measure(norm) => {
+                let measured = |piece: Piece<'_>| {
+                    let squares = sum_of_squares(piece.gradient);
+                    piece.update(update, 1.0);
+                    squares
+                };
+                let sums: Vec<f64> = self.pieces(gradient).into_par_iter().map(measured).collect();
+                norm.squares += sums.iter().sum::<f64>();
+            }
+        }
+    }
+
     /// All memory and the gradient, cut into pieces.
     fn pieces<'a>(&'a mut self, gradient: &'a mut [f32]) -> Vec<Piece<'a>> {
         let mut first = self.first.chunks_mut(PIECE);
@@ -79,22 +98,7 @@ impl OptimiserState<Cpu> for CpuState {
         tensor: &mut Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
     ) -> Result<(), CpuError> {
-        let gradient = gradients.get_or_alloc_mut(tensor)?;
-        match norm {
-            NormUse::Clip(CpuNorm { scale, .. }) => {
-                self.pieces(gradient).into_par_iter().for_each(|piece| piece.update(update, *scale));
-            }
-            // While the piece is in the cache anyway.
-            NormUse::Measure(norm) => {
-                let measured = |piece: Piece<'_>| {
-                    let squares = sum_of_squares(piece.gradient);
-                    piece.update(update, 1.0);
-                    squares
-                };
-                let sums: Vec<f64> = self.pieces(gradient).into_par_iter().map(measured).collect();
-                norm.squares += sums.iter().sum::<f64>();
-            }
-        }
+        self.update_by(gradients.get_or_alloc_mut(tensor)?, update, norm);
         tensor.copy_from(&self.weights);
         Ok(())
     }
@@ -124,15 +128,21 @@ pub struct CpuNorm {
     scale: f32,
 }
 
+impl CpuNorm {
+    /// Adds a gradient, for tensors of all shapes.
+    fn add_gradient(&mut self, gradient: &[f32]) {
+        let sums: Vec<f64> = gradient.par_chunks(PIECE).map(sum_of_squares).collect();
+        self.squares += sums.iter().sum::<f64>();
+    }
+}
+
 impl GradientNorm<Cpu> for CpuNorm {
     fn add<S: Shape>(
         &mut self,
         tensor: &Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
     ) -> Result<(), CpuError> {
-        let gradient = gradients.get_or_alloc_mut(tensor)?;
-        let sums: Vec<f64> = gradient.par_chunks(PIECE).map(sum_of_squares).collect();
-        self.squares += sums.iter().sum::<f64>();
+        self.add_gradient(gradients.get_or_alloc_mut(tensor)?);
         Ok(())
     }
 

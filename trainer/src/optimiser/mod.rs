@@ -17,7 +17,7 @@ use std::{borrow::Cow, marker::PhantomData};
 use dfdx::{
     nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName},
     shapes::Shape,
-    tensor::{Gradients, Tensor},
+    tensor::{Gradients, HasErr, Tensor},
 };
 
 use self::state::NORM_EPSILON;
@@ -64,7 +64,7 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         rate: impl Fn(&str) -> Option<f64>,
     ) -> Result<Self, D::Err> {
         let mut tensors = Vec::new();
-        visit(module, |name, tensor| {
+        visit(module, &mut |name, tensor| {
             let state = rate(&name).map(|rate| Ok((tensor.state(&options)?, rate))).transpose()?;
             tensors.push(Learner { name, state });
             Ok(())
@@ -91,7 +91,7 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         self.steps += 1;
         let count = self.tensors.len();
         let mut learners = self.tensors.iter_mut();
-        visit::<D, Y, M>(module, |_, tensor| {
+        visit::<D, Y, M>(module, &mut |_, tensor| {
             let Some((state, rate)) = learners.next().and_then(|learner| learner.state.as_mut()) else { return Ok(()) };
             let update = Update::new(&self.options, self.steps, learning_rate * *rate);
             let so_far = norm.take().map_or_else(|| tensor.norm(state, count), Ok)?;
@@ -115,7 +115,7 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
     ) -> Result<Option<Y::Norm>, D::Err> {
         let mut norm = None;
         let mut learners = self.tensors.iter();
-        visit::<D, Y, M>(module, |_, tensor| {
+        visit::<D, Y, M>(module, &mut |_, tensor| {
             let Some((state, _)) = learners.next().and_then(|learner| learner.state.as_ref()) else { return Ok(()) };
             let so_far = norm.take().map_or_else(|| tensor.norm(state, self.tensors.len()), Ok)?;
             tensor.add_to(norm.insert(so_far), gradients)
@@ -171,7 +171,7 @@ impl<D: OptimiserDevice, Y: OptimiserState<D>> Optimiser<D, Y> {
         }
         let mut averaged = module.clone();
         let mut learners = self.tensors.iter();
-        visit::<D, Y, M>(&mut averaged, |_, tensor| {
+        visit::<D, Y, M>(&mut averaged, &mut |_, tensor| {
             let state = learners.next().and_then(|learner| learner.state.as_ref());
             if let Some(values) = state.and_then(|(state, _)| state.part(StatePart::Average)) {
                 tensor.copy_from(&values);
@@ -225,32 +225,26 @@ impl<S: Shape, D: OptimiserDevice, Y: OptimiserState<D>> AnyTensor<D, Y> for Ten
     }
 }
 
+/// What is done with a tensor and its name. Walks through a network's fields take long to compile: each network has one for all that
+/// an optimiser does.
+type Act<'a, D, Y> = dyn FnMut(String, &mut dyn AnyTensor<D, Y>) -> Result<(), <D as HasErr>::Err> + 'a;
+
 /// Calls `act` with every tensor of a module and its name, in the module's order.
-fn visit<D, Y, M>(
-    module: &mut M,
-    act: impl FnMut(String, &mut dyn AnyTensor<D, Y>) -> Result<(), D::Err>,
-) -> Result<(), D::Err>
+fn visit<D, Y, M>(module: &mut M, act: &mut Act<'_, D, Y>) -> Result<(), D::Err>
 where
     D: OptimiserDevice,
     Y: OptimiserState<D>,
     M: TensorCollection<f32, D>,
 {
-    let mut visitor = Act { act, types: PhantomData };
-    M::iter_tensors(&mut RecursiveWalker { m: (module, String::new()), f: &mut visitor })?;
+    M::iter_tensors(&mut RecursiveWalker { m: (module, String::new()), f: &mut Visitor { act } })?;
     Ok(())
 }
 
-struct Act<F, D, Y> {
-    act: F,
-    types: PhantomData<(D, Y)>,
+struct Visitor<'a, 'b, D: OptimiserDevice, Y: OptimiserState<D>> {
+    act: &'a mut Act<'b, D, Y>,
 }
 
-impl<D, Y, F> TensorVisitor<f32, D> for Act<F, D, Y>
-where
-    D: OptimiserDevice,
-    Y: OptimiserState<D>,
-    F: FnMut(String, &mut dyn AnyTensor<D, Y>) -> Result<(), D::Err>,
-{
+impl<D: OptimiserDevice, Y: OptimiserState<D>> TensorVisitor<f32, D> for Visitor<'_, '_, D, Y> {
     type Viewer = (ViewTensorMut, ViewTensorName);
     type Err = D::Err;
     type E2 = f32;

@@ -61,7 +61,8 @@ impl Format {
         if let Some(kind) = unread(bytes) {
             bail!(ImageError::Unsupported(format!("{kind} is not read: expected {FORMATS}")));
         }
-        match image::guess_format(bytes).ok().filter(ImageFormat::reading_enabled) {
+        let format = image::guess_format(bytes).ok().filter(ImageFormat::reading_enabled);
+        match format.filter(|format| *format != ImageFormat::Pnm || is_pnm(bytes)) {
             Some(ImageFormat::Jpeg) => Ok(Self::Jpeg),
             Some(ImageFormat::Bmp) => Ok(Self::Bmp),
             Some(ImageFormat::Gif) => Ok(Self::Gif),
@@ -81,6 +82,11 @@ pub fn unread_extension(path: &Path) -> Option<&'static str> {
 /// Whether the content begins as a TIFF or BigTIFF file's.
 pub fn is_tiff(bytes: &[u8]) -> bool {
     [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic))
+}
+
+/// Whether a PNM file's two letters end there, which texts begin with too ("P12 to P15").
+fn is_pnm(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|byte| byte.is_ascii_whitespace() || *byte == b'#')
 }
 
 /// The name of the format, none that is read, of a file's content.
@@ -126,7 +132,9 @@ mod tests {
             let error = Format::of(bytes).unwrap_err().to_string();
             assert_eq!(error, format!("{name} is not read: expected PNG, JPEG, BMP, GIF, WebP, PNM or TIFF"));
         }
-        assert_eq!(Format::of(b"text").unwrap_err().to_string(), format!("not an image: expected {FORMATS}"));
+        for bytes in [&b"text"[..], b"P12 to P15", b"P5"] {
+            assert_eq!(Format::of(bytes).unwrap_err().to_string(), format!("not an image: expected {FORMATS}"));
+        }
         assert_eq!(Format::of(b"MM\0+\0\x08").unwrap(), Format::Tiff);
         for (path, name) in [("a.HEIC", Some(HEIC)), ("b.dng", Some(RAW)), ("c.jpg", None), ("jxl", None)] {
             assert_eq!(unread_extension(Path::new(path)), name, "{path}");

@@ -81,9 +81,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
 /// The image in a file's bytes.
 ///
 /// # Errors
-/// It is none, is of a kind that is not read, is damaged, or takes too much memory. A decoder's panic is an error too.
+/// It is none, is of a kind that is not read, is damaged, has no pixels, or takes too much memory. A decoder's panic is an error too.
 pub fn decode(bytes: &[u8], options: Options) -> Result<DynamicImage, ImageError> {
-    decode_any(bytes, options).map_err(ImageError::of)
+    let image = decode_any(bytes, options).map_err(ImageError::of)?;
+    // PNM headers may say so.
+    if image.width() == 0 || image.height() == 0 {
+        return Err(ImageError::Damaged("the image has no pixels".to_string()));
+    }
+    Ok(image)
 }
 
 fn decode_any(bytes: &[u8], options: Options) -> anyhow::Result<DynamicImage> {
@@ -189,6 +194,15 @@ mod tests {
         assert!(
             decode(b"just text", Options::default()).unwrap_err().to_string().starts_with("not an image: expected PNG")
         );
+    }
+
+    #[test]
+    fn an_image_without_pixels_is_refused() {
+        for file in [&b"P1 0 1\n"[..], b"P4 0 1\n", b"P5 1 0 255\n", b"P6 0 0 255\n"] {
+            let error = decode(file, Options::default()).unwrap_err().to_string();
+            assert_eq!(error, "the image has no pixels", "{}", file.escape_ascii());
+        }
+        assert_eq!(decode(b"P5 1 1 255\nx", Options::default()).unwrap().to_luma8().into_raw(), [b'x']);
     }
 
     #[test]
