@@ -274,7 +274,7 @@ pub fn classes(path: &Path, network: &Description) -> Result<usize, ExportError>
 pub(crate) fn tensors<D: Device<f32>, M: TensorCollection<f32, D>>(network: &M) -> Vec<StoredTensor<'static>> {
     let mut tensors = Vec::new();
     for_each(network, &mut |name, tensor| {
-        tensors.push(StoredTensor { name, shape: tensor.sizes().into(), values: tensor.values().into() });
+        tensors.push(StoredTensor { name, shape: tensor.sizes(), values: tensor.values().into() });
     });
     tensors
 }
