@@ -110,7 +110,7 @@ pub fn for_each_batch<P: Send, E: Send>(
     pass_on(data, order, batch_size, &prepare, &mut consume)
 }
 
-/// What [`for_each_batch`] does, compiled once for all that networks prepare and consume.
+/// The loop of [`for_each_batch`], compiled once for all that networks prepare and consume.
 fn pass_on<P: Send, E: Send>(
     data: &LabelledImages,
     order: &[usize],

@@ -225,8 +225,8 @@ impl<S: Shape, D: OptimiserDevice, Y: OptimiserState<D>> AnyTensor<D, Y> for Ten
     }
 }
 
-/// What is done with a tensor and its name. Walks through a network's fields take long to compile: each network has one for all that
-/// an optimiser does.
+/// Something to do with a tensor and its name. Walks through a network's fields take long to compile: each network has one for all
+/// that an optimiser does.
 type Act<'a, D, Y> = dyn FnMut(String, &mut dyn AnyTensor<D, Y>) -> Result<(), <D as HasErr>::Err> + 'a;
 
 /// Calls `act` with every tensor of a module and its name, in the module's order.
