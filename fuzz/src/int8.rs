@@ -21,13 +21,12 @@ pub fn run(data: &[u8]) {
         _ => &SUBJECTS[usize::from(choice % 2)],
     };
     let mut backends: Vec<_> = Int8Backend::ALL.iter().copied().filter(|backend| backend.available()).collect();
-    let mut images = &subject.images[..];
     if only_opened() {
-        images = &[];
         let other = backends[usize::from(choice >> 4) % backends.len()];
         backends = vec![Int8Backend::Scalar, other];
     }
     let plan = subject.int8_plan;
+    let images = subject.images();
     if choice & 2 == 0 {
         let memory = Aligned::new(&edited(&mut input, &subject.int8));
         let logits = of_memory(plan, memory.lines(), images, &backends);

@@ -12,6 +12,8 @@ use infer_core::{
     weights::Weights,
 };
 
+use crate::only_opened;
+
 /// A network of low rank.
 pub mod small {
     infer_core::network! {
@@ -70,13 +72,18 @@ pub struct Subject {
     /// Int8 weights.
     pub int8: Vec<u8>,
     /// Images to run it on; none for a network that is opened only, as running it takes too long.
-    pub images: Vec<f32>,
+    images: Vec<f32>,
 }
 
 impl Subject {
     /// The network as a table.
     pub fn description(&self) -> &'static Description {
         self.plan.description()
+    }
+
+    /// Images to run it on; none where weights are opened only.
+    pub fn images(&self) -> &[f32] {
+        if only_opened() { &[] } else { &self.images }
     }
 
     fn new(plan: &'static packed::Plan, int8_plan: &'static int8::Plan, classes: usize, images: usize) -> Self {

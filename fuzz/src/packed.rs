@@ -19,10 +19,8 @@ pub fn run(data: &[u8]) {
         _ => &STREAMS,
     };
     let other = usize::from(choice >> 4) % Backend::ALL.len();
-    let (others, images) = match only_opened() {
-        true => (&Backend::ALL[other..=other], &[][..]),
-        false => (Backend::ALL, &subject.images[..]),
-    };
+    let others = if only_opened() { &Backend::ALL[other..=other] } else { Backend::ALL };
+    let images = subject.images();
     let (plan, valid) = (subject.plan, &subject.packed[usize::from(choice >> 1 & 1)]);
     if choice & 4 == 0 {
         let memory = Aligned::new(&edited(&mut input, valid));

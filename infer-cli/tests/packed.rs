@@ -153,8 +153,12 @@ fn bench_measures_every_layer() {
     let text = bench(&[]);
     assert!(text.contains("16 images at a time on 2 threads:") && text.contains("linear3"), "{text}");
     // Every network alike.
-    let lenet5 = bench(&["--weights", "lenet5.safetensors", "--kernel", "scalar"]);
-    assert!(lenet5.starts_with("LeNet5, kernel scalar, ") && lenet5.contains("pool2"), "{lenet5}");
+    let lenet5 = bench(&["--weights", "lenet5.safetensors"]);
+    assert!(lenet5.starts_with("LeNet5, kernel ") && lenet5.contains("pool2"), "{lenet5}");
+    // Plain Rust, of a network that it computes in no time.
+    let plain: Value =
+        serde_json::from_str(&bench(&["--weights", "lenet5.safetensors", "--json", "--kernel", "scalar"])).unwrap();
+    assert_eq!(plain["kernel"], "scalar");
 }
 
 #[test]

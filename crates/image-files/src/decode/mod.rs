@@ -25,6 +25,7 @@ use std::{
 
 use anyhow::{anyhow, ensure};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
+use infer_core::preprocess::PreprocessError;
 
 use self::format::Format;
 pub use self::format::{FORMATS, unread_extension};
@@ -86,7 +87,7 @@ pub fn decode(bytes: &[u8], options: Options) -> Result<DynamicImage, ImageError
     let image = decode_any(bytes, options).map_err(ImageError::of)?;
     // PNM headers may say so.
     if image.width() == 0 || image.height() == 0 {
-        return Err(ImageError::Damaged("the image has no pixels".to_string()));
+        return Err(ImageError::Damaged(PreprocessError::Empty.to_string()));
     }
     Ok(image)
 }
