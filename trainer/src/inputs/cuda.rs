@@ -69,7 +69,7 @@ impl Record {
     /// The record of an image whose first byte is at `offset`; none where the kernels cannot make an input of it, as where there is
     /// none.
     fn new(picture: &Picture<'_>, offset: usize, resize: Resize, input: Maps) -> Option<Self> {
-        let Frame { channels, width, height, stride, pixels } = picture.frame;
+        let Frame { channels, width, height, stride: _, pixels } = picture.frame;
         let Changes { flip, right, down, brightness, contrast, erased, crop, colours } =
             picture.changes.unwrap_or(Changes::NONE);
         let whole = Rectangle { top: 0, left: 0, rows: height, columns: width };
@@ -78,7 +78,6 @@ impl Record {
             length > 0 && begin.checked_add(length).is_some_and(|end| end <= side)
         };
         let fits = channels == input.channels
-            && stride == width
             && width.max(height) <= MAX_SIDE
             && pixels.len() == picture.frame.len()
             && within(source.top, source.rows, height)
@@ -109,6 +108,22 @@ impl Record {
             || (self.right, self.down) != (0, 0)
             || (self.brightness, self.contrast) != (0.0, 1.0)
             || self.erased.rows > 0
+    }
+}
+
+/// What an input is made of: where nothing but mirroring comes before the part of the image that is resized, only that part.
+fn needed<'a>(picture: &Picture<'a>) -> Picture<'a> {
+    let Picture { frame, changes: Some(changes) } = *picture else { return *picture };
+    let Some(Rectangle { top, left, rows, columns }) = changes.crop else { return *picture };
+    let whole = Rectangle { top: 0, left: 0, rows, columns };
+    let cropped = Changes { flip: changes.flip, crop: changes.crop, colours: changes.colours, ..Changes::NONE };
+    let before = if changes.flip { frame.width.checked_sub(left + columns) } else { Some(left) };
+    let part = before.map(|left| frame.part(left, top, columns, rows));
+    match part.filter(|part| (part.width, part.height) == (columns, rows)) {
+        Some(part) if cropped == changes && frame.pixels.len() == frame.len() => {
+            Picture { frame: part, changes: Some(Changes { crop: Some(whole), ..changes }) }
+        }
+        _ => *picture,
     }
 }
 
@@ -225,13 +240,14 @@ impl Pictures {
     /// The images as the kernels take them; none where they cannot make all of the inputs.
     fn new(pictures: &[Picture<'_>], preprocessing: &Preprocessing, input: Maps) -> Option<Self> {
         let normalisation = ByChannel::new(preprocessing.normalisation, input.channels)?;
+        let pictures: Vec<_> = pictures.iter().map(needed).collect();
         let mut bytes = Vec::with_capacity(pictures.iter().map(|picture| picture.frame.pixels.len()).sum());
         let (mut records, mut colours) = (Vec::with_capacity(pictures.len()), Vec::new());
         for (image, picture) in pictures.iter().enumerate() {
             records.push(Record::new(picture, bytes.len(), preprocessing.resize, input)?);
             let changes = picture.changes.and_then(|changes| changes.colours);
             colours.extend(changes.map(|changes| ColourRecord::new(image, &changes)));
-            bytes.extend_from_slice(picture.frame.pixels);
+            picture.frame.rows().for_each(|row| bytes.extend_from_slice(row));
         }
         Some(Self { records, colours, bytes, normalisation })
     }

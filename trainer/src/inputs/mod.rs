@@ -91,9 +91,10 @@ fn on_the_host<D: ConvDevice, N: Network<D>>(
     for (input, Picture { frame, changes }) in inputs.chunks_exact_mut(length).zip(pictures) {
         match changes {
             Some(changes) => {
-                let mut pixels = frame.pixels.to_vec();
+                let mut pixels = Vec::with_capacity(frame.pixels.len());
+                frame.rows().for_each(|row| pixels.extend_from_slice(row));
                 changes.apply(frame, &mut pixels);
-                let changed = Frame { pixels: &pixels, ..*frame };
+                let changed = Frame::new(frame.channels, frame.width, frame.height, &pixels);
                 match changes.crop {
                     Some(Rectangle { top, left, rows, columns }) => {
                         N::preprocess(&changed.part(left, top, columns, rows), Resize::Exact, input)?;

@@ -4,7 +4,10 @@ use dfdx::prelude::*;
 use image_files::preprocessing::{Normalisation, Preprocessing};
 use infer_core::preprocess::Resize;
 use trainer::{
-    data::{Frame, augment::Augmentation},
+    data::{
+        Frame,
+        augment::{Augmentation, Changes},
+    },
     device::CudaKernels,
     inputs::{InputDevice, Picture},
     model::{AlexNet, LeNet5, Network},
@@ -127,7 +130,9 @@ fn inputs_in_colour_are_the_processors_to_the_last_bit() {
     let contrast = Augmentation { contrast: 0.9, lighting: 0.1, ..none };
     let colours = Augmentation { contrast: 0.0, ..ALL };
     let mirrored = Augmentation { flip: true, ..none };
-    for augmentation in [ALL, contrast, colours, mirrored, none] {
+    // Only a part of an image goes to the GPU.
+    let cropped = Augmentation { random_crop: 0.2, ..mirrored };
+    for augmentation in [ALL, contrast, colours, mirrored, cropped, none] {
         for epoch in 1..4 {
             let mut pictures = pictures(&images, 3, augmentation, epoch);
             // One of a batch may be as it is.
@@ -135,6 +140,17 @@ fn inputs_in_colour_are_the_processors_to_the_last_bit() {
             let preprocessing = [&exact, &centre, &normalised][epoch - 1];
             same::<Small<Cpu>, Small<Cuda>>(&pictures, preprocessing, false);
         }
+    }
+}
+
+#[test]
+fn inputs_of_parts_of_images_are_the_processors() {
+    let images = images(3);
+    let whole = Frame::new(3, 90, 13, &images[3]);
+    for (left, top, width, height) in [(0, 0, 90, 13), (3, 4, 9, 8), (81, 5, 9, 8), (89, 12, 1, 1)] {
+        let picture = Picture { frame: whole.part(left, top, width, height), changes: None };
+        let mirrored = Picture { changes: Some(Changes::MIRRORED), ..picture };
+        same::<Small<Cpu>, Small<Cuda>>(&[picture, mirrored], &Preprocessing::PLAIN, false);
     }
 }
 
@@ -155,7 +171,6 @@ fn the_host_makes_the_inputs_that_kernels_cannot() {
     let whole = Frame::new(3, 28, 28, &images[0]);
     let gray = Frame::new(1, 28, 28, &images[0][..28 * 28]);
     let of = |frame| [Picture { frame, changes: None }];
-    same::<Small<Cpu>, Small<Cuda>>(&of(whole.part(3, 4, 9, 17)), &Preprocessing::PLAIN, true);
     same::<Small<Cpu>, Small<Cuda>>(&of(gray), &Preprocessing::PLAIN, true);
     same::<LeNet5<Cpu>, LeNet5<Cuda>>(&of(whole), &Preprocessing::PLAIN, true);
     let for_gray = Some(Normalisation::Gray { mean: 0.3, std: 0.4 });
