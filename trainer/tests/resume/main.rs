@@ -13,57 +13,10 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
-    thread,
-    time::Duration,
 };
 
 use run::{NEW, ON, checkpoints, finish, leftovers, results, tensors, text, trainer, undisturbed, wait_for_steps};
 use safetensors::SafeTensors;
-
-#[test]
-fn a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not() {
-    let expected = undisturbed();
-    let folder = tempfile::tempdir().unwrap();
-    let (mut kills, mut half_written) = (0, 0);
-    // Within the first epoch, at its end, in the last step; each time a little later after the step, in whatever the
-    // program does then: writing a checkpoint, most of the time.
-    for wanted in [1, 4, 7, 11, 12, 13, 17, 20, 23, 24, 25, 28, 31, 34, 35, 36, 36, 36] {
-        let arguments = if checkpoints(folder.path()).is_empty() { &NEW[..] } else { &ON[..] };
-        let mut child = trainer(folder.path(), arguments).spawn().unwrap();
-        wait_for_steps(&mut child, folder.path(), wanted);
-        thread::sleep(Duration::from_micros(300 * (kills % 7)));
-        child.kill().unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.code().is_none_or(|code| code == 0), "{}", text(&output.stderr));
-        kills += u64::from(!output.status.success());
-        half_written += leftovers(folder.path());
-    }
-    assert!(kills >= 10, "{kills}");
-    // Until it was caught in the middle of a file, too.
-    for attempt in 0..200 {
-        if half_written > 0 {
-            break;
-        }
-        let other = tempfile::tempdir().unwrap();
-        let mut child = trainer(other.path(), &NEW).spawn().unwrap();
-        wait_for_steps(&mut child, other.path(), 3);
-        thread::sleep(Duration::from_micros(100 * attempt));
-        child.kill().unwrap();
-        child.wait_with_output().unwrap();
-        half_written += leftovers(other.path());
-        if half_written > 0 {
-            finish(other.path(), if checkpoints(other.path()).is_empty() { &NEW } else { &ON });
-            assert!(results(other.path()) == results(expected.path()));
-            assert_eq!(leftovers(other.path()), 0);
-        }
-    }
-    assert!(half_written > 0);
-
-    finish(folder.path(), &ON);
-    assert!(results(folder.path()) == results(expected.path()));
-    assert_eq!((leftovers(folder.path()), checkpoints(folder.path()).len()), (0, 3));
-    assert!(finish(folder.path(), &ON).contains("run: this run is finished"));
-}
 
 /// Sends a signal to a run once it has made so many steps, and waits for its end.
 fn signal(folder: &Path, arguments: &[&str], signal: &str, wanted: usize) -> Output {
