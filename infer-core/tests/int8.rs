@@ -7,6 +7,7 @@ use infer_core::int8::{Int8Backend, Int8Error, Line, Network, Parallel, Plan, Ra
 use infer_core::weights::Weights;
 use infer_core::{alexnet, lenet5};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 mod mixed {
     infer_core::network! {
@@ -711,16 +712,22 @@ fn pixels_are_rounded_to_even_and_clipped() {
     }
 }
 
-/// Packed LeNet-5, and its classes.
-fn lenet5_packed() -> Vec<Line> {
+/// LeNet-5, packed.
+static LENET5_PACKED: LazyLock<Vec<Line>> = LazyLock::new(|| {
     let model = Model::new(&lenet5::INT8_PLAN, 10, 5);
     model.pack(&model.images(9, 2))
-}
+});
+
+/// A network of Winograd convolutions, packed.
+static TILED_PACKED: LazyLock<Vec<Line>> = LazyLock::new(|| {
+    let model = Model::new(&tiled::INT8_WINOGRAD_PLAN, 5, 1);
+    model.pack(&model.images(9, 1))
+});
 
 #[test]
 fn what_is_not_right_is_refused_by_name() {
     let plan = &lenet5::INT8_PLAN;
-    let packed = lenet5_packed();
+    let packed = &*LENET5_PACKED;
     let changed = |at: usize, bytes: &[u8]| {
         let mut packed = packed.clone();
         Line::bytes_mut(&mut packed)[at..at + bytes.len()].copy_from_slice(bytes);
@@ -753,7 +760,7 @@ fn what_is_not_right_is_refused_by_name() {
     let short = Network::from_packed(plan, &packed[1..], &mut [], Int8Backend::Scalar).unwrap_err();
     assert_eq!(short.kind(), Code::NotPacked);
     for backend in Int8Backend::ALL.iter().copied().filter(|backend| !backend.available()) {
-        let found = Network::from_packed(plan, &packed, &mut [], backend).unwrap_err();
+        let found = Network::from_packed(plan, packed, &mut [], backend).unwrap_err();
         assert_eq!(found, Int8Error::Unavailable { backend });
     }
 }
@@ -850,8 +857,8 @@ fn safetensors(name: &str, bytes: &[u8]) -> Vec<Line> {
 
 #[test]
 fn memory_of_the_wrong_size_is_refused() {
-    let packed = lenet5_packed();
-    let network = Network::from_packed(&lenet5::INT8_PLAN, &packed, &mut [], Int8Backend::best()).unwrap();
+    let packed = &*LENET5_PACKED;
+    let network = Network::from_packed(&lenet5::INT8_PLAN, packed, &mut [], Int8Backend::best()).unwrap();
     let mut workspace = vec![Line::ZERO; network.workspace_len(2)];
     let run = |image: usize, logits: usize, lines: &mut [Line]| {
         network.forward(&vec![0.0; image], &mut vec![0.0; logits], lines, &Serial)
@@ -895,7 +902,7 @@ proptest! {
 
     #[test]
     fn damaged_memory_is_refused_or_gives_the_same_bits_everywhere(seed: u64, damages in 1_usize..6) {
-        let mut packed = lenet5_packed();
+        let mut packed = LENET5_PACKED.clone();
         let length = packed.len() * Line::SIZE;
         let places = values(seed, 2 * damages, 1.0);
         for damage in places.chunks(2) {
@@ -918,8 +925,7 @@ proptest! {
     #[test]
     fn damaged_winograd_weights_are_refused_or_give_the_same_bits_everywhere(seed: u64, damages in 1_usize..6) {
         let plan = &tiled::INT8_WINOGRAD_PLAN;
-        let model = Model::new(plan, 5, 1);
-        let mut packed = model.pack(&model.images(9, 1));
+        let mut packed = TILED_PACKED.clone();
         // Half of them where the scales of the first Winograd convolution are.
         let length = packed.len() * Line::SIZE;
         let (start, end) = if seed % 2 == 0 { (64, length) } else { (448, 448 + 512) };
