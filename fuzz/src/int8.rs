@@ -93,7 +93,7 @@ fn bits(network: &Network<'_>, images: &[f32]) -> Vec<u32> {
 
 /// Whether a logit is far beyond those of the network without edits.
 fn is_large(logits: &[u32]) -> bool {
-    logits.iter().any(|bits| f32::from_bits(*bits).abs() > 1e6)
+    logits.iter().any(|bits| f32::from_bits(*bits).abs() > 1e3)
 }
 
 /// Has an error tell its text and number.

@@ -39,5 +39,7 @@ pub fn run(data: &[u8]) {
     for (key, value) in &metadata {
         assert_eq!(&found.metadata(key).expect("infer-core knows the key").to_string(), value);
     }
-    planted_fault(|| found.tensors().iter().any(|tensor| tensor.dtype == Dtype::I32));
+    planted_fault(|| {
+        found.tensors().iter().any(|tensor| matches!(tensor.dtype, Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32))
+    });
 }
