@@ -111,7 +111,7 @@ impl Record {
     }
 }
 
-/// What an input is made of: where nothing but mirroring comes before the part of the image that is resized, only that part.
+/// Picture that an input is made of: where nothing but mirroring comes before the part that is resized, only that part.
 fn needed<'a>(picture: &Picture<'a>) -> Picture<'a> {
     let Picture { frame, changes: Some(changes) } = *picture else { return *picture };
     let Some(Rectangle { top, left, rows, columns }) = changes.crop else { return *picture };

@@ -1,4 +1,4 @@
-//! What AVX-512 does with its 16 lanes, in plain Rust, on any CPU.
+//! AVX-512's sixteen lanes in plain Rust, on any CPU.
 
 use super::*;
 use crate::table::kernels;
