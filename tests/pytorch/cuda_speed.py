@@ -2,10 +2,10 @@
 
     python tests/pytorch/cuda_speed.py PRECISION [BATCH] [SECONDS] [DEVICE] [NETWORK]
 
-The same work as the trainer's: bytes of 28 × 28 from the host, or for a network in colour of three channels of 256 × 341 and a part of
-them, resized on the GPU, forward, backward and Adam, without reading metrics back. PRECISION is that of the trainer: auto (TF32 for convolutions only, PyTorch's default), f32, tf32 or bf16
-(autocast). Convolutions are channels-last, which is the faster layout. DEVICE is cuda, or cpu to try the script itself; NETWORK
-is alexnet, alexnet-imagenet or alexnet-2012.
+The same work as the trainer's: bytes of 28 × 28 from the host, or for a network in colour of three channels of 256 × 341 and a
+part of them, resized on the GPU, forward, backward and Adam, without reading metrics back. PRECISION is that of the trainer: auto
+(TF32 for convolutions only, PyTorch's default), f32, tf32 or bf16 (autocast). Convolutions are channels-last, which is the faster
+layout. DEVICE is cuda, or cpu to try the script itself; NETWORK is alexnet, alexnet-imagenet or alexnet-2012.
 """
 
 import sys
