@@ -79,10 +79,12 @@ impl<'a> Frame<'a> {
         self.width == 0 || self.height == 0
     }
 
-    /// The values of each row.
-    pub fn rows(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    /// Appends the values of all rows, and none between them.
+    pub fn append_to(&self, values: &mut Vec<u8>) {
         let length = self.channels * self.width;
-        self.pixels.chunks((self.channels * self.stride).max(1)).map(move |row| &row[..length.min(row.len())])
+        for row in self.pixels.chunks((self.channels * self.stride).max(1)) {
+            values.extend_from_slice(&row[..length.min(row.len())]);
+        }
     }
 
     /// The part of `width` columns from `left` on and `height` rows from `top` on; all of it where it has no such part.

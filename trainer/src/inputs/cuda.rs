@@ -69,7 +69,7 @@ impl Record {
     /// The record of an image whose first byte is at `offset`; none where the kernels cannot make an input of it, as where there is
     /// none.
     fn new(picture: &Picture<'_>, offset: usize, resize: Resize, input: Maps) -> Option<Self> {
-        let Frame { channels, width, height, stride: _, pixels } = picture.frame;
+        let Frame { channels, width, height, pixels, .. } = picture.frame;
         let Changes { flip, right, down, brightness, contrast, erased, crop, colours } =
             picture.changes.unwrap_or(Changes::NONE);
         let whole = Rectangle { top: 0, left: 0, rows: height, columns: width };
@@ -247,7 +247,7 @@ impl Pictures {
             records.push(Record::new(picture, bytes.len(), preprocessing.resize, input)?);
             let changes = picture.changes.and_then(|changes| changes.colours);
             colours.extend(changes.map(|changes| ColourRecord::new(image, &changes)));
-            picture.frame.rows().for_each(|row| bytes.extend_from_slice(row));
+            picture.frame.append_to(&mut bytes);
         }
         Some(Self { records, colours, bytes, normalisation })
     }

@@ -92,7 +92,7 @@ fn on_the_host<D: ConvDevice, N: Network<D>>(
         match changes {
             Some(changes) => {
                 let mut pixels = Vec::with_capacity(frame.pixels.len());
-                frame.rows().for_each(|row| pixels.extend_from_slice(row));
+                frame.append_to(&mut pixels);
                 changes.apply(frame, &mut pixels);
                 let changed = Frame::new(frame.channels, frame.width, frame.height, &pixels);
                 match changes.crop {

@@ -70,9 +70,10 @@ fn check_whole(folder: &Path) {
 fn campaign(arguments: &[&str], kills: u64) {
     let expected = tempfile::tempdir().unwrap();
     let (all, [start, middle, end]) = measure(expected.path(), arguments);
-    // Nothing half-written, and as many checkpoints as are kept.
-    let files = (0, checkpoints(expected.path()).len());
-    let expected = results(expected.path());
+    // Nothing half-written, as many checkpoints as are kept, and what came of the run.
+    let left = |folder: &Path| (leftovers(folder), checkpoints(folder).len(), results(folder));
+    let expected = left(expected.path());
+    assert_eq!(expected.0, 0);
     let mut random = StdRng::seed_from_u64(from_environment("ALEXNET_KILLS_SEED", 1));
     let mut upto = |time: Duration| time.mul_f64(random.gen_range(0.0..1.0));
     // Where kills came: before the run's first step, between steps, behind the last one; and in the middle of a file.
@@ -103,8 +104,7 @@ fn campaign(arguments: &[&str], kills: u64) {
         let output = child.wait_with_output().unwrap();
         check_whole(folder.path());
         if output.status.success() {
-            assert!(results(folder.path()) == expected, "after {killed} kills, an end differs: ALEXNET_KILLS_SEED");
-            assert_eq!((leftovers(folder.path()), checkpoints(folder.path()).len()), files);
+            assert!(left(folder.path()) == expected, "after {killed} kills, an end differs: ALEXNET_KILLS_SEED");
             ends += 1;
             folder = tempfile::tempdir().unwrap();
             continue;
@@ -118,7 +118,7 @@ fn campaign(arguments: &[&str], kills: u64) {
     // Of a run that was killed last, too.
     if folder.path().join("run/config.json").exists() {
         finish(folder.path(), &ON);
-        assert!(results(folder.path()) == expected, "after {killed} kills, the last end differs");
+        assert!(left(folder.path()) == expected, "after {killed} kills, the last end differs");
         ends += 1;
     }
     let [before, between, behind] = places;
