@@ -9,8 +9,6 @@ const CPUS: &[&str] = &["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m35p", "
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(arm_dsp)");
     println!("cargo::rustc-check-cfg=cfg(simd128)");
-    // Tests leave out the plain-Rust twins of wide vectors, which take as long to compile as all else of them.
-    println!("cargo::rustc-check-cfg=cfg(without_twins)");
     println!("cargo::rerun-if-changed=build.rs");
     let target = env::var("TARGET").unwrap_or_default();
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();

@@ -72,6 +72,14 @@ pub(crate) struct Portable<const LANES: usize>([f32; LANES]);
 impl<const LANES: usize> Portable<LANES> {
     #[inline(always)]
     fn zip(mut self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
+        // Four lanes without a loop, which the compiler would take most of its time to unroll, wherever it stands.
+        if LANES == 4 {
+            self.0[0] = operation(self.0[0], other.0[0]);
+            self.0[1] = operation(self.0[1], other.0[1]);
+            self.0[2] = operation(self.0[2], other.0[2]);
+            self.0[3] = operation(self.0[3], other.0[3]);
+            return self;
+        }
         for (a, b) in self.0.iter_mut().zip(other.0) {
             *a = operation(*a, b);
         }

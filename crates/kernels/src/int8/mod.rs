@@ -33,6 +33,9 @@ mod x86_64;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use {vector::Sums, winograd::shorts::Shorts};
+
 pub use backend::Int8Backend;
 pub use int4::Int4Linear;
 pub use pool::Int8PoolRow;

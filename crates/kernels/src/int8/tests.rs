@@ -6,6 +6,7 @@ use super::*;
 use crate::backend::Backend;
 use crate::layout::Misfit;
 use crate::line::{Line, Number, numbers_mut};
+use crate::tests::called::Called;
 use crate::vector;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -307,19 +308,12 @@ int8_kernels!(narrow: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4
 static NARROW: Int8Kernels = narrow::KERNELS;
 
 // Sums of several panels, and those of a single position split, as they are with AVX-512, on any CPU.
-#[cfg(not(without_twins))]
-int8_kernels!(wide: Scalar, Portable<16>, PortableShorts<32>, vector::Portable<16>, panels: 2, rows: 12, unroll: 4, split: 4, int4: 8);
-#[cfg(not(without_twins))]
+int8_kernels!(wide: Scalar, Called<Portable<16>>, Called<PortableShorts<32>>, Called<vector::Portable<16>>, panels: 2, rows: 3, unroll: 4, split: 4, int4: 8);
 static WIDE: Int8Kernels = wide::KERNELS;
 
 /// The backends of this CPU, and plain Rust in the ways of others.
 pub(super) fn available() -> Vec<&'static Int8Kernels> {
-    let twins = [
-        &NARROW,
-        #[cfg(not(without_twins))]
-        &WIDE,
-    ];
-    Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).chain(twins).collect()
+    Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).chain([&NARROW, &WIDE]).collect()
 }
 
 proptest! {

@@ -1,10 +1,11 @@
 //! AVX-512's sixteen lanes in plain Rust, on any CPU.
 
+use super::called::Called;
 use super::*;
 use crate::table::kernels;
 use crate::vector::Portable;
 
-kernels!(wide: Scalar, Portable<16>, registers: 2, rows: 9);
+kernels!(wide: Scalar, Called<Portable<16>>, registers: 2, rows: 4);
 static WIDE: Kernels = wide::KERNELS;
 backend!(backend_wide, Some(&WIDE));
 
