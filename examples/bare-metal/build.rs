@@ -1,24 +1,18 @@
-//! Prepares the build of the board's programs: the weights that are linked into `lenet5`, and the linker's scripts.
+//! Prepares the build of the board's programs: the weights that are linked into them, and the linker's scripts.
 //!
-//! The weights are the file that the environment variable `WEIGHTS` names; without it, they are made by a formula.
-
-#[path = "src/formula.rs"]
-mod formula;
+//! LeNet-5's weights are those in `model/`, or the files that the environment variables `WEIGHTS`, in f32, and `INT8_WEIGHTS`, in 8-bit
+//! integers, name.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let weights = out.join("lenet5.safetensors");
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=src/formula.rs");
-    println!("cargo:rerun-if-env-changed=WEIGHTS");
-    match env::var("WEIGHTS") {
-        Ok(path) => {
-            println!("cargo:rerun-if-changed={path}");
-            fs::copy(&path, &weights).map_err(|e| format!("WEIGHTS={path}: {e}"))?;
-        }
-        Err(_) => formula::write(&infer_core::lenet5::DESCRIPTION, &weights)?,
+    for (variable, name) in [("WEIGHTS", "lenet5.safetensors"), ("INT8_WEIGHTS", "lenet5-int8.safetensors")] {
+        println!("cargo:rerun-if-env-changed={variable}");
+        let path = env::var(variable).unwrap_or_else(|_| format!("model/{name}"));
+        println!("cargo:rerun-if-changed={path}");
+        fs::copy(&path, out.join(name)).map_err(|e| format!("{variable}={path}: {e}"))?;
     }
 
     println!("cargo:rustc-check-cfg=cfg(board_mps3)");

@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 
 const module = readFileSync(process.argv[2]);
 const { instance } = await WebAssembly.instantiate(module);
-const { logit, int8_logit, weights } = instance.exports;
+const { logit, int8_logit, weights, int8_weights } = instance.exports;
 console.log(`flash: ${bytes(module)}`);
 console.log(`weights of f32: ${weights()}`);
+console.log(`weights of int8: ${int8_weights()}`);
 for (let i = 0; i < 10; i++) console.log(`logit ${i} ${logit(i)}`);
 for (let i = 0; i < 10; i++) console.log(`int8 logit ${i} ${(int8_logit(i) >>> 0).toString(16)}`);
 

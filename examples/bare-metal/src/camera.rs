@@ -8,12 +8,14 @@ pub const WIDTH: usize = 320;
 /// Rows of a frame.
 pub const HEIGHT: usize = 240;
 
-/// Red, green and blue at column `x`, row `y`: a bright ring on a ground that shades from corner to corner.
+/// Red, green and blue at column `x`, row `y`: a pair of light trousers, shaded from left to right, on black.
 fn pixel(x: usize, y: usize) -> [u8; 3] {
-    let (dx, dy) = (x.abs_diff(WIDTH / 2), y.abs_diff(HEIGHT / 2));
-    let ground = (x + y) * 127 / (WIDTH + HEIGHT);
-    let red = if (60 * 60..90 * 90).contains(&(dx * dx + dy * dy)) { 255 } else { ground };
-    [red as u8, ground as u8, (2 * ground) as u8]
+    let (inside, between) = ((90..230).contains(&x), (147..173).contains(&x) && y > 75);
+    if !inside || between {
+        return [6, 4, 10];
+    }
+    let light = (250 - x / 3) as u8;
+    [light, light - 20, light - 40]
 }
 
 /// A picture as a network takes it: gray, 0 to 1, `SIDE` by `SIDE`.

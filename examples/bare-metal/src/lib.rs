@@ -6,32 +6,29 @@ pub mod camera;
 
 use core::fmt;
 use infer_core::{
-    int8::{Int8Error, Line, Network, Ranges},
-    lenet5::{INT8_PLAN, LeNet5},
+    include_aligned,
+    int8::{Int8Backend, Int8Error, Network},
+    lenet5::INT8_PLAN,
     preprocess::PreprocessError,
     safetensors::WeightsError,
 };
 
-/// Bytes at an address that is a multiple of four, as the floats in a weights file must be. `include_bytes!` alone
-/// promises no alignment.
-#[repr(C, align(4))]
-struct Aligned<Bytes: ?Sized>(Bytes);
+/// LeNet-5's weights file in f32. On the board it lies in flash, and the network reads it there.
+pub static LENET5_WEIGHTS: &[u8] = include_aligned!(concat!(env!("OUT_DIR"), "/lenet5.safetensors"));
 
-static LENET5: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/lenet5.safetensors")));
+/// LeNet-5's weights file in 8-bit integers, in flash as well.
+pub static LENET5_INT8_WEIGHTS: &[u8] = include_aligned!(concat!(env!("OUT_DIR"), "/lenet5-int8.safetensors"));
 
-/// LeNet-5's weights file. On the board it lies in flash, and the network reads it there.
-pub static LENET5_WEIGHTS: &[u8] = &LENET5.0;
+/// Names of the classes of both, in order: the ten kinds of clothing of Fashion-MNIST.
+pub const CLASSES: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
-/// LeNet-5's weights in 8-bit integers.
-pub type Int8Weights = [Line; INT8_PLAN.packed_len(10)];
-
-/// Quantises LeNet-5's weights. A product has them in flash, made by `trainer compress --int8`; here their instructions count.
+/// LeNet-5 in 8-bit integers, whose weights stay in flash.
 ///
 /// # Errors
 /// The weights are refused.
-pub fn quantise(weights: &mut Int8Weights) -> Result<(), Error> {
-    let network = LeNet5::<10>::from_safetensors(LENET5_WEIGHTS)?;
-    Ok(Network::pack(&INT8_PLAN, &network.weights(), Ranges { input: 1.0, outputs: &[8.0; 7] }, weights)?)
+pub fn lenet5_int8() -> Result<Network<'static>, Error> {
+    Ok(Network::from_safetensors(&INT8_PLAN, LENET5_INT8_WEIGHTS, &mut [], Int8Backend::best())?)
 }
 
 /// Why there is no answer.

@@ -9,11 +9,12 @@ mod board;
 use board::{Counter, println, stack_of};
 use core::hint::black_box;
 use firmware::{
-    Error, LENET5_WEIGHTS,
+    CLASSES, Error, LENET5_INT8_WEIGHTS, LENET5_WEIGHTS,
     camera::{HEIGHT, WIDTH, take_picture},
+    lenet5_int8,
 };
 use infer_core::{
-    int8::{Int8Backend, Int8Error, Line, Network, Serial},
+    int8::{Int8Error, Line, Network, Serial},
     lenet5::{INT8_PLAN, Image, LeNet5, SIDE, Workspace},
     preprocess::{gray, resize_bilinear},
 };
@@ -24,8 +25,8 @@ fn run() -> Result<(), Error> {
     let (mut image, mut workspace) = ([[[0.0; SIDE]; SIDE]; 1], Workspace::new());
     let counter = Counter::start();
 
-    let (open, network) = counter.count(|| LeNet5::<10>::from_safetensors(black_box(LENET5_WEIGHTS)));
-    let network = network?;
+    let (open, network) = counter.count(|| LeNet5::from_safetensors(black_box(LENET5_WEIGHTS)));
+    let network: LeNet5<'_> = network?;
     count("instructions of opening LeNet-5", open);
     let byte = |x: usize, y: usize| gray((x ^ y) as u8);
     let (bytes, done) = counter.count(|| resize_bilinear(WIDTH, HEIGHT, byte, black_box(&mut image[0])));
@@ -40,13 +41,11 @@ fn run() -> Result<(), Error> {
     count("stack of f32", stack_of(f32).0 as u32);
     count("workspace of f32", Workspace::SIZE as u32);
 
-    let mut integers = [Line::ZERO; INT8_PLAN.packed_len(10)];
-    firmware::quantise(&mut integers)?;
-    let network = Network::from_packed(&INT8_PLAN, black_box(&integers), &mut [], Int8Backend::best())?;
+    let network = black_box(lenet5_int8()?);
     let pixels = image[0].as_flattened();
     let pixels: [i16; SIDE * SIDE] =
         core::array::from_fn(|i| pixels.get(i).map_or(0, |pixel| network.quantise(*pixel)));
-    let (mut memory, mut answer) = ([Line::ZERO; INT8_PLAN.workspace_len(10, 1)], [0.0; 10]);
+    let (mut memory, mut answer) = ([Line::ZERO; INT8_PLAN.workspace_len(CLASSES.len(), 1)], [0.0; CLASSES.len()]);
     let mut int8 = || forward_int8(&network, black_box(&pixels), &mut answer, &mut memory);
     let (instructions, done) = counter.count(&mut int8);
     done?;
@@ -55,20 +54,18 @@ fn run() -> Result<(), Error> {
     count("instructions of int8", instructions);
     count("stack of int8", stack as u32);
     count("workspace of int8", size_of_val(&memory) as u32);
-    count("weights of int8", size_of_val(&integers) as u32);
+    count("weights of int8", LENET5_INT8_WEIGHTS.len() as u32);
     let (flash, statics) = board::flash_and_statics();
     count("weights of f32", LENET5_WEIGHTS.len() as u32);
     count("flash", flash as u32);
     count("statics", statics as u32);
-    for (class, logit) in answer.iter().enumerate() {
-        println!("int8 logit {class} {:08x}", logit.to_bits());
-    }
     board::report(&logits);
+    board::report_int8(&answer);
     Ok(())
 }
 
 #[inline(never)]
-fn forward(network: &LeNet5<'_>, image: &Image, workspace: &mut Workspace) -> [f32; 10] {
+fn forward(network: &LeNet5<'_>, image: &Image, workspace: &mut Workspace) -> [f32; CLASSES.len()] {
     network.forward(image, workspace)
 }
 

@@ -52,7 +52,8 @@ fn run_colours(
     (resize, width, height, pixels): (Resize, usize, usize, &[[u8; 3]]),
     image: &mut [[[f32; 28]; 28]; 3],
 ) -> Result<(), PreprocessError> {
-    let pixel = |x: usize, y: usize| rgb(pixels.get(y.wrapping_mul(width).wrapping_add(x)).copied().unwrap_or_default());
+    let pixel =
+        |x: usize, y: usize| rgb(pixels.get(y.wrapping_mul(width).wrapping_add(x)).copied().unwrap_or_default());
     resize_channels(resize, width, height, pixel, image)?;
     normalise_channels(image, &[0.5; 3], &[0.25; 3]);
     Ok(())

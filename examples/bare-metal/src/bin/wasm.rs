@@ -3,9 +3,9 @@
 #![no_main]
 
 use core::panic::PanicInfo;
-use firmware::{Error, LENET5_WEIGHTS, camera::take_picture};
+use firmware::{CLASSES, Error, LENET5_INT8_WEIGHTS, LENET5_WEIGHTS, camera::take_picture, lenet5_int8};
 use infer_core::{
-    int8::{Int8Backend, Line, Network, Serial},
+    int8::{Line, Serial},
     lenet5::{INT8_PLAN, LeNet5, SIDE, Workspace},
 };
 
@@ -23,26 +23,30 @@ pub extern "C" fn int8_logit(class: usize) -> u32 {
     logits.and_then(|logits| logits.get(class).copied()).map_or(0, f32::to_bits)
 }
 
-/// Bytes of the linked weights.
+/// Bytes of the linked weights in f32.
 #[unsafe(no_mangle)]
 pub extern "C" fn weights() -> usize {
     LENET5_WEIGHTS.len()
 }
 
-fn f32_logits() -> Result<[f32; 10], Error> {
-    let mut image = [[[0.0; SIDE]; SIDE]; 1];
-    take_picture(&mut image[0])?;
-    Ok(LeNet5::<10>::from_safetensors(LENET5_WEIGHTS)?.forward(&image, &mut Workspace::new()))
+/// Bytes of the linked weights in 8-bit integers.
+#[unsafe(no_mangle)]
+pub extern "C" fn int8_weights() -> usize {
+    LENET5_INT8_WEIGHTS.len()
 }
 
-fn int8_logits() -> Result<[f32; 10], Error> {
+fn f32_logits() -> Result<[f32; CLASSES.len()], Error> {
     let mut image = [[[0.0; SIDE]; SIDE]; 1];
     take_picture(&mut image[0])?;
-    let mut weights = [Line::ZERO; INT8_PLAN.packed_len(10)];
-    firmware::quantise(&mut weights)?;
-    let network = Network::from_packed(&INT8_PLAN, &weights, &mut [], Int8Backend::best())?;
-    let (mut workspace, mut logits) = ([Line::ZERO; INT8_PLAN.workspace_len(10, 1)], [0.0; 10]);
-    network.forward(image[0].as_flattened(), &mut logits, &mut workspace, &Serial)?;
+    let network: LeNet5<'_> = LeNet5::from_safetensors(LENET5_WEIGHTS)?;
+    Ok(network.forward(&image, &mut Workspace::new()))
+}
+
+fn int8_logits() -> Result<[f32; CLASSES.len()], Error> {
+    let mut image = [[[0.0; SIDE]; SIDE]; 1];
+    take_picture(&mut image[0])?;
+    let (mut workspace, mut logits) = ([Line::ZERO; INT8_PLAN.workspace_len(CLASSES.len(), 1)], [0.0; CLASSES.len()]);
+    lenet5_int8()?.forward(image[0].as_flattened(), &mut logits, &mut workspace, &Serial)?;
     Ok(logits)
 }
 
