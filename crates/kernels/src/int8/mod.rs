@@ -33,7 +33,7 @@ mod x86_64;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 pub(crate) use {vector::Sums, winograd::shorts::Shorts};
 
 pub use backend::Int8Backend;

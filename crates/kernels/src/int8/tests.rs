@@ -6,6 +6,7 @@ use super::*;
 use crate::backend::Backend;
 use crate::layout::Misfit;
 use crate::line::{Line, Number, numbers_mut};
+#[cfg(target_arch = "x86_64")]
 use crate::tests::called::Called;
 use crate::vector;
 use proptest::prelude::*;
@@ -307,13 +308,20 @@ fn check_int4(case: &Case, groups: usize) -> Result<(), TestCaseError> {
 int8_kernels!(narrow: Scalar, Portable<4>, PortableShorts<4>, vector::Portable<4>, panels: 1, rows: 1, unroll: 1, split: 1, int4: 1);
 static NARROW: Int8Kernels = narrow::KERNELS;
 
-// Sums of several panels, and those of a single position split, as they are with AVX-512, on any CPU.
+// Sums of several panels, and those of a single position split, as they are with AVX-512, on any x86-64.
+#[cfg(target_arch = "x86_64")]
 int8_kernels!(wide: Scalar, Called<Portable<16>>, Called<PortableShorts<32>>, Called<vector::Portable<16>>, panels: 2, rows: 3, unroll: 4, split: 4, int4: 8);
+#[cfg(target_arch = "x86_64")]
 static WIDE: Int8Kernels = wide::KERNELS;
 
 /// The backends of this CPU, and plain Rust in the ways of others.
 pub(super) fn available() -> Vec<&'static Int8Kernels> {
-    Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).chain([&NARROW, &WIDE]).collect()
+    let twins = [
+        &NARROW,
+        #[cfg(target_arch = "x86_64")]
+        &WIDE,
+    ];
+    Int8Backend::ALL.iter().filter_map(|backend| backend.kernels()).chain(twins).collect()
 }
 
 proptest! {

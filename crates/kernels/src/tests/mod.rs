@@ -1,5 +1,6 @@
 //! Every backend by the same properties: against sums in f64, and against plain Rust.
 
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod called;
 mod properties;
 
@@ -65,6 +66,7 @@ backend!(backend_avx2, Backend::Avx2.kernels());
 backend!(backend_avx512, Backend::Avx512.kernels());
 backend!(backend_neon, Backend::Neon.kernels());
 
+#[cfg(target_arch = "x86_64")]
 mod twins;
 
 /// A machine that runs these tests has the common instructions; those that not every machine has are said to be untested.

@@ -1,4 +1,4 @@
-//! AVX-512's sixteen lanes in plain Rust, on any CPU.
+//! AVX-512's sixteen lanes in plain Rust, on any x86-64.
 
 use super::called::Called;
 use super::*;
