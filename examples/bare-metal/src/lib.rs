@@ -7,8 +7,8 @@ pub mod camera;
 use core::fmt;
 use infer_core::{
     include_aligned,
-    int8::{Int8Backend, Int8Error, Network},
-    lenet5::INT8_PLAN,
+    int8::{Int8Backend, Int8Error, Line, Network, Serial},
+    lenet5::{INT8_PLAN, LeNet5, SIDE, Workspace},
     preprocess::PreprocessError,
     safetensors::WeightsError,
 };
@@ -19,9 +19,16 @@ pub static LENET5_WEIGHTS: &[u8] = include_aligned!(concat!(env!("OUT_DIR"), "/l
 /// LeNet-5's weights file in 8-bit integers, in flash as well.
 pub static LENET5_INT8_WEIGHTS: &[u8] = include_aligned!(concat!(env!("OUT_DIR"), "/lenet5-int8.safetensors"));
 
-/// Names of the classes of both, in order: the ten kinds of clothing of Fashion-MNIST.
-pub const CLASSES: [&str; 10] =
-    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+/// Classes that both tell apart.
+pub const CLASSES: usize = 10;
+
+/// Names of the classes, where the weights are those in `model/`: the kinds of clothing of Fashion-MNIST.
+pub const NAMES: Option<[&str; CLASSES]> = match (option_env!("WEIGHTS"), option_env!("INT8_WEIGHTS")) {
+    (None, None) => {
+        Some(["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"])
+    }
+    _ => None,
+};
 
 /// LeNet-5 in 8-bit integers, whose weights stay in flash.
 ///
@@ -29,6 +36,29 @@ pub const CLASSES: [&str; 10] =
 /// The weights are refused.
 pub fn lenet5_int8() -> Result<Network<'static>, Error> {
     Ok(Network::from_safetensors(&INT8_PLAN, LENET5_INT8_WEIGHTS, &mut [], Int8Backend::best())?)
+}
+
+/// LeNet-5's logits of the camera's picture, in f32.
+///
+/// # Errors
+/// The weights or the picture are refused.
+pub fn logits() -> Result<[f32; CLASSES], Error> {
+    let mut image = [[[0.0; SIDE]; SIDE]; 1];
+    camera::take_picture(&mut image[0])?;
+    let network: LeNet5<'_> = LeNet5::from_safetensors(LENET5_WEIGHTS)?;
+    Ok(network.forward(&image, &mut Workspace::new()))
+}
+
+/// Those in 8-bit integers, by the fastest kernels of this machine.
+///
+/// # Errors
+/// As [`logits`].
+pub fn int8_logits() -> Result<[f32; CLASSES], Error> {
+    let mut image = [[0.0; SIDE]; SIDE];
+    camera::take_picture(&mut image)?;
+    let (mut workspace, mut logits) = ([Line::ZERO; INT8_PLAN.workspace_len(CLASSES, 1)], [0.0; CLASSES]);
+    lenet5_int8()?.forward(image.as_flattened(), &mut logits, &mut workspace, &Serial)?;
+    Ok(logits)
 }
 
 /// Why there is no answer.

@@ -45,7 +45,7 @@ fn run() -> Result<(), Error> {
     let pixels = image[0].as_flattened();
     let pixels: [i16; SIDE * SIDE] =
         core::array::from_fn(|i| pixels.get(i).map_or(0, |pixel| network.quantise(*pixel)));
-    let (mut memory, mut answer) = ([Line::ZERO; INT8_PLAN.workspace_len(CLASSES.len(), 1)], [0.0; CLASSES.len()]);
+    let (mut memory, mut answer) = ([Line::ZERO; INT8_PLAN.workspace_len(CLASSES, 1)], [0.0; CLASSES]);
     let mut int8 = || forward_int8(&network, black_box(&pixels), &mut answer, &mut memory);
     let (instructions, done) = counter.count(&mut int8);
     done?;
@@ -59,13 +59,13 @@ fn run() -> Result<(), Error> {
     count("weights of f32", LENET5_WEIGHTS.len() as u32);
     count("flash", flash as u32);
     count("statics", statics as u32);
+    board::report_bits(&answer);
     board::report(&logits);
-    board::report_int8(&answer);
     Ok(())
 }
 
 #[inline(never)]
-fn forward(network: &LeNet5<'_>, image: &Image, workspace: &mut Workspace) -> [f32; CLASSES.len()] {
+fn forward(network: &LeNet5<'_>, image: &Image, workspace: &mut Workspace) -> [f32; CLASSES] {
     network.forward(image, workspace)
 }
 

@@ -15,7 +15,6 @@ mod machine;
 mod virt;
 
 use core::{fmt, panic::PanicInfo};
-use firmware::CLASSES;
 use infer_core::classify::top_k;
 pub(crate) use machine::start;
 pub use machine::{Counter, flash_and_statics, print, stop};
@@ -35,21 +34,22 @@ pub fn report<const CLASSES: usize>(logits: &[f32; CLASSES]) {
     for (class, logit) in logits.iter().enumerate() {
         println!("logit {class} {logit}");
     }
+    report_best(logits);
+}
+
+/// Prints the best classes and the stack used.
+pub fn report_best<const CLASSES: usize>(logits: &[f32; CLASSES]) {
     for (place, best) in top_k::<3, CLASSES>(logits).iter().enumerate() {
         println!("top {}: class {}, probability {:.3}", place + 1, best.class, best.probability);
     }
     println!("stack used: {} bytes", stack_used());
 }
 
-/// Prints the bits of logits in 8-bit integers, one a line, the names of the best classes and the stack used.
-pub fn report_int8(logits: &[f32; CLASSES.len()]) {
+/// Prints the bits of logits in 8-bit integers, one a line.
+pub fn report_bits(logits: &[f32]) {
     for (class, logit) in logits.iter().enumerate() {
         println!("int8 logit {class} {:08x}", logit.to_bits());
     }
-    for (place, best) in top_k::<3, { CLASSES.len() }>(logits).iter().enumerate() {
-        println!("top {}: {}, probability {:.3}", place + 1, CLASSES[best.class], best.probability);
-    }
-    println!("stack used: {} bytes", stack_used());
 }
 
 /// The most stack in use since the start, in bytes: from its lowest word that has lost the paint that start-up code puts on.
