@@ -139,14 +139,14 @@ pub trait FloatArray: Sized {
     /// ```
     #[must_use]
     fn of(floats: &[f32]) -> Option<&Self> {
-        let fits = floats.len() == Self::SIZES.iter().product();
+        let fits = floats.len() == Self::SIZES.iter().product::<usize>();
         Self::slice(floats).first().filter(|_| fits)
     }
 
     /// Like [`of`](Self::of), to be changed.
     #[must_use]
     fn of_mut(floats: &mut [f32]) -> Option<&mut Self> {
-        let fits = floats.len() == Self::SIZES.iter().product();
+        let fits = floats.len() == Self::SIZES.iter().product::<usize>();
         Self::slice_mut(floats).first_mut().filter(|_| fits)
     }
 }

@@ -7,6 +7,7 @@ use infer_core::int8::{Int8Backend, Int8Error, Line, Network, Parallel, Plan, Ra
 use infer_core::weights::Weights;
 use infer_core::{alexnet, lenet5};
 use proptest::prelude::*;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 mod mixed {
@@ -147,8 +148,10 @@ impl Model {
                 Some(_) => {
                     let (weight, bias) = weights.next().unwrap();
                     let sums = products(&layer).map(|(output, products)| {
-                        let sum: f64 =
-                            products.map(|(at, k)| input[at] * f64::from(weight[output * layer.fan_in() + k])).sum();
+                        let sum: f64 = products
+                            .iter()
+                            .map(|&(at, k)| input[at] * f64::from(weight[output * layer.fan_in() + k]))
+                            .sum();
                         sum + f64::from(bias[output])
                     });
                     sums.map(|sum| if layer.relu() { sum.max(0.0) } else { sum }).collect()
@@ -215,19 +218,26 @@ fn positions(layer: &Layer) -> impl Iterator<Item = (usize, impl Iterator<Item =
 }
 
 /// For each output of a layer with weights, its channel, and the products that it sums: the places of input and weight.
-fn products(layer: &Layer) -> impl Iterator<Item = (usize, impl Iterator<Item = (usize, usize)> + use<'_>)> + use<'_> {
+fn products(layer: &Layer) -> impl Iterator<Item = (usize, Rc<[(usize, usize)]>)> + use<> {
     let (side, kernel, stride) = (layer.output.side, layer.kernel(), layer.stride());
-    (0..layer.output.values()).map(move |output| {
-        let (channel, y, x) = (output / (side * side), output / side % side, output % side);
-        let products = (0..layer.fan_in()).filter_map(move |k| match layer.kind {
+    let (area, channels) = (side * side, layer.output.channels / layer.groups());
+    // Those of a position are the same for all outputs of a group.
+    let window = |group: usize, y: usize, x: usize| {
+        let product = |k: usize| match layer.kind {
             Kind::Conv { .. } => {
                 let (input, row, column) = (k / (kernel * kernel), k / kernel % kernel, k % kernel);
-                let input = first_channel(layer, channel) + input;
+                let input = group * layer.group_channels() + input;
                 Some((place(layer, input, y * stride + row, x * stride + column)?, k))
             }
             _ => Some((k, k)),
-        });
-        (channel, products)
+        };
+        (0..layer.fan_in()).filter_map(product).collect()
+    };
+    let windows: Vec<Rc<[_]>> =
+        (0..layer.groups() * area).map(|at| window(at / area, at / side % side, at % side)).collect();
+    (0..layer.output.values()).map(move |output| {
+        let channel = output / area;
+        (channel, windows[channel / channels * area + output % area].clone())
     })
 }
 
@@ -481,7 +491,8 @@ fn definition(plan: &Plan, classes: usize, packed: &[Line], image: &[f32]) -> Ve
             let Section { shift1, shift2, bias, multipliers, scales, weights, .. } = section;
             let sums: Vec<(usize, i64)> = products(&layer)
                 .map(|(output, products)| {
-                    let sum: i64 = products.map(|(at, k)| input[at] * weights[output * layer.fan_in() + k]).sum();
+                    let sum: i64 =
+                        products.iter().map(|&(at, k)| input[at] * weights[output * layer.fan_in() + k]).sum();
                     (output, sum + bias[output])
                 })
                 .collect();

@@ -4,7 +4,7 @@ use super::forward::{Engine, Pass};
 use super::memory::{Section, read_header};
 use super::{Int8Error, NETWORKS, Plan, Ranges, pack};
 use crate::describe::{Description, MAX_LAYERS};
-use crate::safetensors::{Dtype, SafeTensors, WeightsError};
+use crate::safetensors::{self, Dtype, WeightsError};
 use crate::weights::Weights;
 use heapless::Vec;
 use kernels::{Int8Backend, Int8Kernels, Int8Tile, Line, Parallel};
@@ -283,13 +283,10 @@ pub fn plan_of(file: &[u8]) -> Result<&'static Plan, Int8Error> {
 /// The packed memory in a file.
 fn lines_of<'w>(plan: &Plan, file: &'w [u8]) -> Result<&'w [Line], Int8Error> {
     let name = plan.description().int8_tensor;
-    // Room for as many as f32 weights have, so that those get a better error than that there are too many.
-    let file = SafeTensors::<'w, { 2 * MAX_LAYERS }>::parse(file)?;
-    let tensor = file.tensor(name).ok_or(WeightsError::Missing { tensor: name })?;
+    let tensor = safetensors::single(file, name)?;
     if tensor.dtype != Dtype::U8 {
         return Err(WeightsError::Dtype { tensor: name, expected: Dtype::U8, found: tensor.dtype }.into());
     }
-    file.only(&[name])?;
     if !tensor.bytes.len().is_multiple_of(Line::SIZE) {
         return Err(Int8Error::NotInt8);
     }

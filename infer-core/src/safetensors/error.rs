@@ -35,13 +35,18 @@ impl<const N: usize> From<JsonStr<'_>> for TensorName<N> {
         const { assert!(N < CUT as usize, "the length has 7 bits") };
         let mut copy = Self { bytes: [0; N], length: 0 };
         for character in name.chars() {
+            let mut buffer = [0; 4];
+            let bytes = character.encode_utf8(&mut buffer).as_bytes();
             let start = usize::from(copy.length);
-            let Some(place) = copy.bytes.get_mut(start..start + character.len_utf8()) else {
+            let Some(place) = copy.bytes.get_mut(start..start + bytes.len()) else {
                 copy.length |= CUT;
                 break;
             };
-            character.encode_utf8(place);
-            copy.length += character.len_utf8() as u8;
+            // Byte by byte, as compilers do not see that the lengths are equal, and link a panic.
+            for (place, byte) in place.iter_mut().zip(bytes) {
+                *place = *byte;
+            }
+            copy.length += bytes.len() as u8;
         }
         copy
     }

@@ -53,53 +53,15 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
     pub fn parse(file: &'a [u8]) -> Result<Self, WeightsError> {
         let (header, data) = split(file)?;
         let mut this = Self { tensors: Vec::new(), metadata: None, scanned: true };
-        let mut cursor = Cursor::new(header);
-        let read = cursor.object(|cursor, name| {
-            if name.is("__metadata__") {
-                if this.metadata.replace(*cursor).is_some() {
-                    return Err(WeightsError::Duplicate { name: name.into() });
-                }
-                return cursor.object(|cursor, _| Ok(cursor.string().map(|_| ())?));
+        this.metadata = entries(header, &mut |tensor| {
+            if this.tensors.iter().any(|other| other.name.same(tensor.name)) {
+                return Err(WeightsError::Duplicate { name: tensor.name.into() });
             }
-            if this.tensors.iter().any(|tensor| tensor.name.same(name)) {
-                return Err(WeightsError::Duplicate { name: name.into() });
-            }
-            let tensor = entry(cursor, name).map_err(|error| named(error, name))?;
             this.tensors.push(tensor).map_err(|_| WeightsError::TooManyTensors { limit: CAPACITY })
-        });
-        // What is wrong behind an entry is told with its tensor: that is where to look.
-        read.and_then(|()| Ok(cursor.end()?)).map_err(|error| match this.tensors.last() {
-            Some(tensor) => named(error, tensor.name),
-            None => error,
         })?;
-
         sort(&mut this.tensors);
-        let mut expected = 0;
-        for tensor in &mut this.tensors {
-            let (begin, end) = tensor.offsets;
-            let name = TensorName::from(tensor.name);
-            let (from, expected_at) = (ByteCount::new(begin), ByteCount::new(expected));
-            if begin > expected {
-                return Err(WeightsError::Gap { tensor: name, expected: expected_at, found: from });
-            }
-            if begin < expected {
-                return Err(WeightsError::Overlap { tensor: name, expected: expected_at, found: from });
-            }
-            tensor.bytes = usize::try_from(begin)
-                .ok()
-                .zip(usize::try_from(end).ok())
-                .and_then(|(begin, end)| data.get(begin..end))
-                .ok_or(WeightsError::Truncated {
-                    tensor: name,
-                    expected: ByteCount::new(end),
-                    found: ByteCount::new(data.len() as u64),
-                })?;
-            expected = end;
-        }
-        match data.len() as u64 - expected {
-            0 => Ok(this),
-            count => Err(WeightsError::TrailingBytes { count }),
-        }
+        place(&mut this.tensors, data)?;
+        Ok(this)
     }
 
     /// The same file, whose tensors are handed out without a look at their values: for those that were looked through before. All
@@ -191,6 +153,85 @@ impl<'a, const CAPACITY: usize> SafeTensors<'a, CAPACITY> {
     }
 }
 
+/// The only tensor of a file, which has this name: without the memory that the tensors of other files need.
+///
+/// # Errors
+/// As [`SafeTensors::parse`], but for tensors of other names, of which only the syntax is looked at:
+/// [`Missing`](WeightsError::Missing) where they are there instead, [`Unexpected`](WeightsError::Unexpected) where they are there too.
+pub(crate) fn single<'a>(file: &'a [u8], name: &'static str) -> Result<TensorView<'a>, WeightsError> {
+    let (header, data) = split(file)?;
+    let (mut found, mut other) = (None, None);
+    entries(header, &mut |tensor| {
+        if !tensor.name.is(name) {
+            other = other.or(Some(tensor.name));
+        } else if found.replace(tensor).is_some() {
+            return Err(WeightsError::Duplicate { name: tensor.name.into() });
+        }
+        Ok(())
+    })?;
+    let mut tensor = found.ok_or(WeightsError::Missing { tensor: name })?;
+    if let Some(other) = other {
+        return Err(WeightsError::Unexpected { tensor: other.into() });
+    }
+    place(core::slice::from_mut(&mut tensor), data)?;
+    Ok(tensor)
+}
+
+/// Calls `take` with each tensor of a header, whose bytes are filled in later; returns the place of the metadata.
+fn entries<'a>(
+    header: &'a str,
+    take: &mut dyn FnMut(TensorView<'a>) -> Result<(), WeightsError>,
+) -> Result<Option<Cursor<'a>>, WeightsError> {
+    let (mut metadata, mut last) = (None, None);
+    let mut cursor = Cursor::new(header);
+    let read = cursor.object(|cursor, name| {
+        if name.is("__metadata__") {
+            if metadata.replace(*cursor).is_some() {
+                return Err(WeightsError::Duplicate { name: name.into() });
+            }
+            return cursor.object(|cursor, _| Ok(cursor.string().map(|_| ())?));
+        }
+        last = Some(name);
+        take(entry(cursor, name)?)
+    });
+    // What is wrong in an entry or behind it is told with its tensor: that is where to look.
+    read.and_then(|()| Ok(cursor.end()?)).map_err(|error| match last {
+        Some(tensor) => named(error, tensor),
+        None => error,
+    })?;
+    Ok(metadata)
+}
+
+/// Finds the bytes of all tensors of a file, which are sorted by their offsets, and must fill the data.
+fn place<'a>(tensors: &mut [TensorView<'a>], data: &'a [u8]) -> Result<(), WeightsError> {
+    let mut expected = 0;
+    for tensor in tensors {
+        let (begin, end) = tensor.offsets;
+        let name = TensorName::from(tensor.name);
+        let (from, expected_at) = (ByteCount::new(begin), ByteCount::new(expected));
+        if begin > expected {
+            return Err(WeightsError::Gap { tensor: name, expected: expected_at, found: from });
+        }
+        if begin < expected {
+            return Err(WeightsError::Overlap { tensor: name, expected: expected_at, found: from });
+        }
+        tensor.bytes = usize::try_from(begin)
+            .ok()
+            .zip(usize::try_from(end).ok())
+            .and_then(|(begin, end)| data.get(begin..end))
+            .ok_or(WeightsError::Truncated {
+                tensor: name,
+                expected: ByteCount::new(end),
+                found: ByteCount::new(data.len() as u64),
+            })?;
+        expected = end;
+    }
+    match data.len() as u64 - expected {
+        0 => Ok(()),
+        count => Err(WeightsError::TrailingBytes { count }),
+    }
+}
+
 /// An error of the header's syntax, with the tensor in whose entry or behind whose entry it is.
 fn named(error: WeightsError, tensor: JsonStr<'_>) -> WeightsError {
     match error {
@@ -233,7 +274,7 @@ fn sort(mut tensors: &mut [TensorView<'_>]) {
     }
 }
 
-/// Reads a tensor's entry; its bytes are filled in later.
+/// Reads a tensor's entry.
 fn entry<'a>(cursor: &mut Cursor<'a>, name: JsonStr<'a>) -> Result<TensorView<'a>, WeightsError> {
     let tensor = TensorName::from(name);
     let overflow = WeightsError::Overflow { tensor };
