@@ -354,7 +354,7 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
         images: impl Iterator<Item = &'i [T]>,
         pixel: impl Fn(T) -> i16 + Sync,
     ) {
-        let Network { plan, sections, .. } = self.network;
+        let plan = self.network.plan;
         let features = plan.features();
         for (number, image) in images.enumerate() {
             if plan.linear == 0 {
@@ -364,12 +364,12 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
                 continue;
             }
             self.engine.enter(&plan.image, image, &pixel, numbers_mut(self.odd));
-            for (layer, (step, section)) in plan.steps().iter().zip(sections).take(plan.linear).enumerate() {
+            for (layer, (step, section)) in self.network.sections().take(plan.linear).enumerate() {
                 // Each layer reads what the one before it wrote, the first one the image. The features are then copied, since
                 // those of an image need not begin a line.
                 let (input, output): (&[Line], &mut [Line]) =
                     if layer.is_multiple_of(2) { (self.odd, self.even) } else { (self.even, self.odd) };
-                self.engine.maps(step, section, input, output, (self.tiles, self.blocks));
+                self.engine.maps(step, &section, input, output, (self.tiles, self.blocks));
                 (self.done)(layer);
             }
             let last: &[Line] = if plan.linear.is_multiple_of(2) { self.odd } else { self.even };
@@ -383,15 +383,15 @@ impl<'a, 'w, P: Parallel, D: FnMut(usize)> Pass<'a, 'w, P, D> {
 
     /// The linear layers of the whole batch.
     pub(super) fn linears(&mut self, batch: usize, logits: &mut [f32]) {
-        let Network { plan, sections, classes, .. } = self.network;
-        let steps = plan.steps().iter().zip(sections).enumerate();
-        for (number, (step, section)) in steps.skip(plan.linear) {
+        let Network { plan, classes, .. } = self.network;
+        for (number, (step, section)) in self.network.sections().enumerate().skip(plan.linear) {
             let (input, output): (&[Line], &mut [Line]) = match (number == plan.linear, number.is_multiple_of(2)) {
                 (true, true) => (self.features, self.even),
                 (true, false) => (self.features, self.odd),
                 (false, true) => (self.odd, self.even),
                 (false, false) => (self.even, self.odd),
             };
+            let section = &section;
             let call = Vectors { engine: self.engine, step, section, outputs: step.outputs(*classes), batch };
             match step.input.format {
                 Format::U7 if matches!(step.how, How::Int4) => {

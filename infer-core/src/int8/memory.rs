@@ -106,6 +106,8 @@ pub(super) struct Transformed<'w> {
     pub(super) sums: &'w [i32],
     /// `[outputs / 32][N²][32]`
     pub(super) scales: &'w [f32],
+    /// Scale of each output, of which those above are made.
+    output_scales: &'w [f32],
     /// One value for each output.
     pub(super) bias: &'w [f32],
 }
@@ -123,77 +125,75 @@ pub(super) struct Section<'w> {
 }
 
 impl<'w> Section<'w> {
-    /// Takes the section of a layer off the front of packed memory, and checks all but its weights. Those of a Winograd convolution
-    /// are transformed, into memory that is taken off the front of `transformed`.
-    pub(super) fn take(
-        lines: &mut &'w [Line],
-        transformed: &mut &'w mut [Line],
-        step: &Step,
-        classes: usize,
-        kernels: &Int8Kernels,
-    ) -> Result<Self, Int8Error> {
-        let layer = step.layer.name;
+    /// Takes the section of a layer off the front of packed memory and, of a Winograd convolution, the transformed weights off the front of
+    /// `transformed`.
+    pub(super) fn take(lines: &mut &'w [Line], transformed: &mut &'w [Line], step: &Step, classes: usize) -> Self {
+        let factors = Factors::Multipliers(&[]);
+        let empty = Self { shift1: 0, shift2: 1, bias: &[], factors, groups: &[], weights: &[] };
         let (outputs, padded) = (step.outputs(classes), step.padded(classes));
         if matches!(step.how, How::Norm) {
-            let shifts = part::<u32>(lines, 1);
-            let multipliers = part::<i16>(lines, NORM_MULTIPLIERS);
-            let factors = Factors::Norm(multipliers);
-            return match shifts {
-                [shift2 @ 1..=MOST_SECOND_SHIFT] if multipliers.iter().all(|multiplier| *multiplier >= 0) => {
-                    Ok(Self { shift1: 0, shift2: *shift2, bias: &[], factors, groups: &[], weights: &[] })
-                }
-                _ => Err(Int8Error::Parameter { layer }),
-            };
+            let shift2 = part(lines, 1).first().copied().unwrap_or_default();
+            return Self { shift2, factors: Factors::Norm(part(lines, NORM_MULTIPLIERS)), ..empty };
         }
         if padded == 0 {
-            let factors = Factors::Multipliers(&[]);
-            return Ok(Self { shift1: 0, shift2: 1, bias: &[], factors, groups: &[], weights: &[] });
+            return empty;
         }
         if let How::Winograd(tile) = step.how
             && Int8Tile::AVAILABLE
         {
-            return Self::transform(lines, transformed, step, tile, kernels);
+            let (output_scales, bias) = (part(lines, outputs), part(lines, outputs));
+            let values = tile.planes() * outputs;
+            let weights = part(transformed, values * step.input.channels);
+            let (sums, scales) = (part(transformed, values), part(transformed, values));
+            let factors = Factors::Winograd(Transformed { weights, sums, scales, output_scales, bias });
+            return Self { factors, weights: part(lines, outputs * step.depth()), ..empty };
         }
-        let shifts = part::<u32>(lines, 2);
-        let (shift1, shift2) = match shifts {
-            [a, b] if *a <= MOST_SHIFT && (1..=MOST_SECOND_SHIFT).contains(b) => (*a, *b),
-            _ => return Err(Int8Error::Parameter { layer }),
+        let (shift1, shift2) = match *part(lines, 2) {
+            [shift1, shift2] => (shift1, shift2),
+            _ => (0, 0),
         };
-        let bias = part::<i32>(lines, padded);
-        let in_range = bias.iter().all(|bias| bias.unsigned_abs() as usize <= LARGEST_SUM);
-        let factors = if step.last {
-            let scales = part::<f32>(lines, padded);
-            if !scales.iter().take(outputs).all(|scale| is_scale(*scale)) {
-                return Err(Int8Error::Factor);
-            }
-            Factors::Scales(scales)
-        } else {
-            Factors::Multipliers(part(lines, padded))
-        };
-        let negative = matches!(factors, Factors::Multipliers(factors) if factors.iter().any(|factor| *factor < 0));
-        if !in_range || negative {
-            return Err(Int8Error::Parameter { layer });
-        }
+        let bias = part(lines, padded);
+        let factors =
+            if step.last { Factors::Scales(part(lines, padded)) } else { Factors::Multipliers(part(lines, padded)) };
         let groups = part(lines, step.factors_of(padded));
-        Ok(Self { shift1, shift2, bias, factors, groups, weights: part(lines, step.weights_len(classes)) })
+        Self { shift1, shift2, bias, factors, groups, weights: part(lines, step.weights_len(classes)) }
     }
 
-    /// The section of a Winograd convolution.
-    fn transform(
-        lines: &mut &'w [Line],
-        transformed: &mut &'w mut [Line],
-        step: &Step,
-        tile: Int8Tile,
-        kernels: &Int8Kernels,
-    ) -> Result<Self, Int8Error> {
-        let (outputs, channels) = (step.output.channels, step.input.channels);
-        let (output_scales, bias) = (part::<f32>(lines, outputs), part::<f32>(lines, outputs));
-        if !output_scales.iter().all(|scale| is_winograd_scale(*scale))
-            || !bias.iter().all(|bias| is_winograd_bias(*bias))
-        {
-            return Err(Int8Error::Parameter { layer: step.layer.name });
+    /// Checks all but the weights.
+    pub(super) fn check(&self, step: &Step, classes: usize) -> Result<(), Int8Error> {
+        let refused = Err(Int8Error::Parameter { layer: step.layer.name });
+        if self.shift1 > MOST_SHIFT || !(1..=MOST_SECOND_SHIFT).contains(&self.shift2) {
+            return refused;
         }
-        let weights = part::<i8>(lines, outputs * step.depth());
+        let factors_are_right = match self.factors {
+            Factors::Multipliers(factors) | Factors::Norm(factors) => factors.iter().all(|factor| *factor >= 0),
+            Factors::Scales(scales) => {
+                if !scales.iter().take(step.outputs(classes)).all(|scale| is_scale(*scale)) {
+                    return Err(Int8Error::Factor);
+                }
+                true
+            }
+            Factors::Winograd(Transformed { output_scales, bias, .. }) => {
+                output_scales.iter().all(|scale| is_winograd_scale(*scale))
+                    && bias.iter().all(|bias| is_winograd_bias(*bias))
+            }
+        };
+        let in_range = self.bias.iter().all(|bias| bias.unsigned_abs() as usize <= LARGEST_SUM);
+        if factors_are_right && in_range { Ok(()) } else { refused }
+    }
+
+    /// Transforms the weights of a Winograd convolution into memory that is taken off the front of `transformed`.
+    pub(super) fn transform(
+        &self,
+        transformed: &mut &mut [Line],
+        step: &Step,
+        kernels: &Int8Kernels,
+    ) -> Result<(), Int8Error> {
+        let (How::Winograd(tile), Factors::Winograd(Transformed { output_scales, .. })) = (step.how, self.factors)
+        else {
+            return Ok(());
+        };
+        let (outputs, channels) = (step.output.channels, step.input.channels);
         let values = tile.planes() * outputs;
         let memory = part_mut::<i8>(transformed, values * channels);
         let (sums, scales) = (part_mut::<i32>(transformed, values), part_mut::<f32>(transformed, values));
@@ -202,7 +202,7 @@ impl<'w> Section<'w> {
             let (block, lane) = divide(first, BLOCK);
             let place = block * tile.planes() * BLOCK + lane;
             let filters = Int8Filters {
-                weights: weights.get(first * step.depth()..).unwrap_or_default(),
+                weights: self.weights.get(first * step.depth()..).unwrap_or_default(),
                 channels,
                 output_scales: output_scales.get(first..).unwrap_or_default(),
                 transformed: memory.get_mut(place * channels..).unwrap_or_default(),
@@ -213,8 +213,7 @@ impl<'w> Section<'w> {
             };
             kernels.filters(tile, filters)?;
         }
-        let factors = Factors::Winograd(Transformed { weights: memory, sums, scales, bias });
-        Ok(Self { shift1: 0, shift2: 1, bias: &[], factors, groups: &[], weights })
+        Ok(())
     }
 
     /// Checks that each weight is within ±127, or ±7 where it has 4 bits, and those that fill up are zero. Reads all of them.

@@ -2,11 +2,11 @@
 
 use super::forward::{Engine, Pass};
 use super::memory::{Section, read_header};
+use super::plan::Step;
 use super::{Int8Error, NETWORKS, Plan, Ranges, pack};
-use crate::describe::{Description, MAX_LAYERS};
+use crate::describe::Description;
 use crate::safetensors::{self, Dtype, WeightsError};
 use crate::weights::Weights;
-use heapless::Vec;
 use kernels::{Int8Backend, Int8Kernels, Int8Tile, Line, Parallel};
 
 /// A network with int8 weights, which are borrowed, and kernels for this CPU.
@@ -30,7 +30,9 @@ pub struct Network<'w> {
     pub(super) classes: usize,
     /// Factor of the image's pixels.
     pub(super) factor: f32,
-    pub(super) sections: Vec<Section<'w>, MAX_LAYERS>,
+    /// Packed memory behind the header line.
+    packed: &'w [Line],
+    transformed: &'w [Line],
 }
 
 impl<'w> Network<'w> {
@@ -115,14 +117,20 @@ impl<'w> Network<'w> {
         if expected > 0 && !Int8Tile::AVAILABLE {
             return Err(Int8Error::NoVectors);
         }
-        let mut transformed = transformed;
-        let mut rest = packed.get(1..).unwrap_or_default();
-        let mut sections = Vec::new();
+        let packed = packed.get(1..).unwrap_or_default();
+        let (mut rest, mut memory) = (packed, &mut *transformed);
         for step in plan.steps() {
-            // There is room, or the network would not compile.
-            let _ = sections.push(Section::take(&mut rest, &mut transformed, step, classes, kernels)?);
+            let section = Section::take(&mut rest, &mut &[][..], step, classes); // nothing is transformed yet
+            section.check(step, classes)?;
+            section.transform(&mut memory, step, kernels)?;
         }
-        Ok(Self { plan, kernels, classes, factor, sections })
+        Ok(Self { plan, kernels, classes, factor, packed, transformed })
+    }
+
+    /// The layers, and their sections: found anew whenever they are wanted, since many of them would fill the memory of small boards.
+    pub(super) fn sections(&self) -> impl Iterator<Item = (&'static Step, Section<'w>)> + use<'w> {
+        let (mut packed, mut transformed, classes) = (self.packed, self.transformed, self.classes);
+        self.plan.steps().iter().map(move |step| (step, Section::take(&mut packed, &mut transformed, step, classes)))
     }
 
     /// Looks for weights that are out of range. Reads all of them.
@@ -130,8 +138,7 @@ impl<'w> Network<'w> {
     /// # Errors
     /// [`Weight`](Int8Error::Weight).
     pub fn check_weights(&self) -> Result<(), Int8Error> {
-        let mut sections = self.plan.steps().iter().zip(&self.sections);
-        sections.try_for_each(|(step, section)| section.check_weights(step, self.classes))
+        self.sections().try_for_each(|(step, section)| section.check_weights(step, self.classes))
     }
 
     /// Plan by which it is packed and run.

@@ -230,3 +230,32 @@ fn errors_name_the_tensor_and_what_was_found() {
     let escapes = format!("{}", refusal(&format!("{{{}}}", tensor("\\u001b[31m", "F32", "[2]", "[0,4]")), 4));
     assert!(escapes.starts_with("tensor \\u{1b}[31m: "), "{escapes}");
 }
+
+#[test]
+fn a_file_of_a_single_tensor_needs_no_table() {
+    let one = tensor("net.int8", "U8", "[3]", "[0,3]");
+    let file = File::new(&format!(r#"{{"__metadata__":{{"a":"b"}},{one}}}"#), &[7, 8, 9]);
+    let found = single(file.bytes(), "net.int8").unwrap();
+    assert_eq!((found.dtype, found.shape.sizes(), found.bytes), (Dtype::U8, &[3][..], &[7, 8, 9][..]));
+
+    let refusal = |header: &str, length: usize| {
+        let file = File::new(header, &std::vec![0; length]);
+        single(file.bytes(), "net.int8").expect_err(header)
+    };
+    // More tensors than any table has room for.
+    let others: Bytes<String> =
+        (0..300).map(|i| tensor(&format!("t{i}"), "U8", "[1]", &format!("[{i},{}]", i + 1))).collect();
+    let others = others.join(",");
+    assert_eq!(refusal(&format!("{{{others}}}"), 300), WeightsError::Missing { tensor: "net.int8" });
+    assert_eq!(refusal("{}", 0), WeightsError::Missing { tensor: "net.int8" });
+    assert_eq!(refusal(&format!("{{{one},{others}}}"), 300), WeightsError::Unexpected { tensor: name("t0") });
+    assert_eq!(refusal(&format!("{{{one},{one}}}"), 3), WeightsError::Duplicate { name: name("net.int8") });
+    assert_eq!(refusal(&format!("{{{one}}}"), 4), WeightsError::TrailingBytes { count: 1 });
+    let shifted = tensor("net.int8", "U8", "[3]", "[1,4]");
+    let gap = WeightsError::Gap { tensor: name("net.int8"), expected: ByteCount::new(0), found: ByteCount::new(1) };
+    assert_eq!(refusal(&format!("{{{shifted}}}"), 4), gap);
+    let truncated =
+        WeightsError::Truncated { tensor: name("net.int8"), expected: ByteCount::new(3), found: ByteCount::new(2) };
+    assert_eq!(refusal(&format!("{{{one}}}"), 2), truncated);
+    assert!(matches!(refusal(&format!("{{{one},}}"), 3), WeightsError::EntrySyntax { .. }));
+}
