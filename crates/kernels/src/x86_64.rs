@@ -6,6 +6,7 @@ use crate::table::{Kernels, kernels};
 use crate::training::TrainingKernels;
 use crate::vector::Vector;
 use core::arch::x86_64::*;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Instructions that the CPU and the operating system offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,33 @@ pub(crate) struct Features {
     pub(crate) amx: bool,
 }
 
-/// Asks CPUID and XGETBV (Intel SDM volume 1, sections 14.3, 14.7.1 and 15.2).
+/// What the CPU offers, which it is asked once: on a virtual machine each question goes to its host, for a microsecond and more.
 pub(crate) fn detect() -> Features {
+    /// The features as bits, with one that says that they are known.
+    static FOUND: AtomicU8 = AtomicU8::new(0);
+    const KNOWN: u8 = 1 << 7;
+    let mut found = FOUND.load(Relaxed);
+    if found & KNOWN == 0 {
+        found = KNOWN | ask().bits();
+        FOUND.store(found, Relaxed);
+    }
+    Features::of_bits(found)
+}
+
+impl Features {
+    fn bits(self) -> u8 {
+        let Self { avx2, avx512, avx_vnni, avx512_vnni, amx } = self;
+        [avx2, avx512, avx_vnni, avx512_vnni, amx].into_iter().rev().fold(0, |bits, has| bits << 1 | u8::from(has))
+    }
+
+    fn of_bits(bits: u8) -> Self {
+        let [avx2, avx512, avx_vnni, avx512_vnni, amx] = core::array::from_fn(|number| bits >> number & 1 == 1);
+        Self { avx2, avx512, avx_vnni, avx512_vnni, amx }
+    }
+}
+
+/// Asks CPUID and XGETBV (Intel SDM volume 1, sections 14.3, 14.7.1 and 15.2).
+fn ask() -> Features {
     const fn bit(register: u32, number: u32) -> bool {
         register >> number & 1 == 1
     }
@@ -202,3 +228,30 @@ pub(crate) static AVX2_TRAINING: TrainingKernels = avx2::TRAINING;
 /// The kernels of training of AVX-512.
 #[cfg(feature = "training")]
 pub(crate) static AVX512_TRAINING: TrainingKernels = avx512::TRAINING;
+
+#[cfg(test)]
+mod tests {
+    use super::{Features, ask, detect};
+
+    #[test]
+    fn features_are_kept_as_the_cpu_tells_them() {
+        for _ in 0..2 {
+            assert_eq!(detect(), ask());
+        }
+        assert_eq!(detect().avx2, ["avx2", "fma", "f16c"].iter().all(|name| has(name)));
+        assert_eq!(detect().avx512, has("avx2") && has("avx512f"));
+        for bits in 0..1 << 5 {
+            assert_eq!(Features::of_bits(bits).bits(), bits);
+        }
+    }
+
+    /// Whether the standard library finds a feature.
+    fn has(name: &str) -> bool {
+        match name {
+            "avx2" => std::is_x86_feature_detected!("avx2"),
+            "fma" => std::is_x86_feature_detected!("fma"),
+            "f16c" => std::is_x86_feature_detected!("f16c"),
+            _ => std::is_x86_feature_detected!("avx512f"),
+        }
+    }
+}

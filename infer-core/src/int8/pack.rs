@@ -98,9 +98,13 @@ impl Layer<'_> {
         self.weight.get(output * fan_in..).and_then(|rest| rest.get(..fan_in)).unwrap_or_default()
     }
 
+    /// The greatest magnitude of an output's weights, for which all of them are read.
+    fn greatest(&self, output: usize) -> f32 {
+        self.filter(output).iter().fold(0.0_f32, |greatest, weight| greatest.max(weight.abs()))
+    }
+
     /// Scale of an output's weights: that of the greatest, but no less than what keeps the bias within its bound.
-    fn weight_scale(&self, output: usize) -> f64 {
-        let greatest = self.filter(output).iter().fold(0.0_f32, |greatest, weight| greatest.max(weight.abs()));
+    fn weight_scale(&self, output: usize, greatest: f32) -> f64 {
         let bias = self.bias.get(output).copied().unwrap_or_default().abs();
         let scale =
             (f64::from(greatest) / self.greatest_weight()).max(f64::from(bias) / self.input / (LARGEST_SUM / 2) as f64);
@@ -166,35 +170,41 @@ impl Layer<'_> {
             self.write_weights(weights);
         }
 
+        // Until the biases are known, what the scales of weights follow from lies in their place.
+        for (output, bias) in bias.iter_mut().enumerate().take(outputs) {
+            *bias = self.greatest(output).to_bits().cast_signed();
+        }
+        let scale = |output, bits: i32| self.weight_scale(output, f32::from_bits(bits.cast_unsigned()));
+        let scales_of_weights = || bias.iter().enumerate().take(outputs).map(|(output, bits)| scale(output, *bits));
         // From a sum to an output, exactly.
-        let factor = |output| self.input * self.weight_scale(output) / output_scale;
+        let factor = |scale| self.input * scale / output_scale;
         // The first shift leaves 16 bits, or 15 and a sign, of the sums that are told apart.
-        let needed = (0..outputs).map(|output| ((greatest + 0.5) / factor(output)).min(self.bound(output)));
+        let needed = scales_of_weights().enumerate();
+        let needed = needed.map(|(output, scale)| ((greatest + 0.5) / factor(scale)).min(self.bound(output, scale)));
         let needed = needed.fold(0.0, f64::max);
         let bits = if step.output.format == Format::U7 { 16 } else { 15 };
         let shift1 = (0..MOST_SHIFT).find(|shift| needed < f64::from(1_u32 << (bits + shift))).unwrap_or(MOST_SHIFT);
-        let largest = (0..outputs).map(factor).fold(0.0, f64::max) * f64::from(1_u32 << shift1);
+        let largest = scales_of_weights().map(factor).fold(0.0, f64::max) * f64::from(1_u32 << shift1);
         let fits = |shift: &u32| largest * f64::from(1_u32 << shift) <= MULTIPLIER;
         let shift2 = (1..=MOST_SECOND_SHIFT).rev().find(fits).unwrap_or(1);
         if let [first, second] = shifts {
             (*first, *second) = if step.last { (0, 1) } else { (shift1, shift2) };
         }
-        for (output, bias) in bias.iter_mut().enumerate().take(outputs) {
-            let real = f64::from(self.bias.get(output).copied().unwrap_or_default());
-            // What the first shift cuts off is rounded.
-            let half = if step.last || shift1 == 0 { 0 } else { 1 << (shift1 - 1) };
-            *bias = round(real / (self.input * self.weight_scale(output))) as i32 + half;
+        for (multiplier, scale) in multipliers.iter_mut().zip(scales_of_weights()) {
+            let shifts = f64::from(1_u32 << shift1) * f64::from(1_u32 << shift2);
+            *multiplier = round((factor(scale) * shifts).min(MULTIPLIER)) as i16;
         }
-        for (output, multiplier) in multipliers.iter_mut().enumerate().take(outputs) {
-            *multiplier =
-                round((factor(output) * f64::from(1_u32 << shift1) * f64::from(1_u32 << shift2)).min(MULTIPLIER))
-                    as i16;
-        }
-        for (output, scale) in scales.iter_mut().enumerate().take(outputs) {
-            *scale = (self.input * self.weight_scale(output)) as f32;
-            if !is_scale(*scale) {
+        for (stored, scale) in scales.iter_mut().zip(scales_of_weights()) {
+            *stored = (self.input * scale) as f32;
+            if !is_scale(*stored) {
                 return Err(Int8Error::Factor);
             }
+        }
+        // What the first shift cuts off is rounded.
+        let half = if step.last || shift1 == 0 { 0 } else { 1 << (shift1 - 1) };
+        for (output, bias) in bias.iter_mut().enumerate().take(outputs) {
+            let real = f64::from(self.bias.get(output).copied().unwrap_or_default());
+            *bias = round(real / (self.input * scale(output, *bias))) as i32 + half;
         }
         Ok(())
     }
@@ -204,7 +214,7 @@ impl Layer<'_> {
         let outputs = self.step.output.channels;
         let (scales, bias) = (part_mut::<f32>(rest, outputs), part_mut::<f32>(rest, outputs));
         for (output, (scale, bias)) in scales.iter_mut().zip(bias).enumerate() {
-            *scale = (self.input * self.weight_scale(output) / output_scale) as f32;
+            *scale = (self.input * self.weight_scale(output, self.greatest(output)) / output_scale) as f32;
             *bias = (f64::from(self.bias.get(output).copied().unwrap_or_default()) / output_scale) as f32;
             if !is_winograd_scale(*scale) || !is_winograd_bias(*bias) {
                 return Err(Int8Error::Factor);
@@ -227,7 +237,7 @@ impl Layer<'_> {
                 if output >= step.outputs(self.classes) {
                     continue;
                 }
-                let (filter, scale) = (self.filter(output), self.weight_scale(output));
+                let (filter, scale) = (self.filter(output), self.weight_scale(output, self.greatest(output)));
                 for (number, weights) in weights.chunks_exact_mut((PANEL * group).max(1)).enumerate() {
                     for (i, weight) in weights.iter_mut().skip(lane * group).take(group).enumerate() {
                         let (row, at) = divide(number * group + i, filled);
@@ -251,19 +261,21 @@ impl Layer<'_> {
         let panels = weights.chunks_exact_mut(bytes.get()).zip(factors.chunks_exact_mut(groups.get()));
         for (panel, (weights, factors)) in panels.enumerate() {
             let real = self.step.outputs(self.classes).saturating_sub(panel * PANEL).min(PANEL);
-            let groups = weights.chunks_exact_mut(PANEL * INT4_GROUP / 2).zip(factors.chunks_exact_mut(PANEL));
-            for (group, (weights, factors)) in groups.enumerate() {
-                for (lane, factor) in factors.iter_mut().enumerate().take(real) {
-                    *factor =
-                        self.write_group(panel * PANEL + lane, group, weights.get_mut(4 * lane..).unwrap_or_default());
+            for lane in 0..real {
+                let output = panel * PANEL + lane;
+                let scale = self.weight_scale(output, self.greatest(output));
+                let weights = weights.chunks_exact_mut(PANEL * INT4_GROUP / 2);
+                let factors = factors.chunks_exact_mut(PANEL).filter_map(|factors| factors.get_mut(lane));
+                for (group, (weights, factor)) in weights.zip(factors).enumerate() {
+                    *factor = self.write_group(output, scale, group, weights.get_mut(4 * lane..).unwrap_or_default());
                 }
             }
         }
     }
 
     /// Weights of 4 bits of an output and a group of inputs, in four bytes of each line of 64; returns their factor.
-    fn write_group(&self, output: usize, group: usize, weights: &mut [i8]) -> u8 {
-        let (filter, scale) = (self.filter(output), self.weight_scale(output));
+    fn write_group(&self, output: usize, scale: f64, group: usize, weights: &mut [i8]) -> u8 {
+        let filter = self.filter(output);
         let value = |i: usize| {
             let place = self.place(output, 0, group * INT4_GROUP + i);
             f64::from(place.and_then(|place| filter.get(place)).copied().unwrap_or_default()) / scale
@@ -282,9 +294,8 @@ impl Layer<'_> {
         factor as u8
     }
 
-    /// Bound of an output's sum.
-    fn bound(&self, output: usize) -> f64 {
-        let scale = self.weight_scale(output);
+    /// Bound of an output's sum, by the scale of its weights.
+    fn bound(&self, output: usize, scale: f64) -> f64 {
         // What rounding adds at most.
         let rounded = if matches!(self.step.how, How::Int4) { f64::from(INT4_FACTOR) / 2.0 } else { 0.5 };
         let weights: f64 = self.filter(output).iter().map(|weight| f64::from(weight.abs()) / scale + rounded).sum();

@@ -57,7 +57,7 @@ pub(crate) fn write(
     let mut bytes = Vec::new();
     for values in tensors.iter().flat_map(|tensor| tensor.values.chunks(1 << 16)) {
         bytes.clear();
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
         file.write_all(&bytes)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Products of matrices in plain slices.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
+use gemm_f32::gemm::f32::get_gemm_fn;
 
 /// A matrix in a slice: element (`r`, `c`) is `data[r · row_stride + c · column_stride]`.
 #[derive(Debug, Clone, Copy)]
@@ -65,24 +66,27 @@ fn multiply_by(lhs: Matrix, rhs: Matrix, output: &mut [f32], stride: usize, mode
     assert_eq!(lhs.columns, rhs.rows);
     assert!(rhs.columns <= stride && lhs.rows.saturating_sub(1) * stride + rhs.columns <= output.len());
     let (alpha, read_output) = if mode == Mode::Add { (1.0, true) } else { (0.0, false) };
+    // The crate's kernels want values of a column side by side: they compute the transposed product, `outputᵀ = rhsᵀ · lhsᵀ`. By them and
+    // not by `gemm`, which has those of doubles and of complex numbers compiled, too.
+    //
     // SAFETY: `Matrix` has `rows` rows of `columns` values within its slice whichever of its strides is 1, which is checked on
     // construction and where columns are chosen; `output` holds `lhs.rows` rows of `rhs.columns` values, `stride` apart, and as a
     // mutable borrow overlaps neither.
     unsafe {
-        gemm::gemm(
-            lhs.rows,
+        get_gemm_fn()(
             rhs.columns,
+            lhs.rows,
             lhs.columns,
             output.as_mut_ptr(),
-            1,
             stride as isize,
+            1,
             read_output,
-            lhs.data.as_ptr(),
-            lhs.column_stride as isize,
-            lhs.row_stride as isize,
             rhs.data.as_ptr(),
-            rhs.column_stride as isize,
             rhs.row_stride as isize,
+            rhs.column_stride as isize,
+            lhs.data.as_ptr(),
+            lhs.row_stride as isize,
+            lhs.column_stride as isize,
             alpha,
             1.0,
             false,
