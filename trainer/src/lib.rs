@@ -4,7 +4,7 @@
 //! data ─▶ inputs ─▶ model (nn, ops) ─▶ training (optimiser) ─▶ export
 //! ```
 //!
-//! The program `trainer` is a thin command line over this library. A run is started in a folder of its own
+//! The program `trainer` is a thin command line over this library (`cli`, beside it). A run is started in a folder of its own
 //! ([`training::start`]), which gets its weights, measurements and checkpoints; an [`Observer`](training::progress::Observer) is told
 //! how it proceeds, and an [`Interrupt`](training::interrupt::Interrupt) ends it. Errors are types of their own with the error that
 //! caused them as source. Nothing is printed.
@@ -78,7 +78,6 @@
 //! # }
 //! ```
 
-pub mod cli;
 pub mod compress;
 #[cfg(feature = "cuda")]
 pub mod cuda;

@@ -23,7 +23,7 @@ pub(crate) struct Features {
     pub(crate) amx: bool,
 }
 
-/// What the CPU offers, which it is asked once: on a virtual machine each question goes to its host, for a microsecond and more.
+/// Features of the CPU, which it is asked for once: on a virtual machine each question goes to its host, for a microsecond and more.
 pub(crate) fn detect() -> Features {
     /// The features as bits, with one that says that they are known.
     static FOUND: AtomicU8 = AtomicU8::new(0);

@@ -20,7 +20,7 @@ use super::{
     DataArgs, MessageArgs, NetworkName, ThreadArgs, UsageError, command, counted, evaluate::network_of, number, print,
     real, weights_file,
 };
-use crate::{
+use trainer::{
     compress::{
         Trained,
         compare::{Compared, Comparison, compare, limits},

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::print;
-use crate::cuda::{self, compiler};
+use trainer::cuda::{self, compiler};
 
 /// Options of `cuda`.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 use reporting::words::alternatives;
 
 use super::{DataArgs, MAX_BATCH, MessageArgs, NetworkName, ThreadArgs, counted, number, print, weights_file};
-use crate::{
+use trainer::{
     compress::{compare::Compared, stored::Int8File},
     export::{self, StoredFile},
     model::{

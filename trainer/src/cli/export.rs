@@ -9,8 +9,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::{MessageArgs, UsageError, trained};
-use crate::export::{ExportError, onnx};
 use image_files::atomic;
+use trainer::export::{ExportError, onnx};
 
 /// Options of `export`.
 #[derive(Debug, Args)]

@@ -7,10 +7,7 @@ use clap::{Args, ValueEnum};
 use image_files::weights::{ONNX, other_kind};
 
 use super::{MessageArgs, NetworkName, UsageError};
-use crate::export::{
-    onnx::{self, OnnxError},
-    save_tensors,
-};
+use trainer::export::onnx::{self, OnnxError};
 
 /// Options of `import`.
 #[derive(Debug, Args)]
@@ -51,7 +48,7 @@ impl ImportArgs {
             )
         })?;
         imported.notes.iter().for_each(|note| self.messages.note(&format!("{path}: {note}")));
-        save_tensors(&self.output, &imported.tensors, &imported.metadata)?;
+        imported.save(&self.output)?;
         let (title, classes) = (imported.network.title, imported.classes);
         self.messages.note(&format!("Wrote {title} for {classes} classes to {output}"));
         Ok(())

@@ -29,7 +29,9 @@ use clap::{
 use indicatif::{ProgressBar, ProgressStyle};
 use infer_core::describe::{CLASSES, Description};
 
-use crate::{
+use image_files::{atomic, preprocessing::Preprocessing};
+use reporting::words::with_causes;
+use trainer::{
     data::{
         DataFile, Dataset, Origin,
         folder::{self, FolderError, KEPT_SIDE, Reading, TestShare, Unreadable},
@@ -38,8 +40,6 @@ use crate::{
     export::{Metadata, StoredFile},
     training::{TrainError, config::RunConfig, output, progress::say, start},
 };
-use image_files::{atomic, preprocessing::Preprocessing};
-use reporting::words::with_causes;
 
 /// The largest batch accepted; at 224×224 its activations alone would take 60 GB.
 const MAX_BATCH: u64 = 8192;
@@ -74,7 +74,7 @@ Examples:
 /// Trains AlexNet or LeNet-5 on images, and exports the weights as safetensors
 #[derive(Debug, Parser)]
 #[command(name = "trainer", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true, after_help = SHORT_EXAMPLES, after_long_help = EXAMPLES)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -216,13 +216,8 @@ struct UsageError(String);
 #[error("{0}")]
 struct Failed(String);
 
-/// The program's arguments, for completions and pages of the manual.
-pub fn arguments() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
-}
-
 /// Runs the program with the process's arguments and says how it ended.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let cli: Cli = reporting::arguments::parse();
     let result = match cli.command {
         None => Box::new(cli.train).run(),
@@ -454,7 +449,7 @@ fn number(least: u64, most: u64) -> RangedU64ValueParser<usize> {
 /// say what is changed of them.
 fn weights_file(path: &Path, messages: MessageArgs) -> anyhow::Result<(PathBuf, StoredFile)> {
     let weights = image_files::weights::named(path)?;
-    let file = crate::export::open_foreign(&weights)?;
+    let file = trainer::export::open_foreign(&weights)?;
     for change in file.changes() {
         messages.note(&change);
     }
@@ -465,7 +460,7 @@ fn weights_file(path: &Path, messages: MessageArgs) -> anyhow::Result<(PathBuf, 
 fn trained(path: &Path, messages: MessageArgs) -> anyhow::Result<(PathBuf, StoredFile, &'static Description)> {
     let (weights, file) = weights_file(path, messages)?;
     let network = evaluate::network_of(&weights, &file)?.description();
-    crate::export::check_trained(&weights, &file, network)?;
+    trainer::export::check_trained(&weights, &file, network)?;
     Ok((weights, file, network))
 }
 

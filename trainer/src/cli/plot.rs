@@ -10,7 +10,8 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::MessageArgs;
-use crate::{
+use image_files::atomic;
+use trainer::{
     export,
     training::{
         checkpoint::Checkpoint,
@@ -24,7 +25,6 @@ use crate::{
         steps,
     },
 };
-use image_files::atomic;
 
 /// Options of `plot`.
 #[derive(Debug, Args)]

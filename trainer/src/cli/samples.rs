@@ -12,9 +12,9 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use image_files::class::folder_names;
 
 use super::{DataArgs, MessageArgs, counted, number};
-use crate::data::folder::{KEPT_SIDE, Reading};
 use image_files::atomic;
 use infer_core::{alexnet, preprocess::Resize};
+use trainer::data::folder::{KEPT_SIDE, Reading};
 
 /// Options of `samples`.
 #[derive(Debug, Args)]

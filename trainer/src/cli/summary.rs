@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{NetworkName, classes, print};
-use crate::model::Summary;
+use trainer::model::Summary;
 
 /// Options of `summary`.
 #[derive(Debug, Args)]

@@ -66,7 +66,7 @@ impl Trained {
     ///
     /// # Errors
     /// Its tensors are not exactly the network's, with finite values.
-    pub(crate) fn read(file: &StoredFile, description: &'static Description) -> Result<Self, ExportError> {
+    pub fn read(file: &StoredFile, description: &'static Description) -> Result<Self, ExportError> {
         let classes = file.classes(description, "")?;
         let layers = description.layers(classes).filter_map(|layer| Some((layer, layer.tensors?)));
         let layers = layers.map(|(layer, [weight, bias])| {

@@ -29,7 +29,7 @@ pub struct Int8File {
 
 impl Int8File {
     /// A copy of a file that holds int8 weights.
-    pub(crate) fn new(file: &StoredFile) -> Self {
+    pub fn new(file: &StoredFile) -> Self {
         let bytes = file.bytes();
         let mut lines = vec![Line::ZERO; bytes.len().div_ceil(Line::SIZE)];
         let copy = Line::bytes_mut(&mut lines);

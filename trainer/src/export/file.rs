@@ -66,9 +66,9 @@ pub(crate) fn write(
 /// Tensors up to which a file that is refused is looked at again for a better reason.
 const MOST_TENSORS: usize = 256;
 
-/// A safetensors file in memory.
+/// A safetensors file in memory, whose weights are not looked at yet.
 #[derive(Debug)]
-pub(crate) struct StoredFile {
+pub struct StoredFile {
     path: PathBuf,
     bytes: Vec<u8>,
     names: Vec<String>,
@@ -77,7 +77,7 @@ pub(crate) struct StoredFile {
     /// Whether floats of any width are taken as `f32`.
     widens: bool,
     /// Metadata of the file.
-    pub(crate) metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl StoredFile {
@@ -114,7 +114,7 @@ impl StoredFile {
     }
 
     /// The changes that are made to what the file holds, for people, with its path.
-    pub(crate) fn changes(&self) -> Vec<String> {
+    pub fn changes(&self) -> Vec<String> {
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.is_empty());
         let prefix = prefix.map(|prefix| format!("{prefix} is taken off the names of all tensors"));
         let file = SafeTensors::deserialize(&self.bytes).ok().filter(|_| self.widens);
@@ -137,16 +137,16 @@ impl StoredFile {
     }
 
     /// Number of values of a tensor, if there is one of that name.
-    pub(crate) fn length(&self, name: &str) -> Option<usize> {
+    pub fn length(&self, name: &str) -> Option<usize> {
         let file = SafeTensors::deserialize(&self.bytes).ok()?;
         Some(file.tensor(&self.full_name(name)).ok()?.shape().iter().product())
     }
 
-    /// The values of a tensor of this shape.
+    /// The values of a tensor of this shape, row-major.
     ///
     /// # Errors
     /// There is no such tensor, or it has another type or shape, or a value is no finite number.
-    pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ExportError> {
+    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ExportError> {
         self.find(name, shape).map_err(|problem| refuse(&self.path, &self.full_name(name), problem))
     }
 
@@ -164,11 +164,11 @@ impl StoredFile {
     }
 
     /// The number of classes that the last layer of `network` tells apart: the length of its bias, whose name has `prefix`
-    /// before it.
+    /// before it (in a checkpoint; none in a weights file).
     ///
     /// # Errors
     /// There is no such tensor, or it is no vector of as many values as a network may have classes.
-    pub(crate) fn classes(&self, network: &Description, prefix: &str) -> Result<usize, ExportError> {
+    pub fn classes(&self, network: &Description, prefix: &str) -> Result<usize, ExportError> {
         let bias = network.layers.last().and_then(|layer| layer.tensors).map_or("", |[_, bias]| bias);
         let name = self.full_name(&format!("{prefix}{bias}"));
         let file = SafeTensors::deserialize(&self.bytes).ok();
@@ -184,7 +184,7 @@ impl StoredFile {
     ///
     /// # Errors
     /// [`TensorProblem::Unexpected`] with the tensor's name.
-    pub(crate) fn refuse_others(&self, expected: impl Fn(&str) -> bool) -> Result<(), ExportError> {
+    pub fn refuse_others(&self, expected: impl Fn(&str) -> bool) -> Result<(), ExportError> {
         match self.names.iter().find(|name| !expected(name.get(self.prefix.len()..).unwrap_or_default())) {
             Some(name) => Err(refuse(&self.path, name, TensorProblem::Unexpected)),
             None => Ok(()),

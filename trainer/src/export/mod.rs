@@ -25,7 +25,8 @@ use dfdx::{
 use infer_core::describe::{CLASSES, Description};
 use safetensors::Dtype;
 
-pub(crate) use file::{StoredFile, StoredTensor, write};
+pub use file::StoredFile;
+pub(crate) use file::{StoredTensor, write};
 
 use image_files::{
     atomic,
@@ -188,8 +189,12 @@ fn open(path: &Path) -> Result<StoredFile, ExportError> {
     Ok(file)
 }
 
-/// Weights to start from, which another program may have written: see [`StoredFile::foreign`].
-pub(crate) fn open_foreign(path: &Path) -> Result<StoredFile, ExportError> {
+/// A weights file to start from, which another program may have written: names of tensors are taken without the prefixes of PyTorch's
+/// wrappers, and floats of any width as `f32`; [`StoredFile::changes`] tells so.
+///
+/// # Errors
+/// The file cannot be read, is not valid safetensors, or is a checkpoint.
+pub fn open_foreign(path: &Path) -> Result<StoredFile, ExportError> {
     Ok(open(path)?.foreign())
 }
 
@@ -197,7 +202,7 @@ pub(crate) fn open_foreign(path: &Path) -> Result<StoredFile, ExportError> {
 ///
 /// # Errors
 /// [`ExportError::Unsuitable`].
-pub(crate) fn check_trained(path: &Path, file: &StoredFile, network: &Description) -> Result<(), ExportError> {
+pub fn check_trained(path: &Path, file: &StoredFile, network: &Description) -> Result<(), ExportError> {
     let kinds = [
         (network.packed_tensor, "packed ones, which infer-cli runs"),
         (network.int8_tensor, "int8 ones, which infer-cli runs"),
@@ -218,7 +223,7 @@ pub(crate) fn check_trained(path: &Path, file: &StoredFile, network: &Descriptio
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_opened<D: Device<f32>, M: TensorCollection<f32, D>>(
+pub fn load_opened<D: Device<f32>, M: TensorCollection<f32, D>>(
     file: StoredFile,
     network: &mut M,
 ) -> Result<Metadata, ExportError> {

@@ -20,7 +20,7 @@ use super::{
     DataArgs, Failed, MessageArgs, NetworkName, ThreadArgs, UsageError, command, counted, evaluate::network_of, number,
     real,
 };
-use crate::{
+use trainer::{
     data::{DataFile, Dataset, folder::Reading},
     device::{CudaKernels, DeviceChoice, Precision},
     export,
@@ -36,7 +36,7 @@ use crate::{
 };
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
+use trainer::cuda;
 
 /// Steps of a run that are too few to learn much in.
 const FEW_STEPS: usize = 100;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use infer_core::preprocess::Resize;
 
-use crate::{
-    cli::{MAX_BATCH, NetworkName, UsageError, number, one_of, real},
+use crate::cli::{MAX_BATCH, NetworkName, UsageError, number, one_of, real};
+use trainer::{
     data::augment::Augmentation,
     model::Initialisation,
     optimiser::{OptimiserName, OptimiserOptions},

@@ -1,5 +1,7 @@
 //! Models that are read: the weights of a network in a file that this program or another one has written.
 
+use std::path::Path;
+
 use image_files::preprocessing::Preprocessing;
 use infer_core::describe::Description;
 use prost::Message;
@@ -13,7 +15,7 @@ use super::{
     steps::{Bias, Operation, Weights, steps},
     write::PRODUCER,
 };
-use crate::export::{Metadata, StoredTensor, check_finite};
+use crate::export::{ExportError, Metadata, StoredTensor, check_finite, save_tensors};
 
 /// The oldest operator set whose operators are understood. Before it, `Gemm` and `Dropout` were others.
 const OLDEST_OPERATORS: i64 = 7;
@@ -40,6 +42,14 @@ impl Imported {
     /// The values of a tensor, by its name in weights files.
     pub fn values(&self, name: &str) -> Option<&[f32]> {
         self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| &*tensor.values)
+    }
+
+    /// Writes a weights file, as [`save`](crate::export::save) does.
+    ///
+    /// # Errors
+    /// The file cannot be written, or a weight is not finite.
+    pub fn save(&self, path: &Path) -> Result<(), ExportError> {
+        save_tensors(path, &self.tensors, &self.metadata)
     }
 }
 
