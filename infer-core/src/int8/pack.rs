@@ -190,8 +190,8 @@ impl Layer<'_> {
         if let [first, second] = shifts {
             (*first, *second) = if step.last { (0, 1) } else { (shift1, shift2) };
         }
+        let shifts = f64::from(1_u32 << shift1) * f64::from(1_u32 << shift2);
         for (multiplier, scale) in multipliers.iter_mut().zip(scales_of_weights()) {
-            let shifts = f64::from(1_u32 << shift1) * f64::from(1_u32 << shift2);
             *multiplier = round((factor(scale) * shifts).min(MULTIPLIER)) as i16;
         }
         for (stored, scale) in scales.iter_mut().zip(scales_of_weights()) {
